@@ -1,0 +1,69 @@
+# Every command does its own set-up: a fresh Debian machine with Python 3.11 is enough.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+# The tools that read poetry.lock live apart from what the lock installs.
+POETRY_VENV := .venv/poetry
+POETRY_VERSION := 2.5.1
+EXPORT_VERSION := 1.10.1
+# Commands that have to be there, and the Debian package of each.
+DEBIAN_NEEDS := fusermount3:fuse3 s3fs:s3fs getfattr:attr setfacl:acl rsync:rsync sqlite3:sqlite3 \
+	git:git unzip:unzip unshare:util-linux
+PACKAGES := webhook fusefs certs tests
+
+.PHONY: setup system demo test lint format types unit soak clean
+
+setup: system .venv/installed
+
+# libfuse2 is a library: asked for by its soname, not on PATH.
+system:
+	@missing=""; \
+	for need in $(DEBIAN_NEEDS); do \
+	  command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+	done; \
+	ldconfig -p 2>/dev/null | grep -q 'libfuse\.so\.2' || missing="$$missing libfuse2"; \
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "make: please install these packages first:$$missing" >&2; exit 1; \
+	  fi; \
+	  echo "installing$$missing"; \
+	  apt-get update -qq >/dev/null; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+.venv/installed: poetry.lock pyproject.toml Makefile
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is older than 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@test -x $(POETRY_VENV)/bin/python || "$(PYTHON)" -m venv $(POETRY_VENV)
+	@echo "installing from poetry.lock into .venv (once per lock)"
+	@$(POETRY_VENV)/bin/python -m pip install -q --disable-pip-version-check \
+	  poetry==$(POETRY_VERSION) poetry-plugin-export==$(EXPORT_VERSION)
+	@POETRY_VIRTUALENVS_CREATE=false $(POETRY_VENV)/bin/poetry export -q --with test -o .venv/requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/requirements.txt
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m tests.demo
+
+lint: setup
+	@$(BIN)/ruff check $(PACKAGES)
+	@$(BIN)/ruff format --check $(PACKAGES)
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix $(PACKAGES)
+	@$(BIN)/ruff format $(PACKAGES)
+
+unit: setup
+	@$(BIN)/python -m pytest -q -m "not soak"
+
+test: lint unit
+
+soak: setup
+	@$(BIN)/python -m pytest -q -m soak
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The caching S3 filesystem that the sidecar runs."""

@@ -1,0 +1,1 @@
+"""The mutating admission webhook that gives annotated pods their S3 mounts."""
