@@ -1,0 +1,212 @@
+"""The calls between an adapter and the filesystem: node-based, free of FUSE structs and of S3.
+
+`Filesystem` in `filesystem.py` answers them; `portable` (fusepy) and `kernel/` (/dev/fuse) ask.
+Nodes and handles are plain integers. Node 1 is the root; an id is never reused, so the FUSE
+generation is always 0. Names are `str` as `os.fsdecode` makes them (surrogates for bytes that
+aren't UTF-8). Errors are `errors.FsError`; `errors.errno_of` turns anything into an errno.
+
+Threading: every call may come from any thread, many at a time. All values here are immutable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+ROOT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call; new nodes belong to `uid` and `gid`. `pid` is for messages."""
+
+    uid: int
+    gid: int
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What `stat(2)` tells of a node; `mode` has the type bits, times are ns since the epoch.
+
+    `ttl` is how long, in seconds, the kernel may trust it without asking again.
+    """
+
+    node: int
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    nlink: int = 1
+    rdev: int = 0
+    ttl: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A `setattr`: what isn't None is set. Times in ns; a size truncates or extends with zeros."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open file or directory.
+
+    `keep_cache`: what the kernel has cached of this file is still true (same ETag as before).
+    `whole_fd`: a descriptor of a cache file that holds exactly this content, for FUSE passthrough,
+    or -1. It belongs to the handle: valid until `release`, not to be closed by the adapter.
+    """
+
+    handle: int
+    keep_cache: bool = False
+    direct_io: bool = False
+    whole_fd: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DirEntry:
+    """One name of a directory stream.
+
+    `mode` holds type bits only, 0 where the type isn't known (DT_UNKNOWN). `offset` is the opaque
+    cookie that continues the stream after this entry. `attributes` is given where they are known
+    without a request (for READDIRPLUS); it took no lookup reference: call `adopt` before handing it
+    to the kernel.
+    """
+
+    name: str
+    mode: int
+    offset: int
+    attributes: Attributes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statfs:
+    """`statvfs(3)`: sizes in blocks of `bsize` bytes."""
+
+    bsize: int
+    blocks: int
+    bfree: int
+    bavail: int
+    files: int
+    ffree: int
+    namemax: int
+
+
+class Invalidations(Protocol):
+    """Where the filesystem says that the kernel's caches are out of date; never blocks.
+
+    Implemented by an adapter that can tell its kernel, and by `Silent`.
+    """
+
+    def node_changed(self, node: int) -> None: ...
+
+    def entry_changed(self, parent: int, name: str) -> None: ...
+
+
+class Silent:
+    """For drivers that can't notify: the kernel finds out when its TTL ends."""
+
+    def node_changed(self, node: int) -> None:
+        """Nobody to tell."""
+
+    def entry_changed(self, parent: int, name: str) -> None:
+        """Nobody to tell."""
+
+
+class Calls(Protocol):
+    """Every call of an adapter. Arguments are already decoded and range-checked as integers.
+
+    `lookup`, `mknod`, `mkdir`, `symlink`, `create`, `adopt` each take one lookup reference on the
+    node they return; `forget` gives them back.
+    """
+
+    def lookup(self, parent: int, name: str) -> Attributes: ...
+
+    def adopt(self, parent: int, name: str) -> Attributes | None:
+        """Take the lookup reference for a directory entry; None when the name is gone by now."""
+
+    def forget(self, node: int, count: int) -> None: ...
+
+    def getattr(self, node: int, handle: int | None = None) -> Attributes: ...
+
+    def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes: ...
+
+    def readlink(self, node: int) -> str: ...
+
+    def mknod(self, parent: int, name: str, mode: int, rdev: int, caller: Caller) -> Attributes: ...
+
+    def mkdir(self, parent: int, name: str, mode: int, caller: Caller) -> Attributes: ...
+
+    def unlink(self, parent: int, name: str) -> None: ...
+
+    def rmdir(self, parent: int, name: str) -> None: ...
+
+    def symlink(self, parent: int, name: str, target: str, caller: Caller) -> Attributes: ...
+
+    def rename(
+        self, parent: int, name: str, new_parent: int, new_name: str, flags: int = 0
+    ) -> None:
+        """`flags` are those of renameat2(2): RENAME_NOREPLACE (1), RENAME_EXCHANGE (2)."""
+
+    def link(self, node: int, new_parent: int, new_name: str) -> Attributes: ...
+
+    def open(self, node: int, flags: int) -> Opened: ...
+
+    def create(
+        self, parent: int, name: str, mode: int, flags: int, caller: Caller
+    ) -> tuple[Attributes, Opened]: ...
+
+    def read_into(self, handle: int, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset`; return the bytes filled, fewer only at the end of file."""
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`; with O_APPEND at the end of the file, whatever `offset` says."""
+
+    def flush(self, handle: int) -> None: ...
+
+    def fsync(self, handle: int) -> None: ...
+
+    def release(self, handle: int) -> None: ...
+
+    def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None: ...
+
+    def copy_range(
+        self, source: int, source_offset: int, target: int, target_offset: int, length: int
+    ) -> int:
+        """`copy_file_range(2)` between two handles; return the bytes copied, 0 at end of file."""
+
+    def lseek(self, handle: int, offset: int, whence: int) -> int:
+        """SEEK_DATA (3) and SEEK_HOLE (4) only; `NoData` (ENXIO) past the end."""
+
+    def opendir(self, node: int) -> Opened: ...
+
+    def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Up to `want` entries after cookie `offset` (0 starts), `.` and `..` included; [] ends.
+
+        A stream tells each name at most once, however the directory changes meanwhile.
+        """
+
+    def releasedir(self, handle: int) -> None: ...
+
+    def statfs(self) -> Statfs: ...
+
+    def setxattr(self, node: int, name: str, value: bytes, flags: int) -> None:
+        """`flags`: XATTR_CREATE (1), XATTR_REPLACE (2)."""
+
+    def getxattr(self, node: int, name: str) -> bytes: ...
+
+    def listxattr(self, node: int) -> Sequence[str]: ...
+
+    def removexattr(self, node: int, name: str) -> None: ...
+
+    def syncfs(self) -> None:
+        """Upload everything dirty; raise the first failure."""
