@@ -1,0 +1,60 @@
+"""The command line of the certificates: `python -m certs issue …`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certs import folder
+from certs.errors import CertsError
+from certs.issue import new_signer, sign_leaf
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; exit code 0, 1 with one line on stderr, or 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except CertsError as error:
+        sys.stderr.write(f"certs: {error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m certs", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    issue = commands.add_parser("issue", help="write a new CA and a leaf signed by it")
+    issue.set_defaults(run=_issue)
+    issue.add_argument(
+        "--dns",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="DNS name or IP address of the server; repeat for more",
+    )
+    issue.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    issue.add_argument("--days", type=_days, default=365, help="validity of both (default 365)")
+    issue.add_argument("--force", action="store_true", help="replace existing files")
+    return parser
+
+
+def _days(text: str) -> int:
+    # RFC 5280 dates end with the year 9999; nobody means more than a century.
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 36_500:
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days from 1 to 36500")
+    return int(text)
+
+
+def _issue(options: argparse.Namespace) -> int:
+    now = datetime.now(UTC)
+    lifetime = timedelta(days=options.days)
+    signer = new_signer(now, lifetime)
+    leaf = sign_leaf(signer, options.dns, now, lifetime)
+    for path in folder.write(options.out, signer, leaf, force=options.force):
+        sys.stdout.write(f"{path}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
