@@ -1,0 +1,61 @@
+"""Fixtures of all tests: the stores, a bucket for each test, and the proxy in front of it.
+
+Servers live as long as a pytest-xdist worker, buckets and proxies as long as a test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.proxy.proxy import Proxy
+from tests.servers.moto import MotoServer
+from tests.servers.rclone import RcloneServer
+from tests.servers.s3 import Bucket, Endpoint
+from tests.servers.seaweed import SeaweedServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Endpoint]:
+    """SeaweedFS: the store of all tests that don't ask for another one."""
+    with SeaweedServer() as server:
+        yield server.endpoint
+
+
+@pytest.fixture(scope="session")
+def lenient_store() -> Iterator[Endpoint]:
+    """moto: takes any key, `a//b` and `..` included."""
+    with MotoServer() as server:
+        yield server.endpoint
+
+
+@pytest.fixture(scope="session")
+def degraded_store() -> Iterator[Endpoint]:
+    """`rclone serve s3`: ignores preconditions."""
+    with RcloneServer() as server:
+        yield server.endpoint
+
+
+def bucket_name() -> str:
+    """Return a bucket name nothing else in this run has."""
+    return f"test-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def bucket(store: Endpoint) -> Iterator[Bucket]:
+    """An empty bucket."""
+    bucket = store.create_bucket(bucket_name())
+    yield bucket
+    bucket.destroy()
+
+
+@pytest.fixture
+def proxy(store: Endpoint) -> Iterator[Proxy]:
+    """A counting, fault-injecting proxy in front of the store."""
+    with Proxy(store) as proxy:
+        yield proxy
