@@ -1,0 +1,50 @@
+# One image for the webhook, the certificate agent and the sidecars; only the command differs.
+# The base needs Python >= 3.11 with venv, and Debian's packages.
+ARG BASE_IMAGE=python:3.13-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+# The versions of the Makefile: what reads poetry.lock never gets into the image.
+ARG POETRY_VERSION=2.5.1
+ARG EXPORT_VERSION=1.10.1
+WORKDIR /build
+# A site with an index of its own passes its pip configuration: --secret id=pip.conf,src=…
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    python3 -m venv /opt/poetry \
+    && /opt/poetry/bin/pip install --no-cache-dir --disable-pip-version-check \
+       "poetry==${POETRY_VERSION}" "poetry-plugin-export==${EXPORT_VERSION}"
+COPY pyproject.toml poetry.lock ./
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /opt/poetry/bin/poetry export --only main -o requirements.txt \
+    && python3 -m venv --without-pip /opt/s3mount \
+    && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
+       --disable-pip-version-check --no-compile --only-binary :all: --no-binary fusepy \
+       --require-hashes -r requirements.txt
+COPY webhook ./webhook
+COPY fusefs ./fusefs
+COPY certs ./certs
+# Compiled here, for the root file system is read-only where this runs.
+RUN site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+    && cp -r webhook fusefs certs "$site" \
+    && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site"
+
+FROM ${BASE_IMAGE}
+LABEL org.opencontainers.image.title="s3mount" \
+      org.opencontainers.image.description="S3 buckets as directories in any Kubernetes pod" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# libfuse2 is what fusepy loads; fuse3 brings fusermount for unprivileged mounts.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libfuse2 fuse3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    # An image that runs beside other people's pods has no use for installers.
+    && { python3 -m pip uninstall -q -y --root-user-action=ignore pip setuptools wheel \
+         || DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove python3-pip; } \
+    && rm -rf /root/.cache
+COPY --from=build /opt/s3mount /opt/s3mount
+ENV PATH=/opt/s3mount/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+# As numbers, so that runAsNonRoot can be checked; the keeper alone is started as root by its pod.
+USER 65534:65534
+WORKDIR /
+EXPOSE 8443 9090
+CMD ["python", "-m", "webhook", "serve"]

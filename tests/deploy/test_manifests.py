@@ -1,0 +1,141 @@
+"""Every manifest is what Kubernetes expects, and they agree with each other."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.deploy.rendered import Manifest, manifests, one, overlays
+
+VERSIONS = ["1.30", "1.31", "1.33", kubernetes_validate.latest_version()]
+
+
+def pod_spec(overlay: str = ".") -> dict[str, Any]:
+    """The webhook's pod."""
+    return one("Deployment", "s3mount-webhook", overlay)["spec"]["template"]["spec"]
+
+
+def container(name: str, overlay: str = ".") -> dict[str, Any]:
+    """One container of the webhook's pod, sidecars included."""
+    spec = pod_spec(overlay)
+    (found,) = (c for c in spec.get("initContainers", []) + spec["containers"] if c["name"] == name)
+    return found
+
+
+def webhook(overlay: str = ".") -> dict[str, Any]:
+    """The one webhook of the configuration."""
+    (found,) = one("MutatingWebhookConfiguration", "mount-s3-injector", overlay)["webhooks"]
+    return found
+
+
+def selects(selector: dict[str, str], manifest: Manifest) -> bool:
+    """Whether a label selector matches a pod template."""
+    return selector.items() <= manifest["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("overlay", overlays())
+def test_every_manifest_validates_against_the_kubernetes_schema(overlay, version):
+    """Strictly: unknown fields are errors."""
+    for manifest in manifests(overlay):
+        if manifest["apiVersion"].startswith("cert-manager.io/"):
+            continue
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", overlays())
+def test_names_are_unique_and_namespaces_ours(overlay):
+    """No object twice; what has a namespace lives in the one that is created."""
+    found = manifests(overlay)
+    keys = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in found]
+    assert len(keys) == len(set(keys))
+    assert {namespace for _, namespace, _ in keys} == {None, "s3mount-system"}
+    assert found[0]["kind"] == "Namespace"
+
+
+@pytest.mark.parametrize("overlay", overlays())
+def test_nothing_is_generated(overlay):
+    """Applying twice changes nothing: no caBundle, no Secret contents, no hashes in names."""
+    for manifest in manifests(overlay):
+        assert manifest["kind"] != "Secret"
+        assert "caBundle" not in str(manifest)
+        assert "generateName" not in manifest["metadata"]
+
+
+@pytest.mark.parametrize("overlay", overlays())
+def test_the_webhook_configuration_reaches_the_webhook(overlay):
+    """Configuration -> Service -> port name -> container that listens there with TLS."""
+    target = webhook(overlay)["clientConfig"]["service"]
+    service = one("Service", target["name"], overlay)
+    assert service["metadata"]["namespace"] == target["namespace"]
+    (port,) = (p for p in service["spec"]["ports"] if p["port"] == target["port"])
+    ports = {p["name"]: p["containerPort"] for p in container("webhook", overlay)["ports"]}
+    assert ports[port["targetPort"]] == 8443
+    deployment = one("Deployment", "s3mount-webhook", overlay)
+    assert selects(service["spec"]["selector"], deployment)
+
+
+@pytest.mark.parametrize("name", ["certificates", "webhook"])
+def test_both_containers_share_the_directory_of_the_certificates(name):
+    """In memory, at the path their arguments give."""
+    mounts = {m["name"]: m["mountPath"] for m in container(name)["volumeMounts"]}
+    assert f"--tls-dir={mounts['tls']}" in container(name)["args"]
+    (volume,) = (v for v in pod_spec()["volumes"] if v["name"] == "tls")
+    assert volume["emptyDir"]["medium"] == "Memory"
+
+
+@pytest.mark.parametrize("overlay", overlays())
+def test_one_image_everywhere(overlay):
+    """What runs is what is injected: a different image would fail the guards."""
+    spec = pod_spec(overlay)
+    images = {c["image"] for c in spec.get("initContainers", []) + spec["containers"]}
+    env = {e["name"]: e.get("value") for e in container("webhook", overlay)["env"]}
+    assert images == {env["S3MOUNT_IMAGE"]}
+    assert not images.pop().endswith(":latest")
+
+
+def test_only_opted_in_namespaces_are_asked_about():
+    """Our label, and never the namespaces the cluster or the webhook itself needs."""
+    selector = webhook()["namespaceSelector"]
+    assert selector["matchLabels"] == {"s3.mount/injection": "enabled"}
+    (expression,) = selector["matchExpressions"]
+    assert expression["operator"] == "NotIn"
+    assert {"kube-system", "s3mount-system"} <= set(expression["values"])
+
+
+def test_the_webhook_is_called_as_designed():
+    """Fails closed, answers in 5 s, is asked again after others changed the pod."""
+    expected = {
+        "failurePolicy": "Fail",
+        "timeoutSeconds": 5,
+        "reinvocationPolicy": "IfNeeded",
+        "sideEffects": "None",
+        "matchPolicy": "Equivalent",
+    }
+    assert {key: webhook()[key] for key in expected} == expected
+
+
+def test_it_runs_after_meshes_and_before_pod_identity():
+    """Mutating webhooks are called in the order of their names."""
+    neighbours = ["istio-sidecar-injector", "linkerd-proxy-injector-webhook-config"]
+    order = sorted([*neighbours, "mount-s3-injector", "pod-identity-webhook"])
+    assert order.index("mount-s3-injector") == 2
+
+
+def test_disruption_budget_and_network_policy_select_the_webhook():
+    """A selector that matches nothing protects nothing."""
+    deployment = one("Deployment", "s3mount-webhook")
+    budget = one("PodDisruptionBudget", "s3mount-webhook")
+    network = one("NetworkPolicy", "s3mount-webhook")
+    assert selects(budget["spec"]["selector"]["matchLabels"], deployment)
+    assert selects(network["spec"]["podSelector"]["matchLabels"], deployment)
+    ports = {p["name"] for p in container("webhook")["ports"]}
+    allowed = {p["port"] for rule in network["spec"]["ingress"] for p in rule["ports"]}
+    assert allowed == ports
+
+
+def test_two_replicas_that_spread():
+    """A node or a zone may go without taking admission with it."""
+    assert one("Deployment", "s3mount-webhook")["spec"]["replicas"] == 2
+    keys = {c["topologyKey"] for c in pod_spec()["topologySpreadConstraints"]}
+    assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
