@@ -1,1 +1,3 @@
 """The mutating admission webhook that gives annotated pods their S3 mounts."""
+
+__version__ = "0.1.0"

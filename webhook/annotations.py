@@ -1,0 +1,244 @@
+"""From a pod's annotations to what it asks for: frozen specs, or every problem there is.
+
+Knows the registry, the platform's defaults and maxima and the pod's securityContext (whose user
+owns the files by default). Doesn't know what a namespace may mount (`policy`) or how a mount is
+put into a pod (`sidecar`). Pure functions.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from webhook.pods import Pod, annotations, section
+from webhook.problems import Problem
+from webhook.quantities import format_bytes, format_millicores
+from webhook.registry import ANNOTATIONS, BUCKET, BY_NAME, DOMAIN, STATUS, Annotation
+from webhook.settings import Platform, Resources
+
+# The mount without a name; it can't be asked for as `.default` too.
+UNNAMED = "default"
+# Fits into a volume name behind `s3-mount-credentials-` (63 characters).
+_MOUNT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_RESOURCES = ("cpu-request", "cpu-limit", "memory-request", "memory-limit")
+_UNITS = {"cpu": format_millicores, "memory": format_bytes}
+
+
+@dataclass(frozen=True)
+class MountSpec:
+    """One mount, every value final: nothing here is looked up or defaulted again.
+
+    `prefix` is empty or ends in a slash; `containers` is None for all; `secret` is None for the
+    pod's own or the node's identity; `cache_size` is in bytes, `attr_ttl` in seconds.
+    """
+
+    name: str
+    bucket: str
+    path: str
+    prefix: str
+    read_only: bool
+    region: str | None
+    endpoint: str | None
+    secret: str | None
+    containers: tuple[str, ...] | None
+    uid: int
+    gid: int
+    file_mode: str
+    dir_mode: str
+    metadata: str
+    cache_size: int
+    attr_ttl: int
+    options: str
+
+    def key(self, name: str) -> str:
+        """The annotation of this mount with the given name: where a problem of it stands."""
+        return BY_NAME[name].key + ("" if self.name == UNNAMED else f".{self.name}")
+
+    @property
+    def source(self) -> str:
+        """`bucket/prefix/`, for people."""
+        return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything a pod asks for: its mounts, the unnamed one first, and the worker's resources."""
+
+    mounts: tuple[MountSpec, ...]
+    worker: Resources
+
+
+def asks(pod: Pod) -> bool:
+    """Whether the pod has any annotation of ours, apart from the status we write."""
+    return any(key.startswith(DOMAIN) and key != STATUS for key in annotations(pod))
+
+
+def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
+    """What the pod asks for and what is wrong with it; of the first only sound mounts are there."""
+    found: list[Problem] = []
+    mounts, shared = _grouped(annotations(pod), found)
+    defaults = _defaults(pod, platform)
+    specs = [_mount(name, mounts[name], defaults, found) for name in sorted(mounts, key=_order)]
+    sound = tuple(spec for spec in specs if spec is not None)
+    found += _excesses(sound, platform)
+    if len(mounts) > platform.maximum_mounts:
+        rule = f"a pod may have at most {platform.maximum_mounts} mounts"
+        found.append(Problem(BUCKET, f"{len(mounts)} mounts", rule, "fewer mounts per pod"))
+    worker = _worker(_parsed(shared, "", found), platform, found)
+    return Wanted(sound, worker), found
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != UNNAMED, name
+
+
+def _grouped(
+    given: Mapping[str, str | None], found: list[Problem]
+) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Our annotations by mount name, and those that speak of the whole pod."""
+    mounts: dict[str, dict[str, str]] = {}
+    shared: dict[str, str] = {}
+    for key, value in sorted(given.items()):
+        if not key.startswith(DOMAIN) or key == STATUS or value is None:
+            continue
+        name, dot, mount = key.removeprefix(DOMAIN).partition(".")
+        problem = _key_problem(key, name, mount if dot else None)
+        if problem is not None:
+            found.append(problem)
+        elif BY_NAME[name].per_mount:
+            mounts.setdefault(mount or UNNAMED, {})[name] = value
+        else:
+            shared[name] = value
+    if not mounts and shared:
+        found.append(_missing_bucket(UNNAMED, next(iter(shared))))
+    return mounts, shared
+
+
+def _key_problem(key: str, name: str, mount: str | None) -> Problem | None:
+    if name not in BY_NAME:
+        near = difflib.get_close_matches(name.lower(), BY_NAME, 1) or ["bucket"]
+        meant = DOMAIN + ".".join([near[0]] + ([mount] if mount else []))
+        return Problem(key, None, f"is no annotation of s3mount; did you mean {meant}?", meant)
+    if mount is None:
+        return None
+    if not BY_NAME[name].per_mount:
+        rule = "speaks of the whole pod and takes no mount name"
+        return Problem(key, None, rule, BY_NAME[name].key)
+    if mount == UNNAMED:
+        rule = f"{UNNAMED!r} is the mount without a name"
+        return Problem(key, None, rule, BY_NAME[name].key)
+    if not _MOUNT_NAME.fullmatch(mount):
+        rule = "a mount's name must be at most 40 characters of a-z, 0-9 and '-'"
+        return Problem(key, None, rule, f"{BY_NAME[name].key}.models")
+    return None
+
+
+def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
+    """The value of every field of a mount that its annotations don't give."""
+    context = section(section(pod, "spec"), "securityContext")
+    group = context.get("fsGroup")
+    return {
+        "path": "/var/s3",
+        "prefix": "",
+        "read_only": False,
+        "region": platform.default_region,
+        "endpoint": platform.default_endpoint,
+        "secret": platform.default_secret,
+        "containers": None,
+        "uid": context.get("runAsUser") or 0,
+        "gid": (context.get("runAsGroup") if group is None else group) or 0,
+        "file_mode": "0644",
+        "dir_mode": "0755",
+        "metadata": "posix",
+        "cache_size": 2**30,
+        "attr_ttl": 60,
+        "options": "",
+    }
+
+
+def _mount(
+    name: str, given: Mapping[str, str], defaults: Mapping[str, Any], found: list[Problem]
+) -> MountSpec | None:
+    suffix = "" if name == UNNAMED else f".{name}"
+    before = len(found)
+    parsed = _parsed(given, suffix, found)
+    if "bucket" not in given:
+        found.append(_missing_bucket(name, next(iter(given))))
+    if len(found) > before:
+        return None
+    return MountSpec(name=name, **(dict(defaults) | parsed))
+
+
+def _missing_bucket(mount: str, instead: str) -> Problem:
+    suffix = "" if mount == UNNAMED else f".{mount}"
+    said = instead if instead in _RESOURCES else instead + suffix
+    rule = f"is missing, yet {DOMAIN}{said} is set"
+    return Problem(BUCKET + suffix, None, rule, _example(BY_NAME["bucket"], suffix))
+
+
+def _parsed(given: Mapping[str, str], suffix: str, found: list[Problem]) -> dict[str, Any]:
+    parsed = {}
+    for annotation in ANNOTATIONS:
+        if annotation.name in given:
+            text = given[annotation.name]
+            try:
+                parsed[annotation.field] = annotation.parse(text)
+            except ValueError as error:
+                rule = str(error) or annotation.rule
+                where = annotation.key + suffix
+                found.append(Problem(where, text, rule, _example(annotation, suffix)))
+    return parsed
+
+
+def _example(annotation: Annotation, suffix: str) -> str:
+    return f'{annotation.key}{suffix}: "{annotation.example}"'
+
+
+def _excesses(mounts: tuple[MountSpec, ...], platform: Platform) -> list[Problem]:
+    limit = format_bytes(platform.maximum_cache_size)
+    return [
+        Problem(
+            mount.key("cache-size"),
+            format_bytes(mount.cache_size),
+            f"the platform allows at most {limit} per mount",
+            f'{mount.key("cache-size")}: "{limit}"',
+        )
+        for mount in mounts
+        if mount.cache_size > platform.maximum_cache_size
+    ]
+
+
+def _worker(given: Mapping[str, int], platform: Platform, found: list[Problem]) -> Resources:
+    """The worker's resources: annotations over settings, no request above its limit."""
+    chosen: dict[str, int | None] = {}
+    for kind, render in _UNITS.items():
+        request, limit = (given.get(f"{kind}_{part}") for part in ("request", "limit"))
+        for part, value in (("request", request), ("limit", limit)):
+            most = getattr(platform.maximum, f"{kind}_{part}")
+            if value is not None and most is not None and value > most:
+                rule = f"the platform allows at most {render(most)}"
+                found.append(_resource_problem(kind, part, render(value), rule, render(most)))
+        if request is not None and limit is not None and request > limit:
+            rule = f"must not exceed {DOMAIN}{kind}-limit ({render(limit)})"
+            found.append(_resource_problem(kind, "request", render(request), rule, render(limit)))
+        chosen |= _pair(kind, request, limit, platform.worker)
+    return Resources(**chosen)
+
+
+def _resource_problem(kind: str, part: str, value: str, rule: str, example: str) -> Problem:
+    key = f"{DOMAIN}{kind}-{part}"
+    return Problem(key, value, rule, f'{key}: "{example}"')
+
+
+def _pair(
+    kind: str, request: int | None, limit: int | None, base: Resources
+) -> dict[str, int | None]:
+    """Request and limit of one kind: a default gives way to what was written on the pod."""
+    base_request: int | None = getattr(base, f"{kind}_request")
+    base_limit: int | None = getattr(base, f"{kind}_limit")
+    if limit is None and base_limit is not None:
+        limit = max(base_limit, request or 0)
+    if request is None and base_request is not None:
+        request = base_request if limit is None else min(base_request, limit)
+    return {f"{kind}_request": request, f"{kind}_limit": limit}

@@ -1,0 +1,88 @@
+"""What is decided about a pod: inject, skip or deny, and the way from a pod to the decision.
+
+Knows no HTTP and no AdmissionReview: the server and the command line both ask here. A `Decider` is
+immutable but for its policy, which is read once per decision; safe to share between threads.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from webhook import annotations, pods
+from webhook.annotations import MountSpec
+from webhook.diff import Operation, additions
+from webhook.fitness import fitness_problems
+from webhook.pods import Pod
+from webhook.problems import Problem
+from webhook.settings import Platform
+from webhook.sidecar import REPLACEABLE, inject
+
+MIRROR = "kubernetes.io/config.mirror"
+
+
+class Skip(Enum):
+    """Why a pod is let through as it is: the machine's reason, and a sentence for people."""
+
+    NOT_ASKED = ("not-asked", "The pod has no annotation that begins with s3.mount/.")
+    MIRROR_POD = ("mirror-pod", "A static pod of a node can't be changed through the API.")
+    NOT_CREATED = ("not-created", "Mounts are given to pods when they are created, not later.")
+    NOT_A_POD = ("not-a-pod", "Only pods get mounts.")
+
+    @property
+    def reason(self) -> str:
+        return self.value[0]
+
+    @property
+    def sentence(self) -> str:
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The pod is allowed as it is."""
+
+    skip: Skip
+
+
+@dataclass(frozen=True)
+class Denied:
+    """The pod is refused; there is at least one problem."""
+
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Injected:
+    """The pod is allowed with these operations applied; none when it had everything already."""
+
+    patch: tuple[Operation, ...]
+    mounts: tuple[MountSpec, ...]
+
+
+Decision = Skipped | Denied | Injected
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides about pods under one platform's settings."""
+
+    platform: Platform
+
+    def decide(self, pod: Pod, namespace: str) -> Decision:
+        """What is to happen with a pod of a namespace; never raises for what a user wrote."""
+        if problems := pods.shape_problems(pod):
+            return Denied(tuple(problems))
+        if not annotations.asks(pod):
+            return Skipped(Skip.NOT_ASKED)
+        if MIRROR in pods.annotations(pod):
+            return Skipped(Skip.MIRROR_POD)
+        return self._decide_asking(pod, namespace)
+
+    def _decide_asking(self, pod: Pod, namespace: str) -> Decision:
+        wanted, problems = annotations.read(pod, self.platform)
+        problems += fitness_problems(pod, wanted, self.platform, ambient=True)
+        injection = inject(pod, wanted, self.platform, ambient=True)
+        problems += injection.problems
+        if problems:
+            return Denied(tuple(problems))
+        patch = additions(pod, injection.pod, REPLACEABLE)
+        return Injected(tuple(patch), wanted.mounts)

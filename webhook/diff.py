@@ -1,0 +1,78 @@
+"""The difference of two JSON documents as a patch that only adds (RFC 6902).
+
+General tools compare lists by position and would turn an inserted container into a rewrite of all
+that follow it. Here a list may only have grown: every old item is found again, in order, as the
+same object, an equal one, or one of the same `name`. Changed parts are recognised by identity, so
+the cost goes with the change and not with the pod. Pure functions.
+"""
+
+from typing import Any
+
+from webhook.errors import NotAddOnlyError
+
+Operation = dict[str, Any]
+_ABSENT = object()
+
+
+def additions(old: Any, new: Any, replaceable: frozenset[str] = frozenset()) -> list[Operation]:
+    """The operations that make `new` from `old`: `add`, and `replace` at the given pointers only.
+
+    NotAddOnlyError when `new` lacks something of `old` or has it otherwise.
+    """
+    found: list[Operation] = []
+    _compare(old, new, "", found)
+    for operation in found:
+        if operation["op"] != "add" and operation["path"] not in replaceable:
+            raise NotAddOnlyError(f"the patch would replace {operation['path']}")
+    return found
+
+
+def _compare(old: Any, new: Any, path: str, found: list[Operation]) -> None:
+    if old is new:
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        _compare_objects(old, new, path, found)
+    elif isinstance(old, list) and isinstance(new, list):
+        _compare_lists(old, new, path, found)
+    elif old is None and new is not None:
+        found.append({"op": "add", "path": path, "value": new})
+    elif type(old) is not type(new) or old != new:
+        found.append({"op": "replace", "path": path, "value": new})
+
+
+def _compare_objects(
+    old: dict[str, Any], new: dict[str, Any], path: str, found: list[Operation]
+) -> None:
+    if lost := old.keys() - new.keys():
+        raise NotAddOnlyError(f"the patch would remove {path}/{_escaped(min(lost))}")
+    for key, value in new.items():
+        below = f"{path}/{_escaped(key)}"
+        before = old.get(key, _ABSENT)
+        if before is _ABSENT:
+            found.append({"op": "add", "path": below, "value": value})
+        else:
+            _compare(before, value, below, found)
+
+
+def _compare_lists(old: list[Any], new: list[Any], path: str, found: list[Operation]) -> None:
+    position = 0
+    for index, value in enumerate(new):
+        if position < len(old) and _same_item(old[position], value):
+            _compare(old[position], value, f"{path}/{index}", found)
+            position += 1
+        else:
+            found.append({"op": "add", "path": f"{path}/{index}", "value": value})
+    if position < len(old):
+        raise NotAddOnlyError(f"the patch would remove {path}/{position}")
+
+
+def _same_item(old: Any, new: Any) -> bool:
+    if old is new:
+        return True
+    if isinstance(old, dict) and isinstance(new, dict) and "mountPath" not in old:
+        return bool(old.get("name", old) == new.get("name", new))
+    return bool(old == new)
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,55 @@
+"""Log lines: one JSON object each on stdout, for the webhook and for the libraries below it.
+
+structlog is set up and used here only; everybody else takes a `Logger`. Safe to share between
+threads.
+"""
+
+import logging
+import sys
+from typing import Any, Protocol, TextIO
+
+import structlog
+
+
+class Logger(Protocol):
+    """What the package needs of a logger: an event, and fields that belong to it."""
+
+    def debug(self, event: str, **fields: Any) -> None: ...
+    def info(self, event: str, **fields: Any) -> None: ...
+    def warning(self, event: str, **fields: Any) -> None: ...
+    def error(self, event: str, **fields: Any) -> None: ...
+    def exception(self, event: str, **fields: Any) -> None: ...
+
+
+def make_logger(level: str = "INFO", stream: TextIO | None = None) -> Logger:
+    """A logger that writes JSON lines; levels as in the standard library, stdout by default."""
+    logger: Logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream or sys.stdout),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+class _Forward(logging.Handler):
+    """Hands a library's log records to our logger."""
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        report = self._logger.error if record.levelno >= logging.ERROR else self._logger.warning
+        fields = {"exc_info": record.exc_info} if record.exc_info else {}
+        report(record.getMessage(), logger=record.name, **fields)
+
+
+def forward_libraries(logger: Logger) -> None:
+    """Let warnings and errors of uvicorn and others come out as JSON lines, too."""
+    logging.basicConfig(handlers=[_Forward(logger)], level=logging.WARNING, force=True)

@@ -1,0 +1,104 @@
+"""Pods as they come: plain dictionaries, checked once for the shape of what we touch.
+
+Typed models would drop fields they don't know, so there are none. After `shape_problems` found
+nothing the rest of the package may index without looking: absent, null and empty are the same, and
+what is there has its type. Pure functions.
+"""
+
+from typing import Any
+
+from webhook.problems import Problem
+
+Pod = dict[str, Any]
+
+_STRINGS = {"*": str}
+_CONTAINER = {
+    "name": str,
+    "image": str,
+    "restartPolicy": str,
+    "command": [str],
+    "args": [str],
+    "env": [{"name": str}],
+    "volumeMounts": [{"name": str, "mountPath": str, "subPath": str}],
+    "volumeDevices": [{"name": str, "devicePath": str}],
+    "securityContext": {"runAsUser": int, "runAsGroup": int},
+    "resources": {"requests": dict, "limits": dict},
+}
+_SHAPE = {
+    "metadata": {
+        "name": str,
+        "generateName": str,
+        "namespace": str,
+        "labels": _STRINGS,
+        "annotations": _STRINGS,
+        "ownerReferences": [{"kind": str, "name": str}],
+    },
+    "spec": {
+        "containers": [_CONTAINER],
+        "initContainers": [_CONTAINER],
+        "volumes": [{"name": str}],
+        "imagePullSecrets": [dict],
+        "nodeSelector": _STRINGS,
+        "securityContext": {"runAsUser": int, "runAsGroup": int, "fsGroup": int},
+        "os": {"name": str},
+        "runtimeClassName": str,
+        "terminationGracePeriodSeconds": int,
+        "hostUsers": bool,
+        "hostNetwork": bool,
+        "shareProcessNamespace": bool,
+    },
+}
+_REQUIRED = {"name", "mountPath"}
+_TYPES = {str: "text", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
+
+
+def shape_problems(pod: Pod) -> list[Problem]:
+    """What in the pod isn't of the type the Kubernetes API gives it; empty for a real pod."""
+    found: list[Problem] = []
+    _walk(pod, _SHAPE, "", found)
+    if not found and not pod.get("spec"):
+        found.append(Problem("spec", None, "is missing", "a pod has a spec with containers"))
+    return found
+
+
+def _walk(value: Any, shape: Any, where: str, found: list[Problem]) -> None:
+    wanted: type = shape if isinstance(shape, type) else type(shape)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        rule = f"must be {_TYPES[wanted]}"
+        found.append(Problem(where.lstrip(".") or "pod", None, rule, "see the Kubernetes API"))
+    elif isinstance(shape, list) and isinstance(value, list):
+        for index, item in enumerate(value):
+            _walk(item, shape[0], f"{where}[{index}]", found)
+    elif isinstance(shape, dict) and isinstance(value, dict):
+        for key, below in shape.items():
+            for name in value if key == "*" else [key]:
+                _member(value, name, below, where, found)
+
+
+def _member(value: Any, name: str, shape: Any, where: str, found: list[Problem]) -> None:
+    if value.get(name) is not None:
+        _walk(value[name], shape, f"{where}.{name}", found)
+    elif name in _REQUIRED and where.endswith("]") and shape is str:
+        found.append(Problem(f"{where}.{name}".lstrip("."), None, "is missing", "give it a name"))
+
+
+def section(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key; absent and null are an empty one."""
+    return mapping.get(key) or {}
+
+
+def items(mapping: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list under a key; absent and null are an empty one."""
+    return mapping.get(key) or []
+
+
+def annotations(pod: Pod) -> dict[str, str]:
+    """The pod's annotations, null values included."""
+    return section(section(pod, "metadata"), "annotations")
+
+
+def title(pod: Pod, namespace: str) -> str:
+    """`namespace/name`, with a star for what a controller's name will end in."""
+    metadata = section(pod, "metadata")
+    name = metadata.get("name") or f"{metadata.get('generateName') or ''}*"
+    return f"{namespace}/{name}"

@@ -1,0 +1,78 @@
+"""How the server listens and how it ends: the settings of one replica, read from the environment.
+
+Not here: what is injected (`settings`), the server itself (`server`). Immutable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from webhook.quantities import parse_bytes, parse_seconds
+from webhook.settings import Environment
+from webhook.values import parse_boolean
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost.
+
+    `body`: bytes; etcd takes 1.5 MiB for an object, and a review may hold two of them in a longer
+    form. `deadline`: seconds for the body to arrive; the API server waits 5 s in all.
+    """
+
+    body: int = 8 * 2**20
+    deadline: int = 4
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where and how to listen; `S3MOUNT_` + the name in capitals, or a flag of `serve`.
+
+    `need_ready`: whether the TLS directory has to hold `ready`, which the certificate agent writes.
+    `drain`: seconds between "not ready" and the end, for endpoints to be taken out everywhere.
+    `tls_wait`: seconds a first certificate may take. `connections`: more get a 503.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its pod IP, whatever that is
+    port: int = 8443
+    metrics_port: int = 9090
+    tls_dir: Path | None = None
+    need_ready: bool = False
+    drain: int = 10
+    tls_wait: int = 120
+    connections: int = 512
+    log_level: str = "INFO"
+    limits: Limits = field(default_factory=Limits)
+
+
+def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
+    """The server's settings: flags over environment over defaults; else SettingsError."""
+    env = Environment(environ)
+    base = Serving()
+    limits = Limits(
+        body=env.read("MAXIMUM_BODY", parse_bytes, base.limits.body),
+        deadline=env.read("REQUEST_DEADLINE", parse_seconds, base.limits.deadline),
+    )
+    read = {
+        "host": env.read("HOST", str, base.host),
+        "port": env.read("PORT", int, base.port),
+        "metrics_port": env.read("METRICS_PORT", int, base.metrics_port),
+        "tls_dir": env.read("TLS_DIR", _directory, base.tls_dir),
+        "need_ready": env.read("REQUIRE_READY_FILE", parse_boolean, base.need_ready),
+        "drain": env.read("DRAIN_SECONDS", parse_seconds, base.drain),
+        "tls_wait": env.read("TLS_WAIT", parse_seconds, base.tls_wait),
+        "connections": env.read("MAXIMUM_CONNECTIONS", int, base.connections),
+        "log_level": env.read("LOG_LEVEL", _level, base.log_level),
+    }
+    chosen = read | {name: value for name, value in given.items() if value is not None}
+    return Serving(**chosen, limits=limits)  # type: ignore[arg-type] # the names are those above
+
+
+def _directory(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+    return text.upper()

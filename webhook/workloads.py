@@ -1,0 +1,70 @@
+"""Pods inside other objects: where a Deployment, a Job, a CronJob keeps its pod template.
+
+For the command line only; the server sees nothing but pods. Pure functions.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from webhook.pods import Pod
+
+_TEMPLATE = ("spec", "template")
+_PATHS: dict[str, tuple[str, ...]] = {
+    "Pod": (),
+    "PodTemplate": ("template",),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+    "Deployment": _TEMPLATE,
+    "StatefulSet": _TEMPLATE,
+    "DaemonSet": _TEMPLATE,
+    "ReplicaSet": _TEMPLATE,
+    "ReplicationController": _TEMPLATE,
+    "Job": _TEMPLATE,
+}
+
+
+def flattened(documents: list[Any]) -> Iterator[Any]:
+    """The documents, the items of a List in its place."""
+    for document in documents:
+        if isinstance(document, dict) and document.get("kind") == "List":
+            yield from flattened(document.get("items") or [])
+        else:
+            yield document
+
+
+def pod_of(document: Any) -> Pod | None:
+    """The pod or pod template in an object; None when it has none."""
+    found = document
+    path = _PATHS.get(_kind(document))
+    for key in path or ():
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if path is not None and isinstance(found, dict) else None
+
+
+def with_pod(document: Any, pod: Pod) -> Any:
+    """A copy of the object with another pod in it."""
+    return _replaced(document, _PATHS[_kind(document)], pod)
+
+
+def namespace_of(document: Any, default: str) -> str:
+    """The namespace an object says it belongs to."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    found = metadata.get("namespace") if isinstance(metadata, dict) else None
+    return found if isinstance(found, str) and found else default
+
+
+def label(document: Any) -> str:
+    """`Kind/name`, for messages."""
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{_kind(document) or 'document'}/{name or '?'}"
+
+
+def _kind(document: Any) -> str:
+    kind = document.get("kind") if isinstance(document, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def _replaced(value: Any, path: tuple[str, ...], pod: Pod) -> Any:
+    if not path:
+        return pod
+    return {**value, path[0]: _replaced(value[path[0]], path[1:], pod)}
