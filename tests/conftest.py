@@ -55,6 +55,20 @@ def bucket(store: Endpoint) -> Iterator[Bucket]:
 
 
 @pytest.fixture
+def lenient_bucket(lenient_store: Endpoint) -> Iterator[Bucket]:
+    """An empty bucket of moto: SeaweedFS keeps no metadata of directory markers, moto does."""
+    bucket = lenient_store.create_bucket(bucket_name())
+    yield bucket
+    bucket.destroy()
+
+
+@pytest.fixture
+def degraded_bucket(degraded_store: Endpoint) -> Bucket:
+    """An empty bucket of the store that ignores preconditions; it goes with its server."""
+    return degraded_store.create_bucket(bucket_name())
+
+
+@pytest.fixture
 def proxy(store: Endpoint) -> Iterator[Proxy]:
     """A counting, fault-injecting proxy in front of the store."""
     with Proxy(store) as proxy:

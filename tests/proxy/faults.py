@@ -16,7 +16,7 @@ from tests.proxy.wire import Head
 Pause = Callable[[float], None]
 
 
-class Cut(Exception):  # noqa: N818 (an event, not an error of the proxy)
+class Cut(Exception):
     """Ends the connection to the client, by a reset or by an orderly close."""
 
     def __init__(self, reset: bool = True) -> None:

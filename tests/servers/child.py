@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -39,6 +40,7 @@ class Child:
                 stderr=sink,
                 env=dict(os.environ if env is None else env),
                 cwd=cwd,
+                start_new_session=True,
             )
 
     @property
@@ -78,8 +80,9 @@ class Child:
             return self.kill()
 
     def kill(self) -> int:
-        """End it at once and return its exit status."""
-        self.signal(signal.SIGKILL)
+        """End it and its children at once and return its exit status."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         return self.wait(10)
 
     def tail(self, characters: int = 2000) -> str:

@@ -1,0 +1,181 @@
+"""Fixtures of tests on a real mount.
+
+`mount` is a fresh mount of a fresh, empty bucket. `here` is an empty directory in a mount that
+many tests share: much cheaper, for whatever needs no setting of its own. Both exist once for
+each driver. `mounts` makes mounts with other settings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import bucket_name
+from tests.mounts.mount import Mount
+from tests.mounts.ours import Directories, OurMount, drivers
+from tests.mounts.s3fs import S3fsMount
+from tests.mounts.table import OWN_PREFIX, sweep
+from tests.servers.s3 import Bucket, Endpoint
+
+# The part of a test's time after which its mounts are killed, so that it ends by itself.
+_PATIENCE = 0.8
+_places = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here; skip them where nothing can be mounted."""
+    able = os.access("/dev/fuse", os.R_OK | os.W_OK)
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.mount)
+            if not able:
+                item.add_marker(pytest.mark.skip(reason="/dev/fuse can't be opened"))
+
+
+@pytest.fixture(scope="session")
+def workshop() -> Iterator[Path]:
+    """A directory for mounts, outside of what pytest deletes recursively."""
+    sweep()
+    path = Path(tempfile.mkdtemp(prefix=f"{OWN_PREFIX}{os.getpid()}-mounts-"))
+    yield path
+    # Only empty mount points and files are left; a mount still there makes this fail, rightly.
+    for root, directories, files in os.walk(path, topdown=False):
+        for name in files:
+            Path(root, name).unlink()
+        for name in directories:
+            entry = Path(root, name)
+            entry.unlink() if entry.is_symlink() else entry.rmdir()
+    path.rmdir()
+
+
+@pytest.fixture(scope="session")
+def room(workshop: Path) -> Callable[[], Directories]:
+    """Make directories for another mount."""
+    numbers = itertools.count(1)
+    return lambda: Directories(workshop / str(next(numbers)))
+
+
+@pytest.fixture(scope="session", params=drivers())
+def driver(request: pytest.FixtureRequest) -> str:
+    """The driver under test."""
+    return str(request.param)
+
+
+def _seconds(request: pytest.FixtureRequest) -> float:
+    marker = request.node.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else request.config.getini("timeout")
+    return float(limit) * _PATIENCE
+
+
+Mounts = Callable[..., OurMount]
+
+
+@pytest.fixture
+def mounts(
+    room: Callable[[], Directories], driver: str, request: pytest.FixtureRequest
+) -> Iterator[Mounts]:
+    """Mount a bucket (or a view of one) with options; all end, and are checked, with the test.
+
+    `mounts(bucket, "--read-only")`; `endpoint=` for a proxy; `ready=False` for one that may fail;
+    `where=` for directories of an earlier mount.
+    """
+    made: list[OurMount] = []
+
+    def make(
+        bucket: Bucket,
+        *options: str,
+        endpoint: Endpoint | None = None,
+        where: Directories | None = None,
+        ready: bool = True,
+    ) -> OurMount:
+        what = f"{bucket.name}/{bucket.prefix}" if bucket.prefix else bucket.name
+        mount = OurMount(
+            what, where or room(), endpoint or bucket.endpoint, driver, options=options
+        )
+        made.append(mount)
+        if ready:
+            mount.wait_ready()
+            mount.watch(_seconds(request))
+        return mount
+
+    yield make
+    with ExitStack() as stack:  # every one is released, whatever the others do
+        for mount in made:
+            stack.callback(_complain, mount)
+            stack.callback(mount.release)
+
+
+def _complain(mount: OurMount) -> None:
+    assert mount.complaints() == []
+
+
+@pytest.fixture
+def mount(mounts: Mounts, bucket: Bucket) -> OurMount:
+    """A fresh mount of the empty `bucket`, all settings being the defaults."""
+    return mounts(bucket)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory of a mount, and the same as keys."""
+
+    path: Path
+    keys: Bucket
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+
+@pytest.fixture(scope="session")
+def shared(
+    store: Endpoint, room: Callable[[], Directories], driver: str
+) -> Iterator[tuple[Mount, Bucket]]:
+    """A mount for many tests."""
+    bucket = store.create_bucket(bucket_name())
+    where = room()
+    mount: Mount
+    if driver == "s3fs":
+        mount = S3fsMount(bucket.name, where, store)
+    else:
+        mount = OurMount(bucket.name, where, store, driver)
+    try:
+        mount.wait_ready()
+        yield mount, bucket
+    finally:
+        mount.release()
+        bucket.destroy()
+
+
+@pytest.fixture
+def here(shared: tuple[Mount, Bucket], request: pytest.FixtureRequest) -> Iterator[Place]:
+    """An empty directory in the shared mount; what the daemon complains of fails the test."""
+    mount, bucket = shared
+    mount.watch(_seconds(request))
+    told = len(mount.complaints()) if isinstance(mount, OurMount) else 0
+    name = f"place-{next(_places)}"
+    path = mount.path / name
+    path.mkdir()
+    yield Place(path, bucket.under(f"{name}/"))
+    if isinstance(mount, OurMount):
+        assert mount.complaints()[told:] == []
+
+
+@pytest.fixture
+def s3fs(
+    bucket: Bucket, room: Callable[[], Directories], request: pytest.FixtureRequest
+) -> Iterator[S3fsMount]:
+    """The real s3fs on the same `bucket`."""
+    mount = S3fsMount(bucket.name, room(), bucket.endpoint)
+    try:
+        mount.wait_ready()
+        mount.watch(_seconds(request))
+        yield mount
+    finally:
+        mount.release()

@@ -1,0 +1,162 @@
+"""Names: which keys a directory shows, and which keys a name becomes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fusefs.mounted.conftest import Mounts, Place
+from tests.mounts.ours import OurMount
+from tests.servers.s3 import Bucket
+
+AWKWARD = [
+    "with space",
+    "  leading and trailing  ",
+    "new\nline",
+    "tab\there",
+    "quote'\"`quote",
+    "back\\slash",
+    "ünïcödé ☃ 文字",
+    "e\u0301 decomposed",
+    "percent%41%2F",
+    "plus+and&amp;=?#",
+    "*?[glob]",
+    "-rf",
+    ".hidden",
+    "...",
+    "~tilde$HOME",
+    "<xml>&'\"]]>",
+    "\x01\x7f control",
+    "a" * 255,
+]
+
+
+def test_lists_names_of_objects_and_of_what_lies_below(bucket: Bucket, mounts: Mounts) -> None:
+    """Objects are files, common prefixes and markers are directories; nothing else appears."""
+    for key in ("file", "marked/", "marked/inside", "implied/deep/leaf", "empty/"):
+        bucket.put(key)
+    root = mounts(bucket).path
+    found = {entry.name: entry.is_dir() for entry in os.scandir(root)}
+    assert found == {"file": False, "marked": True, "implied": True, "empty": True}
+    assert os.listdir(root / "marked") == ["inside"]
+    assert os.listdir(root / "implied") == ["deep"]
+    assert os.listdir(root / "implied/deep") == ["leaf"]
+    assert os.listdir(root / "empty") == []
+
+
+def test_walks_a_directory_of_thousands(bucket: Bucket, mounts: Mounts) -> None:
+    """More than one LIST page: every name exactly once."""
+    names = {f"name-{number:05}" for number in range(2345)}
+    bucket.put_many(f"big/{name}" for name in names)
+    root = mounts(bucket).path
+    listed = os.listdir(root / "big")
+    assert len(listed) == len(names)
+    assert set(listed) == names
+
+
+def test_a_stream_survives_removal_of_what_it_has_told(here: Place) -> None:
+    """Deleting while listing, as `rm -r` does: no name twice, none skipped."""
+    names = {f"n{number:04}" for number in range(300)}
+    for name in names:
+        (here / name).touch()
+    told = []
+    with os.scandir(here.path) as entries:
+        for entry in entries:
+            told.append(entry.name)
+            os.unlink(entry.path)
+    assert sorted(told) == sorted(names)
+    assert os.listdir(here.path) == []
+    here.path.rmdir()
+
+
+@pytest.mark.parametrize("name", AWKWARD, ids=ascii)
+def test_any_name_written_is_that_key(here: Place, name: str) -> None:
+    """Content written under an awkward name has exactly this key, and is listed and removed."""
+    (here / name).write_bytes(b"content")
+    assert here.keys.get(name) == b"content"
+    assert os.listdir(here.path) == [name]
+    (here / name).unlink()
+    assert name not in here.keys
+
+
+@pytest.mark.parametrize("name", AWKWARD, ids=ascii)
+def test_any_key_is_that_name(bucket: Bucket, mounts: Mounts, name: str) -> None:
+    """An object somebody else stored under an awkward key reads under this name."""
+    bucket.put(f"{name}/{name}", b"content")
+    root = mounts(bucket).path
+    assert os.listdir(root) == [name]
+    assert os.listdir(root / name) == [name]
+    assert (root / name / name).read_bytes() == b"content"
+
+
+def test_a_name_that_is_not_utf8_is_kept_or_refused(here: Place) -> None:
+    """S3 keys are UTF-8: such a name is an error of its own, not a wrong key."""
+    with pytest.raises(OSError) as caught:
+        (here / os.fsdecode(b"\xff\xfe")).write_bytes(b"")
+    assert caught.value.errno == errno.EILSEQ
+    assert here.keys.keys() == [""] or here.keys.keys() == []
+
+
+def test_names_and_keys_have_a_longest_length(mount: OurMount, bucket: Bucket) -> None:
+    """255 bytes of name and 1024 bytes of key, in UTF-8, are the most."""
+    with pytest.raises(OSError) as caught:
+        (mount.path / ("é" * 128)).touch()
+    assert caught.value.errno == errno.ENAMETOOLONG
+    deep = "/".join(["d" * 200] * 4)
+    (mount.path / deep).mkdir(parents=True)
+    longest = "f" * (1024 - len(deep) - 1)
+    (mount.path / deep / longest).write_bytes(b"fits")
+    assert bucket.get(f"{deep}/{longest}") == b"fits"
+    with pytest.raises(OSError) as caught:
+        (mount.path / deep / f"{longest}f").touch()
+    assert caught.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.parametrize("path", ["missing", "missing/below", "file/below"])
+def test_what_is_not_there(here: Place, path: str) -> None:
+    """ENOENT, or ENOTDIR below a file."""
+    (here / "file").touch()
+    with pytest.raises(OSError) as caught:
+        (here / path).stat()
+    expected = errno.ENOTDIR if path.startswith("file") else errno.ENOENT
+    assert caught.value.errno == expected
+
+
+def test_a_key_that_is_file_and_directory(bucket: Bucket, mounts: Mounts) -> None:
+    """The directory is shown, once, and what is below it can be read."""
+    bucket.put("both", b"file")
+    bucket.put("both/below", b"below")
+    root = mounts(bucket).path
+    assert os.listdir(root) == ["both"]
+    assert (root / "both").is_dir()
+    assert (root / "both/below").read_bytes() == b"below"
+
+
+@pytest.mark.parametrize("key", ["a//b", "./a", "a/./b", "../a", "a/../b", "/a", "a/..", "//"])
+def test_keys_that_are_no_paths_harm_nobody(
+    lenient_bucket: Bucket, mounts: Mounts, key: str
+) -> None:
+    """They can't be shown; their neighbours can, and no listing fails or escapes."""
+    for name in (key, "fine", "a/fine"):
+        lenient_bucket.put(name, b"content")
+    mount = mounts(lenient_bucket)
+    mount.expected.append(r"can.?t be shown|hidden|skipp")
+    seen = [str(Path(top, name)) for top, _, names in os.walk(mount.path) for name in names]
+    assert str(mount.path / "fine") in seen
+    assert str(mount.path / "a/fine") in seen
+    assert all(os.path.normpath(path) == path for path in seen)
+
+
+def test_a_prefix_is_the_root(bucket: Bucket, mounts: Mounts) -> None:
+    """BUCKET/PREFIX shows what is below the prefix and stores below it."""
+    bucket.put("inside/old", b"old")
+    bucket.put("outside", b"no")
+    bucket.put("inside-not", b"no")
+    root = mounts(bucket.under("inside")).path
+    assert os.listdir(root) == ["old"]
+    (root / "new").write_bytes(b"new")
+    assert bucket.get("inside/new") == b"new"
+    assert sorted(bucket.keys()) == ["inside-not", "inside/new", "inside/old", "outside"]

@@ -1,0 +1,138 @@
+"""Making and removing: mkdir, rmdir, unlink, symlink and the names they leave."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from tests.fusefs.mounted.conftest import Mounts, Place
+from tests.fusefs.mounted.test_read import MIB, content
+from tests.servers.s3 import Bucket
+
+
+def test_mkdir_makes_a_marker(here: Place) -> None:
+    """A directory is the empty object `name/`."""
+    (here / "dir").mkdir()
+    assert here.keys.get("dir/") == b""
+    assert (here / "dir").is_dir()
+    with pytest.raises(FileExistsError):
+        (here / "dir").mkdir()
+
+
+def test_a_marker_has_the_mode_and_owner_of_its_maker(
+    lenient_bucket: Bucket, mounts: Mounts
+) -> None:
+    """Stored as s3fs stores it: decimal, with type bits."""
+    old = os.umask(0o022)
+    (mounts(lenient_bucket).path / "dir").mkdir(mode=0o770)
+    os.umask(old)
+    stored = lenient_bucket.metadata("dir/")
+    assert int(stored["mode"]) == 0o040750
+    assert (int(stored["uid"]), int(stored["gid"])) == (os.getuid(), os.getgid())
+
+
+def test_rmdir_removes_the_marker(here: Place) -> None:
+    """An empty directory goes, one with anything below stays."""
+    (here / "dir").mkdir()
+    (here / "dir/f").touch()
+    with pytest.raises(OSError) as caught:
+        (here / "dir").rmdir()
+    assert caught.value.errno == errno.ENOTEMPTY
+    (here / "dir/f").unlink()
+    (here / "dir").rmdir()
+    assert not here.keys.keys("dir")
+    assert not (here / "dir").exists()
+
+
+def test_a_directory_stays_when_its_last_file_goes(here: Place) -> None:
+    """Also one that had no marker: POSIX directories don't vanish."""
+    here.keys.put("implied/f", b"x")
+    (here / "implied/f").unlink()
+    assert os.listdir(here / "implied") == []
+    assert os.listdir(here.path) == ["implied"]
+
+
+def test_unlink(here: Place) -> None:
+    """The object is deleted, the name is gone, again is ENOENT, a directory is EISDIR."""
+    (here / "f").write_bytes(b"x")
+    (here / "f").unlink()
+    assert "f" not in here.keys
+    with pytest.raises(FileNotFoundError):
+        (here / "f").unlink()
+    (here / "dir").mkdir()
+    with pytest.raises(IsADirectoryError):
+        (here / "dir").unlink()
+
+
+def test_a_removed_file_reads_on_while_open(here: Place) -> None:
+    """unlink leaves open descriptors their content, read before or not."""
+    here.keys.put("f", content(6 * MIB))
+    with (here / "f").open("rb", buffering=0) as file:
+        assert file.read(10) == content(6 * MIB)[:10]
+        (here / "f").unlink()
+        assert not (here / "f").exists()
+        file.seek(0)
+        assert b"".join(iter(lambda: file.read(MIB), b"")) == content(6 * MIB)
+    assert "f" not in here.keys
+
+
+def test_a_removed_file_that_was_written_never_comes_back(here: Place) -> None:
+    """A temporary file: created, unlinked, used, closed; nothing is stored."""
+    with (here / "f").open("wb+", buffering=0) as file:
+        file.write(b"scratch")
+        (here / "f").unlink()
+        file.seek(0)
+        assert file.read() == b"scratch"
+        file.write(b" more")
+    assert "f" not in here.keys
+    assert os.listdir(here.path) == []
+
+
+def test_a_new_file_under_the_name_of_a_removed_open_one(here: Place) -> None:
+    """Old readers keep the old content; the name has the new one."""
+    (here / "f").write_bytes(b"old")
+    with (here / "f").open("rb", buffering=0) as old:
+        (here / "f").unlink()
+        (here / "f").write_bytes(b"new!")
+        assert old.read() == b"old"
+    assert here.keys.get("f") == b"new!"
+
+
+def test_rm_rf(here: Place) -> None:
+    """A tree is removed whole, markers and implied directories included."""
+    for number in range(60):
+        here.keys.put(f"tree/{number % 7}/{number}", b"x")
+    (here / "tree/made").mkdir()
+    shutil.rmtree(here / "tree")
+    assert not here.keys.keys("tree")
+    assert os.listdir(here.path) == []
+
+
+@pytest.mark.parametrize("target", ["f", "../elsewhere", "/absolute/path", "dangling ü", "x" * 900])
+def test_symlink(here: Place, target: str) -> None:
+    """A symlink is an object with the target as its body and a link's mode."""
+    (here / "link").symlink_to(target)
+    assert os.readlink(here / "link") == target
+    assert here.keys.get("link") == target.encode()
+    assert int(here.keys.metadata("link")["mode"]) & 0o170000 == 0o120000
+    assert (here / "link").lstat().st_size == len(target.encode())
+
+
+def test_a_symlink_is_followed(here: Place) -> None:
+    """Reading and writing through a link reach the file."""
+    (here / "f").write_bytes(b"content")
+    (here / "link").symlink_to("f")
+    assert (here / "link").read_bytes() == b"content"
+    (here / "link").write_bytes(b"changed")
+    assert here.keys.get("f") == b"changed"
+    assert (here / "link").is_symlink()
+
+
+def test_no_hard_links(here: Place) -> None:
+    """EPERM, which tools understand."""
+    (here / "f").touch()
+    with pytest.raises(PermissionError):
+        os.link(here / "f", here / "g")
