@@ -55,11 +55,9 @@ class OurMount(Mount):
     ) -> None:
         self.cache = where.cache
         self.expected: list[str] = []
-        command: list[str | Path] = [
-            *(sys.executable, "-m", "fusefs", "mount", what, where.path),
-            *("--endpoint-url", endpoint.url, "--region", REGION),
-            *("--cache-dir", where.cache, "--driver", driver, *options),
-        ]
+        command: list[str | Path] = [sys.executable, "-m", "fusefs", "mount", what, where.path]
+        command += ["--endpoint-url", endpoint.url, "--region", REGION]
+        command += ["--cache-dir", where.cache, "--driver", driver, *options]
         super().__init__(command, where.path, where.output, environment(endpoint, where.root))
 
     def complaints(self) -> list[str]:
