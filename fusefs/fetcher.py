@@ -1,0 +1,108 @@
+"""The threads that talk to the store for readers.
+
+Jobs somebody waits for go before read-ahead, and one thread is kept from read-ahead, so that slow
+read-ahead never holds up a reader.
+
+Not here: what is fetched (`reader`).
+
+Threading: any thread. The lock guards the queues and is a leaf: jobs run without it. Threads start
+when first needed and are daemons: a GET that hangs doesn't keep the process from ending.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Condition, Thread
+
+log = logging.getLogger(__name__)
+
+Job = Callable[[], None]
+
+
+class Fetcher:
+    """Runs jobs, at most `parallel` at once; a job must not raise."""
+
+    def __init__(self, parallel: int) -> None:
+        self._parallel = parallel
+        self._ahead_limit = max(1, parallel - 1)
+        self._wake = Condition()
+        self._urgent: deque[Job] = deque()
+        self._ahead: deque[Job] = deque()
+        self._running_ahead = 0
+        self._idle = 0
+        self._threads: list[Thread] = []
+        self._closed = False
+
+    def submit(self, job: Job, *, urgent: bool) -> None:
+        """Run a job soon; after `close` it is forgotten."""
+        with self._wake:
+            if self._closed:
+                return
+            (self._urgent if urgent else self._ahead).append(job)
+            if self._idle:
+                self._wake.notify()
+            elif len(self._threads) < self._parallel:
+                thread = Thread(target=self._run, name=f"fetch-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def hurry(self, job: Job) -> None:
+        """Somebody waits for a job now."""
+        with self._wake:
+            if job in self._ahead:
+                self._ahead.remove(job)
+                self._urgent.append(job)
+                self._wake.notify()
+
+    def cancel(self, job: Job) -> bool:
+        """Forget a job; False when it runs already."""
+        with self._wake:
+            for queue in (self._ahead, self._urgent):
+                if job in queue:
+                    queue.remove(job)
+                    return True
+            return False
+
+    def close(self, patience: float) -> bool:
+        """Forget what is queued; return whether all that runs ended within `patience` seconds."""
+        with self._wake:
+            self._closed = True
+            self._urgent.clear()
+            self._ahead.clear()
+            self._wake.notify_all()
+        until = time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        while (found := self._next()) is not None:
+            job, ahead = found
+            try:
+                job()
+            except Exception:
+                log.exception("bug in a job of the fetcher")
+            finally:
+                if ahead:
+                    self._ended_ahead()
+
+    def _next(self) -> tuple[Job, bool] | None:
+        with self._wake:
+            while True:
+                if self._urgent:
+                    return self._urgent.popleft(), False
+                if self._closed:
+                    return None
+                if self._ahead and self._running_ahead < self._ahead_limit:
+                    self._running_ahead += 1
+                    return self._ahead.popleft(), True
+                self._idle += 1
+                self._wake.wait()
+                self._idle -= 1
+
+    def _ended_ahead(self) -> None:
+        with self._wake:
+            self._running_ahead -= 1
+            if self._ahead:
+                self._wake.notify()

@@ -1,0 +1,40 @@
+"""Whether the cache disk can be written to.
+
+A disk that fails costs every read its time-out and fills the log; so one warning, and a pause.
+
+Threading: any thread; single reads and writes of one attribute. Two threads that fail at the same
+moment may both warn, which is harmless.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+# Seconds until a disk that failed is tried again.
+RECOVERY = 10.0
+
+
+class Health:
+    """Warns once when writing under `root` starts to fail, and tells when it works again."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._failed_at: float | None = None
+
+    def usable(self) -> bool:
+        """Return False for a while after a failure."""
+        return self._failed_at is None or time.monotonic() - self._failed_at > RECOVERY
+
+    def failed(self, error: OSError) -> None:
+        """Note a failed write; reads go on without the cache."""
+        if self._failed_at is None:
+            log.warning("cache in %s can't be written, reading without it: %s", self._root, error)
+        self._failed_at = time.monotonic()
+
+    def worked(self) -> None:
+        """Note a write that worked."""
+        if self._failed_at is not None:
+            self._failed_at = None
+            log.info("cache in %s can be written again", self._root)

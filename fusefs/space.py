@@ -1,0 +1,135 @@
+"""The disk budget that cached blocks and staged files share.
+
+Whoever is about to write to the cache volume takes the bytes first. When they don't fit, clean
+content is evicted until they do; when nothing is left to evict, `NoSpace` is raised and the
+caller decides: a cached block stays away, a writer uploads early, slows down, or fails.
+
+Not here: what is evicted (`cache`) and what happens to a writer without space.
+
+Threading: any thread. The one lock guards the count only and is a leaf: it is never held while
+evicting, so evictors may take their own locks and call `give`. Call `take` without a lock.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from fusefs.errors import NoSpace
+
+
+class Space:
+    """Bytes in use under `root`; at most `limit`, and `floor` bytes of the disk stay free.
+
+    `fake_free` makes tests of a full disk possible: the disk counts as one that had only that many
+    bytes free when we started, less what we use since.
+    """
+
+    def __init__(self, root: Path, limit: int, floor: int, fake_free: int | None = None) -> None:
+        self.root = root
+        self.limit = limit
+        self.floor = floor
+        self._fake_free = fake_free
+        self._lock = Lock()
+        self._used = 0
+        self._found = 0
+        self._evictors: list[Callable[[int], int]] = []
+
+    @property
+    def used(self) -> int:
+        """Bytes taken and not given back."""
+        return self._used
+
+    @property
+    def free(self) -> int:
+        """Bytes that can be taken now without evicting anything."""
+        return max(0, -self._shortage(0))
+
+    @property
+    def excess(self) -> int:
+        """Bytes over the limits, after a start with lower ones."""
+        return max(0, self._shortage(0))
+
+    def evictor(self, evict: Callable[[int], int]) -> None:
+        """Ask `evict(want)` for clean bytes when space runs short, in the order of these calls."""
+        self._evictors.append(evict)
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes that are about to be written; evict to make room; else `NoSpace`."""
+        if size > self.limit:
+            raise NoSpace(f"{size} bytes are more than the cache limit of {self.limit}")
+        while not self._try(size):
+            want = max(1, self._shortage(size))
+            if not any(evict(want) > 0 for evict in self._evictors):
+                raise NoSpace(
+                    f"no room for {size} bytes in {self.root}: {self._used} of {self.limit} used, "
+                    f"{self._disk_free()} free on the disk, {self.floor} to be left free"
+                )
+
+    def give(self, size: int) -> None:
+        """Give back bytes that were taken or found."""
+        with self._lock:
+            self._used -= size
+
+    def found(self, size: int) -> None:
+        """Count bytes that are on the disk already, whatever the limit says."""
+        with self._lock:
+            self._used += size
+            self._found += size
+
+    def _try(self, size: int) -> bool:
+        with self._lock:
+            if self._shortage(size) > 0:
+                return False
+            self._used += size
+            return True
+
+    def _shortage(self, size: int) -> int:
+        """Bytes to be freed before `size` more fit; negative is room to spare."""
+        return max(self._used + size - self.limit, self.floor + size - self._disk_free())
+
+    def _disk_free(self) -> int:
+        if self._fake_free is not None:
+            return self._fake_free + self._found - self._used
+        try:
+            disk = os.statvfs(self.root)
+        except OSError:  # the volume is gone or sick; the write itself will tell
+            return self.limit + self.floor
+        return disk.f_bavail * disk.f_frsize
+
+
+class Account:
+    """One user's part of a space: what it holds is counted here and in the whole.
+
+    Threading: as `Space`; its own lock is a leaf too.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._lock = Lock()
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of the space that are this account's."""
+        return self._held
+
+    def take(self, size: int) -> None:
+        """Take bytes of the space, or `NoSpace`."""
+        self.space.take(size)
+        self.receive(size)
+
+    def give(self, size: int) -> None:
+        """Give bytes back."""
+        self.receive(-size)
+        self.space.give(size)
+
+    def found(self, size: int) -> None:
+        """Count bytes that are on the disk already."""
+        self.space.found(size)
+        self.receive(size)
+
+    def receive(self, size: int) -> None:
+        """Take over bytes that somebody else has taken of the space."""
+        with self._lock:
+            self._held += size

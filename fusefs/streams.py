@@ -1,0 +1,99 @@
+"""How one file handle is read: where it goes on sequentially, and how far to read ahead there.
+
+A handle may be read at several places in turn (a merge, a tar of a zip, many threads), and the
+kernel's own read-ahead hands requests over in any order; so a stream follows several cursors, and a
+read belongs to a cursor when it lands in or near the range that cursor has planned.
+
+Not here: fetching (`reader`). Pure arithmetic.
+
+Threading: none of its own; every call is made under the reader's lock.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+MiB = 1024 * 1024
+CURSORS = 16
+# Requests of the kernel's read-ahead overtake each other by a few of its largest (1 MiB) requests.
+SLACK = 4 * MiB
+SMALLEST_PIECE = 1 * MiB
+
+
+@dataclass(slots=True)
+class Cursor:
+    """One sequential run: read from `start` up to `position`, planned up to `ahead`."""
+
+    number: int
+    start: int
+    position: int
+    window: int
+    ahead: int = 0
+    sequential: bool = False
+
+    def follows(self, offset: int, end: int) -> bool:
+        """Return whether a read of [offset, end) goes on where this cursor is."""
+        if offset == self.position or end == self.start:
+            return True
+        if not self.sequential:
+            return False
+        return self.position - SLACK <= offset <= max(self.ahead, self.position) + SLACK
+
+
+class Stream:
+    """The cursors of one file handle."""
+
+    def __init__(self, first: int, part: int) -> None:
+        self._first = first
+        self._part = part
+        self._cursors: OrderedDict[int, Cursor] = OrderedDict()
+        self._made = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether anything was read."""
+        return self._made > 0
+
+    def note(self, offset: int, end: int) -> tuple[Cursor, bool]:
+        """Note a read; return its cursor and whether the reader jumped to a new place."""
+        for cursor in reversed(self._cursors.values()):
+            if cursor.follows(offset, end):
+                self._cursors.move_to_end(cursor.number)
+                self._extend(cursor, offset, end)
+                return cursor, False
+        self._made += 1
+        cursor = Cursor(self._made, offset, end, 2 * self._first)
+        self._cursors[cursor.number] = cursor
+        if len(self._cursors) > CURSORS:
+            self._cursors.popitem(last=False)
+        return cursor, self._made > 1
+
+    def rewind(self, offset: int) -> None:
+        """What was planned from `offset` on was given up."""
+        for cursor in self._cursors.values():
+            if cursor.position <= offset < cursor.ahead:
+                cursor.ahead = offset
+
+    def plan(self, cursor: Cursor, size: int, limit: int) -> tuple[int, int, int]:
+        """Return what to fetch ahead now, [start, stop), and in pieces of how many bytes.
+
+        Nothing until the run is half a first read long: who reads a header goes elsewhere next.
+        The window doubles each time it is planned, up to `limit`.
+        """
+        window = min(cursor.window, limit)
+        piece = min(self._part, max(min(SMALLEST_PIECE, window), window // 8))
+        start = max(cursor.ahead, cursor.position)
+        stop = min(cursor.position + window, size)
+        enough = stop - start >= piece or start - cursor.position <= window // 2 or stop == size
+        if not cursor.sequential or start >= stop or not enough:
+            return start, start, piece
+        cursor.ahead = stop
+        cursor.window = min(2 * window, limit)
+        return start, stop, piece
+
+    def _extend(self, cursor: Cursor, offset: int, end: int) -> None:
+        if end > cursor.position:
+            forward = offset >= cursor.start
+            cursor.position = end
+            if forward and end - cursor.start > self._first // 2:
+                cursor.sequential = True
+        cursor.start = min(cursor.start, offset)
