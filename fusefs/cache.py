@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Adopted files up to this size get their checksums at once: about a millisecond.
 SEAL_AT_ONCE = 4 * 1024 * 1024
+# Seconds `close` gives the checksums of adopted files; what has none is fetched again next time.
+SEAL_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +301,10 @@ class Cache:
 
     def close(self) -> None:
         """Stop the background work and let another process have the directory."""
-        self._closing.set()
         self._unsealed.put(None)
         if self._sealer is not None:
+            self._sealer.join(SEAL_PATIENCE)
+            self._closing.set()
             self._sealer.join()
         while not self._unsealed.empty():
             file = self._unsealed.get()
