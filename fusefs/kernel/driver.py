@@ -1,0 +1,96 @@
+"""One mount served in this process: device, mount(2), session, and the end of all three.
+
+For one machine without keeper, and for tests. In pods `keeper` mounts and `worker` serves.
+
+Threading: `NativeMount` may be used from any thread; `unmount` may race with the mount's own end.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fusefs.errors import SetupError
+from fusefs.interface import Calls, Invalidations
+from fusefs.kernel import mounting
+from fusefs.kernel.backing import Backings
+from fusefs.kernel.notify import Notifier
+from fusefs.kernel.readers import Ending
+from fusefs.kernel.session import Session, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRegistry:
+    """Registers passthrough files by itself: this process has the privilege."""
+
+    device: int
+
+    def register(self, descriptor: int, tag: str) -> int:
+        """Return the backing id of an open file; the tag isn't kept, nobody takes over."""
+        return mounting.register_backing(self.device, descriptor)
+
+    def unregister(self, backing: int) -> None:
+        """Give a backing id back."""
+        mounting.unregister_backing(self.device, backing)
+
+
+class NativeMount:
+    """A mounted filesystem; `wait` returns when it is gone, whoever unmounted it."""
+
+    def __init__(self, mountpoint: str, device: int, session: Session) -> None:
+        self.mountpoint = mountpoint
+        self._device = device
+        self._session = session
+
+    @property
+    def invalidations(self) -> Invalidations:
+        """Where the filesystem says that the kernel's caches are out of date."""
+        return self._session.invalidations
+
+    def wait(self, timeout: float | None = None) -> Ending | None:
+        """Wait for the end of the mount, close the device; None after `timeout` seconds."""
+        ending = self._session.wait(timeout)
+        if ending is not None and self._device >= 0:
+            os.close(self._device)
+            self._device = -1
+        return ending
+
+    def unmount(self) -> None:
+        """Take the mount away at once; open files go on until they are closed."""
+        try:
+            mounting.unmount(self.mountpoint)
+        except OSError as error:
+            raise SetupError(f"cannot unmount {self.mountpoint}: {error.strerror}") from error
+
+
+def works_here() -> bool:
+    """Say whether this process may open the device and mount(2) with it."""
+    return os.access(mounting.DEVICE, os.R_OK | os.W_OK) and mounting.may_mount()
+
+
+def mount(
+    build: Callable[[Invalidations], Calls],
+    mountpoint: str,
+    settings: Settings | None = None,
+    *,
+    read_only: bool = False,
+    allow_other: bool = True,
+) -> NativeMount:
+    """Mount what `build` returns and serve it; `SetupError` where the kernel refuses."""
+    settings = settings or Settings()
+    try:
+        device = mounting.open_device()
+    except OSError as error:
+        raise SetupError(f"cannot open {mounting.DEVICE}: {error.strerror}") from error
+    backings = Backings(DeviceRegistry(device) if settings.wishes.passthrough else None)
+    notifier = Notifier(device, backings.kernel_ids)
+    try:
+        session = Session(device, build(notifier), settings, notifier, backings)
+        mounting.mount(device, mountpoint, read_only=read_only, allow_other=allow_other)
+    except OSError as error:
+        os.close(device)
+        raise SetupError(f"cannot mount at {mountpoint}: {error.strerror}") from error
+    except BaseException:
+        os.close(device)
+        raise
+    session.start()
+    return NativeMount(mountpoint, device, session)

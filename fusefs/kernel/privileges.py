@@ -1,0 +1,50 @@
+"""Set-user-id and set-group-id end when somebody else's bytes get into a file.
+
+With FUSE_HANDLE_KILLPRIV_V2 that is the server's work: the kernel marks the writes, truncations and
+opens of callers who may not keep the bits, instead of asking for the mode and `security.capability`
+before each write.
+
+Threading: any thread; `_plain` is only a memory of what needs no check, one atomic operation each.
+"""
+
+from stat import S_ISGID, S_ISREG, S_ISUID, S_IXGRP
+
+from fusefs.interface import Calls, Change
+
+MAX_REMEMBERED = 65536
+
+
+def without_privileges(mode: int) -> int:
+    """Return the mode after a write: set-group-id stays where it marks mandatory locking."""
+    mode &= ~S_ISUID
+    return mode & ~S_ISGID if mode & S_IXGRP else mode
+
+
+class Privileges:
+    """Takes the bits off before a change by somebody who may not keep them."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._plain: set[int] = set()
+
+    def drop(self, node: int) -> None:
+        """Take the bits off a file; a node found without them isn't asked for again."""
+        if node in self._plain:
+            return
+        mode = self.mode_without(node)
+        if mode is not None:
+            self._calls.setattr(node, Change(mode=mode))
+        if len(self._plain) >= MAX_REMEMBERED:
+            self._plain.clear()
+        self._plain.add(node)
+
+    def mode_without(self, node: int) -> int | None:
+        """Return the mode a file is to get, None where it has no such bits."""
+        mode = self._calls.getattr(node).mode
+        if not S_ISREG(mode) or without_privileges(mode) == mode:
+            return None
+        return without_privileges(mode)
+
+    def mode_changed(self, node: int) -> None:
+        """Look again next time: somebody set a mode."""
+        self._plain.discard(node)

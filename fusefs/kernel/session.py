@@ -1,0 +1,222 @@
+"""The conversation with one /dev/fuse descriptor: requests in, replies out, from first to last.
+
+This is the one place where an exception becomes the errno of a reply.
+
+The descriptor is never cloned (FUSE_DEV_IOC_CLONE): requests read from a clone die with it, while
+those read from a descriptor that somebody else keeps open can be sent again to a successor.
+It isn't closed here either; whoever opened it does that.
+
+Not here: the threads (`readers`), what requests mean (`nodes`, `names`, `files`, `directories`),
+mount(2) (`mounting`).
+
+Threading: `answer` runs on every reader at once. The table of handlers changes with INIT only,
+before which the kernel sends nothing else.
+"""
+
+import errno
+import logging
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fusefs import resent
+from fusefs.errors import FsError, SetupError, errno_of
+from fusefs.interface import Calls
+from fusefs.kernel import negotiation, wire
+from fusefs.kernel.backing import Backings
+from fusefs.kernel.directories import Directories
+from fusefs.kernel.files import Files
+from fusefs.kernel.names import Names
+from fusefs.kernel.negotiation import Negotiated, Wishes
+from fusefs.kernel.nodes import Nodes
+from fusefs.kernel.notify import Notifier, send_resend
+from fusefs.kernel.privileges import Privileges
+from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
+from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
+from fusefs.kernel.wire import Init, Opcode
+
+log = logging.getLogger(__name__)
+
+HEADROOM = 4096  # for the headers before the data of the largest WRITE
+MAX_ERRNO = 511  # fs/fuse/dev.c refuses a reply with more
+SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a session behaves.
+
+    `max_readers`: threads, each with one or two buffers of `wishes.max_request` bytes in use.
+    `spare_readers`: how many may wait idle before the next one ends.
+    `negative_ttl`: seconds the kernel may remember that a name isn't there; 0 for never.
+    """
+
+    wishes: Wishes = field(default_factory=Wishes)
+    max_readers: int = 32
+    spare_readers: int = 4
+    negative_ttl: float = 0.0
+
+
+def _nobody(_: Negotiated) -> None:
+    """For a mount that nobody will take over."""
+
+
+class Session:
+    """Serves one mount with `calls`, on threads of its own.
+
+    `negotiated`: what a predecessor agreed, when the connection is taken over. `on_negotiated` is
+    called before INIT is answered, so that nothing is agreed that nobody remembers.
+    """
+
+    def __init__(
+        self,
+        device: int,
+        calls: Calls,
+        settings: Settings,
+        notifier: Notifier,
+        backings: Backings,
+        *,
+        negotiated: Negotiated | None = None,
+        on_negotiated: Callable[[Negotiated], None] = _nobody,
+    ) -> None:
+        self.negotiated = negotiated
+        self._device = device
+        self._calls = calls
+        self._settings = settings
+        self._backings = backings
+        self._on_negotiated = on_negotiated
+        self._unknown: set[int] = set()
+        self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
+        self._handlers[Opcode.INIT] = self._init
+        self._handlers[Opcode.INTERRUPT] = _interrupt
+        self._handlers[Opcode.DESTROY] = _destroy
+        self.invalidations = notifier
+        self._readers = Readers(
+            device,
+            self.answer,
+            size=settings.wishes.max_request + HEADROOM,
+            most=settings.max_readers,
+            spare=settings.spare_readers,
+        )
+
+    def start(self) -> None:
+        """Begin to serve; a connection taken over gets its unanswered requests again first."""
+        if self.negotiated is not None and self.negotiated.has(Init.HAS_RESEND):
+            send_resend(self._device)
+        self.invalidations.start()
+        self._readers.start()
+
+    def wait(self, timeout: float | None = None) -> Ending | None:
+        """Wait for the end of the mount; None when `timeout` seconds passed before."""
+        ending = self._readers.wait(timeout)
+        if ending is not None:
+            self.invalidations.close()
+        return ending
+
+    def oldest_request(self) -> float:
+        """Return for how many seconds the longest request has been under way, 0.0 for none."""
+        return self._readers.oldest()
+
+    def answer(self, message: memoryview, scratch: Scratch) -> None:
+        """Carry out one request and send its reply."""
+        try:
+            request = Request(message, scratch)
+        except (struct.error, ValueError):
+            self._refuse(message)
+            return
+        try:
+            answer = self._ask(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller needs an errno
+            number = _errno(request, error)
+            if request.opcode not in SILENT:
+                self._reply(request.unique, EMPTY, number)
+            return
+        if answer is not None:
+            self._reply(request.unique, answer)
+
+    def _table(self, negotiated: Negotiated) -> Handlers:
+        negative_ttl = self._settings.negative_ttl
+        context = Context(self._calls, negotiated, self._backings, negative_ttl)
+        privileges = Privileges(self._calls)
+        return {
+            **Nodes(context, privileges).handlers(),
+            **Names(context).handlers(),
+            **Files(context, privileges).handlers(),
+            **Directories(context).handlers(),
+        }
+
+    def _init(self, request: Request) -> Answer:
+        offer = negotiation.parse_offer(request.body)
+        if offer.major > wire.KERNEL_VERSION:
+            return negotiation.other_major()
+        negotiated = negotiation.agree(offer, self._settings.wishes)
+        self._on_negotiated(negotiated)
+        self.negotiated = negotiated
+        self._handlers.update(self._table(negotiated))
+        log.info(
+            "FUSE 7.%d, %d KiB requests, resend %s, passthrough %s",
+            negotiated.minor,
+            negotiated.max_request >> 10,
+            "yes" if negotiated.has(Init.HAS_RESEND) else "no",
+            "yes" if negotiated.has(Init.PASSTHROUGH) else "no",
+        )
+        return negotiation.init_out(negotiated)
+
+    def _ask(self, request: Request) -> Answer:
+        handler = self._handlers.get(request.opcode)
+        if handler is None:
+            if request.opcode not in self._unknown:
+                self._unknown.add(request.opcode)
+                log.info("the kernel asks for %s, not supported here", _name(request.opcode))
+            raise OSError(errno.ENOSYS, "not a request this filesystem knows")
+        if request.unique & wire.UNIQUE_RESEND:
+            with resent.replaying():
+                return handler(request)
+        return handler(request)
+
+    def _refuse(self, message: memoryview) -> None:
+        log.error("a request of %d bytes that makes no sense", len(message))
+        if len(message) >= wire.IN_HEADER.size:
+            _, opcode, unique, *_ = wire.IN_HEADER.unpack_from(message)
+            if opcode not in SILENT:
+                self._reply(unique, EMPTY, errno.EIO)
+
+    def _reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
+        header = wire.OUT_HEADER.pack(wire.OUT_HEADER.size + len(body), -number, unique)
+        try:
+            os.writev(self._device, (header, body) if body else (header,))
+        except OSError as error:
+            # ENOENT: nobody waits for it any more, the connection was aborted meanwhile.
+            if error.errno == errno.ENOENT or error.errno in GONE:
+                return
+            log.exception("the kernel refused a reply of %d bytes", len(body))
+            if not number:
+                self._reply(unique, EMPTY, errno.EIO)  # else its caller waits forever
+
+
+def _errno(request: Request, error: Exception) -> int:
+    """Turn what a request ended in into the errno of its reply, and say so where it matters."""
+    number = errno_of(error)
+    if isinstance(error, SetupError):
+        log.error("%s", error)
+    elif isinstance(error, (FsError, OSError)):
+        log.debug("%s of node %d: %s", _name(request.opcode), request.node, error)
+    else:
+        what = _name(request.opcode)
+        log.error("a bug while answering %s of node %d", what, request.node, exc_info=error)
+    return number if number <= MAX_ERRNO else errno.EIO
+
+
+def _name(opcode: int) -> str:
+    return Opcode(opcode).name if opcode in list(Opcode) else f"opcode {opcode}"
+
+
+def _interrupt(request: Request) -> Answer:
+    """Let the request go on: what it began in S3 can't be taken back, and its answer is due."""
+    return None
+
+
+def _destroy(request: Request) -> Answer:
+    """Agree to the end of the mount; the next read says that it is gone."""
+    return EMPTY

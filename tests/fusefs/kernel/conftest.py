@@ -1,0 +1,44 @@
+"""A session over a socket pair, and a mount of the filesystem in memory."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusefs.kernel import driver
+from tests.fusefs.kernel.kernelside import KernelSide
+from tests.fusefs.kernel.memory import Memory
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def kernel(memory: Memory) -> Iterator[KernelSide]:
+    """The kernel's end of a session that has been through INIT."""
+    side = KernelSide(memory)
+    side.init()
+    yield side
+    side.close()
+
+
+@pytest.fixture
+def mountpoint() -> Iterator[Path]:
+    """An empty directory that other users can reach, which `tmp_path` isn't."""
+    if not driver.works_here():
+        pytest.skip("needs /dev/fuse and the right to mount")
+    with tempfile.TemporaryDirectory(prefix="mnt-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture
+def mounted(memory: Memory, mountpoint: Path) -> Iterator[Path]:
+    """A directory where `memory` is mounted by the native driver."""
+    mount = driver.mount(lambda _: memory, str(mountpoint))
+    yield mountpoint
+    mount.unmount()
+    assert mount.wait(10) is not None
