@@ -1,0 +1,152 @@
+"""POSIX attributes in object metadata, exactly as s3fs stores them.
+
+Formats (s3fs-fuse 1.90, read off objects it wrote): `mode` is decimal with the type bits, `uid`
+and `gid` decimal, `mtime`, `atime`, `ctime` decimal seconds with an optional fraction of nine
+digits, `xattr` URL-quoted JSON of name to base64. Also read, as s3fs does: s3sync's `permissions`,
+`owner`, `group`; `file-permissions` (octal), `file-owner`, `file-group`; rclone's octal `mode`.
+
+Pure functions over values. Attributes that can't be parsed are as if they weren't there.
+"""
+
+import base64
+import binascii
+import json
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
+
+from .objects import EMPTY, Headers, ObjectInfo
+
+NS = 1_000_000_000
+KEYS = ("mode", "uid", "gid", "atime", "mtime", "ctime", "xattr")
+DIRECTORY_TYPE = "application/x-directory"
+# `_DecimalMode`: the largest decimal mode has all 16 bits; what is larger was written in octal.
+LARGEST_MODE = 0o177777
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Owner and mode (permission bits) of what has no stored attributes."""
+
+    uid: int = 0
+    gid: int = 0
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Posix:
+    """The attributes of one file; `mode` with type bits, times in ns since the epoch."""
+
+    mode: int
+    uid: int
+    gid: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    xattrs: Mapping[str, bytes] = EMPTY  # type: ignore[assignment]  # empty either way
+
+    @property
+    def kind(self) -> int:
+        """The type bits alone."""
+        return stat.S_IFMT(self.mode)
+
+
+def plain(info: ObjectInfo | None, defaults: Defaults, directory: bool) -> Posix:
+    """Return the attributes of an object that has none stored, or of an implicit directory."""
+    mode = stat.S_IFDIR | defaults.dir_mode if directory else stat.S_IFREG | defaults.file_mode
+    at = int(info.modified * NS) if info is not None else 0
+    return Posix(mode, defaults.uid, defaults.gid, at, at, at)
+
+
+def read(info: ObjectInfo, defaults: Defaults, directory: bool) -> Posix:
+    """Return the attributes stored with an object, defaults for those that aren't."""
+    base = plain(info, defaults, directory)
+    if info.headers is None:
+        return base
+    meta = info.headers.metadata
+    mtime = _time(meta.get("mtime"), base.mtime_ns)
+    return Posix(
+        _mode(meta, base.mode, directory),
+        _number(meta, ("uid", "owner", "file-owner"), base.uid),
+        _number(meta, ("gid", "group", "file-group"), base.gid),
+        _time(meta.get("atime"), mtime),
+        mtime,
+        _time(meta.get("ctime"), mtime),
+        _xattrs(meta.get("xattr")),
+    )
+
+
+def write(posix: Posix, headers: Headers) -> Headers:
+    """Return `headers` with the attributes in it; foreign metadata stays as it is."""
+    metadata = {name: value for name, value in headers.metadata.items() if name not in KEYS}
+    metadata |= {
+        "mode": str(posix.mode),
+        "uid": str(posix.uid),
+        "gid": str(posix.gid),
+        "atime": _seconds(posix.atime_ns),
+        "mtime": _seconds(posix.mtime_ns),
+        "ctime": _seconds(posix.ctime_ns),
+    }
+    if posix.xattrs:
+        packed = {name: base64.b64encode(value).decode() for name, value in posix.xattrs.items()}
+        metadata["xattr"] = quote(json.dumps(packed, separators=(",", ":")), safe="")
+    return replace(headers, metadata=metadata)
+
+
+def _seconds(ns: int) -> str:
+    seconds, fraction = divmod(ns, NS)
+    return f"{seconds}.{fraction:09d}" if fraction else str(seconds)
+
+
+def _time(text: str | None, otherwise: int) -> int:
+    if not text:
+        return otherwise
+    whole, _, fraction = text.strip().partition(".")
+    try:
+        return int(whole) * NS + int((fraction + "0" * 9)[:9])
+    except ValueError:
+        return otherwise
+
+
+def _number(meta: Mapping[str, str], names: tuple[str, ...], otherwise: int) -> int:
+    for name in names:
+        text = meta.get(name, "").strip()
+        if text.isascii() and text.isdigit() and int(text) < 1 << 32:
+            return int(text)
+    return otherwise
+
+
+def _mode(meta: Mapping[str, str], otherwise: int, directory: bool) -> int:
+    for name, base in (("mode", 10), ("permissions", 10), ("file-permissions", 8)):
+        text = meta.get(name, "").strip()
+        if not text.isascii() or not text.isdigit():
+            continue
+        try:
+            mode = int(text, base)
+            if mode > LARGEST_MODE:
+                mode = int(text, 8)
+        except ValueError:
+            continue
+        if mode <= LARGEST_MODE:
+            return _typed(mode, otherwise, directory)
+    return otherwise
+
+
+def _typed(mode: int, otherwise: int, directory: bool) -> int:
+    """Give a mode its type: a marker is a directory whatever it says, the rest is not."""
+    kind = stat.S_IFMT(mode)
+    if directory or kind in (0, stat.S_IFDIR):
+        kind = stat.S_IFMT(otherwise)
+    return kind | stat.S_IMODE(mode)
+
+
+def _xattrs(text: str | None) -> Mapping[str, bytes]:
+    if not text:
+        return {}
+    try:
+        packed = json.loads(unquote(text))
+        return {str(name): base64.b64decode(value) for name, value in packed.items()}
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        return {}

@@ -1,0 +1,66 @@
+"""Credentials as files in a directory: a Kubernetes Secret as the kubelet mounts it.
+
+The kubelet swaps the files when the Secret changes, so they are looked at again at most once a
+second and read again when they changed. This module knows files, not boto3: `store` makes boto3's
+objects of them. Usable from any thread.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import SetupError
+
+LOOK_EVERY = 1.0  # seconds; the kubelet itself needs up to a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key; its secret parts stay out of `repr`."""
+
+    access: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False, default=None)
+
+
+class CredentialsDirectory:
+    """The current `Keys` of a directory with files named like the environment variables."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._keys = self._read()
+        self._looked = time.monotonic()
+
+    def current(self, fresh: bool = False) -> Keys:
+        """Return the keys, read again when due or `fresh`; the old ones while files are missing."""
+        with self._lock:
+            if fresh or time.monotonic() - self._looked > LOOK_EVERY:
+                self._looked = time.monotonic()
+                try:
+                    self._keys = self._read()
+                except SetupError:
+                    # In the middle of a swap, or a Secret that lost a key: what worked stays.
+                    return self._keys
+            return self._keys
+
+    def _read(self) -> Keys:
+        access = self._value("AWS_ACCESS_KEY_ID")
+        secret = self._value("AWS_SECRET_ACCESS_KEY")
+        if not access or not secret:
+            raise SetupError(
+                f"credentials directory {self._path}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+                "must both be files with a value; check the keys of the Secret"
+            )
+        return Keys(access, secret, self._value("AWS_SESSION_TOKEN") or None)
+
+    def _value(self, name: str) -> str:
+        try:
+            return (self._path / name).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(
+                f"credentials file {self._path / name}: can't be read: {error}"
+            ) from error

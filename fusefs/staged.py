@@ -1,0 +1,267 @@
+"""Changed content that isn't in S3 yet: a sparse local file and the journal that explains it.
+
+`NAME.data` holds the bytes at their offsets, `NAME.log` says which of them count. The log has one
+line per step, written after the data it speaks of and before the caller is answered, so that a
+process killed at any moment leaves a log that is true (a torn last line is a step nobody was told
+of). Both live in the page cache until the kernel writes them: kill-safe, not power-safe.
+
+    {"version": 1, …}     first line: the `Record` this file started with
+    w OFFSET LENGTH       bytes written
+    z START END           zeros written, as a hole
+    t SIZE                truncated or extended to SIZE
+    r {…}                 the record as it is from here on (key, base, attributes changed)
+    c {…}                 committed: nothing is dirty any more, the record is this one
+
+Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` locks.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .attributes import Posix
+from .cache import Cache
+from .holes import punch
+from .objects import Headers, ObjectInfo
+from .ranges import RangeSet
+from .space import Space
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a staged file goes: key, the object it changes (or None), and its attributes.
+
+    `condition` is what must hold at the commit: `"*"`, an ETag, or None for always. `size` is the
+    size of the file. `posix` is None where no attributes are stored.
+    """
+
+    key: str
+    condition: str | None
+    base: ObjectInfo | None
+    size: int
+    headers: Headers = Headers()  # noqa: RUF009 - frozen
+    posix: Posix | None = None
+    upload: str | None = None
+
+
+class Staged:
+    """One staged file, open."""
+
+    def __init__(self, stem: Path, record: Record, space: Space) -> None:
+        """Start a new staged file `stem`.data; raises OSError when the disk refuses."""
+        self.stem = stem
+        self.record = record
+        self.dirty = RangeSet()
+        self._stored = RangeSet()  # what takes space: dirty without the holes
+        self._space = space
+        self._data = os.open(_data(stem), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self._log = os.open(
+                _log(stem), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+            self._say({"version": VERSION, **_to_json(record)})
+        except OSError:
+            os.close(self._data)
+            _data(stem).unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def restore(cls, stem: Path, space: Space) -> "Staged | None":
+        """Open what a former process left; None when it has no first line, so nothing was told."""
+        lines = _log(stem).read_bytes().split(b"\n")[:-1]
+        if not lines:
+            return None
+        self = cls.__new__(cls)
+        self.stem = stem
+        self.dirty = RangeSet()
+        self._stored = RangeSet()
+        self._space = space
+        self.record = _from_json(json.loads(lines[0]))
+        for line in lines[1:]:
+            self._replay(line)
+        self._data = os.open(_data(stem), os.O_RDWR | os.O_CLOEXEC)
+        self._log = os.open(_log(stem), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        # A step that nobody was told of may be in the data but not in the log, or half in it.
+        end = sum(len(line) + 1 for line in lines)
+        os.ftruncate(self._log, end)
+        space.found(self._stored.total())
+        return self
+
+    def _replay(self, line: bytes) -> None:
+        kind, _, rest = line.partition(b" ")
+        if kind == b"w":
+            offset, length = map(int, rest.split())
+            self._wrote(offset, offset + length)
+        elif kind == b"z":
+            start, end = map(int, rest.split())
+            self._zeroed(start, end)
+        elif kind == b"t":
+            self._resized(int(rest))
+        else:
+            self.record = _from_json(json.loads(rest))
+            if kind == b"c":
+                self.dirty.clear()
+                self._stored.clear()
+
+    def _say(self, step: dict[str, Any], kind: str = "") -> None:
+        os.write(self._log, f"{kind}{json.dumps(step)}\n".encode())
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
+        length = len(data)
+        self._space.take(length)
+        new = 0
+        try:
+            done = 0
+            view = memoryview(data)
+            while done < length:
+                done += os.pwrite(self._data, view[done:], offset + done)
+            if not self._stored.covers(offset, offset + length):
+                os.write(self._log, b"w %d %d\n" % (offset, length))
+            new = self._wrote(offset, offset + length)
+        finally:
+            self._space.give(length - new)
+
+    def _wrote(self, start: int, end: int) -> int:
+        self.dirty.add(start, end)
+        self.record = replace(self.record, size=max(self.record.size, end))
+        return self._stored.add(start, end)
+
+    def zero(self, start: int, end: int) -> None:
+        """Make a range read as zeros, and dirty; takes no space."""
+        os.write(self._log, b"z %d %d\n" % (start, end))
+        punch(self._data, start, end - start)
+        self._space.give(self._zeroed(start, end))
+
+    def _zeroed(self, start: int, end: int) -> int:
+        before = self._stored.total()
+        self._stored.remove(start, end)
+        self.dirty.add(start, end)
+        self.record = replace(self.record, size=max(self.record.size, end))
+        return before - self._stored.total()
+
+    def resize(self, size: int) -> None:
+        """Truncate, or extend with zeros."""
+        os.write(self._log, b"t %d\n" % size)
+        if size < self.record.size:
+            os.ftruncate(self._data, size)
+        self._space.give(self._resized(size))
+
+    def _resized(self, size: int) -> int:
+        old = self.record.size
+        before = self._stored.total()
+        if size < old:
+            self.dirty.remove(size, old)
+            self._stored.remove(size, old)
+        elif size > old:
+            self.dirty.add(old, size)
+        self.record = replace(self.record, size=size)
+        return before - self._stored.total()
+
+    def change(self, record: Record) -> None:
+        """Go on with another key, base or attributes; the size stays."""
+        self.record = replace(record, size=self.record.size)
+        self._say(_to_json(self.record), "r ")
+
+    def committed(self, record: Record) -> None:
+        """Everything is in S3 now, as `record` says."""
+        self._say(_to_json(record), "c ")
+        self._space.give(self._stored.total())
+        self._stored.clear()
+        self.dirty.clear()
+        self.record = record
+        # What was dirty is now known to S3; the local copy is no longer needed to answer reads.
+        os.ftruncate(self._data, 0)
+
+    def read(self, offset: int, view: memoryview) -> None:
+        """Fill `view` from bytes that are dirty; what the sparse file lacks are zeros."""
+        done = 0
+        while done < len(view):
+            got = os.preadv(self._data, [view[done:]], offset + done)
+            if not got:
+                view[done:] = bytes(len(view) - done)
+                return
+            done += got
+
+    def close(self) -> None:
+        """Close the files; they stay on disk."""
+        os.close(self._data)
+        os.close(self._log)
+
+    def discard(self) -> None:
+        """Close and remove the files."""
+        self.close()
+        self._space.give(self._stored.total())
+        _log(self.stem).unlink(missing_ok=True)
+        _data(self.stem).unlink(missing_ok=True)
+
+    def become_cache(self, cache: Cache, info: ObjectInfo) -> None:
+        """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
+        os.ftruncate(self._data, info.size)
+        self.close()
+        _log(self.stem).unlink(missing_ok=True)
+        cache.adopt(_data(self.stem), info.key, info.etag, info.size, self._stored.total())
+
+    def keep_as_conflict(self, directory: Path) -> Path:
+        """Move data and log to `directory`; return the data's new path."""
+        directory.mkdir(parents=True, exist_ok=True)
+        os.ftruncate(self._data, self.record.size)
+        self.close()
+        target = directory / self.stem.name
+        _log(self.stem).rename(_log(target))
+        _data(self.stem).rename(_data(target))
+        return _data(target)
+
+
+def leftovers(directory: Path) -> Iterator[Path]:
+    """Yield the stems of staged files that a former process left, oldest first."""
+    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
+    for log in logs:
+        yield log.with_suffix("")
+
+
+def _data(stem: Path) -> Path:
+    return stem.with_suffix(".data")
+
+
+def _log(stem: Path) -> Path:
+    return stem.with_suffix(".log")
+
+
+def _to_json(record: Record) -> dict[str, Any]:
+    posix = record.posix
+    packed = asdict(replace(posix, xattrs={})) if posix is not None else None
+    if packed is not None and posix is not None:
+        packed["xattrs"] = {name: value.hex() for name, value in posix.xattrs.items()}
+    base = record.base
+    return {
+        "key": record.key,
+        "condition": record.condition,
+        "base": [base.key, base.size, base.etag, base.modified] if base is not None else None,
+        "size": record.size,
+        "metadata": dict(record.headers.metadata),
+        "system": dict(record.headers.system),
+        "posix": packed,
+        "upload": record.upload,
+    }
+
+
+def _from_json(told: dict[str, Any]) -> Record:
+    posix = told["posix"]
+    if posix is not None:
+        xattrs = {name: bytes.fromhex(value) for name, value in posix.pop("xattrs").items()}
+        posix = Posix(**{**posix, "xattrs": xattrs})
+    return Record(
+        told["key"],
+        told["condition"],
+        ObjectInfo(*told["base"]) if told["base"] is not None else None,
+        told["size"],
+        Headers(told["metadata"], told["system"]),
+        posix,
+        told["upload"],
+    )
