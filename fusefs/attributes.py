@@ -13,10 +13,10 @@ import binascii
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
-from .objects import EMPTY, Headers, ObjectInfo
+from .objects import Headers, ObjectInfo
 
 NS = 1_000_000_000
 KEYS = ("mode", "uid", "gid", "atime", "mtime", "ctime", "xattr")
@@ -45,7 +45,7 @@ class Posix:
     atime_ns: int
     mtime_ns: int
     ctime_ns: int
-    xattrs: Mapping[str, bytes] = EMPTY  # type: ignore[assignment]  # empty either way
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def kind(self) -> int:

@@ -22,12 +22,14 @@ from uuid import uuid4
 from .attributes import Posix
 from .cache import Cache
 from .commit import Committed, Committer
-from .errors import FsError, NoSpace, NotFound, Stale
+from .content import Content
+from .errors import Exists, FsError, NoSpace, NotFound, Stale
 from .objects import Headers, ObjectInfo
-from .reader import Content, Reader, Stream
+from .reader import Reader
 from .space import Space
 from .staged import Record, Staged
 from .store import ABSENT, Store
+from .streams import Stream
 
 log = logging.getLogger(__name__)
 
@@ -156,13 +158,9 @@ class Body:
         if info is None:
             raise NotFound(f"s3://{self.depot.store.bucket}/{self.key} is not in S3 yet")
         content = self.depot.reader.open(info.key, info.etag, info.size)
+        self.attach(content)
         with self._state:
-            if self._content is None:
-                self._content = content
-                return content
-            mine = self._content
-        content.close()
-        return mine
+            return self._content or content
 
     def whole_fd(self) -> int:
         """Return a descriptor with exactly this content for passthrough, or -1."""
@@ -213,10 +211,14 @@ class Body:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def create(self, exclusive_etag: str | None = None) -> None:
-        """Begin a new, empty file that isn't in S3 yet."""
+    def create(self, truncating: bool) -> None:
+        """Begin a new, empty file that isn't in S3 yet.
+
+        `truncating`: opened with O_TRUNC, so what may be there unknown to us is meant to go.
+        """
         with self.commit_lock:
-            self._created = self.depot.store.server_time()
+            if truncating:
+                self._created = self.depot.store.server_time()
             self._stage()
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
@@ -229,10 +231,11 @@ class Body:
                     with self._state:
                         staged.write(self.size if append else offset, data)
                         self.posix = self._touched()
-                return
             except NoSpace:
                 if not self._made_room(deadline):
                     raise
+            else:
+                return
 
     def _made_room(self, deadline: float) -> bool:
         """Upload what is dirty, the oldest first, so that it can be evicted; False: no hope."""
@@ -308,7 +311,7 @@ class Body:
 
     # -- committing ------------------------------------------------------------------------------
 
-    def commit(self) -> bool:
+    def commit(self, exclusive: bool = False) -> bool:
         """Bring everything to S3; return whether there was anything. Raises what went wrong.
 
         Stale: somebody else replaced the object; the bytes are kept in the conflicts directory.
@@ -325,6 +328,11 @@ class Body:
             try:
                 done = self._send(staged)
             except Stale as error:
+                if exclusive:
+                    self._staged = None
+                    staged.discard()
+                    self.depot.dirty.discard(self)
+                    raise Exists(f"{self.key} exists already") from error
                 raise self._lost(staged, error) from error
             except FsError:
                 self.retry_at = time.monotonic() + self._retry_pause
@@ -435,9 +443,7 @@ class Body:
             self.version += 1
             if self._staged is not None:
                 record = self._staged.record
-                self._staged.change(
-                    replace(record, key=info.key, condition=info.etag, base=info)
-                )
+                self._staged.change(replace(record, key=info.key, condition=info.etag, base=info))
         if content is not None:
             content.renamed(info.key, info.etag)
 
@@ -480,5 +486,3 @@ class Body:
             content.close()
         if staged is not None:
             staged.discard()
-
-

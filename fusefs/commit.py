@@ -76,10 +76,19 @@ class Committer:
 
     def _info(self, record: Record, etag: str, headers: Headers) -> ObjectInfo:
         return ObjectInfo(
-            record.key, record.size, etag, self.store.server_time(), replace(headers, system={
-                name: value for name, value in headers.system.items() if name != "Tagging"
-            } | ({"TagCount": record.headers.system["TagCount"]}
-                 if "TagCount" in record.headers.system else {})),
+            record.key,
+            record.size,
+            etag,
+            self.store.server_time(),
+            replace(
+                headers,
+                system={name: value for name, value in headers.system.items() if name != "Tagging"}
+                | (
+                    {"TagCount": record.headers.system["TagCount"]}
+                    if "TagCount" in record.headers.system
+                    else {}
+                ),
+            ),
         )
 
     def _upload(self, record: Record, headers: Headers, plan: list[Piece], fill: Fill) -> str:

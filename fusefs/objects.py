@@ -5,9 +5,6 @@ Plain immutable values; no requests, no POSIX meaning (that is `attributes`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-
-EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +16,8 @@ class Headers:
     `StorageClass`, `ServerSideEncryption`, …).
     """
 
-    metadata: Mapping[str, str] = EMPTY
-    system: Mapping[str, str] = EMPTY
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    system: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +40,4 @@ class Page:
 
     objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...] = ()
-    next_token: str | None = field(default=None)
+    next_token: str | None = None

@@ -18,7 +18,7 @@ Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` loc
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Record:
     condition: str | None
     base: ObjectInfo | None
     size: int
-    headers: Headers = Headers()  # noqa: RUF009 - frozen
+    headers: Headers = field(default_factory=Headers)
     posix: Posix | None = None
     upload: str | None = None
 

@@ -1,0 +1,362 @@
+"""Open files: handles on bodies, and what can be done with them.
+
+Knows neither directories nor FUSE. Any thread; a node's `lock` guards its `body` and is held over
+the request that binds a body to a version (the handle's own), never while another node's is.
+"""
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .attributes import DIRECTORY_TYPE, Posix, write
+from .body import Body, Depot
+from .errors import BadHandle, Invalid, IsADirectory, NoData, NotFound, ReadOnly, Unsupported
+from .interface import Opened
+from .lookup import Lookup
+from .objects import Headers, ObjectInfo
+from .store import ABSENT
+from .streams import Stream
+from .tree import Node, Tree
+
+WRITING = os.O_WRONLY | os.O_RDWR
+SEEK_DATA, SEEK_HOLE = 3, 4
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
+
+
+@dataclass(eq=False)
+class Handle:
+    """One open file description of the kernel."""
+
+    node: Node
+    body: Body
+    flags: int
+    stream: Stream | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it was opened for writing."""
+        return bool(self.flags & WRITING)
+
+
+class Files:
+    """All open files of a mount. `first` is how many bytes an open for reading brings along."""
+
+    def __init__(self, tree: Tree, lookup: Lookup, depot: Depot, first: int, read_only: bool):
+        self.tree = tree
+        self.lookup = lookup
+        self.depot = depot
+        self.read_only = read_only
+        self._first = first
+        self._handles: dict[int, Handle] = {}
+        self._next = itertools.count(1)
+        self._lock = threading.Lock()
+        self.closing = False
+
+    def get(self, handle: int) -> Handle:
+        """Return an open handle; raises BadHandle."""
+        found = self._handles.get(handle)
+        if found is None:
+            raise BadHandle(f"file handle {handle} is not open")
+        return found
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def open(self, node: Node, flags: int) -> Opened:
+        """Open a file: bound to the version S3 has now, unless this mount has it dirty."""
+        if node.directory:
+            raise IsADirectory(f"{self.tree.key(node)} is a directory")
+        if flags & WRITING:
+            self._writable()
+        with node.lock:
+            body = self._bind(node, flags)
+            if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
+                body.resize(0)
+            return self._register(node, body, flags)
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise ReadOnly("the mount is read-only")
+        if self.closing:
+            raise ReadOnly("the mount is being shut down; nothing new can be written")
+
+    def _bind(self, node: Node, flags: int) -> Body:
+        """Return the body for a new handle: the one in use if its version is still the current."""
+        body = node.body
+        if body is not None and body.dirty and body.failure is None:
+            return body
+        if node.gone and body is not None:
+            return body
+        info, head = self._current(node, flags)
+        if body is not None and body.etag == info.etag and body.failure is None:
+            return body
+        posix = node.posix or self.lookup.posix(info, directory=False)
+        fresh = Body(self.depot, info.key, info, posix)
+        if head:
+            fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
+        fresh.on_commit = lambda changed: self._committed(node, changed)
+        node.body = fresh
+        return fresh
+
+    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
+        """Ask S3 which version there is: by the GET that brings the first bytes, or a HEAD."""
+        key = self.tree.key(node)
+        known = node.info
+        head = b""
+        info: ObjectInfo | None = None
+        if not flags & WRITING and (known is None or known.size):
+            cached = known is not None and self.depot.cache.peek(key, known.etag)
+            answer = self.depot.store.get_start(
+                key, self._first, known.etag if cached and known is not None else None
+            )
+            if answer is None and known is not None:
+                info = self.lookup.with_headers(known) or known
+            elif answer is not None:
+                info, head = answer
+        if info is None:
+            info = self.depot.store.head(key)
+        self.lookup.remember(info)
+        self._learned(node, info)
+        return info, head
+
+    def _learned(self, node: Node, info: ObjectInfo) -> None:
+        with self.tree.lock:
+            node.info = info
+            if info.headers is not None:
+                node.posix = self.lookup.posix(info, directory=False)
+            node.checked = time.monotonic()
+
+    def _register(self, node: Node, body: Body, flags: int) -> Opened:
+        handle = Handle(node, body, flags)
+        with self._lock:
+            number = next(self._next)
+            self._handles[number] = handle
+        with self.tree.lock:
+            node.handles += 1
+        keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
+        node.cached_etag = body.etag
+        whole = -1
+        if not handle.writes and not body.dirty:
+            whole = body.whole_fd()
+        return Opened(number, keep_cache=keep, whole_fd=whole)
+
+    def create(self, node: Node, flags: int, posix: Posix, exclusive: bool) -> Opened:
+        """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
+        self._writable()
+        with node.lock:
+            body = Body(self.depot, self.tree.key(node), None, posix)
+            body.on_commit = lambda changed: self._committed(node, changed)
+            body.create(truncating=bool(flags & os.O_TRUNC))
+            if exclusive:
+                body.commit(exclusive=True)
+            node.body = body
+            node.posix = posix
+            node.checked = time.monotonic()
+            return self._register(node, body, flags)
+
+    # -- using -----------------------------------------------------------------------------------
+
+    def read_into(self, handle: int, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset`; fewer bytes only at the end of the file."""
+        found = self.get(handle)
+        if found.stream is None and not found.body.dirty:
+            found.stream = found.body.stream()
+        return found.body.read_into(offset, view, found.stream)
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        found = self.get(handle)
+        if not found.writes:
+            raise BadHandle("the file was not opened for writing")
+        self._writable()
+        found.body.write(offset, data, append=bool(found.flags & os.O_APPEND))
+        if found.flags & (os.O_SYNC | os.O_DSYNC):
+            found.body.commit()
+        return len(data)
+
+    def commit(self, handle: int) -> None:
+        """Bring a file to S3; raises what went wrong."""
+        found = self.get(handle)
+        if found.writes or found.body.dirty:
+            found.body.commit()
+
+    def release(self, handle: int) -> None:
+        """Close a handle. What couldn't be committed goes on being tried in the background."""
+        with self._lock:
+            found = self._handles.pop(handle, None)
+        if found is None:
+            raise BadHandle(f"file handle {handle} is not open")
+        node, body = found.node, found.body
+        try:
+            if body.dirty and found.writes and body.failure is None:
+                body.commit()
+        finally:
+            with node.lock:
+                with self._lock:
+                    last = not any(other.body is body for other in self._handles.values())
+                if last:
+                    self._close(node, body)
+            self.tree.released(node)
+
+    def _close(self, node: Node, body: Body) -> None:
+        if body.dirty and not body.unlinked:
+            return  # node and body stay until the retries succeed
+        body.close()
+        if node.body is body:
+            node.body = None
+
+    def settle(self, body: Body) -> None:
+        """A retry in the background committed a file whose handles are all closed."""
+        for node in self.tree.walk(self.tree.root):
+            if node.body is body:
+                with node.lock:
+                    with self._lock:
+                        used = any(other.body is body for other in self._handles.values())
+                    if not used:
+                        self._close(node, body)
+                with self.tree.lock:
+                    node.handles += 1
+                self.tree.released(node)
+                return
+
+    def _committed(self, node: Node, body: Body) -> None:
+        info = body.info
+        if info is None:
+            return
+        self.lookup.remember(info)
+        with self.tree.lock:
+            node.info = info
+            node.posix = body.posix
+            node.checked = time.monotonic()
+            node.cached_etag = info.etag
+            if node.parent is not None and not node.gone:
+                self.tree.made(node)
+
+    def using(self, node: Node) -> bool:
+        """Say whether a node is open."""
+        return node.handles > 0
+
+    # -- the less common calls -------------------------------------------------------------------
+
+    def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
+        """Allocate (a promise S3 needs no space for), punch a hole or zero a range."""
+        found = self.get(handle)
+        self._writable()
+        if length <= 0 or offset < 0:
+            raise Invalid("fallocate needs a positive length and an offset that isn't negative")
+        keep = bool(mode & FALLOC_KEEP_SIZE)
+        end = offset + length
+        if mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE):
+            raise Unsupported(f"fallocate mode {mode:#x}")
+        if mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE):
+            found.body.zero(offset, end, keep_size=keep)
+        elif not keep and end > found.body.size:
+            found.body.resize(end)
+
+    def copy_range(
+        self, source: int, source_offset: int, target: int, target_offset: int, length: int
+    ) -> int:
+        """Copy between two handles; see `interface.Calls`."""
+        origin, goal = self.get(source), self.get(target)
+        if not goal.writes or goal.flags & os.O_APPEND:
+            raise BadHandle("the target of copy_file_range must be open for writing, not append")
+        self._writable()
+        done = 0
+        length = min(length, max(0, origin.body.size - source_offset))
+        buffer = memoryview(bytearray(min(length, 8 << 20)))
+        stream = origin.body.stream() if not origin.body.dirty else None
+        while done < length:
+            piece = buffer[: min(len(buffer), length - done)]
+            got = origin.body.read_into(source_offset + done, piece, stream)
+            if not got:
+                break
+            goal.body.write(target_offset + done, piece[:got])
+            done += got
+        return done
+
+    def lseek(self, handle: int, offset: int, whence: int) -> int:
+        """Find data or a hole. S3 objects have no holes: all is data, the end is one hole."""
+        size = self.get(handle).body.size
+        if offset >= size or offset < 0:
+            raise NoData(f"offset {offset} is not within the file")
+        if whence == SEEK_DATA:
+            return offset
+        if whence == SEEK_HOLE:
+            return size
+        raise Invalid(f"lseek whence {whence}")
+
+    # -- attributes of files ---------------------------------------------------------------------
+
+    def resize(self, node: Node, size: int, handle: int | None) -> None:
+        """Truncate or extend; of a file that isn't open the result is committed at once."""
+        self._writable()
+        if handle is not None and handle in self._handles:
+            found = self.get(handle)
+            if found.writes:
+                found.body.resize(size)
+                return
+        opened = self.open(node, os.O_WRONLY)
+        try:
+            body = self.get(opened.handle).body
+            if size != body.size:
+                body.resize(size)
+            if node.handles == 1:
+                body.commit()
+        finally:
+            self.release(opened.handle)
+
+    def set_posix(self, node: Node, change: Callable[[Posix], Posix]) -> None:
+        """Change attributes: of a dirty file with its commit, else by one copy onto itself."""
+        with node.lock:
+            body = node.body
+            if body is not None and body.dirty:
+                with body.commit_lock:
+                    if body.dirty:
+                        body.set_posix(change(body.posix))
+                        node.posix = body.posix
+                        return
+            key = self.tree.key(node)
+            info = node.info if node.info is not None and node.info.headers is not None else None
+            if info is None:
+                info = self._stored(node, key)
+            posix = change(node.posix or self.lookup.posix(info, node.directory))
+            self.store_posix(node, info, posix)
+
+    def _stored(self, node: Node, key: str) -> ObjectInfo:
+        """Return the object that has a node's attributes; an implicit directory gets a marker."""
+        try:
+            return self.depot.store.head(key)
+        except NotFound:
+            if not node.directory or not key:
+                raise
+        headers = Headers(system={"ContentType": DIRECTORY_TYPE})
+        etag = self.depot.store.put(key, b"", headers, ABSENT)
+        return ObjectInfo(key, 0, etag, self.depot.store.server_time(), headers)
+
+    def store_posix(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
+        """Copy an object onto itself with other attributes."""
+        assert info.headers is not None  # noqa: S101 - the caller asked S3 for them
+        if not self.depot.stores_attributes:
+            node.posix = posix
+            return
+        headers = write(posix, info.headers)
+        etag, modified = self.depot.committer.copy(info, info.key, headers, None)
+        after = replace(info, etag=etag, modified=modified, headers=headers)
+        self.renamed(node, info, after)
+        node.posix = posix
+        node.checked = time.monotonic()
+        if node.body is not None:
+            node.body.posix = posix
+
+    def renamed(self, node: Node, before: ObjectInfo, after: ObjectInfo) -> None:
+        """Our own copy gave the same bytes another identity: nobody has to fetch them again."""
+        self.lookup.remember(after)
+        self.depot.cache.rename(before.key, before.etag, after.key, after.etag)
+        node.info = after
+        if node.cached_etag == before.etag:
+            node.cached_etag = after.etag
+        if node.body is not None and node.body.etag == before.etag:
+            node.body.moved(after)
+        self.tree.made(node)

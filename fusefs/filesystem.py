@@ -1,0 +1,425 @@
+"""POSIX behaviour over one bucket: answers every call of `interface.Calls`.
+
+It knows nodes and handles; it knows no FUSE structs and no S3 requests. Any thread. What it is made
+of: `tree` (names), `lookup` (finding), `namespace` (changing names), `files` (content).
+"""
+
+import itertools
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from .attributes import Posix
+from .body import Depot
+from .errors import (
+    AttributeTooBig,
+    BadHandle,
+    Exists,
+    FsError,
+    Invalid,
+    NoAttribute,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    ReadOnly,
+    Unsupported,
+)
+from .files import Files
+from .interface import (
+    Attributes,
+    Caller,
+    Change,
+    DirEntry,
+    Opened,
+    Statfs,
+)
+from .listing import Entry, Listing
+from .lookup import Lookup
+from .names import MAX_NAME
+from .namespace import Namespace
+from .tree import Node, Tree
+
+log = logging.getLogger(__name__)
+
+XATTR_CREATE, XATTR_REPLACE = 1, 2
+# Linux' limit for one value, XATTR_SIZE_MAX; S3's limit for all metadata (2 KiB) comes before it.
+XATTR_MOST = 64 << 10
+# What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
+BLOCK = 1 << 20
+BLOCKS = 1 << 30
+# A link's target is an object; sizes above this can't be one (PATH_MAX).
+PATH_MAX = 4096
+
+
+@dataclass(eq=False)
+class _Directory:
+    node: Node
+    listing: Listing
+
+
+class Filesystem:
+    """The calls of one mount."""
+
+    def __init__(
+        self, tree: Tree, lookup: Lookup, files: Files, namespace: Namespace, depot: Depot
+    ) -> None:
+        self.tree = tree
+        self.lookups = lookup
+        self.files = files
+        self.namespace = namespace
+        self.depot = depot
+        self._directories: dict[int, _Directory] = {}
+        self._next = itertools.count(1)
+        self._lock = threading.Lock()
+
+    # -- names and attributes --------------------------------------------------------------------
+
+    def lookup(self, parent: int, name: str) -> Attributes:
+        """Find a name; takes a lookup reference."""
+        directory = self._directory(parent)
+        node = self.lookups.find(directory, name)
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node)
+
+    def adopt(self, parent: int, name: str) -> Attributes | None:
+        """Take the reference for a directory entry."""
+        try:
+            return self.lookup(parent, name)
+        except NotFound:
+            return None
+
+    def forget(self, node: int, count: int) -> None:
+        """Give lookup references back."""
+        self.tree.forget(node, count)
+
+    def _directory(self, number: int) -> Node:
+        node = self.tree.get(number)
+        if not node.directory:
+            raise NotADirectory(f"{self.tree.key(node)} is not a directory")
+        if node is self.tree.root and node.posix is None:
+            self._learn_root(node)
+        return node
+
+    def _learn_root(self, root: Node) -> None:
+        # The kubelet asks for the root before anything else: it must answer even without S3.
+        root.posix = self.lookups.posix(None, directory=True)
+        root.checked = time.monotonic()
+        if self.tree.prefix:
+            try:
+                self.lookups.load_marker(root)
+            except FsError as error:
+                log.warning("the root's attributes are unknown", extra={"error": str(error)})
+
+    def getattr(self, node: int, handle: int | None = None) -> Attributes:
+        """Return attributes; of an open file those of its handle's content."""
+        found = self.tree.get(node)
+        if found is self.tree.root:
+            if found.posix is None:
+                self._learn_root(found)
+            return self._attributes(found)
+        if found.posix is None or not (found.gone or found.handles):
+            self.lookups.refresh(found)
+        return self._attributes(found)
+
+    def _attributes(self, node: Node) -> Attributes:
+        body = node.body
+        if body is not None:
+            posix, size = body.posix, body.size
+        else:
+            posix = node.posix or self.lookups.posix(node.info, node.directory)
+            size = 0 if node.directory or node.info is None else node.info.size
+        age = time.monotonic() - node.checked
+        return Attributes(
+            node.id,
+            posix.mode,
+            size,
+            posix.uid,
+            posix.gid,
+            posix.atime_ns,
+            posix.mtime_ns,
+            posix.ctime_ns,
+            nlink=2 if node.directory else 0 if node.gone else 1,
+            ttl=max(0.0, self.tree.ttl - age),
+        )
+
+    def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
+        """Change attributes; see `interface.Change`."""
+        found = self.tree.get(node)
+        self._writable()
+        if change.size is not None:
+            self.files.resize(found, change.size, handle)
+        asked = replace(change, size=None)
+        if asked != Change():
+            self.files.set_posix(found, lambda posix: _changed(posix, asked))
+        return self._attributes(found)
+
+    def _writable(self) -> None:
+        if self.files.read_only:
+            raise ReadOnly("the mount is read-only")
+
+    def readlink(self, node: int) -> str:
+        """Return a symbolic link's target."""
+        found = self.tree.get(node)
+        if found.posix is None or not stat.S_ISLNK(found.posix.mode):
+            raise Invalid(f"{self.tree.key(found)} is not a symbolic link")
+        answer = self.depot.store.get_start(self.tree.key(found), PATH_MAX)
+        # s3fs before 1.7x wrote a line break behind the target.
+        target = answer[1].rstrip(b"\n") if answer is not None else b""
+        return os.fsdecode(target)
+
+    # -- changing names --------------------------------------------------------------------------
+
+    def mknod(self, parent: int, name: str, mode: int, rdev: int, caller: Caller) -> Attributes:
+        """Make an empty file, a fifo or a socket."""
+        return self._made(self.namespace.mknod(self._directory(parent), name, mode, caller))
+
+    def mkdir(self, parent: int, name: str, mode: int, caller: Caller) -> Attributes:
+        """Make a directory."""
+        return self._made(self.namespace.mkdir(self._directory(parent), name, mode, caller))
+
+    def symlink(self, parent: int, name: str, target: str, caller: Caller) -> Attributes:
+        """Make a symbolic link."""
+        return self._made(self.namespace.symlink(self._directory(parent), name, target, caller))
+
+    def _made(self, node: Node) -> Attributes:
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node)
+
+    def unlink(self, parent: int, name: str) -> None:
+        """Remove a file."""
+        self.namespace.unlink(self._directory(parent), name)
+
+    def rmdir(self, parent: int, name: str) -> None:
+        """Remove an empty directory."""
+        self.namespace.rmdir(self._directory(parent), name)
+
+    def rename(
+        self, parent: int, name: str, new_parent: int, new_name: str, flags: int = 0
+    ) -> None:
+        """Rename a file or directory."""
+        self.namespace.rename(
+            self._directory(parent), name, self._directory(new_parent), new_name, flags
+        )
+
+    def link(self, node: int, new_parent: int, new_name: str) -> Attributes:
+        """Refuse: an object has one key."""
+        raise NotPermitted("hard links can't be made in a bucket: one file is one object")
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def open(self, node: int, flags: int) -> Opened:
+        """Open a file."""
+        return self.files.open(self.tree.get(node), flags)
+
+    def create(
+        self, parent: int, name: str, mode: int, flags: int, caller: Caller
+    ) -> tuple[Attributes, Opened]:
+        """Create a file if it isn't there, and open it."""
+        directory = self._directory(parent)
+        self.namespace.writable(directory, name)
+        exclusive = bool(flags & os.O_EXCL)
+        try:
+            node = self.lookups.find(directory, name)
+        except NotFound:
+            node = self.namespace.new_node(directory, name, directory=False)
+            posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)
+            opened = self._begin(directory, node, flags, posix, exclusive)
+        else:
+            if exclusive:
+                raise Exists(f"{self.tree.key(node)} exists already")
+            opened = self.files.open(node, flags)
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node), opened
+
+    def _begin(
+        self, directory: Node, node: Node, flags: int, posix: Posix, exclusive: bool
+    ) -> Opened:
+        try:
+            opened = self.files.create(node, flags, posix, exclusive)
+        except BaseException:
+            self.tree.detach(node)
+            raise
+        if node.info is None:
+            self.tree.listed(directory, node.name, Entry(directory=False))
+        return opened
+
+    def read_into(self, handle: int, offset: int, view: memoryview) -> int:
+        """Read; see `interface.Calls`."""
+        return self.files.read_into(handle, offset, view)
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        return self.files.write(handle, offset, data)
+
+    def flush(self, handle: int) -> None:
+        """Bring the file to S3: the `close(2)` of one descriptor."""
+        self.files.commit(handle)
+
+    def fsync(self, handle: int) -> None:
+        """Bring the file to S3."""
+        self.files.commit(handle)
+
+    def release(self, handle: int) -> None:
+        """Close a handle."""
+        self.files.release(handle)
+
+    def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
+        """Allocate, punch or zero."""
+        self.files.fallocate(handle, mode, offset, length)
+
+    def copy_range(
+        self, source: int, source_offset: int, target: int, target_offset: int, length: int
+    ) -> int:
+        """Copy between two handles."""
+        return self.files.copy_range(source, source_offset, target, target_offset, length)
+
+    def lseek(self, handle: int, offset: int, whence: int) -> int:
+        """Find data or a hole."""
+        return self.files.lseek(handle, offset, whence)
+
+    # -- directories -----------------------------------------------------------------------------
+
+    def opendir(self, node: int) -> Opened:
+        """Open a directory stream on the current listing, or a new one."""
+        found = self._directory(node)
+        listing = self.tree.current_listing(found)
+        if listing is None:
+            listing = self.tree.relist(found, Listing(self.depot.store, self.tree.key(found)))
+        with self._lock:
+            number = next(self._next)
+            self._directories[number] = _Directory(found, listing)
+        with self.tree.lock:
+            found.handles += 1
+        return Opened(number)
+
+    def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Return the next entries of a stream."""
+        stream = self._directories.get(handle)
+        if stream is None:
+            raise BadHandle(f"directory handle {handle} is not open")
+        entries: list[DirEntry] = []
+        for cookie, name in ((1, "."), (2, "..")):
+            if offset < cookie:
+                entries.append(DirEntry(name, stat.S_IFDIR, cookie))
+                offset = cookie
+        while len(entries) < want:
+            step = stream.listing.step(offset - 2)
+            if step is None:
+                break
+            position, name, entry = step
+            offset = position + 2
+            entries.append(self._entry(stream.node, name, entry, offset))
+        return entries
+
+    def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
+        if entry.directory:
+            return DirEntry(name, stat.S_IFDIR, cookie)
+        node = parent.children.get(name)
+        if node is not None and node.posix is not None:
+            return DirEntry(name, node.posix.kind, cookie)
+        info = entry.info
+        if info is None or not self.lookups.stored or info.size > PATH_MAX:
+            return DirEntry(name, stat.S_IFREG, cookie)
+        full = self.lookups.with_headers(info)
+        if full is None:
+            # It could be a link: only its attributes tell, and they cost a request.
+            return DirEntry(name, 0, cookie)
+        return DirEntry(name, self.lookups.posix(full, directory=False).kind, cookie)
+
+    def releasedir(self, handle: int) -> None:
+        """Close a directory stream."""
+        with self._lock:
+            stream = self._directories.pop(handle, None)
+        if stream is None:
+            raise BadHandle(f"directory handle {handle} is not open")
+        self.tree.released(stream.node)
+
+    def statfs(self) -> Statfs:
+        """Return numbers that let `df` and installers go on; no request."""
+        return Statfs(BLOCK, BLOCKS, BLOCKS, BLOCKS, BLOCKS, BLOCKS, MAX_NAME)
+
+    # -- extended attributes ---------------------------------------------------------------------
+
+    def _xattrs(self, node: int) -> tuple[Node, Mapping[str, bytes]]:
+        found = self.tree.get(node)
+        if not self.lookups.stored:
+            raise Unsupported("extended attributes need stored attributes (--metadata posix)")
+        if found.body is not None:
+            return found, found.body.posix.xattrs
+        self.lookups.refresh(found)
+        return found, found.posix.xattrs if found.posix is not None else {}
+
+    def setxattr(self, node: int, name: str, value: bytes, flags: int) -> None:
+        """Set an extended attribute: one self-copy, or part of a dirty file's commit."""
+        self._writable()
+        found, have = self._xattrs(node)
+        if len(value) > XATTR_MOST:
+            raise AttributeTooBig(f"{name}: {len(value)} bytes are more than {XATTR_MOST}")
+        if flags & XATTR_CREATE and name in have:
+            raise Exists(f"{name} is set already")
+        if flags & XATTR_REPLACE and name not in have:
+            raise NoAttribute(f"{name} is not set")
+        self.files.set_posix(
+            found, lambda posix: _at_now(replace(posix, xattrs={**posix.xattrs, name: value}))
+        )
+
+    def getxattr(self, node: int, name: str) -> bytes:
+        """Return the value of an extended attribute."""
+        if not self.lookups.stored:
+            raise NoAttribute(name)
+        value = self._xattrs(node)[1].get(name)
+        if value is None:
+            raise NoAttribute(f"{name} is not set")
+        return value
+
+    def listxattr(self, node: int) -> Sequence[str]:
+        """Return the names of all extended attributes."""
+        return list(self._xattrs(node)[1]) if self.lookups.stored else []
+
+    def removexattr(self, node: int, name: str) -> None:
+        """Remove an extended attribute."""
+        self._writable()
+        found, have = self._xattrs(node)
+        if name not in have:
+            raise NoAttribute(f"{name} is not set")
+        left = {key: value for key, value in have.items() if key != name}
+        self.files.set_posix(found, lambda posix: _at_now(replace(posix, xattrs=left)))
+
+    # -- the whole mount -------------------------------------------------------------------------
+
+    def syncfs(self) -> None:
+        """Upload everything dirty; raise the first failure when all were tried."""
+        failure: FsError | None = None
+        for body in self.depot.dirty.all():
+            try:
+                body.commit()
+            except FsError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+def _changed(posix: Posix, change: Change) -> Posix:
+    mode = posix.mode
+    if change.mode is not None:
+        mode = stat.S_IFMT(posix.mode) | stat.S_IMODE(change.mode)
+    return Posix(
+        mode,
+        posix.uid if change.uid is None else change.uid,
+        posix.gid if change.gid is None else change.gid,
+        posix.atime_ns if change.atime_ns is None else change.atime_ns,
+        posix.mtime_ns if change.mtime_ns is None else change.mtime_ns,
+        time.time_ns() if change.ctime_ns is None else change.ctime_ns,
+        posix.xattrs,
+    )
+
+
+def _at_now(posix: Posix) -> Posix:
+    return replace(posix, ctime_ns=time.time_ns())

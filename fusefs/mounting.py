@@ -1,0 +1,189 @@
+"""Building one mount from its settings, bottom up, and taking it down again.
+
+Not here: the driver that serves it. `open_mount` checks that the bucket answers before anything is
+mounted, `Mounted.close` uploads what is dirty.
+"""
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .body import Body, Depot
+from .cache import Cache
+from .commit import Committer
+from .errors import AccessDenied, FsError, NotFound, SetupError, Stale
+from .files import Files
+from .filesystem import Filesystem
+from .lookup import Lookup
+from .namespace import Namespace
+from .probing import probe_conditions
+from .reader import Reader, ReadLimits
+from .settings import Mount
+from .space import Space
+from .staged import Staged, leftovers
+from .store import Store
+from .tree import Tree
+
+log = logging.getLogger(__name__)
+
+REQUESTS_AT_ONCE = 32  # HEADs, copies and deletes; they wait for the network, not for a core
+
+
+class Mounted:
+    """A filesystem ready to be served, and everything below it."""
+
+    def __init__(self, settings: Mount, store: Store, cache_dir: Path) -> None:
+        self.settings = settings
+        self.store = store
+        self._closed = threading.Event()
+        space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
+        self.cache = Cache(cache_dir / "blocks", space)
+        limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
+        self.reader = Reader(store, self.cache, limits)
+        self._requests = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
+        self._uploads = ThreadPoolExecutor(settings.parallel, thread_name_prefix="upload")
+        stored = settings.metadata == "posix"
+        self.depot = Depot(
+            store,
+            self.reader,
+            self.cache,
+            space,
+            Committer(store, self._uploads, settings.plan),
+            self._requests,
+            _made(cache_dir / "staged"),
+            cache_dir / "conflicts",
+            stored,
+            settings.on_conflict,
+        )
+        tree = Tree(settings.prefix, settings.attr_ttl)
+        lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
+        self.files = Files(tree, lookup, self.depot, limits.first, settings.read_only)
+        namespace = Namespace(
+            tree, lookup, self.files, self.depot, self._requests, stored, settings.read_only
+        )
+        self.filesystem = Filesystem(tree, lookup, self.files, namespace, self.depot)
+        self._restored = self._restore()
+        self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
+        self._retrier.start()
+
+    def _restore(self) -> list[Body]:
+        """Take over what a former process could not upload."""
+        bodies = []
+        for stem in leftovers(self.depot.staging):
+            try:
+                staged = Staged.restore(stem, self.depot.space)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.error(  # noqa: TRY400 - the traceback says nothing more
+                    "a staged file can't be understood and is left where it is",
+                    extra={"file": str(stem), "error": str(error)},
+                )
+                continue
+            if staged is None:
+                continue
+            body = Body.restored(self.depot, staged)
+            body.retry_at = 0.0
+            bodies.append(body)
+            log.warning(
+                "found changes that a former process did not upload",
+                extra={"key": body.key, "bytes": staged.dirty.total()},
+            )
+        return bodies
+
+    def _retry(self) -> None:
+        """Upload again, after a pause, what failed to be uploaded."""
+        while not self._closed.wait(0.5):
+            for body in self.depot.dirty.all():
+                if body.retry_at <= time.monotonic():
+                    self._try(body)
+
+    def _try(self, body: Body) -> None:
+        try:
+            body.commit()
+        except Stale:
+            return  # told and kept by the commit itself
+        except FsError as error:
+            log.warning(
+                "upload failed; it is tried again",
+                extra={"key": body.key, "error": str(error)},
+            )
+        else:
+            log.info("uploaded after an earlier failure", extra={"key": body.key})
+            self.files.settle(body)
+
+    def close(self) -> bool:
+        """Upload everything dirty within the drain time; return whether all of it is in S3."""
+        self.files.closing = True
+        self._closed.set()
+        self._retrier.join()
+        deadline = time.monotonic() + self.settings.drain_seconds
+        pause = 0.5
+        while (left := self.depot.dirty.all()) and time.monotonic() < deadline:
+            log.info(
+                "uploading before the end",
+                extra={"files": len(left), "bytes": sum(body.size for body in left)},
+            )
+            for body in left:
+                self._try(body)
+            if self.depot.dirty.all():
+                time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+                pause = min(2 * pause, 5.0)
+        for body in self.depot.dirty.all():
+            log.error(
+                "not uploaded; kept on the cache volume for the next start",
+                extra={"key": body.key, "bytes": body.size},
+            )
+        clean = not self.depot.dirty.all()
+        self.reader.close()
+        self._requests.shutdown(cancel_futures=True)
+        self._uploads.shutdown(cancel_futures=True)
+        self.cache.close()
+        self.store.close()
+        return clean
+
+
+def open_mount(settings: Mount) -> Mounted:
+    """Reach the bucket, then build the mount; raises SetupError with the line for its user."""
+    cache_dir = settings.cache_dir or default_cache_dir(settings)
+    try:
+        _made(cache_dir)
+    except OSError as error:
+        raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
+    check(settings)
+    store = Store(settings.store)
+    if not settings.read_only:
+        probe_conditions(store, settings.prefix)
+    return Mounted(settings, store, cache_dir)
+
+
+def check(settings: Mount) -> None:
+    """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
+    from dataclasses import replace
+
+    bucket = settings.store.bucket
+    where = settings.store.endpoint_url or "AWS"
+    first = Store(replace(settings.store, retries=2, connect_timeout=3.0, read_timeout=4.0))
+    try:
+        first.list_page(settings.prefix, limit=1)
+    except NotFound as error:
+        raise SetupError(f"bucket {bucket} does not exist at {where}") from error
+    except AccessDenied as error:
+        raise SetupError(f"bucket {bucket}: {where} refuses these credentials: {error}") from error
+    except FsError as error:
+        raise SetupError(f"bucket {bucket}: {where} can't be used: {error}") from error
+    finally:
+        first.close()
+
+
+def default_cache_dir(settings: Mount) -> Path:
+    """Return a directory of this mount's own: of root under /var/cache, else under ~/.cache."""
+    root = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
+    name = f"{settings.store.bucket}/{settings.prefix}".replace(":", "_").replace("/", "_")
+    return root / "s3mount" / name.strip("_")
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,362 @@
+"""Changing names: make, remove, link symbolically, rename.
+
+Each change reaches S3 before it is shown in the tree, so a failure leaves both as they were. Any
+thread; no tree lock is held over a request.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+from . import attributes, names
+from .attributes import Posix
+from .body import Body, Depot
+from .errors import (
+    Exists,
+    Invalid,
+    IsADirectory,
+    NotADirectory,
+    NotEmpty,
+    NotFound,
+    NotPermitted,
+    ReadOnly,
+    Unsupported,
+)
+from .files import Files
+from .interface import Caller
+from .listing import Listing
+from .lookup import Lookup
+from .objects import Headers, ObjectInfo
+from .store import ABSENT
+from .tree import Node, Tree
+
+NOREPLACE, EXCHANGE = 1, 2
+COPIES_AT_ONCE = 64
+
+
+class Namespace:
+    """Directory operations of one mount."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        files: Files,
+        depot: Depot,
+        pool: Executor,
+        stores_attributes: bool,
+        read_only: bool,
+    ) -> None:
+        self.tree = tree
+        self.lookup = lookup
+        self.files = files
+        self.depot = depot
+        self._pool = pool
+        self._stores = stores_attributes
+        self._read_only = read_only
+
+    def writable(self, parent: Node, name: str) -> str:
+        """Check that `name` may be changed in `parent`; return the key of a file of that name."""
+        if self._read_only:
+            raise ReadOnly("the mount is read-only")
+        if parent.gone:
+            raise NotFound("the directory was removed")
+        if not parent.directory:
+            raise NotADirectory(f"{self.tree.key(parent)} is not a directory")
+        key = self.tree.child_key(parent, name)
+        names.check(name, key)
+        return key
+
+    def _absent(self, parent: Node, name: str) -> None:
+        try:
+            self.lookup.find(parent, name)
+        except NotFound:
+            return
+        raise Exists(f"{self.tree.child_key(parent, name)} exists already")
+
+    def new_posix(self, mode: int, caller: Caller) -> Posix:
+        """Return the attributes of something `caller` makes now."""
+        now = time.time_ns()
+        return Posix(mode, caller.uid, caller.gid, now, now, now)
+
+    def new_node(self, parent: Node, name: str, directory: bool) -> Node:
+        """Take a place in the tree for something new."""
+        with self.tree.lock:
+            old = parent.children.get(name)
+            if old is not None:
+                self.tree.detach(old)
+            return self.tree.place(parent, name, directory)
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def mkdir(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
+        """Make a directory: one PUT of its marker."""
+        key = self.writable(parent, name) + "/"
+        self._absent(parent, name)
+        posix = self.new_posix(stat.S_IFDIR | stat.S_IMODE(mode), caller)
+        info = self._put(key, b"", posix, attributes.DIRECTORY_TYPE)
+        node = self.new_node(parent, name, directory=True)
+        self._take_over(node, info, posix)
+        # It is new and empty: nobody needs a LIST to know that.
+        node.listing = Listing.empty(self.depot.store, key)
+        return node
+
+    def symlink(self, parent: Node, name: str, target: str, caller: Caller) -> Node:
+        """Make a symbolic link: an object with the target as content."""
+        key = self.writable(parent, name)
+        self._attributes_needed("symbolic links")
+        self._absent(parent, name)
+        posix = self.new_posix(stat.S_IFLNK | 0o777, caller)
+        return self._special(parent, name, key, os.fsencode(target), posix)
+
+    def mknod(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
+        """Make an empty file, fifo or socket as s3fs stores them; devices are refused."""
+        key = self.writable(parent, name)
+        if stat.S_IFMT(mode) in (stat.S_IFCHR, stat.S_IFBLK):
+            raise NotPermitted("device files can't be made in a bucket")
+        if not stat.S_ISREG(mode) and stat.S_IFMT(mode):
+            self._attributes_needed("fifos and sockets")
+        self._absent(parent, name)
+        kind = stat.S_IFMT(mode) or stat.S_IFREG
+        posix = self.new_posix(kind | stat.S_IMODE(mode), caller)
+        return self._special(parent, name, key, b"", posix)
+
+    def _attributes_needed(self, what: str) -> None:
+        if not self._stores:
+            raise Unsupported(f"{what} need stored attributes; the mount has --metadata none")
+
+    def _special(self, parent: Node, name: str, key: str, body: bytes, posix: Posix) -> Node:
+        info = self._put(key, body, posix, "application/octet-stream")
+        node = self.new_node(parent, name, directory=False)
+        self._take_over(node, info, posix)
+        return node
+
+    def _put(self, key: str, body: bytes, posix: Posix, kind: str) -> ObjectInfo:
+        headers = Headers(system={"ContentType": kind})
+        if self._stores:
+            headers = attributes.write(posix, headers)
+        etag = self.depot.store.put(key, body, headers, ABSENT)
+        info = ObjectInfo(key, len(body), etag, self.depot.store.server_time(), headers)
+        self.lookup.remember(info)
+        return info
+
+    def _take_over(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
+        with self.tree.lock:
+            node.info = info
+            node.posix = posix
+            node.checked = time.monotonic()
+            self.tree.made(node)
+
+    # -- removing --------------------------------------------------------------------------------
+
+    def unlink(self, parent: Node, name: str) -> None:
+        """Remove a file: one DELETE. Handles on it go on with their content."""
+        self.writable(parent, name)
+        node = self.lookup.find(parent, name)
+        if node.directory:
+            raise IsADirectory(f"{self.tree.key(node)} is a directory")
+        key = self.tree.key(node)
+        with node.lock:
+            body = node.body
+            if body is not None:
+                with body.commit_lock:
+                    self._unlink_open(body, key)
+            else:
+                self.depot.store.delete(key)
+            self._removed(parent, node, key)
+
+    def _unlink_open(self, body: Body, key: str) -> None:
+        in_store = body.info is not None
+        body.keep_locally()
+        try:
+            if in_store:
+                self.depot.store.delete(key)
+        except BaseException:
+            body.unlinked = False
+            raise
+
+    def _removed(self, parent: Node, node: Node, key: str) -> None:
+        self.lookup.forget(key)
+        self.depot.cache.drop(key)
+        with self.tree.lock:
+            self.tree.unlisted(parent, node.name)
+            self.tree.detach(node)
+
+    def rmdir(self, parent: Node, name: str) -> None:
+        """Remove an empty directory: one LIST to know, one DELETE of its marker."""
+        self.writable(parent, name)
+        node = self.lookup.find(parent, name)
+        if not node.directory:
+            raise NotADirectory(f"{self.tree.key(node)} is not a directory")
+        key = self.tree.key(node)
+        with self.tree.lock:
+            if any(child.local for child in node.children.values()):
+                raise NotEmpty(f"{key} is not empty")
+        page = self.depot.store.list_page(key, "", None, 2)
+        if any(found.key != key for found in page.objects):
+            raise NotEmpty(f"{key} is not empty")
+        self.depot.store.delete(key)
+        if node.info is not None and node.info.key != key:  # a marker of another tool's form
+            self.depot.store.delete(node.info.key)
+        self._removed(parent, node, key)
+
+    # -- renaming --------------------------------------------------------------------------------
+
+    def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
+        """Rename as rename(2): files by one copy and one delete, directories key by key."""
+        self.writable(parent, name)
+        self.writable(new_parent, new_name)
+        if flags & ~NOREPLACE:
+            raise Invalid("exchanging two names can't be done in S3")
+        node = self.lookup.find(parent, name)
+        if parent is new_parent and name == new_name:
+            return
+        target = self._target(new_parent, new_name)
+        if target is node:
+            return
+        if flags & NOREPLACE and target is not None:
+            raise Exists(f"{self.tree.child_key(new_parent, new_name)} exists already")
+        self._compatible(node, target)
+        if node.directory:
+            self._not_inside(node, new_parent)
+            self._rename_directory(node, new_parent, new_name, target)
+        else:
+            self._rename_file(node, new_parent, new_name, target, flags)
+        with self.tree.lock:
+            self.tree.unlisted(parent, name)
+            self.tree.move(node, new_parent, new_name)
+            self.tree.made(node)
+
+    def _target(self, parent: Node, name: str) -> Node | None:
+        try:
+            return self.lookup.find(parent, name)
+        except NotFound:
+            return None
+
+    def _compatible(self, node: Node, target: Node | None) -> None:
+        if target is None:
+            return
+        if node.directory and not target.directory:
+            raise NotADirectory(f"{self.tree.key(target)} is not a directory")
+        if target.directory and not node.directory:
+            raise IsADirectory(f"{self.tree.key(target)} is a directory")
+        if target.directory:
+            key = self.tree.key(target)
+            page = self.depot.store.list_page(key, "", None, 2)
+            with self.tree.lock:
+                local = any(child.local for child in target.children.values())
+            if local or any(found.key != key for found in page.objects):
+                raise NotEmpty(f"{key} is not empty")
+
+    def _not_inside(self, node: Node, parent: Node) -> None:
+        at: Node | None = parent
+        while at is not None:
+            if at is node:
+                raise Invalid("a directory can't be moved into itself")
+            at = at.parent
+
+    def _rename_file(
+        self, node: Node, parent: Node, name: str, target: Node | None, flags: int
+    ) -> None:
+        key = self.tree.child_key(parent, name)
+        with node.lock:
+            body = node.body
+            if body is not None and body.dirty:
+                body.commit()
+            if target is not None:
+                self._replaced(target)
+            self._move_object(node, key, ABSENT if flags & NOREPLACE else None)
+
+    def _replaced(self, target: Node) -> None:
+        """The target of a rename goes away: who has it open keeps its content."""
+        with target.lock:
+            body = target.body
+            if body is not None:
+                with body.commit_lock:
+                    body.keep_locally()
+
+    def _move_object(self, node: Node, key: str, condition: str | None) -> None:
+        before = node.info
+        if before is None or (before.headers is None and self._stores):
+            before = self.depot.store.head(self.tree.key(node))
+        self.depot.cache.drop(key)
+        etag, modified = self.depot.committer.copy(before, key, None, condition)
+        self.depot.store.delete(before.key)
+        after = ObjectInfo(key, before.size, etag, modified, before.headers)
+        self.lookup.forget(before.key)
+        self.files.renamed(node, before, after)
+        node.checked = time.monotonic()
+
+    def _rename_directory(self, node: Node, parent: Node, name: str, target: Node | None) -> None:
+        old = self.tree.key(node)
+        new = self.tree.child_key(parent, name) + "/"
+        names.check(name, new)
+        opened = [child for child in self.tree.walk(node) if child.body is not None]
+        for child in opened:
+            if child.body is not None and child.body.dirty:
+                child.body.commit()
+        moved: dict[str, ObjectInfo] = {}
+        for batch in _batches(self._all_below(old)):
+            moved |= self._copy_batch(batch, old, new)
+        self._delete_all(list(moved))
+        for child in self.tree.walk(node):
+            self._follow(child, moved, old, new)
+
+    def _all_below(self, prefix: str) -> Iterator[ObjectInfo]:
+        token: str | None = None
+        while True:
+            page = self.depot.store.list_page(prefix, "", token)
+            yield from page.objects
+            token = page.next_token
+            if token is None:
+                return
+
+    def _copy_batch(self, batch: list[ObjectInfo], old: str, new: str) -> dict[str, ObjectInfo]:
+        futures = []
+        for info in batch:
+            key = new + info.key[len(old) :]
+            names.check("x", key)
+            copy = self.depot.committer.copy
+            futures.append((info, key, self._pool.submit(copy, info, key, None, None)))
+        done = {}
+        for info, key, future in futures:
+            etag, modified = future.result()
+            done[info.key] = ObjectInfo(key, info.size, etag, modified)
+        return done
+
+    def _delete_all(self, keys: list[str]) -> None:
+        # The marker sorts first and goes last: until then the directory is there to look into.
+        for start in range(len(keys), 0, -COPIES_AT_ONCE):
+            batch = keys[max(0, start - COPIES_AT_ONCE) : start]
+            for future in [self._pool.submit(self.depot.store.delete, key) for key in batch]:
+                future.result()
+
+    def _follow(self, node: Node, moved: dict[str, ObjectInfo], old: str, new: str) -> None:
+        """Tell a node below a renamed directory its object's new identity."""
+        with self.tree.lock:
+            node.listing = None
+            node.negatives.clear()
+        before = node.info
+        if before is None or before.key not in moved:
+            return
+        after = moved[before.key]
+        after = ObjectInfo(after.key, after.size, after.etag, after.modified, before.headers)
+        self.lookup.forget(before.key)
+        if node.directory:
+            node.info = after
+            self.lookup.remember(after)
+        else:
+            self.files.renamed(node, before, after)
+
+
+def _batches(items: Iterator[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
+    batch: list[ObjectInfo] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == COPIES_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,91 @@
+"""Everything a mount can be told, parsed once into frozen values.
+
+`Mount` is what `python -m fusefs mount` and the configuration of a pod both come down to. No
+requests, no side effects.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .attributes import Defaults
+from .errors import SetupError
+from .plan import PlanSettings
+from .store import StoreSettings
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount. Sizes in bytes, times in seconds."""
+
+    store: StoreSettings
+    mountpoint: Path
+    prefix: str = ""  # empty, or ending in "/"
+    cache_dir: Path | None = None  # None: a directory of our own under /var/cache or ~/.cache
+    cache_size: int = 1 << 30
+    keep_free: int = 64 << 20  # bytes of the cache disk left to others (s3fs: ensure_diskfree)
+    fake_disk_free: int | None = None  # test hook
+    memory_limit: int = 128 << 20
+    read_only: bool = False
+    allow_other: bool = False
+    nonempty: bool = False
+    metadata: Literal["posix", "none"] = "posix"
+    defaults: Defaults = field(default_factory=Defaults)
+    umask: int | None = None
+    attr_ttl: float = 60.0
+    remembered: int = 200_000
+    on_conflict: Literal["fail", "overwrite"] = "fail"
+    parallel: int = 8
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    driver: Literal["native", "fusepy"] = "fusepy"
+    metrics_port: int | None = None
+    drain_seconds: float = 25.0  # a pod's default grace period is 30
+
+
+def size(text: str, name: str) -> int:
+    """Parse `1Gi`, `500M`, `1073741824`; raises SetupError naming the option."""
+    match = re.fullmatch(r"(\d+)\s*([kmgt]?)i?b?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise SetupError(f"{name}: {text!r} is not a size; write for example 1Gi or 1073741824")
+    return int(match[1]) * UNITS[match[2].lower()]
+
+
+def seconds(text: str, name: str) -> float:
+    """Parse `60`, `60s`, `5m`, `0.5`; raises SetupError naming the option."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip())
+    if match is None:
+        raise SetupError(f"{name}: {text!r} is not a time; write for example 60s or 5m")
+    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+def number(text: str, name: str, least: int = 0, most: int = 2**32 - 2) -> int:
+    """Parse a whole number between two limits; raises SetupError naming the option."""
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise SetupError(f"{name}: {text!r} is not a whole number from {least} to {most}")
+    return int(text)
+
+
+def mode(text: str, name: str) -> int:
+    """Parse octal permission bits; raises SetupError naming the option."""
+    if re.fullmatch(r"0?[0-7]{3,4}", text) is None:
+        raise SetupError(f"{name}: {text!r} is not an octal mode; write for example 0644")
+    return int(text, 8)
+
+
+def bucket_and_prefix(text: str) -> tuple[str, str]:
+    """Split `BUCKET[/PREFIX]` (an ARN has slashes of its own); the prefix ends in `/`."""
+    if text.startswith("arn:"):
+        match = re.fullmatch(r"(arn:[^/]+(?:/|:)[^/]+)(?:/(.*))?", text, re.DOTALL)
+        if match is None:
+            raise SetupError(f"{text!r} is not the ARN of an access point")
+        bucket, prefix = match[1], match[2] or ""
+    else:
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    if not re.fullmatch(r"[A-Za-z0-9._:/-]{3,255}", bucket):
+        raise SetupError(f"{bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, . and -")
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    return bucket, prefix
