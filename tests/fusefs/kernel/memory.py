@@ -44,7 +44,7 @@ class Handle:
 class Memory:
     """Answers every call of `interface.Calls` from dictionaries."""
 
-    def __init__(self, ttl: float = 1.0, gap: int = 0) -> None:
+    def __init__(self, ttl: float = 1.0) -> None:
         self.ttl = ttl
         self.lock = threading.RLock()
         self.inodes = {ROOT: Inode(stat.S_IFDIR | 0o755, 0, 0)}
@@ -55,7 +55,7 @@ class Memory:
         self.seen_resent: list[str] = []
         self._next_node = ROOT + 1
         self._next_handle = 1
-        self.gap = gap
+        self.limit = 1 << 40
 
     # What the filesystem's calls share.
 
@@ -124,6 +124,10 @@ class Memory:
         if self.inode(node).nlink == 0 and not self.lookups[node] and node not in open_nodes:
             del self.inodes[node]
 
+    def _check(self, size: int) -> None:
+        if size > self.limit:
+            raise errors.TooBig(str(size))
+
     # interface.Calls.
 
     def lookup(self, parent: int, name: str) -> Attributes:
@@ -159,6 +163,7 @@ class Memory:
             inode.uid = inode.uid if change.uid is None else change.uid
             inode.gid = inode.gid if change.gid is None else change.gid
             if change.size is not None:
+                self._check(change.size)
                 del inode.content[change.size :]
                 inode.content.extend(bytes(change.size - len(inode.content)))
                 self._touch(node)
@@ -268,6 +273,7 @@ class Memory:
             content = self._node(handle).content
             if self.handles[handle].flags & os.O_APPEND:
                 offset = len(content)
+            self._check(offset + len(data))
             content.extend(bytes(max(0, offset - len(content))))
             content[offset : offset + len(data)] = data
             self._touch(self.handles[handle].node)
@@ -289,6 +295,7 @@ class Memory:
         self.note("fallocate")
         with self.lock:
             content = self._node(handle).content
+            self._check(offset + length)
             if mode & 2:
                 end = min(offset + length, len(content))
                 content[offset:end] = bytes(max(0, end - offset))

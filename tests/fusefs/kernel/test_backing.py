@@ -1,0 +1,174 @@
+"""One mode per inode: who may read a cache file without us, and who gets another id instead."""
+
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from fusefs.errors import Stale
+from fusefs.interface import Opened
+from fusefs.kernel.backing import NONE, TURN_SHIFT, WORTHWHILE, Backings
+
+NODE = 7
+NEXT = NODE | 1 << TURN_SHIFT
+
+
+class Registry:
+    """Gives out backing ids and remembers which are in use, and their tags."""
+
+    def __init__(self) -> None:
+        self.tags: dict[int, str] = {}
+        self.last = 0
+        self.broken = False
+
+    def register(self, descriptor: int, tag: str) -> int:
+        if self.broken:
+            raise PermissionError("no privilege")
+        self.last += 1
+        self.tags[self.last] = tag
+        return self.last
+
+    def unregister(self, backing: int) -> None:
+        del self.tags[backing]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def backings(registry: Registry) -> Backings:
+    return Backings(registry)
+
+
+@pytest.fixture
+def whole() -> Iterator[int]:
+    """A descriptor of a cache file that is worth a registration."""
+    with tempfile.TemporaryFile() as file:
+        file.truncate(WORTHWHILE)
+        yield file.fileno()
+
+
+def test_a_whole_file_is_registered_once_for_all_its_readers(
+    backings: Backings, registry: Registry, whole: int
+) -> None:
+    """The kernel takes a second open of the inode only with the same backing id."""
+    ids = {backings.opened(NODE, Opened(h, whole_fd=whole), reader=True) for h in (1, 2)}
+    assert ids == {1} and len(registry.tags) == 1
+
+
+def test_the_last_reader_frees_the_registration(
+    backings: Backings, registry: Registry, whole: int
+) -> None:
+    """Otherwise the evicted cache file would keep its disk space."""
+    for handle in (1, 2):
+        backings.opened(NODE, Opened(handle, whole_fd=whole), reader=True)
+    backings.released(1, NODE)
+    assert registry.tags
+    backings.released(2, NODE)
+    assert not registry.tags
+
+
+def test_a_file_open_through_us_stays_so_for_later_readers(
+    backings: Backings, registry: Registry, whole: int
+) -> None:
+    """Until its last handle is gone."""
+    assert backings.opened(NODE, Opened(1), reader=False) == NONE
+    assert backings.opened(NODE, Opened(2, whole_fd=whole), reader=True) == NONE
+    backings.released(1, NODE)
+    backings.released(2, NODE)
+    assert backings.opened(NODE, Opened(3, whole_fd=whole), reader=True) == 1
+
+
+def test_writers_and_small_files_go_through_us(
+    backings: Backings, registry: Registry, whole: int
+) -> None:
+    """The kernel would write into the cache file; and a small file isn't worth the round trip."""
+    assert backings.opened(NODE, Opened(1, whole_fd=whole), reader=False) == NONE
+    with tempfile.TemporaryFile() as small:
+        opened = Opened(2, whole_fd=small.fileno())
+        assert backings.opened(NODE + 1, opened, reader=True) == NONE
+    assert not registry.tags
+
+
+def test_a_writer_of_a_file_in_passthrough_is_sent_to_another_id(
+    backings: Backings, whole: int
+) -> None:
+    """ESTALE makes the kernel look the name up again, which then answers with the next turn."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    with pytest.raises(Stale):
+        backings.check(NODE, reader=False)
+    assert backings.kernel_id(NODE) == NEXT
+    backings.check(NEXT, reader=False)
+    assert backings.opened(NEXT, Opened(2), reader=False) == NONE
+    assert backings.kernel_ids(NODE) == (NODE, NEXT)
+
+
+def test_a_newer_version_is_sent_to_another_id(backings: Backings, whole: int) -> None:
+    """Readers of the old one go on with what they opened."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    with tempfile.TemporaryFile() as newer:
+        newer.truncate(WORTHWHILE)
+        opened = Opened(2, whole_fd=newer.fileno())
+        with pytest.raises(Stale):
+            backings.opened(NODE, opened, reader=True)
+        assert backings.opened(NEXT, opened, reader=True) == 2
+
+
+def test_a_refused_registration_means_reading_through_us(
+    backings: Backings, registry: Registry, whole: int
+) -> None:
+    """No privilege, a stacked filesystem below the cache, a keeper that is away."""
+    registry.broken = True
+    assert backings.opened(NODE, Opened(1, whole_fd=whole), reader=True) == NONE
+
+
+def test_an_open_through_us_during_the_registration_wins(whole: int) -> None:
+    """Between the question to the keeper and its answer another open may pass."""
+
+    class Slow(Registry):
+        def register(self, descriptor: int, tag: str) -> int:
+            assert backings.opened(NODE, Opened(2), reader=False) == NONE
+            return super().register(descriptor, tag)
+
+    registry = Slow()
+    backings = Backings(registry)
+    assert backings.opened(NODE, Opened(1, whole_fd=whole), reader=True) == NONE
+    assert not registry.tags
+
+
+def test_a_successor_keeps_what_open_files_need(
+    registry: Registry, backings: Backings, whole: int
+) -> None:
+    """The registration lives until the dead worker's last handle of that node is released."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    successor = Backings(registry)
+    successor.restore(registry.tags, {1: NODE, 5: 9})
+    with pytest.raises(Stale):
+        successor.check(NODE, reader=False)
+    assert successor.opened(NODE, Opened(2, whole_fd=whole), reader=True) == 1
+    successor.released(2, NODE)
+    assert registry.tags
+    successor.released(1, NODE)
+    assert not registry.tags
+
+
+def test_a_successor_never_mixes_modes_on_inherited_handles(registry: Registry, whole: int) -> None:
+    """A node with a handle through us from before goes through us until that is released."""
+    successor = Backings(registry)
+    successor.restore({}, {5: NODE})
+    opened = Opened(6, whole_fd=whole)
+    assert successor.opened(NODE, opened, reader=True) == NONE
+    successor.released(5, NODE)
+    successor.released(6, NODE)
+    assert successor.opened(NODE, Opened(7, whole_fd=whole), reader=True) == 1
+
+
+def test_a_successor_gives_up_registrations_without_handles(
+    registry: Registry, backings: Backings, whole: int
+) -> None:
+    """Registered for an open that the dead worker never answered."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    Backings(registry).restore(dict(registry.tags), {})
+    assert not registry.tags
