@@ -13,6 +13,8 @@ from typing import Any
 import jsonpatch
 
 from webhook import __version__, problems
+from webhook.advice import Advice
+from webhook.annotations import MountSpec
 from webhook.decision import Decider, Decision, Denied, Injected, Skip, Skipped
 from webhook.diff import Operation
 from webhook.errors import EnvelopeError
@@ -20,6 +22,8 @@ from webhook.pods import Pod, title
 
 API_VERSION = "admission.k8s.io/v1"
 _UID = 200
+# The API server cuts off after 4096 characters of warnings; nobody reads even so many.
+SHOWN_WARNINGS = 10
 
 
 @dataclass(frozen=True)
@@ -92,24 +96,31 @@ def answer(request: Request, decision: Decision) -> bytes:
     """The AdmissionReview that carries a decision."""
     response: dict[str, Any] = {"uid": request.uid, "allowed": not isinstance(decision, Denied)}
     audit = {"version": __version__}
+    warnings: tuple[Advice, ...] = ()
     match decision:
-        case Skipped(skip):
+        case Skipped(skip, warnings):
             audit |= {"decision": "skipped", "reason": skip.reason}
-        case Denied(found):
+        case Denied(found, reason):
             text = problems.message(title(request.pod, request.namespace), found)
             response["status"] = {"code": 403, "reason": "Forbidden", "message": text}
-            audit |= {"decision": "denied"}
-        case Injected(patch, mounts):
-            audit |= {"decision": "injected", "mounts": ",".join(m.name for m in mounts)}
+            audit |= {"decision": "denied", "reason": reason}
+        case Injected(patch, mounts, warnings, rule):
+            audit |= {"decision": "injected", "mounts": _listed(mounts), "rule": rule}
             if patch:
                 encoded = json.dumps(patch, separators=(",", ":")).encode()
                 response |= {
                     "patchType": "JSONPatch",
                     "patch": base64.b64encode(encoded).decode("ascii"),
                 }
+    if warnings:
+        response["warnings"] = [str(warning) for warning in warnings[:SHOWN_WARNINGS]]
     response["auditAnnotations"] = audit
     review = {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
     return json.dumps(review, separators=(",", ":")).encode()
+
+
+def _listed(mounts: tuple[MountSpec, ...]) -> str:
+    return " ".join(f"{mount.name}={mount.source}:{mount.path}" for mount in mounts)
 
 
 def apply(pod: Pod, patch: tuple[Operation, ...]) -> Pod:

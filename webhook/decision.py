@@ -4,17 +4,21 @@ Knows no HTTP and no AdmissionReview: the server and the command line both ask h
 immutable but for its policy, which is read once per decision; safe to share between threads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from webhook import annotations, pods
+from webhook.advice import Advice, advice, misplaced
 from webhook.annotations import MountSpec
 from webhook.diff import Operation, additions
-from webhook.fitness import fitness_problems
+from webhook.fitness import fitness_problems, security_problems
 from webhook.pods import Pod
+from webhook.policy import Policy, policy_problems, unknown_labels
 from webhook.problems import Problem
 from webhook.settings import Platform
 from webhook.sidecar import REPLACEABLE, inject
+from webhook.surroundings import Lookup, Told
 
 MIRROR = "kubernetes.io/config.mirror"
 
@@ -41,13 +45,15 @@ class Skipped:
     """The pod is allowed as it is."""
 
     skip: Skip
+    warnings: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True)
 class Denied:
-    """The pod is refused; there is at least one problem."""
+    """The pod is refused; there is at least one problem. `reason`: `invalid`, `policy` or `bug`."""
 
     problems: tuple[Problem, ...]
+    reason: str = "invalid"
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Injected:
 
     patch: tuple[Operation, ...]
     mounts: tuple[MountSpec, ...]
+    warnings: tuple[Advice, ...] = ()
+    rule: str = ""
 
 
 Decision = Skipped | Denied | Injected
@@ -63,26 +71,36 @@ Decision = Skipped | Denied | Injected
 
 @dataclass(frozen=True)
 class Decider:
-    """Decides about pods under one platform's settings."""
+    """Decides about pods under one platform's settings; `policy` gives the one in use now."""
 
     platform: Platform
+    policy: Callable[[], Policy] = Policy
+    lookup: Lookup = Told()  # noqa: RUF009 - knows nothing, and is frozen
 
     def decide(self, pod: Pod, namespace: str) -> Decision:
         """What is to happen with a pod of a namespace; never raises for what a user wrote."""
         if problems := pods.shape_problems(pod):
             return Denied(tuple(problems))
         if not annotations.asks(pod):
-            return Skipped(Skip.NOT_ASKED)
+            return Skipped(Skip.NOT_ASKED, tuple(misplaced(pod)))
         if MIRROR in pods.annotations(pod):
             return Skipped(Skip.MIRROR_POD)
         return self._decide_asking(pod, namespace)
 
     def _decide_asking(self, pod: Pod, namespace: str) -> Decision:
+        labels = self.lookup.labels(namespace)
+        rule = self.policy().rule_for(namespace, labels)
+        if rule is None:
+            return Denied((unknown_labels(namespace),), "policy")
         wanted, problems = annotations.read(pod, self.platform)
-        problems += fitness_problems(pod, wanted, self.platform, ambient=True)
-        injection = inject(pod, wanted, self.platform, ambient=True)
+        problems += fitness_problems(pod, wanted, self.platform, ambient=rule.ambient)
+        if self.platform.check_pod_security:
+            problems += security_problems(namespace, labels)
+        injection = inject(pod, wanted, self.platform, ambient=rule.ambient)
         problems += injection.problems
-        if problems:
-            return Denied(tuple(problems))
+        refused = policy_problems(rule, wanted, namespace)
+        if problems or refused:
+            return Denied((*problems, *refused), "invalid" if problems else "policy")
         patch = additions(pod, injection.pod, REPLACEABLE)
-        return Injected(tuple(patch), wanted.mounts)
+        warnings = advice(pod, wanted, self.platform, namespace, self.lookup)
+        return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)

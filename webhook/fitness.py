@@ -4,6 +4,7 @@ A FUSE mount made in one container and seen in others needs a Linux kernel share
 a privileged keeper in the host's user namespace. Pure functions.
 """
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from webhook.annotations import Wanted
@@ -12,6 +13,7 @@ from webhook.problems import Problem
 from webhook.settings import Platform
 
 _OS_LABEL = "kubernetes.io/os"
+_ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def fitness_problems(
@@ -33,6 +35,16 @@ def fitness_problems(
     if spec.get("hostNetwork") and not ambient:
         found += _host_network_problems(wanted)
     return found
+
+
+def security_problems(namespace: str, labels: Mapping[str, str] | None) -> list[Problem]:
+    """A Pod Security level that will refuse the mount's privileged container, where it is known."""
+    level = (labels or {}).get(_ENFORCE)
+    if level not in ("baseline", "restricted"):
+        return []
+    rule = f"Pod Security level {level} refuses the privileged container that makes the mount"
+    remedy = f"kubectl label namespace {namespace} {_ENFORCE}=privileged --overwrite"
+    return [Problem(f"namespace {namespace}: {_ENFORCE}", level, rule, remedy)]
 
 
 def _os(spec: Pod) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from webhook import admission
 from webhook.admission import Request
+from webhook.advice import Advice
 from webhook.decision import Decider, Decision, Denied, Injected, Skipped
 from webhook.log import Logger
 from webhook.metrics import Metrics
@@ -46,7 +47,7 @@ class Reviewer:
             return admission.decide(request, self._decider)
         except Exception:  # noqa: BLE001 - a pod we stumble over must be denied, with our name on it
             self._log.exception("review failed", uid=request.uid, namespace=request.namespace)
-            return Denied((_BUG,))
+            return Denied((_BUG,), "bug")
 
     def _record(self, request: Request, decision: Decision, seconds: float) -> None:
         outcome, reason = _outcome(decision)
@@ -56,16 +57,25 @@ class Reviewer:
             fields["problems"] = [str(problem)[:_LOGGED] for problem in decision.problems]
         if isinstance(decision, Injected):
             fields["mounts"] = [f"{m.name}={m.source}" for m in decision.mounts]
+            fields["rule"] = decision.rule
+        if not isinstance(decision, Denied):
+            self._record_warnings(decision.warnings, fields)
         report = self._log.debug if isinstance(decision, Skipped) else self._log.info
         report("review", reason=reason, **fields)
+
+    def _record_warnings(self, warnings: tuple[Advice, ...], fields: dict[str, Any]) -> None:
+        for warning in warnings:
+            self._metrics.warned(warning.reason)
+        if warnings:
+            fields["warnings"] = [warning.reason for warning in warnings]
 
 
 def _outcome(decision: Decision) -> tuple[str, str]:
     match decision:
         case Skipped(skip):
             return "skipped", skip.reason
-        case Denied(problems):
-            return ("error", "bug") if _BUG in problems else ("denied", "invalid")
+        case Denied(_, reason):
+            return ("error" if reason == "bug" else "denied"), reason
         case Injected(patch):
             return ("injected" if patch else "unchanged"), ""
 

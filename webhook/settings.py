@@ -60,7 +60,8 @@ class Platform:
     """The platform team's settings for what is injected; `S3MOUNT_` + the name in capitals.
 
     `minimum_grace` is in seconds: writable pods get at least so long to upload what is dirty. It is
-    capped at an hour, for a node that drains waits for it.
+    capped at an hour, for a node that drains waits for it. `check_pod_security` is turned off where
+    something exempts the keeper from the namespace's Pod Security level.
     """
 
     image: str = "s3mount:0.1.0"
@@ -77,6 +78,7 @@ class Platform:
     maximum_mounts: int = 16
     mesh_containers: tuple[str, ...] = MESH_CONTAINERS
     denied_runtime_classes: tuple[str, ...] = SANDBOXES
+    check_pod_security: bool = True
 
 
 class Environment:
@@ -128,6 +130,7 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         denied_runtime_classes=env.read(
             "DENIED_RUNTIME_CLASSES", parse_list, base.denied_runtime_classes
         ),
+        check_pod_security=env.read("CHECK_POD_SECURITY", values.parse_boolean, True),
     )
 
 

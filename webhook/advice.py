@@ -1,0 +1,125 @@
+"""Warnings: what will work, but badly. The pod is allowed all the same.
+
+The API server passes a warning on to whoever created the pod and asks for at most 120 characters.
+Pure functions; the order is fixed, so that the same pod gets the same answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from webhook.annotations import MountSpec, Wanted
+from webhook.containers import is_reserved
+from webhook.placement import places, start_index
+from webhook.pods import Pod, items, section
+from webhook.registry import DOMAIN
+from webhook.settings import Platform
+from webhook.surroundings import Lookup
+
+# The API server drops what is longer (k8s.io/api/admission/v1, AdmissionResponse.Warnings).
+LONGEST = 120
+# A cautious guess of what one pod uploads: 32 MiB/s. Dirty data is at most the cache's size.
+_UPLOAD_RATE = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The machine's reason, for metrics, and a sentence for people."""
+
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if len(self.text) <= LONGEST else self.text[: LONGEST - 1] + "…"
+
+
+def misplaced(pod: Pod) -> Iterator[Advice]:
+    """Keys of ours among the pod's labels, where nobody looks for them."""
+    for key in sorted(section(section(pod, "metadata"), "labels")):
+        if key == DOMAIN + "injection":
+            yield Advice(
+                "misplaced", f"{key} is a label for the namespace; on a pod it does nothing"
+            )
+        elif key.startswith(DOMAIN):
+            yield Advice("misplaced", f"{key} is a label of the pod; it has to be an annotation")
+
+
+def advice(
+    pod: Pod, wanted: Wanted, platform: Platform, namespace: str, lookup: Lookup
+) -> Iterator[Advice]:
+    """Everything about a pod that gets its mounts and will run badly."""
+    spec = pod["spec"]
+    yield from misplaced(pod)
+    yield from _resources(spec, wanted)
+    yield from _grace(spec, wanted, platform)
+    yield from _order(spec, wanted, platform)
+    for mount in wanted.mounts:
+        yield from _mount(mount, namespace, lookup)
+        yield from _owner(spec, mount, platform)
+    if spec.get("shareProcessNamespace"):
+        text = "shareProcessNamespace lets the pod's processes see and signal those of the mount"
+        yield Advice("shared-processes", text)
+
+
+def _resources(spec: dict[str, Any], wanted: Wanted) -> Iterator[Advice]:
+    rendered = wanted.worker.rendered()
+    if not rendered:
+        text = "the mount has no resource requests: it is the first to starve on a busy node"
+        yield Advice("no-resources", text)
+    containers = [*items(spec, "containers"), *items(spec, "initContainers")]
+    users = [container for container in containers if not is_reserved(container["name"])]
+    if all(_guaranteed(section(c, "resources")) for c in users) and not _guaranteed(rendered):
+        text = "the pod is no longer Guaranteed: give s3.mount/cpu-* and memory-* request = limit"
+        yield Advice("not-guaranteed", text)
+
+
+def _guaranteed(resources: dict[str, Any]) -> bool:
+    limits = section(resources, "limits")
+    requests = limits | section(resources, "requests")
+    return all(name in limits and requests[name] == limits[name] for name in ("cpu", "memory"))
+
+
+def _grace(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
+    dirty = sum(mount.cache_size for mount in wanted.mounts if not mount.read_only)
+    needed = dirty // _UPLOAD_RATE
+    grace = spec.get("terminationGracePeriodSeconds")
+    grace = max(30 if grace is None else grace, platform.minimum_grace)
+    if dirty and needed > grace:
+        text = (
+            f"uploading a full cache can take {needed} s, terminationGracePeriodSeconds is {grace}"
+        )
+        yield Advice("short-grace", text)
+
+
+def _order(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
+    mesh = platform.mesh_containers
+    if wanted.mounts and all(mount.containers is None for mount in wanted.mounts):
+        for place in places(spec, start_index(spec, mesh)):
+            if place.early and place.name not in mesh:
+                text = f"init container {place.name} runs before the mount and doesn't see it"
+                yield Advice("early-container", text)
+    for container in items(spec, "containers"):
+        if container["name"] in mesh:
+            text = f"{container['name']} starts after the mount: make it a native sidecar, or exclude S3"
+            yield Advice("late-mesh", text)
+
+
+def _mount(mount: MountSpec, namespace: str, lookup: Lookup) -> Iterator[Advice]:
+    if mount.secret and lookup.has_secret(namespace, mount.secret) is False:
+        text = f"Secret {mount.secret} doesn't exist (yet): the pod waits for it"
+        yield Advice("no-secret", text)
+    if mount.endpoint and mount.endpoint.startswith("http://"):
+        text = f"{mount.key('endpoint')} is http: data travels unencrypted"
+        yield Advice("unencrypted", text)
+
+
+def _owner(spec: dict[str, Any], mount: MountSpec, platform: Platform) -> Iterator[Advice]:
+    """A container whose user may not write what the mount says belongs to another."""
+    if mount.read_only or int(mount.dir_mode, 8) & 0o002:
+        return
+    pod_user = section(spec, "securityContext").get("runAsUser")
+    for place in places(spec, start_index(spec, platform.mesh_containers)):
+        user = section(place.container, "securityContext").get("runAsUser", pod_user)
+        if user and user != mount.uid and place.gets(mount, platform.mesh_containers):
+            text = f"{place.name} runs as {user} but {mount.path} belongs to {mount.uid}: see s3.mount/uid"
+            yield Advice("owner", text)

@@ -1,0 +1,38 @@
+"""Globs of the policy: `*` and `?` for buckets, namespaces and Secrets; prefixes and URLs by part.
+
+A star in a prefix or a URL stops at the next slash, or `https://*.example.com` would match a host
+of somebody else's with the right path behind it. Pure functions; compiled patterns are cached.
+"""
+
+import re
+from functools import lru_cache
+
+NAMESPACE = "{namespace}"
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str, star: str) -> re.Pattern[str]:
+    parts = re.split(r"([*?])", pattern)
+    wild = {"*": f"{star}*", "?": star}
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts), re.DOTALL)
+
+
+def matches_name(pattern: str, text: str) -> bool:
+    """Whether a whole name matches a glob."""
+    return _compiled(pattern, ".").fullmatch(text) is not None
+
+
+def matches_prefix(pattern: str, prefix: str) -> bool:
+    """Whether a prefix is the directory a pattern names, or below it; the empty pattern is all."""
+    directory = pattern and pattern.rstrip("/") + "/"
+    return _compiled(directory, "[^/]").match(prefix) is not None
+
+
+def matches_url(pattern: str, url: str) -> bool:
+    """Whether a whole URL matches a glob; the single star is every URL."""
+    return pattern == "*" or _compiled(pattern, "[^/]").fullmatch(url) is not None
+
+
+def filled(pattern: str, namespace: str) -> str:
+    """The pattern with the pod's namespace in place of `{namespace}`; names hold no glob."""
+    return pattern.replace(NAMESPACE, namespace)
