@@ -2,8 +2,11 @@
 
     python -m webhook serve [--tls-dir DIR] [--host HOST] [--port PORT] [--metrics-port PORT]
     python -m webhook inject -f FILE [--namespace NAMESPACE]
+    python -m webhook explain -f FILE [--namespace NAMESPACE]
+    python -m webhook check-policy FILE [-f FILE] [--namespace NAMESPACE]
+    python -m webhook annotations [--markdown]
 
-Everything else is set by the environment, see docs/annotations.md and docs/policy.md.
+Platform settings come from the environment, see docs/policy.md.
 """
 
 import argparse
@@ -12,27 +15,30 @@ import sys
 from pathlib import Path
 
 from webhook import __version__, cli
-from webhook.app import make_app
+from webhook.cli import Terminal
 from webhook.decision import Decider
 from webhook.errors import WebhookError
-from webhook.health import Health
-from webhook.log import forward_libraries, make_logger
-from webhook.metrics import Metrics, MetricsPort
-from webhook.reviews import Reviewer
-from webhook.server import make_server, wait_for_certificate, watching
-from webhook.serving import Serving, read_serving
-from webhook.settings import read_platform
-from webhook.tls import LiveCertificate
+from webhook.policy import Policy
+from webhook.policyfile import read_policy
+from webhook.reference import markdown, plain
+from webhook.service import run
+from webhook.serving import read_serving
+from webhook.settings import parse_labels, read_platform
+from webhook.surroundings import Told
 
 
 def main() -> int:
-    """Run the command given; the exit code is 2 for wrong settings."""
+    """Run the command given; the exit code is 2 for wrong settings and unreadable files."""
     arguments = _parser().parse_args()
     try:
         code: int = arguments.run(arguments)
     except WebhookError as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 2
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code
 
 
@@ -40,63 +46,86 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m webhook", description="S3 mounts for pods")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="answer the API server's admission reviews")
+    _add_serve(commands.add_parser("serve", help="answer the API server's admission reviews"))
+    inject = commands.add_parser("inject", help="print manifests with their mounts in place")
+    inject.set_defaults(run=_inject)
+    _add_file(inject, required=True)
+    explain = commands.add_parser("explain", help="print what would be decided, and why")
+    explain.set_defaults(run=_explain)
+    _add_file(explain, required=True)
+    check = commands.add_parser("check-policy", help="check a policy file, and manifests under it")
+    check.add_argument("policy", type=Path, help="the policy file")
+    check.set_defaults(run=_check_policy)
+    _add_file(check, required=False)
+    reference = commands.add_parser("annotations", help="print the annotation reference")
+    reference.add_argument("--markdown", action="store_true", help="as docs/annotations.md")
+    reference.set_defaults(run=_annotations)
+    return parser
+
+
+def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--tls-dir", type=Path, help="directory with tls.crt, tls.key and ca.crt")
+    serve.add_argument("--policy-file", type=Path, help="which namespace may mount what")
     serve.add_argument("--host", help="address to listen on")
     serve.add_argument("--port", type=int, help="port to listen on")
     serve.add_argument("--metrics-port", type=int, help="port of /metrics, plain HTTP")
     serve.set_defaults(run=_serve)
-    inject = commands.add_parser("inject", help="print manifests with their mounts in place")
-    _add_file(inject)
-    inject.set_defaults(run=_inject)
-    return parser
 
 
-def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-f", "--filename", required=True, help="manifests, - for stdin")
+def _add_file(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument("-f", "--filename", required=required, help="manifests, - for stdin")
     parser.add_argument("--namespace", default="default", help="of objects that don't name theirs")
-
-
-def _inject(arguments: argparse.Namespace) -> int:
-    decider = Decider(read_platform(os.environ))
-    return cli.inject(arguments.filename, arguments.namespace, decider)
+    parser.add_argument("--namespace-labels", metavar="KEY=VALUE,...", help="labels it has")
+    if required:
+        parser.add_argument("--policy-file", type=Path, help="the policy; the shipped one if unset")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    serving = read_serving(
-        os.environ,
-        tls_dir=arguments.tls_dir,
-        host=arguments.host,
-        port=arguments.port,
-        metrics_port=arguments.metrics_port,
-    )
-    run(serving, Decider(read_platform(os.environ)))
+    given = {
+        name: getattr(arguments, name)
+        for name in ("tls_dir", "policy_file", "host", "port", "metrics_port")
+    }
+    run(read_serving(os.environ, **given), read_platform(os.environ))
     return 0
 
 
-def run(serving: Serving, decider: Decider) -> None:
-    """Serve until a signal has come and the drain is over."""
-    log = make_logger(serving.log_level)
-    forward_libraries(log)
-    health, metrics = Health(), Metrics()
-    metrics.watch_ready(lambda: health.ready)
-    context, watched = None, []
-    with MetricsPort(metrics, serving.host, serving.metrics_port):
-        if serving.tls_dir is None:
-            log.warning("serving plain HTTP: no API server will talk to this", port=serving.port)
-        else:
-            tls = LiveCertificate(
-                serving.tls_dir, health, metrics, log, need_ready=serving.need_ready
-            )
-            wait_for_certificate(tls, serving.tls_wait)
-            context = tls.context
-            watched.append(tls.refresh)
-        app = make_app(
-            Reviewer(decider, metrics, log), health, metrics, serving.limits, watching(watched)
-        )
-        log.info("serving", version=__version__, host=serving.host, port=serving.port)
-        make_server(app, serving, health, log, context).run()
-        log.info("stopped")
+def _decider(arguments: argparse.Namespace, policy: Policy) -> Decider:
+    text = arguments.namespace_labels
+    labels = None if text is None else dict(parse_labels(text))
+    return Decider(read_platform(os.environ), lambda: policy, Told(labels))
+
+
+def _offline(arguments: argparse.Namespace) -> Decider:
+    path = arguments.policy_file or read_serving(os.environ).policy_file
+    return _decider(arguments, Policy() if path is None else read_policy(path))
+
+
+def _terminal() -> Terminal:
+    return Terminal(sys.stdout, sys.stderr)
+
+
+def _inject(arguments: argparse.Namespace) -> int:
+    decider = _offline(arguments)
+    return cli.inject(arguments.filename, arguments.namespace, decider, _terminal())
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    decider = _offline(arguments)
+    return cli.explain(arguments.filename, arguments.namespace, decider, _terminal())
+
+
+def _check_policy(arguments: argparse.Namespace) -> int:
+    policy = read_policy(arguments.policy)
+    if arguments.filename is None:
+        cli.check_policy(policy, _terminal())
+        return 0
+    decider = _decider(arguments, policy)
+    return cli.explain(arguments.filename, arguments.namespace, decider, _terminal())
+
+
+def _annotations(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(markdown() if arguments.markdown else plain())
+    return 0
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _order(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator
                 yield Advice("early-container", text)
     for container in items(spec, "containers"):
         if container["name"] in mesh:
-            text = f"{container['name']} starts after the mount: make it a native sidecar, or exclude S3"
+            text = f"{container['name']} starts after the mount: better make it a native sidecar"
             yield Advice("late-mesh", text)
 
 
@@ -121,5 +121,6 @@ def _owner(spec: dict[str, Any], mount: MountSpec, platform: Platform) -> Iterat
     for place in places(spec, start_index(spec, platform.mesh_containers)):
         user = section(place.container, "securityContext").get("runAsUser", pod_user)
         if user and user != mount.uid and place.gets(mount, platform.mesh_containers):
-            text = f"{place.name} runs as {user} but {mount.path} belongs to {mount.uid}: see s3.mount/uid"
+            whose = f"{mount.path} belongs to {mount.uid}"
+            text = f"{place.name} runs as {user}, but {whose}: set s3.mount/uid"
             yield Advice("owner", text)

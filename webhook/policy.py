@@ -53,7 +53,7 @@ class Rule:
     endpoints: tuple[str, ...] = ("*",)
     maximum_mounts: int | None = None
     maximum_cache_size: int | None = None
-    maximum: Resources = Resources()
+    maximum: Resources = Resources()  # noqa: RUF009 - frozen: one for all is right
 
     def names(self, namespace: str) -> bool:
         """Whether the namespace's name is one of this rule's."""

@@ -55,8 +55,10 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def make_server(app: Any, serving: Serving, health: Health, log: Logger, tls: Any) -> Server:
-    """The server for an ASGI application; `tls` is the context to use, None for plain HTTP."""
+def make_server(
+    app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None
+) -> Server:
+    """The server for an ASGI application; without a certificate over plain HTTP."""
     config = uvicorn.Config(
         app,
         host=serving.host,
@@ -67,7 +69,7 @@ def make_server(app: Any, serving: Serving, health: Health, log: Logger, tls: An
         limit_concurrency=serving.connections,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=serving.limits.deadline + 1,
-        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
     )
     return Server(config, health, log, serving.drain)
 

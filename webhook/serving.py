@@ -29,6 +29,8 @@ class Serving:
     """Where and how to listen; `S3MOUNT_` + the name in capitals, or a flag of `serve`.
 
     `need_ready`: whether the TLS directory has to hold `ready`, which the certificate agent writes.
+    `policy_file`: without one the shipped policy holds. `lookup_...`: mirror labels of namespaces
+    and names of Secrets from the API server, which takes rights and a token.
     `drain`: seconds between "not ready" and the end, for endpoints to be taken out everywhere.
     `tls_wait`: seconds a first certificate may take. `connections`: more get a 503.
     """
@@ -37,6 +39,9 @@ class Serving:
     port: int = 8443
     metrics_port: int = 9090
     tls_dir: Path | None = None
+    policy_file: Path | None = None
+    lookup_namespaces: bool = False
+    lookup_secrets: bool = False
     need_ready: bool = False
     drain: int = 10
     tls_wait: int = 120
@@ -57,7 +62,10 @@ def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
         "host": env.read("HOST", str, base.host),
         "port": env.read("PORT", int, base.port),
         "metrics_port": env.read("METRICS_PORT", int, base.metrics_port),
-        "tls_dir": env.read("TLS_DIR", _directory, base.tls_dir),
+        "tls_dir": env.read("TLS_DIR", _path, base.tls_dir),
+        "policy_file": env.read("POLICY_FILE", _path, base.policy_file),
+        "lookup_namespaces": env.read("LOOKUP_NAMESPACES", parse_boolean, False),
+        "lookup_secrets": env.read("LOOKUP_SECRETS", parse_boolean, False),
         "need_ready": env.read("REQUIRE_READY_FILE", parse_boolean, base.need_ready),
         "drain": env.read("DRAIN_SECONDS", parse_seconds, base.drain),
         "tls_wait": env.read("TLS_WAIT", parse_seconds, base.tls_wait),
@@ -68,7 +76,7 @@ def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
     return Serving(**chosen, limits=limits)  # type: ignore[arg-type] # the names are those above
 
 
-def _directory(text: str) -> Path | None:
+def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 

@@ -117,7 +117,7 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         image=env.read("IMAGE", _text, base.image),
         image_pull_policy=env.read("IMAGE_PULL_POLICY", _pull_policy, base.image_pull_policy),
         image_pull_secrets=env.read("IMAGE_PULL_SECRETS", parse_list, base.image_pull_secrets),
-        node_selector=env.read("NODE_SELECTOR", _labels, base.node_selector),
+        node_selector=env.read("NODE_SELECTOR", parse_labels, base.node_selector),
         default_secret=env.read("DEFAULT_SECRET", _optional(values.parse_secret), None),
         default_region=env.read("DEFAULT_REGION", _optional(values.parse_region), None),
         default_endpoint=env.read("DEFAULT_ENDPOINT", _optional(values.parse_endpoint), None),
@@ -162,7 +162,8 @@ def _grace(text: str) -> int:
     return seconds
 
 
-def _labels(text: str) -> tuple[tuple[str, str], ...]:
+def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Comma separated KEY=VALUE pairs."""
     pairs = [item.partition("=") for item in parse_list(text)]
     if not all(key and separator for key, separator, _ in pairs):
         raise ValueError("must be a comma separated list of KEY=VALUE")

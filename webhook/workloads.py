@@ -59,6 +59,15 @@ def label(document: Any) -> str:
     return f"{_kind(document) or 'document'}/{name or '?'}"
 
 
+def misplaced(document: Any, domain: str) -> bool:
+    """Whether a workload itself carries annotations of the domain, which its pods don't see."""
+    if not _PATHS.get(_kind(document)):
+        return False
+    metadata = document.get("metadata")
+    found = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(found, dict) and any(str(key).startswith(domain) for key in found)
+
+
 def _kind(document: Any) -> str:
     kind = document.get("kind") if isinstance(document, dict) else None
     return kind if isinstance(kind, str) else ""
