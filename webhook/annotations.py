@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook.pods import Pod, annotations, section
-from webhook.problems import Problem
+from webhook.problems import Problem, example
 from webhook.quantities import format_bytes, format_millicores
 from webhook.registry import ANNOTATIONS, BUCKET, BY_NAME, DOMAIN, STATUS, Annotation
 from webhook.settings import Platform, Resources
@@ -84,7 +84,9 @@ def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
     found += _excesses(sound, platform)
     if len(mounts) > platform.maximum_mounts:
         rule = f"a pod may have at most {platform.maximum_mounts} mounts"
-        found.append(Problem(BUCKET, f"{len(mounts)} mounts", rule, "fewer mounts per pod"))
+        found.append(
+            Problem(BUCKET, f"{len(mounts)} mounts", rule, "Use fewer mounts, or more pods")
+        )
     worker = _worker(_parsed(shared, "", found), platform, found)
     return Wanted(sound, worker), found
 
@@ -117,21 +119,29 @@ def _grouped(
 
 def _key_problem(key: str, name: str, mount: str | None) -> Problem | None:
     if name not in BY_NAME:
-        near = difflib.get_close_matches(name.lower(), BY_NAME, 1) or ["bucket"]
-        meant = DOMAIN + ".".join([near[0]] + ([mount] if mount else []))
-        return Problem(key, None, f"is no annotation of s3mount; did you mean {meant}?", meant)
+        return _unknown_key(key, name, mount)
     if mount is None:
         return None
     if not BY_NAME[name].per_mount:
         rule = "speaks of the whole pod and takes no mount name"
-        return Problem(key, None, rule, BY_NAME[name].key)
+        return Problem(key, None, rule, example(BY_NAME[name].key))
     if mount == UNNAMED:
         rule = f"{UNNAMED!r} is the mount without a name"
-        return Problem(key, None, rule, BY_NAME[name].key)
+        return Problem(key, None, rule, example(BY_NAME[name].key))
     if not _MOUNT_NAME.fullmatch(mount):
         rule = "a mount's name must be at most 40 characters of a-z, 0-9 and '-'"
-        return Problem(key, None, rule, f"{BY_NAME[name].key}.models")
+        return Problem(key, None, rule, example(f"{BY_NAME[name].key}.models"))
     return None
+
+
+def _unknown_key(key: str, name: str, mount: str | None) -> Problem:
+    near = difflib.get_close_matches(name.lower(), BY_NAME, 1)
+    if not near:
+        rule = f"is no annotation of s3mount; known after {DOMAIN} are {', '.join(BY_NAME)}"
+        return Problem(key, None, rule, "Remove it")
+    meant = DOMAIN + ".".join([near[0]] + ([mount] if mount else []))
+    rule = f"is no annotation of s3mount; did you mean {meant}?"
+    return Problem(key, None, rule, example(f'{meant}: "{BY_NAME[near[0]].example}"'))
 
 
 def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
@@ -192,7 +202,7 @@ def _parsed(given: Mapping[str, str], suffix: str, found: list[Problem]) -> dict
 
 
 def _example(annotation: Annotation, suffix: str) -> str:
-    return f'{annotation.key}{suffix}: "{annotation.example}"'
+    return example(f'{annotation.key}{suffix}: "{annotation.example}"')
 
 
 def _excesses(mounts: tuple[MountSpec, ...], platform: Platform) -> list[Problem]:
@@ -202,7 +212,7 @@ def _excesses(mounts: tuple[MountSpec, ...], platform: Platform) -> list[Problem
             mount.key("cache-size"),
             format_bytes(mount.cache_size),
             f"the platform allows at most {limit} per mount",
-            f'{mount.key("cache-size")}: "{limit}"',
+            example(f'{mount.key("cache-size")}: "{limit}"'),
         )
         for mount in mounts
         if mount.cache_size > platform.maximum_cache_size
@@ -226,9 +236,9 @@ def _worker(given: Mapping[str, int], platform: Platform, found: list[Problem]) 
     return Resources(**chosen)
 
 
-def _resource_problem(kind: str, part: str, value: str, rule: str, example: str) -> Problem:
+def _resource_problem(kind: str, part: str, value: str, rule: str, right: str) -> Problem:
     key = f"{DOMAIN}{kind}-{part}"
-    return Problem(key, value, rule, f'{key}: "{example}"')
+    return Problem(key, value, rule, example(f'{key}: "{right}"'))
 
 
 def _pair(

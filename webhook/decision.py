@@ -14,7 +14,7 @@ from webhook.annotations import MountSpec
 from webhook.diff import Operation, additions
 from webhook.fitness import fitness_problems, security_problems
 from webhook.pods import Pod
-from webhook.policy import Policy, policy_problems, unknown_labels
+from webhook.policy import Policy, capped, policy_problems, unknown_labels
 from webhook.problems import Problem
 from webhook.settings import Platform
 from webhook.sidecar import REPLACEABLE, inject
@@ -92,15 +92,16 @@ class Decider:
         rule = self.policy().rule_for(namespace, labels)
         if rule is None:
             return Denied((unknown_labels(namespace),), "policy")
-        wanted, problems = annotations.read(pod, self.platform)
-        problems += fitness_problems(pod, wanted, self.platform, ambient=rule.ambient)
-        if self.platform.check_pod_security:
+        platform = capped(self.platform, rule)
+        wanted, problems = annotations.read(pod, platform)
+        problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
+        if platform.check_pod_security:
             problems += security_problems(namespace, labels)
-        injection = inject(pod, wanted, self.platform, ambient=rule.ambient)
+        injection = inject(pod, wanted, platform, ambient=rule.ambient)
         problems += injection.problems
         refused = policy_problems(rule, wanted, namespace)
         if problems or refused:
             return Denied((*problems, *refused), "invalid" if problems else "policy")
         patch = additions(pod, injection.pod, REPLACEABLE)
-        warnings = advice(pod, wanted, self.platform, namespace, self.lookup)
+        warnings = advice(pod, wanted, platform, namespace, self.lookup)
         return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from webhook.annotations import Wanted
 from webhook.pods import Pod, section
-from webhook.problems import Problem
+from webhook.problems import Problem, example
 from webhook.settings import Platform
 
 _OS_LABEL = "kubernetes.io/os"
@@ -24,14 +24,16 @@ def fitness_problems(
     found = []
     if spec.get("hostUsers") is False:
         rule = "a pod with a user namespace of its own can't share a mount between containers"
-        found.append(Problem("spec.hostUsers", "false", rule, "leave hostUsers out"))
+        found.append(Problem("spec.hostUsers", "false", rule, "Leave hostUsers out"))
     if "windows" in (_os(spec), section(spec, "nodeSelector").get(_OS_LABEL)):
         rule = "mounts need Linux nodes"
-        found.append(Problem("spec.os.name", "windows", rule, f"nodeSelector {_OS_LABEL}: linux"))
+        found.append(Problem("spec.os.name", "windows", rule, "Run this pod without mounts"))
     runtime = spec.get("runtimeClassName")
     if runtime and any(fnmatchcase(runtime, glob) for glob in platform.denied_runtime_classes):
         rule = "a sandbox with a kernel of its own can't share a mount with the kubelet"
-        found.append(Problem("spec.runtimeClassName", runtime, rule, "a runc based class, or none"))
+        found.append(
+            Problem("spec.runtimeClassName", runtime, rule, "Use a runc based class, or none")
+        )
     if spec.get("hostNetwork") and not ambient:
         found += _host_network_problems(wanted)
     return found
@@ -43,7 +45,7 @@ def security_problems(namespace: str, labels: Mapping[str, str] | None) -> list[
     if level not in ("baseline", "restricted"):
         return []
     rule = f"Pod Security level {level} refuses the privileged container that makes the mount"
-    remedy = f"kubectl label namespace {namespace} {_ENFORCE}=privileged --overwrite"
+    remedy = f"To allow it: kubectl label namespace {namespace} {_ENFORCE}=privileged --overwrite"
     return [Problem(f"namespace {namespace}: {_ENFORCE}", level, rule, remedy)]
 
 
@@ -60,7 +62,7 @@ def _host_network_problems(wanted: Wanted) -> list[Problem]:
             "true",
             f"mount {mount.name} has no Secret, and on the host's network the pod's own identity "
             "can't be told from the node's, which the policy doesn't allow",
-            f'{mount.key("secret")}: "my-bucket-credentials"',
+            example(f'{mount.key("secret")}: "my-bucket-credentials"'),
         )
         for mount in wanted.mounts
         if mount.secret is None

@@ -57,7 +57,7 @@ def shape_problems(pod: Pod) -> list[Problem]:
     found: list[Problem] = []
     _walk(pod, _SHAPE, "", found)
     if not found and not pod.get("spec"):
-        found.append(Problem("spec", None, "is missing", "a pod has a spec with containers"))
+        found.append(Problem("spec", None, "is missing", "A pod has a spec with containers"))
     return found
 
 
@@ -65,7 +65,7 @@ def _walk(value: Any, shape: Any, where: str, found: list[Problem]) -> None:
     wanted: type = shape if isinstance(shape, type) else type(shape)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         rule = f"must be {_TYPES[wanted]}"
-        found.append(Problem(where.lstrip(".") or "pod", None, rule, "see the Kubernetes API"))
+        found.append(Problem(where.lstrip(".") or "pod", None, rule, "See the Kubernetes API"))
     elif isinstance(shape, list) and isinstance(value, list):
         for index, item in enumerate(value):
             _walk(item, shape[0], f"{where}[{index}]", found)
@@ -79,7 +79,7 @@ def _member(value: Any, name: str, shape: Any, where: str, found: list[Problem])
     if value.get(name) is not None:
         _walk(value[name], shape, f"{where}.{name}", found)
     elif name in _REQUIRED and where.endswith("]") and shape is str:
-        found.append(Problem(f"{where}.{name}".lstrip("."), None, "is missing", "give it a name"))
+        found.append(Problem(f"{where}.{name}".lstrip("."), None, "is missing", "Give it one"))
 
 
 def section(mapping: dict[str, Any], key: str) -> dict[str, Any]:

@@ -6,20 +6,20 @@ between threads.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from webhook.annotations import MountSpec, Wanted
 from webhook.patterns import filled, matches_name, matches_prefix, matches_url
 from webhook.problems import Problem
 from webhook.quantities import format_bytes, format_millicores
 from webhook.registry import BUCKET
-from webhook.settings import Resources
+from webhook.settings import Platform, Resources
 
 SECRET, IRSA, AMBIENT = "secret", "irsa", "ambient"
 SOURCES = (SECRET, IRSA, AMBIENT)
 # The endpoint of a mount that names none.
 AWS = "aws"
-_ASK = "ask the platform team, or see docs/policy.md"
+_ASK = "Ask the platform team; docs/policy.md explains the rules"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Rule:
 
 # Any bucket, with the namespace's own Secrets or the pod's own identity.
 SHIPPED = Rule("default", grants=(Grant(("*",)),))
-NOTHING = Rule("default: deny")
+NOTHING = Rule("default")
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,31 @@ def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]
     for mount in wanted.mounts:
         found += _mount_problems(rule, mount, namespace)
     if rule.maximum_mounts is not None and len(wanted.mounts) > rule.maximum_mounts:
-        text = f"allows at most {rule.maximum_mounts} mounts per pod"
+        text = f"allows at most {rule.maximum_mounts} per pod"
         found.append(_refusal(rule, namespace, BUCKET, f"{len(wanted.mounts)} mounts", text))
     return found + list(_resource_problems(rule, wanted.worker, namespace))
+
+
+def capped(platform: Platform, rule: Rule) -> Platform:
+    """The platform's settings with the worker's defaults inside the rule's maxima."""
+    base, most = platform.worker, rule.maximum
+    worker = Resources(
+        _least(base.cpu_request, most.cpu_request),
+        _least(base.cpu_limit, most.cpu_limit) or most.cpu_limit,
+        _least(base.memory_request, most.memory_request),
+        _least(base.memory_limit, most.memory_limit) or most.memory_limit,
+    )
+    return platform if worker == base else replace(platform, worker=worker)
+
+
+def _least(value: int | None, most: int | None) -> int | None:
+    return value if value is None or most is None else min(value, most)
 
 
 def unknown_labels(namespace: str) -> Problem:
     """The answer while the labels a rule needs aren't known."""
     rule = "the policy has rules by label, and this namespace's labels aren't known yet"
-    return Problem(f"namespace {namespace}", None, rule, "try again in a few seconds")
+    return Problem(f"namespace {namespace}", None, rule, "Try again in a few seconds")
 
 
 def _mount_problems(rule: Rule, mount: MountSpec, namespace: str) -> Iterable[Problem]:

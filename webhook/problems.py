@@ -16,16 +16,22 @@ SHOWN_PROBLEMS = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: where it stands, the value found, the rule it breaks, how to say it right."""
+    """What is wrong: where it stands, the value found, the rule it breaks, and what to do."""
 
     where: str
     value: str | None
     rule: str
-    example: str
+    remedy: str
 
     def __str__(self) -> str:
         found = "" if self.value is None else f": {quoted(self.value)}"
-        return f"{self.where}{found}: {self.rule} (for example {self.example})"
+        stop = "" if self.rule.endswith("?") else "."
+        return f"{self.where}{found}: {self.rule}{stop} {self.remedy}"
+
+
+def example(text: str) -> str:
+    """A remedy that shows how it would be right."""
+    return f"Example: {text}"
 
 
 def quoted(value: str) -> str:

@@ -21,7 +21,7 @@ _BUG = Problem(
     "s3mount",
     None,
     "has an error of its own and can't review this pod; the webhook's log has the details",
-    "tell the platform team",
+    "Tell the platform team",
 )
 
 

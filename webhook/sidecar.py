@@ -16,7 +16,7 @@ from webhook.annotations import MountSpec, Wanted
 from webhook.containers import BUS, application_mount, is_reserved, sidecars, volumes
 from webhook.placement import Container, Place, places, start_index
 from webhook.pods import Pod, annotations, items, section
-from webhook.problems import Problem
+from webhook.problems import Problem, example
 from webhook.registry import STATUS
 from webhook.settings import Platform
 
@@ -24,6 +24,8 @@ from webhook.settings import Platform
 REPLACEABLE = frozenset(
     {"/spec/terminationGracePeriodSeconds", "/metadata/annotations/s3.mount~1injected"}
 )
+_RENAME = "Remove it, or give it another name"
+_LEAVE_OUT = "Leave it out"
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,9 @@ def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Probl
             rule = f"the pod has no container {name!r}"
             if name in early:
                 rule = f"init container {name!r} runs before the mount: move it behind the mesh"
-            where, example = mount.key("containers"), ",".join(late)
-            problems.append(Problem(where, ",".join(mount.containers or ()), rule, example))
+            where = mount.key("containers")
+            remedy = example(f'{where}: "{",".join(late)}"')
+            problems.append(Problem(where, ",".join(mount.containers or ()), rule, remedy))
     return problems
 
 
@@ -91,7 +94,7 @@ def _volume_use_problems(found: list[Place], mounts: tuple[MountSpec, ...]) -> l
             f"container {place.name}: volumeMounts {item['mountPath']}",
             item["name"],
             "is a volume of s3mount's own: a container gets its bucket by annotation only",
-            f'{mounts[0].key("containers")}: "{place.name}"',
+            "Remove this volumeMount",
         )
         for place in found
         for item in items(place.container, "volumeMounts")
@@ -115,8 +118,8 @@ def _path_problems(
                     clashes.setdefault(f"{path} ({owner})", []).append(place.name)
         for clash, names in clashes.items():
             rule = f"is equal to, above or below the mount at {clash} in {_listed(names)}"
-            example = f'{mount.key("path")}: "/mnt/{mount.name}"'
-            problems.append(Problem(mount.key("path"), mount.path, rule, example))
+            remedy = example(f'{mount.key("path")}: "/mnt/{mount.name}"')
+            problems.append(Problem(mount.key("path"), mount.path, rule, remedy))
     return problems
 
 
@@ -136,7 +139,8 @@ def _overlap(one: str, other: str) -> bool:
 
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[:3])
-    return f"container {shown}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    noun = "container" if len(names) == 1 else "containers"
+    return f"{noun} {shown}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _mount_applications(
@@ -179,8 +183,8 @@ def _strangers(spec: dict[str, Any], wanted: set[str]) -> list[Problem]:
 
 
 def _stranger(name: str, detail: str) -> Problem:
-    rule = f"the name is reserved for s3mount, and this container {detail}: remove or rename it"
-    return Problem(f"container {name}", None, rule, "app")
+    rule = f"the name is reserved for s3mount, and this container {detail}"
+    return Problem(f"container {name}", None, rule, _RENAME)
 
 
 def _add_volumes(
@@ -191,10 +195,8 @@ def _add_volumes(
     for volume in present:
         if is_reserved(volume["name"]) and volume not in needed:
             detail = "differs from ours" if volume["name"] in names else "isn't one of ours"
-            rule = (
-                f"the name is reserved for s3mount, and this volume {detail}: remove or rename it"
-            )
-            problems.append(Problem(f"volume {volume['name']}", None, rule, "data"))
+            rule = f"the name is reserved for s3mount, and this volume {detail}"
+            problems.append(Problem(f"volume {volume['name']}", None, rule, _RENAME))
     missing = [volume for volume in needed if volume not in present]
     if missing:
         spec["volumes"] = [*present, *missing]
@@ -214,7 +216,7 @@ def _add_node_selector(spec: dict[str, Any], platform: Platform, problems: list[
     for key, value in needed.items():
         if present.get(key, value) != value:
             rule = f"the platform runs mounted pods on nodes with {key}={value}"
-            problems.append(Problem(f"spec.nodeSelector.{key}", present[key], rule, value))
+            problems.append(Problem(f"spec.nodeSelector.{key}", present[key], rule, _LEAVE_OUT))
     if needed.keys() - present.keys():
         spec["nodeSelector"] = needed | present
 

@@ -1,7 +1,8 @@
 """Golden pods: `pods/<case>.yaml` and what becomes of it, `.injected.yaml` or `.denied.txt`.
 
 `python -m tests.webhook.goldens` writes the results anew; look at the diff before you commit it.
-A case may begin with a document `{case: {namespace: ..., environ: {...}}}` for its circumstances.
+A case may begin with a document `case:` for its circumstances: namespace, labels,
+environ, policy.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from webhook import admission, problems
 from webhook.decision import Decider, Decision, Denied, Injected
 from webhook.documents import parse_documents, render_documents
 from webhook.pods import Pod, title
+from webhook.policy import Policy
+from webhook.policyfile import parse_policy
 from webhook.settings import read_platform
+from webhook.surroundings import Told
 
 DIRECTORY = Path(__file__).parent / "pods"
 RESULTS = (".injected.yaml", ".denied.txt")
@@ -26,10 +30,12 @@ class Case:
     pod: Pod
     namespace: str
     environ: dict[str, str]
+    labels: dict[str, str] | None
+    policy: Policy
 
     @property
     def decider(self) -> Decider:
-        return Decider(read_platform(self.environ))
+        return Decider(read_platform(self.environ), lambda: self.policy, Told(self.labels))
 
     def decide(self, pod: Pod | None = None) -> Decision:
         """The decision on the case's pod, or on another one in the same circumstances."""
@@ -43,7 +49,9 @@ def read(path: Path) -> Case:
     documents = parse_documents(path.read_text(), str(path))
     about: dict[str, Any] = documents.pop(0)["case"] if "case" in documents[0] else {}
     (pod,) = documents
-    return Case(path, pod, about.get("namespace", "shop"), about.get("environ", {}))
+    policy = parse_policy(render_documents([about.get("policy", {})]), str(path))
+    namespace = about.get("namespace", "shop")
+    return Case(path, pod, namespace, about.get("environ", {}), about.get("labels"), policy)
 
 
 def cases() -> list[Path]:
@@ -62,7 +70,8 @@ def rendered(case: Case) -> tuple[str, str]:
         name = title(case.pod, case.namespace)
         return RESULTS[1], problems.message(name, decision.problems) + "\n"
     pod = injected(case, decision) if isinstance(decision, Injected) else case.pod
-    return RESULTS[0], render_documents([pod])
+    remarks = "".join(f"# warning: {warning}\n" for warning in decision.warnings)
+    return RESULTS[0], remarks + render_documents([pod])
 
 
 def write() -> None:

@@ -76,7 +76,7 @@ def test_denial_names_every_wrong_annotation(face: Face) -> None:
     assert not response["allowed"]
     for key, value in wrong.items():
         assert f'{key}: "{value}"' in message
-    assert message.count("for example") == 3
+    assert message.count("Example: ") == 3
 
 
 @pytest.mark.parametrize(
