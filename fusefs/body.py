@@ -10,6 +10,7 @@ take `_state` only, so they go on while an upload runs.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from .commit import Committed, Committer
 from .content import Content
 from .errors import Exists, FsError, NoSpace, NotFound, Stale
 from .objects import Headers, ObjectInfo
+from .ranges import RangeSet
 from .reader import Reader
 from .space import Space
 from .staged import Record, Staged
@@ -78,6 +80,14 @@ class DirtySet:
             return list(self._bodies.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Creation:
+    """When, by the store's clock, and with O_TRUNC, O_APPEND or neither we created a file."""
+
+    at: float
+    flag: int | None
+
+
 class Body:
     """The content of one file; created by the filesystem, shared by its handles."""
 
@@ -97,7 +107,7 @@ class Body:
         self._state = threading.Lock()
         self._staged: Staged | None = None
         self._content: Content | None = None
-        self._created: float | None = None
+        self._creation: _Creation | None = None
 
     @classmethod
     def restored(cls, depot: Depot, staged: Staged) -> "Body":
@@ -211,14 +221,11 @@ class Body:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def create(self, truncating: bool) -> None:
-        """Begin a new, empty file that isn't in S3 yet.
-
-        `truncating`: opened with O_TRUNC, so what may be there unknown to us is meant to go.
-        """
+    def create(self, flags: int) -> None:
+        """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""
         with self.commit_lock:
-            if truncating:
-                self._created = self.depot.store.server_time()
+            flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
+            self._creation = _Creation(self.depot.store.server_time(), flag)
             self._stage()
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
@@ -365,9 +372,9 @@ class Body:
         if self._ours(found, record):
             # An earlier try arrived, only its answer was lost.
             return Committed(found)
-        whole = staged.dirty.covers(0, record.size)
-        overwrite = whole and (self.depot.on_conflict == "overwrite" or self._was_there(found))
-        if overwrite:
+        if record.condition == ABSENT and self._was_there(found):
+            return self._discovered(found, record, staged)
+        if self.depot.on_conflict == "overwrite" and staged.dirty.covers(0, record.size):
             record = replace(record, condition=found.etag)
             return self.depot.committer.send(record, staged.dirty, self._fill)
         raise Stale(
@@ -383,12 +390,47 @@ class Body:
         return dict(found.headers.metadata) == dict(ours)
 
     def _was_there(self, found: ObjectInfo) -> bool:
-        """Say whether a file we created truncating was there before, unknown to our listing.
+        """Say whether a file we created was there before, unknown to our listing.
 
-        Then close-to-open wants it replaced: its writer had closed it. LastModified has whole
-        seconds, so the second of our open itself counts as a conflict.
+        LastModified has whole seconds, so the second of our open itself counts as a conflict.
         """
-        return self._created is not None and found.modified < int(self._created)
+        mode = self._creation
+        return mode is not None and mode.flag is not None and found.modified < int(mode.at)
+
+    def _discovered(self, found: ObjectInfo, record: Record, staged: Staged) -> Committed:
+        """Do to an object what the open would have done had our listing known of it.
+
+        Its writer had closed it before we opened, so close-to-open wants O_TRUNC to replace it and
+        O_APPEND to go on at its end.
+        """
+        assert self._creation is not None  # noqa: S101 - see `_was_there`
+        if self._creation.flag == os.O_TRUNC:
+            record = replace(record, condition=found.etag)
+            return self.depot.committer.send(record, staged.dirty, self._fill)
+        headers = found.headers or Headers()
+        record = replace(
+            record,
+            condition=found.etag,
+            base=found,
+            size=found.size + record.size,
+            headers=headers,
+        )
+        dirty = RangeSet()
+        dirty.add(found.size, record.size)
+        content = self.depot.reader.open(found.key, found.etag, found.size)
+        try:
+            stream = content.stream()
+
+            def fill(offset: int, view: memoryview) -> None:
+                old = max(0, min(len(view), found.size - offset))
+                done = 0
+                while done < old:
+                    done += content.read_into(offset + done, view[done:old], stream)
+                self._fill(max(0, offset - found.size), view[old:])
+
+            return self.depot.committer.send(record, dirty, fill)
+        finally:
+            content.close()
 
     def _fill(self, offset: int, view: memoryview) -> None:
         self._read(offset, view, None)
@@ -406,7 +448,7 @@ class Body:
             self.headers = info.headers or Headers()
             self._staged = None
             self._content = content
-            self._created = None
+            self._creation = None
             self.version += 1
         if fully and done.content is None:
             staged.become_cache(self.depot.cache, info)

@@ -12,7 +12,8 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 
 from . import attributes
-from .errors import FsError
+from .attributes import DIRECTORY_TYPE
+from .errors import FsError, NotFound
 from .objects import Headers, ObjectInfo
 from .plan import MAX_PART, MiB, Piece, PlanSettings, pieces
 from .ranges import RangeSet
@@ -126,6 +127,8 @@ class Committer:
         """Copy server side whatever the size; as `Store.copy`, above 5 GiB in parts."""
         if headers is not None:
             headers = self.complete(key, headers, source.key)
+        if source.key.endswith("/") and not source.size:
+            return self._copy_marker(source, key, headers, condition)
         if source.size <= MAX_PART:
             return self.store.copy(source.key, source.etag, key, headers, condition)
         if headers is None:
@@ -139,6 +142,16 @@ class Committer:
         plan = pieces(source.size, source.size, RangeSet(), self.settings)
         etag = self._upload(record, headers, plan, _nothing)
         return etag, self.store.server_time()
+
+    def _copy_marker(
+        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        """Copy a directory's marker; some stores list markers that they can't copy."""
+        try:
+            return self.store.copy(source.key, None, key, headers, condition)
+        except NotFound:
+            headers = headers or source.headers or Headers(system={"ContentType": DIRECTORY_TYPE})
+            return self.store.put(key, b"", headers, condition), self.store.server_time()
 
     def _abort(self, key: str, upload: str) -> None:
         try:

@@ -148,7 +148,7 @@ class Files:
         with node.lock:
             body = Body(self.depot, self.tree.key(node), None, posix)
             body.on_commit = lambda changed: self._committed(node, changed)
-            body.create(truncating=bool(flags & os.O_TRUNC))
+            body.create(flags)
             if exclusive:
                 body.commit(exclusive=True)
             node.body = body

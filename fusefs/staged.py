@@ -128,7 +128,8 @@ class Staged:
             self._space.give(length - new)
 
     def _wrote(self, start: int, end: int) -> int:
-        self.dirty.add(start, end)
+        # A write beyond the end leaves a hole of zeros that S3 doesn't have either.
+        self.dirty.add(min(start, self.record.size), end)
         self.record = replace(self.record, size=max(self.record.size, end))
         return self._stored.add(start, end)
 
