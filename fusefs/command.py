@@ -1,8 +1,10 @@
 """The command line: words to settings, and which part of the package serves them."""
 
 import argparse
+import errno
 import logging
 import os
+import subprocess
 from pathlib import Path
 
 from . import settings as parse
@@ -109,12 +111,35 @@ def mount(settings: Mount) -> int:
 
 
 def _usable(mountpoint: Path, nonempty: bool) -> None:
-    if not mountpoint.is_dir():
-        raise SetupError(f"mountpoint {mountpoint} is not a directory; create it first")
-    if not nonempty and any(mountpoint.iterdir()):
-        raise SetupError(f"mountpoint {mountpoint} is not empty; -o nonempty hides what is in it")
+    """Make sure that there is a directory to mount on; in a pod's fresh volume there is none."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise SetupError("/dev/fuse can't be opened; FUSE is missing or not allowed here")
+    try:
+        mountpoint.mkdir(exist_ok=True)
+        if not nonempty and any(mountpoint.iterdir()):
+            raise SetupError(
+                f"mountpoint {mountpoint} is not empty; -o nonempty hides what is in it"
+            )
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            _unmount_stale(mountpoint)
+            return _usable(mountpoint, nonempty)
+        raise SetupError(
+            f"mountpoint {mountpoint} must be a directory that can be used: {error.strerror}"
+        ) from error
+    return None
+
+
+def _unmount_stale(mountpoint: Path) -> None:
+    """Take away a mount whose server died: it answers nothing any more."""
+    log.warning("unmounting what a dead process left", extra={"mountpoint": str(mountpoint)})
+    done = subprocess.run(
+        ["fusermount", "-u", "-z", str(mountpoint)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SetupError(
+            f"mountpoint {mountpoint}: a dead mount is in the way: {done.stderr.strip()}"
+        )
 
 
 def serve_portable(settings: Mount, filesystem: object) -> None:
