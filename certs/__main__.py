@@ -1,10 +1,13 @@
-"""The command line of the certificates: `python -m certs issue …`."""
+"""The command line of the certificates: `python -m certs issue …` and `… rotate …`."""
 
 import argparse
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from certs import folder
 from certs.errors import CertsError
@@ -36,6 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     issue.add_argument("--days", type=_days, default=365, help="validity of both (default 365)")
     issue.add_argument("--force", action="store_true", help="replace existing files")
+    rotate = commands.add_parser("rotate", help="keep the webhook's certificates fresh, in a pod")
+    rotate.set_defaults(run=_rotate)
+    rotate.add_argument("--tls-dir", type=Path, required=True, metavar="DIR")
+    rotate.add_argument("--service", required=True, metavar="NAME", help="of the webhook")
+    rotate.add_argument("--namespace", required=True, metavar="NS", help="of Service and Secret")
+    rotate.add_argument("--webhook-configuration", required=True, metavar="NAME")
+    rotate.add_argument("--secret", required=True, metavar="NAME", help="where the CA is kept")
     return parser
 
 
@@ -54,6 +64,27 @@ def _issue(options: argparse.Namespace) -> int:
     for path in folder.write(options.out, signer, leaf, force=options.force):
         sys.stdout.write(f"{path}\n")
     return 0
+
+
+def _rotate(options: argparse.Namespace) -> NoReturn:
+    # Here, so that `issue` starts without the half second that Kubernetes' client takes.
+    from certs.agent import Agent, SystemClock, json_log
+    from certs.cluster import KubernetesCluster, connect
+    from certs.rotation import Rotation
+    from certs.tlsdir import TlsDirectory
+
+    # As PID 1 nothing ends us without a handler; files are swapped, so any moment will do.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    directory = TlsDirectory(options.tls_dir)
+    cluster = KubernetesCluster(
+        connect(), options.namespace, options.secret, options.webhook_configuration
+    )
+    # The API server calls NAME.NAMESPACE.svc; the longer one is for people with a debugger.
+    host = f"{options.service}.{options.namespace}.svc"
+    names = [host, f"{host}.cluster.local"]
+    rotation = Rotation(cluster, SystemClock(), names, directory.read())
+    Agent(rotation, directory, json_log()).run(time.sleep)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ CertsError
 ├── BadOutput      a directory that can't take the files
 ├── BadAuthority   PEM text that isn't a CA with its own key
 ├── Conflict       somebody else changed the object since it was read
+├── Missing        the webhook configuration doesn't exist
 └── Unreachable    the API server doesn't answer, or refuses
 
 Messages name the thing and what to do about it; no key material ever gets into one.
@@ -29,6 +30,10 @@ class BadAuthority(CertsError):
 
 class Conflict(CertsError):
     """The object was changed, created or deleted by somebody else since it was read."""
+
+
+class Missing(CertsError):
+    """There is no webhook configuration, or no webhook in it: nobody to be trusted by."""
 
 
 class Unreachable(CertsError):

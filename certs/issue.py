@@ -29,7 +29,7 @@ _HASH = hashes.SHA256()
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A CA's certificate: what goes into a caBundle. Times are aware, in UTC."""
+    """A certificate that verifiers trust, alone or in a caBundle. Times are aware, in UTC."""
 
     certificate: bytes
     fingerprint: str
@@ -64,6 +64,11 @@ class Leaf:
     not_before: datetime
     not_after: datetime
 
+    @property
+    def created(self) -> datetime:
+        """When it was signed, by the clock of who signed it."""
+        return self.not_before + BACKDATE
+
 
 def new_signer(now: datetime, lifetime: timedelta) -> Signer:
     """Make a self-signed CA on P-256, valid from a little before `now` for `lifetime`."""
@@ -89,10 +94,8 @@ def new_signer(now: datetime, lifetime: timedelta) -> Signer:
 
 def sign_leaf(signer: Signer, names: Sequence[str], now: datetime, lifetime: timedelta) -> Leaf:
     """Sign a server certificate for DNS names and addresses; it never outlives its CA."""
-    alternatives = [_general_name(name) for name in names]
-    if not alternatives:
-        raise BadName("a certificate needs at least one DNS name")
-    ca_key = _load_key(signer.key)
+    alternatives = _general_names(names)
+    ca_key = _load_key(signer.key, "ca.key")
     ca = x509.load_pem_x509_certificate(signer.authority.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
     until = min(now + lifetime, signer.authority.not_after)
@@ -111,13 +114,26 @@ def sign_leaf(signer: Signer, names: Sequence[str], now: datetime, lifetime: tim
         )
         .sign(ca_key, _HASH)
     )
-    return Leaf(
-        certificate=_certificate_pem(certificate),
-        key=_pem(key),
-        issuer=signer.authority,
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-    )
+    return _leaf(certificate, key, signer.authority)
+
+
+def load_leaf(certificate: bytes, key: bytes, issuer: bytes) -> Leaf:
+    """Read a leaf, its key and its CA from PEM; BadAuthority when they don't belong together."""
+    try:
+        parsed = x509.load_pem_x509_certificate(certificate)
+        ca = x509.load_pem_x509_certificate(issuer)
+        parsed.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise BadAuthority("tls.crt isn't signed by ca.crt") from error
+    private = _load_key(key, "tls.key")
+    if parsed.public_key() != private.public_key():
+        raise BadAuthority("tls.key isn't the key of tls.crt")
+    return _leaf(parsed, private, _authority(ca))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """BadName unless a leaf can be signed for these."""
+    _general_names(names)
 
 
 def load_signer(certificate: bytes, key: bytes) -> Signer:
@@ -128,33 +144,33 @@ def load_signer(certificate: bytes, key: bytes) -> Signer:
         raise BadAuthority("ca.crt isn't a PEM certificate") from error
     if not _is_authority(parsed):
         raise BadAuthority("ca.crt isn't the certificate of a CA")
-    private = _load_key(key)
+    private = _load_key(key, "ca.key")
     if parsed.public_key() != private.public_key():
         raise BadAuthority("ca.key isn't the key of ca.crt")
     return Signer(_authority(parsed), _pem(private))
 
 
 def load_bundle(bundle: bytes) -> tuple[Authority, ...]:
-    """Read the CAs of a bundle, each once, in its order.
+    """Read every certificate of a bundle, each once, in its order.
 
-    BadAuthority when any of it can't be read: what we can't read we don't vouch for.
+    What isn't a CA is read too: a verifier would trust it all the same. BadAuthority when any of
+    it can't be read.
     """
     if not bundle.strip():
         return ()
     try:
         certificates = x509.load_pem_x509_certificates(bundle)
+        found = {a.fingerprint: a for a in map(_authority, certificates)}
     except ValueError as error:
         raise BadAuthority("the bundle isn't a list of PEM certificates") from error
-    found = {a.fingerprint: a for a in map(_authority, filter(_is_authority, certificates))}
     return tuple(found.values())
 
 
 def is_ours(authority: Authority) -> bool:
-    """Whether this package made it, going by its name."""
-    subject = x509.load_pem_x509_certificate(authority.certificate).subject
-    return [a.value for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)] == [
-        AUTHORITY_NAME
-    ]
+    """Whether it is a CA that this package made, going by its name."""
+    certificate = x509.load_pem_x509_certificate(authority.certificate)
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return [name.value for name in names] == [AUTHORITY_NAME] and _is_authority(certificate)
 
 
 def _builder(
@@ -189,6 +205,12 @@ def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
+def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
+    if not names:
+        raise BadName("a certificate needs at least one DNS name")
+    return [_general_name(name) for name in names]
+
+
 def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
@@ -221,13 +243,23 @@ def _authority(certificate: x509.Certificate) -> Authority:
     )
 
 
-def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def _leaf(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, ca: Authority) -> Leaf:
+    return Leaf(
+        certificate=_certificate_pem(certificate),
+        key=_pem(key),
+        issuer=ca,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _load_key(pem: bytes, name: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadAuthority("ca.key isn't a private key in PEM without a passphrase") from error
+        raise BadAuthority(f"{name} isn't a private key in PEM without a passphrase") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BadAuthority("ca.key isn't a key on an elliptic curve")
+        raise BadAuthority(f"{name} isn't a key on an elliptic curve")
     return key
 
 

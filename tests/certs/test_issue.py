@@ -152,11 +152,12 @@ def test_garbage_is_refused_not_crashed_on(noise, framed):
         load_signer(signer.authority.certificate, noise)
 
 
-def test_a_bundle_is_read_once_per_ca_in_order():
-    """Repeated CAs count once; leaves in a bundle are no CAs."""
-    one, two = new_signer(NOW, YEAR), new_signer(NOW, YEAR)
-    leaf = sign_leaf(one, NAMES, NOW, WEEK)
-    parts = [one.authority, two.authority, one.authority, leaf]
-    bundle = b"".join(part.certificate for part in parts)
-    assert load_bundle(bundle) == (one.authority, two.authority)
+def test_a_bundle_is_read_once_per_certificate_in_order():
+    """Repeated CAs count once; a leaf counts too, for verifiers trust it, but it isn't ours."""
+    one, two = new_signer(NOW, YEAR).authority, new_signer(NOW, YEAR).authority
+    leaf = sign_leaf(new_signer(NOW, YEAR), NAMES, NOW, WEEK)
+    bundle = one.certificate + two.certificate + one.certificate + leaf.certificate
+    found = load_bundle(bundle)
+    assert found[:2] == (one, two)
+    assert [is_ours(authority) for authority in found] == [True, True, False]
     assert load_bundle(b"\n") == ()

@@ -5,6 +5,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from certs.__main__ import _parser as certs_parser
 from tests.deploy.rendered import Manifest, manifests, one, overlays
 
 VERSIONS = ["1.30", "1.31", "1.33", kubernetes_validate.latest_version()]
@@ -73,6 +74,23 @@ def test_the_webhook_configuration_reaches_the_webhook(overlay):
     assert ports[port["targetPort"]] == 8443
     deployment = one("Deployment", "s3mount-webhook", overlay)
     assert selects(service["spec"]["selector"], deployment)
+
+
+def test_the_certificates_are_for_the_name_the_api_server_calls():
+    """The agent's arguments name the Service, the configuration and the Secret of its rights."""
+    arguments = [a.replace("$(POD_NAMESPACE)", "s3mount-system") for a in agent_arguments()]
+    options = certs_parser().parse_args(["rotate", *arguments])
+    service = webhook()["clientConfig"]["service"]
+    assert (options.service, options.namespace) == (service["name"], service["namespace"])
+    assert options.webhook_configuration == "mount-s3-injector"
+    assert options.secret == "s3mount-webhook-ca"
+
+
+def agent_arguments() -> list[str]:
+    """The arguments of the certificate agent after `rotate`."""
+    agent = container("certificates")
+    assert agent["command"] == ["python", "-m", "certs", "rotate"]
+    return agent["args"]
 
 
 @pytest.mark.parametrize("name", ["certificates", "webhook"])

@@ -1,0 +1,94 @@
+"""The process beside the webhook: rounds of rotation, files for the webhook, lines for the log.
+
+What to do is decided in `rotation`; here it is done, again and again, until the process is ended,
+which may be at any moment. One thread.
+"""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, NoReturn
+
+import structlog
+
+from certs.errors import Conflict
+from certs.rotation import Rotation, Status
+from certs.tlsdir import TlsDirectory
+
+# Two GETs each: how long an overwritten caBundle stays wrong.
+POLL_SECONDS = 5.0
+# While something is known to change in a moment.
+SOON_SECONDS = 1.0
+
+
+class SystemClock:
+    """The clocks of this machine."""
+
+    def now(self) -> datetime:
+        """The wall clock."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return monotonic()
+
+
+class Agent:
+    """Runs one replica's rotation against one directory."""
+
+    def __init__(self, rotation: Rotation, directory: TlsDirectory, log: Any) -> None:
+        self._rotation = rotation
+        self._directory = directory
+        self._log = log
+        self._before: Status | None = None
+
+    def run(self, sleep: Callable[[float], None]) -> NoReturn:
+        """Go round for ever; BadOutput when the directory fails."""
+        while True:
+            sleep(self.round())
+
+    def round(self) -> float:
+        """One step, its files and its log lines; returns the seconds until the next."""
+        status = self._rotation.step()
+        before, self._before = self._before, status
+        if status.ready is False:
+            self._directory.mark(ready=False)
+        if status.leaf is not None and status.renewed:
+            self._directory.write(status.leaf)
+        if status.ready:
+            self._directory.mark(ready=True)
+        self._directory.beat()
+        self._report(before, status)
+        return _pause(status)
+
+    def _report(self, before: Status | None, status: Status) -> None:
+        for event in status.events:
+            (self._log.warning if event.warning else self._log.info)(event.name, **event.fields)
+        if _text(status) != _text(before) and status.problem is not None:
+            expected = isinstance(status.problem, Conflict)
+            (self._log.info if expected else self._log.warning)("try-again", reason=_text(status))
+        if status.ready is not None and (before is None or before.ready != status.ready):
+            self._log.info("ready" if status.ready else "not-ready")
+
+
+def json_log() -> Any:
+    """A log of JSON lines on stdout, like the webhook's."""
+    return structlog.wrap_logger(
+        structlog.WriteLogger(),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def _text(status: Status | None) -> str:
+    return "" if status is None or status.problem is None else str(status.problem)
+
+
+def _pause(status: Status) -> float:
+    short = status.waiting or isinstance(status.problem, Conflict)
+    # Replicas that collided must not go on in step.
+    return (SOON_SECONDS if short else POLL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

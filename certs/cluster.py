@@ -1,0 +1,182 @@
+"""The API server: one Secret and one webhook configuration, and the only place with its client.
+
+Every call has a time limit and ends in a value, Conflict, Missing or Unreachable. One thread.
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from certs.errors import Conflict, Missing, Unreachable
+from certs.rotation import Live, Stored
+
+# Seconds to connect and to answer; a step makes four calls at most, well inside a heartbeat.
+_TIMEOUT = (3.0, 7.0)
+_STRATEGIC_MERGE = "application/strategic-merge-patch+json"
+_T = TypeVar("_T")
+
+
+def connect() -> client.ApiClient:
+    """A client for the cluster this runs in, or outside of one for the current kubeconfig."""
+    settings = client.Configuration()
+    # The next round is the retry.
+    settings.retries = 0
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # no hints
+        else:
+            config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise Unreachable(f"no way to reach an API server: {error}") from error
+    return client.ApiClient(settings)
+
+
+class KubernetesCluster:
+    """The Secret and the configuration by their names."""
+
+    def __init__(
+        self, api: client.ApiClient, namespace: str, secret: str, configuration: str
+    ) -> None:
+        self._core = client.CoreV1Api(api)
+        self._admission = client.AdmissionregistrationV1Api(api)
+        self._namespace = namespace
+        self._secret = secret
+        self._configuration = configuration
+
+    def read_bundles(self) -> Live:
+        """The caBundle of each webhook; Missing without configuration or webhooks."""
+        answer = _call(
+            lambda: self._admission.read_mutating_webhook_configuration_with_http_info(
+                self._configuration, _request_timeout=_TIMEOUT
+            )
+        )
+        where = f"the webhook configuration {self._configuration}"
+        if answer is None:
+            raise Missing(f"{where} doesn't exist; apply the manifests again")
+        found, _, headers = answer
+        if not found.webhooks:
+            raise Missing(f"{where} has no webhooks; apply the manifests again")
+        return Live(
+            version=_version(found.metadata),
+            bundles={w.name: _decode(w.client_config.ca_bundle) for w in found.webhooks},
+            date=_date(headers),
+        )
+
+    def write_bundles(self, live: Live, bundle: bytes) -> None:
+        """Patch caBundle and nothing else, at the version that was read."""
+        encoded = base64.b64encode(bundle).decode()
+        patch = {
+            "metadata": {"resourceVersion": live.version},
+            "webhooks": [
+                {"name": name, "clientConfig": {"caBundle": encoded}} for name in live.bundles
+            ],
+        }
+        answer = _call(
+            lambda: self._admission.patch_mutating_webhook_configuration(
+                self._configuration,
+                patch,
+                field_manager="s3mount-certificates",
+                _content_type=_STRATEGIC_MERGE,
+                _request_timeout=_TIMEOUT,
+            )
+        )
+        if answer is None:
+            raise Conflict(f"the webhook configuration {self._configuration} was just deleted")
+
+    def read_secret(self) -> Stored | None:
+        """The Secret's contents; None without a Secret."""
+        found = _call(
+            lambda: self._core.read_namespaced_secret(
+                self._secret, self._namespace, _request_timeout=_TIMEOUT
+            )
+        )
+        if found is None:
+            return None
+        data = {name: _decode(value) for name, value in (found.data or {}).items()}
+        return Stored(_version(found.metadata), data)
+
+    def create_secret(self, data: Mapping[str, bytes]) -> None:
+        """Make the Secret; Conflict when another replica was first."""
+        body = self._body(data)
+        answer = _call(
+            lambda: self._core.create_namespaced_secret(
+                self._namespace, body, _request_timeout=_TIMEOUT
+            )
+        )
+        if answer is None:
+            raise Unreachable(f"the namespace {self._namespace} doesn't exist")
+
+    def replace_secret(self, stored: Stored, data: Mapping[str, bytes]) -> None:
+        """Replace the contents; Conflict when the Secret isn't the one that was read."""
+        body = self._body(data, stored.version)
+        answer = _call(
+            lambda: self._core.replace_namespaced_secret(
+                self._secret, self._namespace, body, _request_timeout=_TIMEOUT
+            )
+        )
+        if answer is None:
+            raise Conflict(f"the Secret {self._secret} was just deleted")
+
+    def _body(self, data: Mapping[str, bytes], version: str | None = None) -> client.V1Secret:
+        return client.V1Secret(
+            metadata=client.V1ObjectMeta(
+                name=self._secret,
+                resource_version=version,
+                labels={
+                    "app.kubernetes.io/name": "s3mount",
+                    "app.kubernetes.io/managed-by": "s3mount-certificates",
+                },
+            ),
+            type="Opaque",
+            data={name: base64.b64encode(value).decode() for name, value in data.items()},
+        )
+
+
+def _call(request: Callable[[], _T]) -> _T | None:
+    """Run one request; None for 404. The client's errors end here, without their bodies."""
+    try:
+        return request()
+    except client.ApiException as error:
+        if error.status == 404:
+            return None
+        if error.status == 409:
+            raise Conflict("another writer was first; reading again") from error
+        raise Unreachable(_refusal(error)) from error
+    except (HTTPError, OSError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise Unreachable(f"the API server doesn't answer: {reason}") from error
+
+
+def _refusal(error: client.ApiException) -> str:
+    hint = ""
+    if error.status in (401, 403):
+        hint = "; the rights that are needed are in deploy/base/rbac.yaml"
+    return f"the API server refused: {error.status} {error.reason}{hint}"
+
+
+def _version(metadata: client.V1ObjectMeta | None) -> str:
+    if metadata is None or not metadata.resource_version:
+        raise Unreachable("the API server's answer has no resourceVersion")
+    return metadata.resource_version
+
+
+def _decode(text: str | bytes | None) -> bytes:
+    # What can't be decoded is no certificate either; the reader says so.
+    try:
+        return base64.b64decode(text or "", validate=True)
+    except binascii.Error:
+        return b"not base64"
+
+
+def _date(headers: Mapping[str, Any]) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers["Date"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):
+        return None
