@@ -11,6 +11,9 @@ Threading: none of its own; every call is made under the lock of the reader that
 import mmap
 
 SMALLEST = 128 * 1024
+# Idle buffers stay for reuse up to this share of the limit: who reads steadily takes and gives in
+# turn, so more would only be memory held for nothing.
+IDLE_SHARE = 4
 
 
 def _capacity(size: int) -> int:
@@ -56,6 +59,7 @@ class Buffers:
         """Take a buffer back; nobody may look at it any more."""
         capacity = len(buffer)
         self.used -= capacity
+        self._shrink(max(0, self.limit // IDLE_SHARE - capacity))
         self._idle.setdefault(capacity, []).append(buffer)
         self._idle_bytes += capacity
 

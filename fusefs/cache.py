@@ -11,6 +11,7 @@ over a system call nor while taking space. Order: a file's `_setup`, `_lock`, th
 
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -164,7 +165,9 @@ class Cache:
             _move_in(path, pair, identity)
         except (OSError, Broken) as error:
             log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
-            self._discard(_Idle(Pair(path, pair.index), held))
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            self._discard(_Idle(pair, held))
             return
         self._place(identity.name, _Idle(pair, held, Origin.ADOPTED))
         self._seal(self.open(key, etag, size))

@@ -29,15 +29,23 @@ log = logging.getLogger(__name__)
 
 # Seconds: a killed predecessor holds its lock until the kernel has torn it down.
 PATIENCE = 5.0
-_FILE = re.compile(r"(?P<name>[0-9a-f]{32}-[0-9a-f]{24})\.(?P<serial>[0-9a-f]+)\.(data|index)")
+_STEM = re.compile(r"([0-9a-f]{32}-[0-9a-f]{24})\.([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two files of one version."""
+    """The two files of one version; paths are made when needed, for there may be many pairs."""
 
-    data: Path
-    index: Path
+    content: Path
+    stem: str
+
+    @property
+    def data(self) -> Path:
+        return self.content / f"{self.stem}.data"
+
+    @property
+    def index(self) -> Path:
+        return self.content / f"{self.stem}.index"
 
     def remove(self) -> None:
         """Unlink both; what can't be removed is said and left to the next start."""
@@ -95,16 +103,13 @@ class CacheDir:
 
     def pair(self, name: str) -> Pair:
         """Return paths that nobody used before."""
-        return self._pair(f"{name}.{next(self._serials):x}")
+        return Pair(self.content, f"{name}.{next(self._serials):x}")
 
     def close(self) -> None:
         """Let another process have the directory."""
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
-
-    def _pair(self, stem: str) -> Pair:
-        return Pair(self.content / f"{stem}.data", self.content / f"{stem}.index")
 
     def _check_format(self) -> None:
         mark = self.root / "format"
@@ -118,22 +123,20 @@ class CacheDir:
 
     def _pairs(self) -> list[Found]:
         """Return complete pairs; half ones and strangers are removed."""
-        sizes: dict[str, os.stat_result] = {}
         with os.scandir(self.content) as entries:
-            for entry in entries:
-                sizes[entry.name] = entry.stat(follow_symlinks=False)
+            stats = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
         pairs = []
-        for file, stat in sizes.items():
-            match = _FILE.fullmatch(file)
-            stem = file.rpartition(".")[0]
-            twin = sizes.get(f"{stem}.index" if file.endswith(".data") else f"{stem}.data")
-            if match is None or twin is None:
+        for file, stat in stats.items():
+            stem, _, kind = file.rpartition(".")
+            twin = stats.get(f"{stem}.index" if kind == "data" else f"{stem}.data")
+            match = _STEM.fullmatch(stem)
+            if match is None or twin is None or kind not in ("data", "index"):
                 log.info("removing %s, left half done in the cache", file)
                 _remove(self.content / file)
-            elif file.endswith(".index"):
+            elif kind == "index":
                 held = 512 * (stat.st_blocks + twin.st_blocks)  # st_blocks: always 512 bytes
-                serial = int(match["serial"], 16)
-                pairs.append(Found(match["name"], self._pair(stem), serial, held, stat.st_mtime))
+                pair = Pair(self.content, stem)
+                pairs.append(Found(match[1], pair, int(match[2], 16), held, stat.st_mtime))
         return pairs
 
 

@@ -40,12 +40,14 @@ class Fetcher:
             if self._closed:
                 return
             (self._urgent if urgent else self._ahead).append(job)
-            if self._idle:
-                self._wake.notify()
-            elif len(self._threads) < self._parallel:
+            # A thread that was woken and didn't get on yet still counts as idle.
+            queued = len(self._urgent) + len(self._ahead)
+            if queued > self._idle and len(self._threads) < self._parallel:
                 thread = Thread(target=self._run, name=f"fetch-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
+            else:
+                self._wake.notify()
 
     def hurry(self, job: Job) -> None:
         """Somebody waits for a job now."""

@@ -17,6 +17,9 @@ CURSORS = 16
 # Requests of the kernel's read-ahead overtake each other by a few of its largest (1 MiB) requests.
 SLACK = 4 * MiB
 SMALLEST_PIECE = 1 * MiB
+# The window is this many times what was read in sequence: at most so much is fetched in vain, and
+# a 64 MiB window is reached after four round trips.
+GROWTH = 4
 
 
 @dataclass(slots=True)
@@ -26,7 +29,6 @@ class Cursor:
     number: int
     start: int
     position: int
-    window: int
     ahead: int = 0
     sequential: bool = False
 
@@ -61,7 +63,7 @@ class Stream:
                 self._extend(cursor, offset, end)
                 return cursor, False
         self._made += 1
-        cursor = Cursor(self._made, offset, end, 2 * self._first)
+        cursor = Cursor(self._made, offset, end)
         self._cursors[cursor.number] = cursor
         if len(self._cursors) > CURSORS:
             self._cursors.popitem(last=False)
@@ -77,9 +79,9 @@ class Stream:
         """Return what to fetch ahead now, [start, stop), and in pieces of how many bytes.
 
         Nothing until the run is half a first read long: who reads a header goes elsewhere next.
-        The window doubles each time it is planned, up to `limit`.
+        The window grows with the run, from eight first reads up to `limit`.
         """
-        window = min(cursor.window, limit)
+        window = min(limit, max(8 * self._first, GROWTH * (cursor.position - cursor.start)))
         piece = min(self._part, max(min(SMALLEST_PIECE, window), window // 8))
         start = max(cursor.ahead, cursor.position)
         stop = min(cursor.position + window, size)
@@ -87,7 +89,6 @@ class Stream:
         if not cursor.sequential or start >= stop or not enough:
             return start, start, piece
         cursor.ahead = stop
-        cursor.window = min(2 * window, limit)
         return start, stop, piece
 
     def _extend(self, cursor: Cursor, offset: int, end: int) -> None:
