@@ -68,6 +68,10 @@ class Identity:
         """Number of blocks, the last one perhaps short."""
         return -(-self.size // self.block)
 
+    def length(self, start: int, stop: int) -> int:
+        """Return the bytes in the blocks [start, stop)."""
+        return min(stop * self.block, self.size) - start * self.block
+
 
 def key_hash(key: str) -> str:
     """Return the part of a version's file name that all versions of a key share."""
@@ -140,9 +144,13 @@ class Index:
             raise
 
     def states(self) -> bytearray:
-        """Return ABSENT or STORED for each block."""
+        """Return ABSENT or STORED for each block; what can't be read is ABSENT."""
         count = self.identity.blocks
-        return bytearray(os.pread(self.fd, count, HEADER).ljust(count, b"\0").translate(_SANE))
+        try:
+            flags = os.pread(self.fd, count, HEADER)
+        except OSError:
+            flags = b""
+        return bytearray(flags.ljust(count, b"\0").translate(_SANE))
 
     def sums(self, first: int, count: int) -> "array[int]":
         """Return the CRC32 of each of `count` blocks; what was never written is 0."""

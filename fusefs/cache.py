@@ -115,7 +115,7 @@ class Cache:
             if file.users:
                 return
             del self._open[id(file)]
-            keep = file.listed and not file.empty
+            keep = file.listed and file.keepable
             name = file.identity.name
             if file.listed:
                 del self._named[name]
@@ -347,7 +347,5 @@ def _whole(pair: Pair, key: str) -> bool:
         return False
     try:
         return index.identity.key == key and 0 not in index.states()
-    except OSError:
-        return False
     finally:
         index.close()

@@ -1,9 +1,9 @@
-"""The cached blocks of one version of one object: a sparse data file and its index.
+"""The cached blocks of one version of one object, and the disk space they count for.
 
-The data file has the size of the object and its bytes at their own offsets, so that a whole one can
-be handed to the kernel. Disk errors are misses here, never errors.
+Disk errors are misses here, never errors: a read finds nothing, a write keeps nothing.
 
-Not here: which file is evicted and when (`cache`), where the bytes come from (`reader`).
+Not here: which file is evicted and when (`cache`), where the bytes come from (`reader`), the layout
+on disk (`blockfile`).
 
 Threading: any thread. `_setup` guards opening, creating and renaming the two files and is held over
 those system calls. Order: `_setup`, the lock of `cache`, then the leaves (`blocktable`, `space`).
@@ -12,25 +12,20 @@ reads again when a block left in between.
 """
 
 import logging
-import os
-from array import array
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from threading import Lock
-from zlib import crc32
 
-from fusefs.blocks import ABSENT, Broken, Identity, Index
+from fusefs.blockfile import PAGE, BlockFile
+from fusefs.blocks import ABSENT, Broken, Identity
 from fusefs.blocktable import CHECKED, BlockTable
 from fusefs.cachedir import Pair
 from fusefs.errors import NoSpace
 from fusefs.health import Health
-from fusefs.holes import punch
 from fusefs.space import Account
 
 log = logging.getLogger(__name__)
 
-PAGE = 4096
 # What `verified_fd` may check at once: about 50 ms at the 3 GB/s of read and CRC32 together.
 CHECK_AT_ONCE = 128 * 1024 * 1024
 # Bytes taken and written in one go: more would evict needlessly much from a small cache.
@@ -61,7 +56,7 @@ class CacheFile:
         held: int = 0,
     ) -> None:
         self.identity = identity
-        self.pair = pair
+        self._pair = pair
         self.origin = origin
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
@@ -71,8 +66,7 @@ class CacheFile:
         self._closed = closed
         self._setup = Lock()
         self._ready = False
-        self._index: Index | None = None
-        self._fd = -1
+        self._file: BlockFile | None = None
         self._table = BlockTable(identity.blocks)
         self._count = Lock()
 
@@ -94,11 +88,24 @@ class CacheFile:
         return self._held
 
     @property
+    def pair(self) -> Pair:
+        """Where the two files are, or will be."""
+        return self._pair
+
+    @property
     def empty(self) -> bool:
-        """True when nothing on disk is worth keeping."""
+        """True when no block is on disk."""
         if self.origin is Origin.NOTHING:
             return True
         return self._ready and self._table.present == 0 < self._table.count
+
+    @property
+    def keepable(self) -> bool:
+        """True when who opens this next can tell what is on disk.
+
+        An adopted file counts as whole until it is sealed: without a block it is lost.
+        """
+        return not self.empty and not (self.origin is Origin.ADOPTED and self._table.epoch)
 
     @property
     def whole(self) -> bool:
@@ -144,7 +151,7 @@ class CacheFile:
         block = self.identity.block
         first, last = offset // block, -(-min(offset + length, self.size) // block)
         return [
-            (start * block, self._length(start, stop))
+            (start * block, self.identity.length(start, stop))
             for start, stop in self._table.absent(first, last)
         ]
 
@@ -154,50 +161,39 @@ class CacheFile:
         From then on none of it is evicted until the last user closed it. What a former process
         left has to be read to be checked: a large file gets its descriptor only once it was.
         """
-        if not self.whole or self._fd < 0:
+        if not self.whole or self._file is None:
             return -1
         unchecked = sum(stop - start for start, stop in self._table.unchecked(0, self._table.count))
         if unchecked * self.identity.block > CHECK_AT_ONCE:
             return -1
         if unchecked:
             self._check(0, self._table.count)
-        return self._fd if self._table.pin() else -1
+        return self._file.fd if self._table.pin() else -1
 
     def _pread(self, offset: int, view: memoryview) -> int:
-        done = 0
         try:
-            while done < len(view):
-                count = os.preadv(self._fd, [view[done:]], offset + done)
-                if count == 0:
-                    break
-                done += count
+            return self._file.read(offset, view) if self._file is not None else 0
         except OSError as error:
             log.warning("cached blocks of %s can't be read: %s", self.key, error)
-        return done
+            return 0
 
     def _check(self, first: int, last: int) -> None:
         """Compare the stored blocks in [first, last) with their CRC32, up to the first bad one."""
-        block = self.identity.block
-        scratch = memoryview(bytearray(block))
+        scratch = memoryview(bytearray(self.identity.block))
         for start, stop in self._table.unchecked(first, last):
-            sums = self._sums(start, stop)
             for number in range(start, stop):
                 epoch = self._table.epoch
-                data = scratch[: self._length(number, number + 1)]
-                done = self._pread(number * block, data)
-                if done == len(data) and crc32(data) == sums[number - start]:
-                    self._table.check(number, epoch)
-                else:
+                if not self._intact(number, scratch[: self.identity.length(number, number + 1)]):
                     self._lose(number, epoch)
                     return
+                self._table.check(number, epoch)
 
-    def _sums(self, first: int, last: int) -> "array[int]":
+    def _intact(self, number: int, scratch: memoryview) -> bool:
         try:
-            if self._index is not None:
-                return self._index.sums(first, last - first)
+            return self._file is not None and self._file.intact(number, scratch)
         except OSError as error:
-            log.warning("index of %s can't be read: %s", self.key, error)
-        return array("I", bytes(4 * (last - first)))
+            log.warning("cached blocks of %s can't be read: %s", self.key, error)
+            return False
 
     def write(self, offset: int, data: memoryview) -> None:
         """Keep the whole blocks in `data`, the last one of the object included, if there's room.
@@ -208,22 +204,25 @@ class CacheFile:
         block = self.identity.block
         first, end = -(-offset // block), offset + len(data)
         last = self._table.count if end >= self.size else end // block
-        if first >= last or not (self._health.usable() and self._create()):
+        file = self._create() if first < last and self._health.usable() else None
+        if file is None:
             return
         step = max(1, STORE_AT_ONCE // block)
         for low, high in self._table.claim(first, last):
             for start in range(low, high, step):
                 stop = min(start + step, high)
                 begin = start * block - offset
-                self._store(start, stop, data[begin : begin + self._length(start, stop)])
+                self._store(
+                    file, start, stop, data[begin : begin + self.identity.length(start, stop)]
+                )
 
-    def _store(self, start: int, stop: int, data: memoryview) -> None:
+    def _store(self, file: BlockFile, start: int, stop: int, data: memoryview) -> None:
         """Write a run that is BUSY."""
         outcome, cost = ABSENT, 0
         try:
-            self._take(self._cost(start, stop))
-            cost = self._cost(start, stop)
-            self._write_blocks(start, data)
+            self._take(file.cost(start, stop))
+            cost = file.cost(start, stop)
+            file.write(start, data)
             outcome = CHECKED
             self._health.worked()
         except NoSpace as error:
@@ -235,66 +234,57 @@ class CacheFile:
                 self._give(cost)
             self._table.settle(start, stop, outcome)
 
-    def _write_blocks(self, start: int, data: memoryview) -> None:
-        block = self.identity.block
-        sums = array("I", (crc32(data[at : at + block]) for at in range(0, len(data), block)))
-        offset = start * block
-        while data:
-            done = os.pwrite(self._fd, data, offset)
-            data, offset = data[done:], offset + done
-        if self._index is not None:
-            self._index.mark(start, sums)
+    def seal(self, until: Callable[[], bool]) -> None:
+        """Compute the checksums of an adopted file for the next process; stops when `until()`.
 
-    def seal(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Compute the checksums of an adopted file for the next process; stops when `until()`."""
+        OSError when the disk won't have them; this process can use the file all the same.
+        """
         self.prepare()
-        index, block = self._index, self.identity.block
-        if index is None:
+        file, block = self._file, self.identity.block
+        if file is None:
             return
         scratch = memoryview(bytearray(block))
         for number in range(self._table.count):
             if until():
                 return
             epoch = self._table.epoch
-            data = scratch[: self._length(number, number + 1)]
+            data = scratch[: self.identity.length(number, number + 1)]
             if not self._table.is_checked(number):
                 continue
             if self._pread(number * block, data) == len(data) and epoch == self._table.epoch:
                 # Punched right now, the block's CRC won't fit the hole: a miss.
-                index.mark(number, array("I", [crc32(data)]))
+                file.seal(number, data)
         self.origin = Origin.STORED
 
     def shed(self, want: int) -> int:
         """Free the oldest blocks, `want` bytes or all there are; return the bytes freed."""
-        freed = 0
-        while freed < want:
+        freed, file = 0, self._file
+        while freed < want and file is not None:
             claimed = self._table.claim_oldest(-(-(want - freed) // self.identity.block))
             if claimed is None:
                 break
             (start, stop), before = claimed
-            if not self._punch(start, stop):
+            if not self._punch(file, start, stop):
                 self._table.restore(start, before)
                 break
             self._table.settle(start, stop, ABSENT)
-            self._give(self._cost(start, stop))
-            freed += self._cost(start, stop)
+            self._give(file.cost(start, stop))
+            freed += file.cost(start, stop)
         return freed
 
     def _lose(self, number: int, epoch: int) -> None:
         """Drop one block that isn't what it should be."""
-        if self._table.claim_bad(number, epoch):
+        file = self._file
+        if file is not None and self._table.claim_bad(number, epoch):
             log.warning("cached block %d of %s is damaged, dropped", number, self.key)
-            self._punch(number, number + 1)
+            self._punch(file, number, number + 1)
             self._table.settle(number, number + 1, ABSENT)
-            self._give(self._cost(number, number + 1))
+            self._give(file.cost(number, number + 1))
 
-    def _punch(self, start: int, stop: int) -> bool:
+    def _punch(self, file: BlockFile, start: int, stop: int) -> bool:
         """Free the disk space of a run that is BUSY; False where the filesystem can't."""
         try:
-            # To the end of its last page: the tail of the file takes a whole one.
-            punch(self._fd, start * self.identity.block, self._cost(start, stop))
-            if self._index is not None:
-                self._index.clear(start, stop - start)
+            file.punch(start, stop)
         except OSError as error:
             log.debug("no hole in the cache file of %s: %s", self.key, error)
             return False
@@ -304,80 +294,59 @@ class CacheFile:
         if self.origin is Origin.NOTHING:
             return
         try:
-            states = self._load()
+            file = BlockFile.load(self._pair, self.identity)
+            states = file.states()
         except (OSError, Broken) as error:
             log.warning("cached blocks of %s dropped: %s", self.key, error)
-            self._reset()
+            self.remove()
+            self.origin = Origin.NOTHING
+            self._recount(0)
             return
         if self.origin is Origin.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
-        held = PAGE + sum(self._cost(start, stop) for start, stop in self._table.load(states))
-        self._recount(held)
+        runs = self._table.load(states)
+        self._file = file
+        self._recount(PAGE + sum(file.cost(start, stop) for start, stop in runs))
 
-    def _load(self) -> bytearray:
-        self._index = Index.load(self.pair.index)
-        self._fd = os.open(self.pair.data, os.O_RDWR | os.O_CLOEXEC)
-        if self._index.identity != self.identity:
-            raise Broken("another version")
-        if os.fstat(self._fd).st_size != self.size:
-            raise Broken("the data file has another size")
-        return self._index.states()
-
-    def _reset(self) -> None:
-        self.release()
-        self.remove()
-        self.origin = Origin.NOTHING
-        self._recount(0)
-
-    def _create(self) -> bool:
-        """Make the files of a version that had none; False when the disk won't."""
+    def _create(self) -> BlockFile | None:
+        """Return the files, made where there were none; None when the disk won't."""
         with self._setup:
-            if self._index is None:
+            if self._file is None:
                 try:
                     self._take(PAGE)
-                    self._make_files()
+                    self._file = self._made()
                 except NoSpace as error:
                     log.debug("not cached: %s", error)
-                except OSError as error:
-                    self._health.failed(error)
-                except Broken as error:
-                    log.debug("not cached: %s", error)
-            return self._index is not None
+            return self._file
 
-    def _make_files(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    def _made(self) -> BlockFile | None:
         try:
-            self._fd = os.open(self.pair.data, flags, 0o600)
-            os.ftruncate(self._fd, self.size)
-            self._index = Index.create(self.pair.index, self.identity)
-            self.origin = Origin.STORED
-        except BaseException:
-            self._reset()
-            raise
+            file = BlockFile.create(self._pair, self.identity)
+        except (OSError, Broken) as error:
+            self._give(PAGE)
+            if isinstance(error, OSError):
+                self._health.failed(error)
+            return None
+        self.origin = Origin.STORED
+        return file
 
     def rename(self, identity: Identity, pair: Pair) -> None:
         """The same bytes are another version; after an error this one is to be forgotten."""
         self.prepare()
         with self._setup:
-            former, self.pair, self.identity = self.pair, pair, identity
-            if self._index is not None:
-                self._index.rename(identity)
-                former.rename(pair)
+            self.identity, self._pair = identity, pair
+            if self._file is not None:
+                self._file.rename(identity, pair)
 
     def remove(self) -> None:
         """Unlink the files; descriptors stay usable."""
-        self.pair.remove()
+        self._pair.remove()
 
     def release(self) -> None:
-        """Close the descriptors; the index's time says when the version was last used."""
-        if self._index is not None:
-            with suppress(OSError):
-                os.utime(self._index.fd)
-            self._index.close()
-            self._index = None
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close the descriptors."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Give back one use; the last one closes the descriptors."""
@@ -401,12 +370,3 @@ class CacheFile:
             self._account.give(-change)
         else:
             self._account.found(change)
-
-    def _length(self, first: int, last: int) -> int:
-        """Bytes of the blocks [first, last)."""
-        block = self.identity.block
-        return min(last * block, self.size) - first * block
-
-    def _cost(self, first: int, last: int) -> int:
-        """Bytes that the blocks [first, last) take on the disk: whole pages."""
-        return -(-self._length(first, last) // PAGE) * PAGE
