@@ -218,11 +218,11 @@ class CacheFile:
 
     def _store(self, file: BlockFile, start: int, stop: int, data: memoryview) -> None:
         """Write a run that is BUSY."""
-        outcome, cost = ABSENT, 0
+        outcome, cost = ABSENT, file.cost(start, stop)
         try:
-            self._take(file.cost(start, stop))
-            cost = file.cost(start, stop)
-            file.write(start, data)
+            with self._account.writing(cost):
+                file.write(start, data)
+            self._hold(cost)
             outcome = CHECKED
             self._health.worked()
         except NoSpace as error:
@@ -230,8 +230,6 @@ class CacheFile:
         except OSError as error:
             self._health.failed(error)
         finally:
-            if outcome == ABSENT:
-                self._give(cost)
             self._table.settle(start, stop, outcome)
 
     def seal(self, until: Callable[[], bool]) -> None:
@@ -313,22 +311,15 @@ class CacheFile:
         with self._setup:
             if self._file is None:
                 try:
-                    self._take(PAGE)
-                    self._file = self._made()
-                except NoSpace as error:
+                    with self._account.writing(PAGE):
+                        self._file = BlockFile.create(self._pair, self.identity)
+                    self.origin = Origin.STORED
+                    self._hold(PAGE)
+                except (NoSpace, Broken) as error:
                     log.debug("not cached: %s", error)
+                except OSError as error:
+                    self._health.failed(error)
             return self._file
-
-    def _made(self) -> BlockFile | None:
-        try:
-            file = BlockFile.create(self._pair, self.identity)
-        except (OSError, Broken) as error:
-            self._give(PAGE)
-            if isinstance(error, OSError):
-                self._health.failed(error)
-            return None
-        self.origin = Origin.STORED
-        return file
 
     def rename(self, identity: Identity, pair: Pair) -> None:
         """The same bytes are another version; after an error this one is to be forgotten."""
@@ -352,14 +343,12 @@ class CacheFile:
         """Give back one use; the last one closes the descriptors."""
         self._closed(self)
 
-    def _take(self, size: int) -> None:
-        self._account.take(size)
+    def _hold(self, size: int) -> None:
         with self._count:
             self._held += size
 
     def _give(self, size: int) -> None:
-        with self._count:
-            self._held -= size
+        self._hold(-size)
         self._account.give(size)
 
     def _recount(self, held: int) -> None:

@@ -6,12 +6,14 @@ Threading: any thread; single reads and writes of one attribute. Two threads tha
 moment may both warn, which is harmless.
 """
 
+import errno
 import logging
 import time
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # Seconds until a disk that failed is tried again.
 RECOVERY = 10.0
 
@@ -28,7 +30,10 @@ class Health:
         return self._failed_at is None or time.monotonic() - self._failed_at > RECOVERY
 
     def failed(self, error: OSError) -> None:
-        """Note a failed write; reads go on without the cache."""
+        """Note a failed write; reads go on without the cache. A full disk isn't a sick one."""
+        if error.errno in FULL:
+            log.debug("not cached: %s", error)
+            return
         if self._failed_at is None:
             log.warning("cache in %s can't be written, reading without it: %s", self._root, error)
         self._failed_at = time.monotonic()

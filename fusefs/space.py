@@ -11,7 +11,8 @@ evicting, so evictors may take their own locks and call `give`. Call `take` with
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -33,6 +34,7 @@ class Space:
         self._lock = Lock()
         self._used = 0
         self._found = 0
+        self._coming = 0
         self._evictors: list[Callable[[int], int]] = []
 
     @property
@@ -54,17 +56,25 @@ class Space:
         """Ask `evict(want)` for clean bytes when space runs short, in the order of these calls."""
         self._evictors.append(evict)
 
-    def take(self, size: int) -> None:
-        """Count `size` bytes that are about to be written; evict to make room; else `NoSpace`."""
+    def take(self, size: int, *, coming: bool = False) -> None:
+        """Count `size` bytes that are about to be written; evict to make room; else `NoSpace`.
+
+        `coming`: the disk's own count doesn't know them until `landed` says so.
+        """
         if size > self.limit:
             raise NoSpace(f"{size} bytes are more than the cache limit of {self.limit}")
-        while not self._try(size):
+        while not self._try(size, coming=coming):
             want = max(1, self._shortage(size))
             if not any(evict(want) > 0 for evict in self._evictors):
                 raise NoSpace(
                     f"no room for {size} bytes in {self.root}: {self._used} of {self.limit} used, "
                     f"{self._disk_free()} free on the disk, {self.floor} to be left free"
                 )
+
+    def landed(self, size: int) -> None:
+        """Bytes taken as coming have been written, or won't be."""
+        with self._lock:
+            self._coming -= size
 
     def give(self, size: int) -> None:
         """Give back bytes that were taken or found."""
@@ -77,11 +87,12 @@ class Space:
             self._used += size
             self._found += size
 
-    def _try(self, size: int) -> bool:
+    def _try(self, size: int, *, coming: bool) -> bool:
         with self._lock:
             if self._shortage(size) > 0:
                 return False
             self._used += size
+            self._coming += size if coming else 0
             return True
 
     def _shortage(self, size: int) -> int:
@@ -95,7 +106,7 @@ class Space:
             disk = os.statvfs(self.root)
         except OSError:  # the volume is gone or sick; the write itself will tell
             return self.limit + self.floor
-        return disk.f_bavail * disk.f_frsize
+        return disk.f_bavail * disk.f_frsize - self._coming
 
 
 class Account:
@@ -114,10 +125,18 @@ class Account:
         """Bytes of the space that are this account's."""
         return self._held
 
-    def take(self, size: int) -> None:
-        """Take bytes of the space, or `NoSpace`."""
-        self.space.take(size)
+    @contextmanager
+    def writing(self, size: int) -> Iterator[None]:
+        """Take bytes that are written inside; they are given back when that fails."""
+        self.space.take(size, coming=True)
         self.receive(size)
+        try:
+            yield
+        except BaseException:
+            self.give(size)
+            raise
+        finally:
+            self.space.landed(size)
 
     def give(self, size: int) -> None:
         """Give bytes back."""

@@ -1,5 +1,6 @@
 """The disk budget."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,12 +77,31 @@ def test_never_evicts_for_what_can_never_fit(tmp_path: Path) -> None:
 
 
 def test_an_account_counts_its_part(tmp_path: Path) -> None:
-    """Taking through an account shows in both; received bytes show in the account only."""
+    """Writing through an account shows in both; received bytes show in the account only."""
     space = Space(tmp_path, 100, 0)
     account = Account(space)
     space.take(10)
-    account.take(20)
+    with account.writing(20):
+        assert (account.held, space.used) == (20, 30)
     account.receive(10)
     assert (account.held, space.used) == (30, 30)
     account.give(30)
     assert (account.held, space.used) == (0, 0)
+
+
+def test_a_failed_write_takes_nothing(tmp_path: Path) -> None:
+    """Bytes that weren't written are given back."""
+    account = Account(Space(tmp_path, 100, 0))
+    with pytest.raises(OSError, match="disk"), account.writing(20):
+        raise OSError("disk")
+    assert (account.held, account.space.used) == (0, 0)
+
+
+def test_bytes_on_their_way_count_against_the_disk(tmp_path: Path) -> None:
+    """Two writers at once can't both have the last free bytes."""
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    space = Space(tmp_path, 1 << 60, 0)
+    with Account(space).writing(free * 3 // 4), pytest.raises(NoSpace):
+        space.take(free // 2)
+    space.take(free // 2)
