@@ -91,8 +91,11 @@ class _Creation:
 class Body:
     """The content of one file; created by the filesystem, shared by its handles."""
 
-    def __init__(self, depot: Depot, key: str, info: ObjectInfo | None, posix: Posix) -> None:
+    def __init__(
+        self, depot: Depot, key: str, info: ObjectInfo | None, posix: Posix, node: int = 0
+    ) -> None:
         self.depot = depot
+        self.node = node
         self.key = key
         self.info = info
         self.posix = posix
@@ -101,6 +104,8 @@ class Body:
         self.unlinked = False
         self.failure: FsError | None = None
         self.retry_at = float("inf")
+        # The version the session journal knows of; it goes over to the next at a commit.
+        self.logged_etag = info.etag if info is not None else None
         self.version = 0  # goes up with each change of what S3 holds
         self.on_commit: Callable[[Body], None] = lambda _: None
         self._retry_pause = RETRY_FIRST
@@ -114,10 +119,12 @@ class Body:
         """Make a body of a staged file that a former process left."""
         record = staged.record
         assert record.posix is not None  # noqa: S101 - bodies always write it
-        self = cls(depot, record.key, record.base, record.posix)
+        self = cls(depot, record.key, record.base, record.posix, record.node)
         self.headers = record.headers
+        self.unlinked = record.unlinked
         self._staged = staged
-        depot.dirty.add(self)
+        if not self.unlinked:
+            depot.dirty.add(self)
         return self
 
     # -- what it is ------------------------------------------------------------------------------
@@ -314,6 +321,7 @@ class Body:
             self.size,
             self.headers,
             self.posix,
+            node=self.node,
         )
 
     # -- committing ------------------------------------------------------------------------------
@@ -473,6 +481,13 @@ class Body:
         self.depot.dirty.discard(self)
         return Stale(str(self.failure))
 
+    def learned(self, info: ObjectInfo, posix: Posix) -> None:
+        """Take over the headers and attributes of the version it is bound to."""
+        with self._state:
+            self.info = info
+            self.headers = info.headers or Headers()
+            self.posix = posix
+
     # -- moving and ending -----------------------------------------------------------------------
 
     def moved(self, info: ObjectInfo) -> None:
@@ -505,6 +520,8 @@ class Body:
                     if not written:
                         self._fetch(staged, low, high)
             self.unlinked = True
+            if self._staged is not None:
+                self._staged.change(replace(self._staged.record, unlinked=True))
             self.depot.dirty.discard(self)
 
     def _fetch(self, staged: Staged, low: int, high: int) -> None:

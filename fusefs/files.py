@@ -8,15 +8,17 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from .attributes import DIRECTORY_TYPE, Posix, write
 from .body import Body, Depot
-from .errors import BadHandle, Invalid, IsADirectory, NoData, NotFound, ReadOnly, Unsupported
+from .errors import BadHandle, Invalid, IsADirectory, NoData, NotFound, ReadOnly, Stale, Unsupported
 from .interface import Opened
 from .lookup import Lookup
 from .objects import Headers, ObjectInfo
+from .resent import is_resent
+from .sessionlog import LoggedFile, SessionState, Version
 from .store import ABSENT
 from .streams import Stream
 from .tree import Node, Tree
@@ -54,6 +56,52 @@ class Files:
         self._next = itertools.count(1)
         self._lock = threading.Lock()
         self.closing = False
+
+    def number(self) -> int:
+        """Return a handle number that wasn't used before, for a file or a directory."""
+        with self._lock:
+            return next(self._next)
+
+    def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
+        """Open again what was open: on the changed content, or on the version it was bound to."""
+        numbers = [*state.files, *state.directories, 0]
+        self._next = itertools.count(max(numbers) + 1)
+        for body in changed:
+            self._restore_body(body)
+        for number, logged in state.files.items():
+            self._restore_handle(number, logged)
+
+    def _restore_body(self, body: Body) -> None:
+        try:
+            node = self.tree.get(body.node)
+        except Stale:
+            return  # the kernel doesn't know it: just to be uploaded
+        body.on_commit = lambda done: self._committed(node, done)
+        node.body = body
+        if not node.gone and not body.unlinked:
+            self.tree.made(node)
+
+    def _restore_handle(self, number: int, logged: LoggedFile) -> None:
+        try:
+            node = self.tree.get(logged.node)
+        except Stale:
+            return
+        body = node.body
+        version = logged.version
+        if body is None or not (body.dirty or (version and body.etag == version.etag)):
+            if version is None:
+                return  # neither in S3 nor staged: calls on it answer EBADF
+            info = ObjectInfo(version.key, version.size, version.etag, 0.0)
+            posix = node.posix or self.lookup.posix(info, directory=False)
+            body = Body(self.depot, version.key, info, posix, node.id)
+            self._attach(node, body)
+        self._handles[number] = Handle(node, body, logged.flags)
+        node.handles += 1
+
+    def _attach(self, node: Node, body: Body) -> None:
+        body.on_commit = lambda done: self._committed(node, done)
+        if node.body is None:
+            node.body = body
 
     def get(self, handle: int) -> Handle:
         """Return an open handle; raises BadHandle."""
@@ -93,7 +141,7 @@ class Files:
         if body is not None and body.etag == info.etag and body.failure is None:
             return body
         posix = node.posix or self.lookup.posix(info, directory=False)
-        fresh = Body(self.depot, info.key, info, posix)
+        fresh = Body(self.depot, info.key, info, posix, node.id)
         if head:
             fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
         fresh.on_commit = lambda changed: self._committed(node, changed)
@@ -130,11 +178,12 @@ class Files:
 
     def _register(self, node: Node, body: Body, flags: int) -> Opened:
         handle = Handle(node, body, flags)
+        number = self.number()
         with self._lock:
-            number = next(self._next)
             self._handles[number] = handle
         with self.tree.lock:
             node.handles += 1
+        self.tree.journal.opened(number, node.id, flags, _version(body.info))
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         node.cached_etag = body.etag
         whole = -1
@@ -146,7 +195,7 @@ class Files:
         """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
         self._writable()
         with node.lock:
-            body = Body(self.depot, self.tree.key(node), None, posix)
+            body = Body(self.depot, self.tree.key(node), None, posix, node.id)
             body.on_commit = lambda changed: self._committed(node, changed)
             body.create(flags)
             if exclusive:
@@ -165,13 +214,32 @@ class Files:
             found.stream = found.body.stream()
         return found.body.read_into(offset, view, found.stream)
 
-    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
-        """Write all of `data`."""
+    def _changing(self, handle: int) -> Handle:
+        """Return a handle whose file may be changed now, with all that a commit must keep."""
         found = self.get(handle)
         if not found.writes:
             raise BadHandle("the file was not opened for writing")
         self._writable()
-        found.body.write(offset, data, append=bool(found.flags & os.O_APPEND))
+        body = found.body
+        if body.info is not None and body.info.headers is None and not body.dirty:
+            self._complete(found.node, body)
+        return found
+
+    def _complete(self, node: Node, body: Body) -> None:
+        """Learn the headers of an object we know from a LIST or a journal only."""
+        info = self.depot.store.head(body.key)
+        if info.etag != body.etag:
+            raise Stale(f"{body.key} was replaced by somebody else since it was opened")
+        posix = self.lookup.posix(info, directory=False)
+        body.learned(info, posix)
+        node.posix = posix
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        found = self._changing(handle)
+        # Sent again, an append may be done already: the kernel's own offset makes it the same.
+        append = bool(found.flags & os.O_APPEND) and not is_resent()
+        found.body.write(offset, data, append)
         if found.flags & (os.O_SYNC | os.O_DSYNC):
             found.body.commit()
         return len(data)
@@ -187,6 +255,8 @@ class Files:
         with self._lock:
             found = self._handles.pop(handle, None)
         if found is None:
+            if is_resent():
+                return
             raise BadHandle(f"file handle {handle} is not open")
         node, body = found.node, found.body
         try:
@@ -198,6 +268,7 @@ class Files:
                     last = not any(other.body is body for other in self._handles.values())
                 if last:
                     self._close(node, body)
+            self.tree.journal.closed(handle)
             self.tree.released(node)
 
     def _close(self, node: Node, body: Body) -> None:
@@ -226,6 +297,7 @@ class Files:
         if info is None:
             return
         self.lookup.remember(info)
+        self._became(node, body, info)
         with self.tree.lock:
             node.info = info
             node.posix = body.posix
@@ -233,6 +305,11 @@ class Files:
             node.cached_etag = info.etag
             if node.parent is not None and not node.gone:
                 self.tree.made(node)
+
+    def _became(self, node: Node, body: Body, info: ObjectInfo) -> None:
+        version = Version(info.key, info.etag, info.size)
+        self.tree.journal.became(node.id, body.logged_etag, version)
+        body.logged_etag = info.etag
 
     def using(self, node: Node) -> bool:
         """Say whether a node is open."""
@@ -242,8 +319,7 @@ class Files:
 
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
         """Allocate (a promise S3 needs no space for), punch a hole or zero a range."""
-        found = self.get(handle)
-        self._writable()
+        found = self._changing(handle)
         if length <= 0 or offset < 0:
             raise Invalid("fallocate needs a positive length and an offset that isn't negative")
         keep = bool(mode & FALLOC_KEEP_SIZE)
@@ -259,10 +335,9 @@ class Files:
         self, source: int, source_offset: int, target: int, target_offset: int, length: int
     ) -> int:
         """Copy between two handles; see `interface.Calls`."""
-        origin, goal = self.get(source), self.get(target)
-        if not goal.writes or goal.flags & os.O_APPEND:
-            raise BadHandle("the target of copy_file_range must be open for writing, not append")
-        self._writable()
+        origin, goal = self.get(source), self._changing(target)
+        if goal.flags & os.O_APPEND:
+            raise BadHandle("the target of copy_file_range must not be open for appending")
         done = 0
         length = min(length, max(0, origin.body.size - source_offset))
         buffer = memoryview(bytearray(min(length, 8 << 20)))
@@ -292,14 +367,12 @@ class Files:
     def resize(self, node: Node, size: int, handle: int | None) -> None:
         """Truncate or extend; of a file that isn't open the result is committed at once."""
         self._writable()
-        if handle is not None and handle in self._handles:
-            found = self.get(handle)
-            if found.writes:
-                found.body.resize(size)
-                return
+        if handle is not None and handle in self._handles and self.get(handle).writes:
+            self._changing(handle).body.resize(size)
+            return
         opened = self.open(node, os.O_WRONLY)
         try:
-            body = self.get(opened.handle).body
+            body = self._changing(opened.handle).body
             if size != body.size:
                 body.resize(size)
             if node.handles == 1:
@@ -359,4 +432,9 @@ class Files:
             node.cached_etag = after.etag
         if node.body is not None and node.body.etag == before.etag:
             node.body.moved(after)
+            self._became(node, node.body, after)
         self.tree.made(node)
+
+
+def _version(info: ObjectInfo | None) -> Version | None:
+    return Version(info.key, info.etag, info.size) if info is not None else None

@@ -4,17 +4,19 @@ It knows nodes and handles; it knows no FUSE structs and no S3 requests. Any thr
 of: `tree` (names), `lookup` (finding), `namespace` (changing names), `files` (content).
 """
 
-import itertools
 import logging
 import os
 import stat
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from .attributes import Posix
-from .body import Depot
+from .body import Body, Depot
+from .dirstream import DOTS, DirStream, dots, order
 from .errors import (
     AttributeTooBig,
     BadHandle,
@@ -26,6 +28,7 @@ from .errors import (
     NotFound,
     NotPermitted,
     ReadOnly,
+    Stale,
     Unsupported,
 )
 from .files import Files
@@ -41,6 +44,8 @@ from .listing import Entry, Listing
 from .lookup import Lookup
 from .names import MAX_NAME
 from .namespace import Namespace
+from .resent import is_resent
+from .sessionlog import SessionState
 from .tree import Node, Tree
 
 log = logging.getLogger(__name__)
@@ -58,7 +63,7 @@ PATH_MAX = 4096
 @dataclass(eq=False)
 class _Directory:
     node: Node
-    listing: Listing
+    stream: DirStream
 
 
 class Filesystem:
@@ -73,7 +78,6 @@ class Filesystem:
         self.namespace = namespace
         self.depot = depot
         self._directories: dict[int, _Directory] = {}
-        self._next = itertools.count(1)
         self._lock = threading.Lock()
 
     # -- names and attributes --------------------------------------------------------------------
@@ -129,7 +133,8 @@ class Filesystem:
     def _attributes(self, node: Node) -> Attributes:
         body = node.body
         if body is not None:
-            posix, size = body.posix, body.size
+            posix = body.posix if body.dirty or node.posix is None else node.posix
+            size = body.size
         else:
             posix = node.posix or self.lookups.posix(node.info, node.directory)
             size = 0 if node.directory or node.info is None else node.info.size
@@ -231,7 +236,7 @@ class Filesystem:
             posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)
             opened = self._begin(directory, node, flags, posix, exclusive)
         else:
-            if exclusive:
+            if exclusive and not is_resent():
                 raise Exists(f"{self.tree.key(node)} exists already")
             opened = self.files.open(node, flags)
         with self.tree.lock:
@@ -287,35 +292,51 @@ class Filesystem:
     # -- directories -----------------------------------------------------------------------------
 
     def opendir(self, node: int) -> Opened:
-        """Open a directory stream on the current listing, or a new one."""
+        """Open a directory stream."""
         found = self._directory(node)
-        listing = self.tree.current_listing(found)
-        if listing is None:
-            listing = self.tree.relist(found, Listing(self.depot.store, self.tree.key(found)))
-        with self._lock:
-            number = next(self._next)
-            self._directories[number] = _Directory(found, listing)
-        with self.tree.lock:
-            found.handles += 1
+        number = self.files.number()
+        self._open_stream(number, found)
+        self.tree.journal.opened_directory(number, node)
         return Opened(number)
+
+    def _open_stream(self, number: int, node: Node, told: dict[int, str] | None = None) -> None:
+        stream = DirStream(partial(self._listing, node), told)
+        with self._lock:
+            self._directories[number] = _Directory(node, stream)
+        with self.tree.lock:
+            node.handles += 1
+
+    def _listing(self, node: Node) -> Listing:
+        """Return the directory's listing while it is trusted, or a new one."""
+        listing = self.tree.current_listing(node)
+        if listing is None:
+            listing = self.tree.relist(node, Listing(self.depot.store, self.tree.key(node)))
+        return listing
+
+    def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
+        """Go on with the nodes and handles of a former process, whose changes are `changed`."""
+        self.tree.restore(state)
+        self.files.restore(state, changed)
+        for number, logged in state.directories.items():
+            with suppress(Stale):
+                self._open_stream(number, self.tree.get(logged.node), logged.told)
 
     def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
         """Return the next entries of a stream."""
-        stream = self._directories.get(handle)
-        if stream is None:
+        open_directory = self._directories.get(handle)
+        if open_directory is None:
             raise BadHandle(f"directory handle {handle} is not open")
-        entries: list[DirEntry] = []
-        for cookie, name in ((1, "."), (2, "..")):
-            if offset < cookie:
-                entries.append(DirEntry(name, stat.S_IFDIR, cookie))
-                offset = cookie
-        while len(entries) < want:
-            step = stream.listing.step(offset - 2)
-            if step is None:
-                break
-            position, name, entry = step
-            offset = position + 2
-            entries.append(self._entry(stream.node, name, entry, offset))
+        entries = list(dots(offset, stat.S_IFDIR))[:want]
+        if len(entries) < want:
+            offset = max(offset, DOTS)
+            node = open_directory.node
+            for name, entry, cookie in open_directory.stream.step(offset, want - len(entries)):
+                entries.append(self._entry(node, name, entry, cookie))
+        if entries:
+            last = entries[-1]
+            self.tree.journal.told(
+                handle, last.offset, order(last.name, bool(stat.S_ISDIR(last.mode)))
+            )
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
@@ -338,7 +359,10 @@ class Filesystem:
         with self._lock:
             stream = self._directories.pop(handle, None)
         if stream is None:
+            if is_resent():
+                return
             raise BadHandle(f"directory handle {handle} is not open")
+        self.tree.journal.closed(handle)
         self.tree.released(stream.node)
 
     def statfs(self) -> Statfs:
@@ -352,7 +376,10 @@ class Filesystem:
         if not self.lookups.stored:
             raise Unsupported("extended attributes need stored attributes (--metadata posix)")
         if found.body is not None:
-            return found, found.body.posix.xattrs
+            body = found.body
+            if body.dirty or found.posix is None:
+                return found, body.posix.xattrs
+            return found, found.posix.xattrs
         self.lookups.refresh(found)
         return found, found.posix.xattrs if found.posix is not None else {}
 
@@ -362,6 +389,8 @@ class Filesystem:
         found, have = self._xattrs(node)
         if len(value) > XATTR_MOST:
             raise AttributeTooBig(f"{name}: {len(value)} bytes are more than {XATTR_MOST}")
+        if is_resent() and have.get(name) == value:
+            return
         if flags & XATTR_CREATE and name in have:
             raise Exists(f"{name} is set already")
         if flags & XATTR_REPLACE and name not in have:
@@ -388,6 +417,8 @@ class Filesystem:
         self._writable()
         found, have = self._xattrs(node)
         if name not in have:
+            if is_resent():
+                return
             raise NoAttribute(f"{name} is not set")
         left = {key: value for key, value in have.items() if key != name}
         self.files.set_posix(found, lambda posix: _at_now(replace(posix, xattrs=left)))

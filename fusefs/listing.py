@@ -71,6 +71,15 @@ class Listing:
             else:
                 self._place(name, None)
 
+    @property
+    def changed(self) -> bool:
+        """Whether we changed something in it, so that it isn't just what S3 told."""
+        return bool(self._own)
+
+    def is_own(self, name: str) -> bool:
+        """Say whether we made or removed `name` since the listing began."""
+        return name in self._own
+
     def names(self) -> list[str]:
         """Return all names so far that are there."""
         with self._lock:

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
 from pathlib import Path
 
 from .body import Body, Depot
@@ -19,8 +20,9 @@ from .files import Files
 from .filesystem import Filesystem
 from .lookup import Lookup
 from .namespace import Namespace
-from .probing import probe_conditions
+from .probing import keep_conditions, probe_conditions, recall_conditions
 from .reader import Reader, ReadLimits
+from .sessionlog import SessionLog, SessionState
 from .settings import Mount
 from .space import Space
 from .staged import Staged, leftovers
@@ -32,10 +34,22 @@ log = logging.getLogger(__name__)
 REQUESTS_AT_ONCE = 32  # HEADs, copies and deletes; they wait for the network, not for a core
 
 
+# A restored file may still be open: its writer's own close comes first, and tells the writer.
+RESTORED_WAIT = 5.0
+
+
+class Session(Enum):
+    """Whether the mount may outlive this process."""
+
+    SINGLE = auto()  # the mount ends with us
+    FIRST = auto()  # another process may go on
+    RESUMED = auto()  # we go on with the mount of another
+
+
 class Mounted:
     """A filesystem ready to be served, and everything below it."""
 
-    def __init__(self, settings: Mount, store: Store, cache_dir: Path) -> None:
+    def __init__(self, settings: Mount, store: Store, cache_dir: Path, session: Session) -> None:
         self.settings = settings
         self.store = store
         self._closed = threading.Event()
@@ -58,14 +72,17 @@ class Mounted:
             stored,
             settings.on_conflict,
         )
-        tree = Tree(settings.prefix, settings.attr_ttl)
+        log_path = cache_dir / "session.log"
+        state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()
+        self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
+        tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
         self.files = Files(tree, lookup, self.depot, limits.first, settings.read_only)
         namespace = Namespace(
             tree, lookup, self.files, self.depot, self._requests, stored, settings.read_only
         )
         self.filesystem = Filesystem(tree, lookup, self.files, namespace, self.depot)
-        self._restored = self._restore()
+        self.filesystem.restore(state, self._restore())
         self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
         self._retrier.start()
 
@@ -84,8 +101,10 @@ class Mounted:
             if staged is None:
                 continue
             body = Body.restored(self.depot, staged)
-            body.retry_at = 0.0
             bodies.append(body)
+            if body.unlinked:
+                continue
+            body.retry_at = time.monotonic() + RESTORED_WAIT
             log.warning(
                 "found changes that a former process did not upload",
                 extra={"key": body.key, "bytes": staged.dirty.total()},
@@ -141,21 +160,31 @@ class Mounted:
         self._uploads.shutdown(cancel_futures=True)
         self.cache.close()
         self.store.close()
+        if self._journal is not None:
+            self._journal.close()
         return clean
 
 
-def open_mount(settings: Mount) -> Mounted:
-    """Reach the bucket, then build the mount; raises SetupError with the line for its user."""
+def open_mount(settings: Mount, session: Session = Session.SINGLE) -> Mounted:
+    """Reach the bucket, then build the mount; raises SetupError with the line for its user.
+
+    A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
+    even while S3 doesn't.
+    """
     cache_dir = settings.cache_dir or default_cache_dir(settings)
     try:
         _made(cache_dir)
     except OSError as error:
         raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
-    check(settings)
     store = Store(settings.store)
-    if not settings.read_only:
-        probe_conditions(store, settings.prefix)
-    return Mounted(settings, store, cache_dir)
+    if session is Session.RESUMED:
+        recall_conditions(store, cache_dir)
+    else:
+        check(settings)
+        if not settings.read_only:
+            probe_conditions(store, settings.prefix)
+        keep_conditions(store, cache_dir)
+    return Mounted(settings, store, cache_dir, session)
 
 
 def check(settings: Mount) -> None:

@@ -29,6 +29,7 @@ from .interface import Caller
 from .listing import Listing
 from .lookup import Lookup
 from .objects import Headers, ObjectInfo
+from .resent import is_resent
 from .store import ABSENT
 from .tree import Node, Tree
 
@@ -94,6 +95,8 @@ class Namespace:
     def mkdir(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
         """Make a directory: one PUT of its marker."""
         key = self.writable(parent, name) + "/"
+        if is_resent() and (made := self._target(parent, name)) is not None and made.directory:
+            return made
         self._absent(parent, name)
         posix = self.new_posix(stat.S_IFDIR | stat.S_IMODE(mode), caller)
         info = self._put(key, b"", posix, attributes.DIRECTORY_TYPE)
@@ -107,9 +110,20 @@ class Namespace:
         """Make a symbolic link: an object with the target as content."""
         key = self.writable(parent, name)
         self._attributes_needed("symbolic links")
+        if is_resent() and (made := self._target(parent, name)) is not None:
+            return self._same_link(made, target)
         self._absent(parent, name)
         posix = self.new_posix(stat.S_IFLNK | 0o777, caller)
         return self._special(parent, name, key, os.fsencode(target), posix)
+
+    def _same_link(self, node: Node, target: str) -> Node:
+        """Return the link that an earlier try made; anything else was there before."""
+        answer = self.depot.store.get_start(self.tree.key(node), len(os.fsencode(target)) + 1)
+        if node.posix is None or not stat.S_ISLNK(node.posix.mode) or answer is None:
+            raise Exists(f"{self.tree.key(node)} exists already")
+        if answer[1] != os.fsencode(target):
+            raise Exists(f"{self.tree.key(node)} exists already, with another target")
+        return node
 
     def mknod(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
         """Make an empty file, fifo or socket as s3fs stores them; devices are refused."""
@@ -154,7 +168,9 @@ class Namespace:
     def unlink(self, parent: Node, name: str) -> None:
         """Remove a file: one DELETE. Handles on it go on with their content."""
         self.writable(parent, name)
-        node = self.lookup.find(parent, name)
+        node = self._to_remove(parent, name)
+        if node is None:
+            return
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         key = self.tree.key(node)
@@ -166,6 +182,19 @@ class Namespace:
             else:
                 self.depot.store.delete(key)
             self._removed(parent, node, key)
+
+    def _to_remove(self, parent: Node, name: str) -> Node | None:
+        """Find what is to be removed; None where an earlier try of this call removed it."""
+        try:
+            return self.lookup.find(parent, name)
+        except NotFound:
+            if not is_resent():
+                raise
+            with self.tree.lock:
+                left = parent.children.get(name)
+                if left is not None:
+                    self.tree.detach(left)
+            return None
 
     def _unlink_open(self, body: Body, key: str) -> None:
         in_store = body.info is not None
@@ -187,7 +216,9 @@ class Namespace:
     def rmdir(self, parent: Node, name: str) -> None:
         """Remove an empty directory: one LIST to know, one DELETE of its marker."""
         self.writable(parent, name)
-        node = self.lookup.find(parent, name)
+        node = self._to_remove(parent, name)
+        if node is None:
+            return
         if not node.directory:
             raise NotADirectory(f"{self.tree.key(node)} is not a directory")
         key = self.tree.key(node)
@@ -210,6 +241,8 @@ class Namespace:
         self.writable(new_parent, new_name)
         if flags & ~NOREPLACE:
             raise Invalid("exchanging two names can't be done in S3")
+        if is_resent() and self._renamed_before(parent, name, new_parent, new_name):
+            return
         node = self.lookup.find(parent, name)
         if parent is new_parent and name == new_name:
             return
@@ -228,6 +261,17 @@ class Namespace:
             self.tree.unlisted(parent, name)
             self.tree.move(node, new_parent, new_name)
             self.tree.made(node)
+
+    def _renamed_before(self, parent: Node, name: str, new_parent: Node, new_name: str) -> bool:
+        """Say whether an earlier try of a rename was done; then take over its outcome."""
+        left = parent.children.get(name)
+        if self._target(parent, name) is not None or self._target(new_parent, new_name) is None:
+            return False
+        if left is not None:
+            with self.tree.lock:
+                self.tree.move(left, new_parent, new_name)
+                left.gone = False
+        return True
 
     def _target(self, parent: Node, name: str) -> Node | None:
         try:

@@ -5,8 +5,10 @@ after one warning. The questions are asked with a wrong ETag of a key nobody has
 that honours them stores nothing.
 """
 
+import json
 import logging
 from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 from .errors import AccessDenied, FsError, NotFound, Stale
@@ -15,6 +17,7 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
+FOUND = "conditions.json"
 NEVER = "00000000000000000000000000000000"
 
 
@@ -68,3 +71,19 @@ def _complete_refused(store: Store, key: str) -> bool:
     with suppress(FsError):
         store.delete(key)
     return False
+
+
+def keep_conditions(store: Store, directory: Path) -> None:
+    """Write down what was found out, for a process that goes on with the mount."""
+    told = {"put": store.conditional, "complete": store.conditional_complete}
+    (directory / FOUND).write_text(json.dumps(told), encoding="utf-8")
+
+
+def recall_conditions(store: Store, directory: Path) -> None:
+    """Take over what a former process found out; conditions are used where nobody knows."""
+    try:
+        told = json.loads((directory / FOUND).read_text(encoding="utf-8"))
+        store.conditional = bool(told["put"])
+        store.conditional_complete = bool(told["complete"])
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("what the store can do is not known", extra={"error": str(error)})

@@ -37,7 +37,8 @@ class Record:
     """Where a staged file goes: key, the object it changes (or None), and its attributes.
 
     `condition` is what must hold at the commit: `"*"`, an ETag, or None for always. `size` is the
-    size of the file. `posix` is None where no attributes are stored.
+    size of the file. `posix` is None where no attributes are stored. `node` is the kernel's id of
+    the file, `unlinked` says that it has no name any more and lives as long as it is open.
     """
 
     key: str
@@ -47,6 +48,8 @@ class Record:
     headers: Headers = field(default_factory=Headers)
     posix: Posix | None = None
     upload: str | None = None
+    node: int = 0
+    unlinked: bool = False
 
 
 class Staged:
@@ -249,6 +252,8 @@ def _to_json(record: Record) -> dict[str, Any]:
         "system": dict(record.headers.system),
         "posix": packed,
         "upload": record.upload,
+        "node": record.node,
+        "unlinked": record.unlinked,
     }
 
 
@@ -265,4 +270,6 @@ def _from_json(told: dict[str, Any]) -> Record:
         Headers(told["metadata"], told["system"]),
         posix,
         told["upload"],
+        told["node"],
+        told["unlinked"],
     )

@@ -16,6 +16,7 @@ from .errors import Stale
 from .interface import ROOT
 from .listing import Entry, Listing
 from .objects import ObjectInfo
+from .sessionlog import Journal, LoggedNode, NoJournal, SessionState
 
 
 @dataclass(eq=False, slots=True)
@@ -52,9 +53,10 @@ class Node:
 class Tree:
     """All nodes of one mount; keys start with `prefix` (empty, or ending in `/`)."""
 
-    def __init__(self, prefix: str, ttl: float) -> None:
+    def __init__(self, prefix: str, ttl: float, journal: Journal | None = None) -> None:
         self.prefix = prefix
         self.ttl = ttl
+        self.journal = journal or NoJournal()
         self.lock = threading.RLock()
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
         self._nodes = {ROOT: self.root}
@@ -101,12 +103,35 @@ class Tree:
             self._nodes[node.id] = node
             parent.children[name] = node
             parent.negatives.pop(name, None)
+            self.journal.made(node.id, parent.id, directory, name)
             return node
+
+    def restore(self, state: SessionState) -> None:
+        """Make the nodes that a former process told the kernel of; all are yet to be checked."""
+        with self.lock:
+            for number, logged in state.nodes.items():
+                node = Node(number, None, logged.name, logged.directory, lookups=1)
+                node.checked = float("-inf")
+                node.gone = logged.gone
+                self._nodes[number] = node
+            for number, logged in state.nodes.items():
+                self._restore_link(self._nodes[number], logged)
+            self._next = max([self._next, *(number + 1 for number in state.nodes)])
+
+    def _restore_link(self, node: Node, logged: LoggedNode) -> None:
+        parent = self._nodes.get(logged.parent)
+        if parent is None:
+            node.gone = True
+            return
+        node.parent = parent
+        if not logged.gone:
+            parent.children[node.name] = node
 
     def detach(self, node: Node) -> None:
         """Take a node out of its directory; it lives on for whoever has it open."""
         with self.lock:
             node.gone = True
+            self.journal.gone(node.id)
             parent = node.parent
             if parent is not None and parent.children.get(node.name) is node:
                 del parent.children[node.name]
@@ -124,6 +149,7 @@ class Tree:
             node.parent, node.name = parent, name
             parent.children[name] = node
             parent.negatives.pop(name, None)
+            self.journal.moved(node.id, parent.id, name)
 
     def forget(self, node: int, count: int) -> None:
         """The kernel gave back `count` lookups."""
@@ -139,7 +165,8 @@ class Tree:
             if node.lookups or node.handles or node.children or node.local:
                 return
             parent = node.parent
-            self._nodes.pop(node.id, None)
+            if self._nodes.pop(node.id, None) is not None:
+                self.journal.forgotten(node.id)
             if parent is not None and parent.children.get(node.name) is node:
                 del parent.children[node.name]
             node = parent
