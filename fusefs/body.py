@@ -103,6 +103,7 @@ class Body:
         self.commit_lock = threading.RLock()
         self.unlinked = False
         self.failure: FsError | None = None
+        self.trouble = ""  # what the last try to upload failed of
         self.retry_at = float("inf")
         # The version the session journal knows of; it goes over to the next at a commit.
         self.logged_etag = info.etag if info is not None else None
@@ -349,7 +350,8 @@ class Body:
                     self.depot.dirty.discard(self)
                     raise Exists(f"{self.key} exists already") from error
                 raise self._lost(staged, error) from error
-            except FsError:
+            except FsError as error:
+                self.trouble = str(error)
                 self.retry_at = time.monotonic() + self._retry_pause
                 self._retry_pause = min(self._retry_pause * 2, RETRY_MOST)
                 raise
@@ -463,6 +465,7 @@ class Body:
         else:
             staged.discard()
         self.depot.dirty.discard(self)
+        self.trouble = ""
         self.retry_at = float("inf")
         self._retry_pause = RETRY_FIRST
         if old is not None:

@@ -5,11 +5,13 @@ import errno
 import logging
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 from . import settings as parse
 from .attributes import Defaults
 from .errors import SetupError
+from .mounting import Mounted, open_mount
 from .settings import Mount
 from .store import StoreSettings
 
@@ -98,16 +100,30 @@ def mount_settings(told: argparse.Namespace) -> Mount:
 
 def mount(settings: Mount) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
-    from .mounting import open_mount
-
     _usable(settings.mountpoint, settings.nonempty)
     mounted = open_mount(settings)
     try:
         serve_portable(settings, mounted.filesystem)
     finally:
-        clean = mounted.close()
+        clean = _drain(mounted, settings.drain_seconds)
+        mounted.close()
     log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
     return 0 if clean else 1
+
+
+def _drain(mounted: Mounted, seconds: float) -> bool:
+    """Upload what is dirty, for so long; a second signal ends the process as usual."""
+    mounted.refuse_writes()
+    files, size = mounted.dirty()
+    if files:
+        log.info("uploading before the end", extra={"files": files, "bytes": size})
+    stop = threading.Event()
+    timer = threading.Timer(seconds, stop.set)
+    timer.start()
+    try:
+        return mounted.drain(stop)
+    finally:
+        timer.cancel()
 
 
 def _usable(mountpoint: Path, nonempty: bool) -> None:

@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .attributes import DIRECTORY_TYPE, Posix, write
@@ -61,6 +61,11 @@ class Files:
         """Return a handle number that wasn't used before, for a file or a directory."""
         with self._lock:
             return next(self._next)
+
+    def open_handles(self) -> Mapping[int, int]:
+        """Return the open handles, each with its node."""
+        with self._lock:
+            return {number: handle.node.id for number, handle in self._handles.items()}
 
     def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
         """Open again what was open: on the changed content, or on the version it was bound to."""

@@ -8,7 +8,9 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -36,6 +38,8 @@ REQUESTS_AT_ONCE = 32  # HEADs, copies and deletes; they wait for the network, n
 
 # A restored file may still be open: its writer's own close comes first, and tells the writer.
 RESTORED_WAIT = 5.0
+# How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
+UNWELL_AFTER = 60.0
 
 
 class Session(Enum):
@@ -132,29 +136,59 @@ class Mounted:
             log.info("uploaded after an earlier failure", extra={"key": body.key})
             self.files.settle(body)
 
-    def close(self) -> bool:
-        """Upload everything dirty within the drain time; return whether all of it is in S3."""
+    # -- what a worker asks (`worker.Served`) ----------------------------------------------------
+
+    @property
+    def calls(self) -> Filesystem:
+        """The filesystem to be served."""
+        return self.filesystem
+
+    def open_handles(self) -> Mapping[int, int]:
+        """Return the open file handles, each with its node."""
+        return self.files.open_handles()
+
+    def trouble(self) -> str:
+        """Return why the mount isn't well, "" when it is; no request."""
+        away = self.store.unreachable_for()
+        if away > UNWELL_AFTER:
+            return f"the store has not answered for {away:.0f} s"
+        for body in self.depot.dirty.all():
+            if body.trouble:
+                return f"changes of {body.key} can't be uploaded: {body.trouble}"
+        return ""
+
+    def refuse_writes(self) -> None:
+        """From now on, EROFS for whatever would make something dirty."""
         self.files.closing = True
+
+    def dirty(self) -> tuple[int, int]:
+        """Return the number of files and bytes that are not in S3 yet."""
+        left = self.depot.dirty.all()
+        return len(left), sum(body.size for body in left)
+
+    def drain(self, stop: threading.Event) -> bool:
+        """Upload everything dirty until `stop`; return whether all of it is in S3."""
         self._closed.set()
         self._retrier.join()
-        deadline = time.monotonic() + self.settings.drain_seconds
         pause = 0.5
-        while (left := self.depot.dirty.all()) and time.monotonic() < deadline:
-            log.info(
-                "uploading before the end",
-                extra={"files": len(left), "bytes": sum(body.size for body in left)},
-            )
+        while left := self.depot.dirty.all():
             for body in left:
+                if stop.is_set():
+                    return False
                 self._try(body)
-            if self.depot.dirty.all():
-                time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-                pause = min(2 * pause, 5.0)
+            if self.depot.dirty.all() and stop.wait(pause):
+                return False
+            pause = min(2 * pause, 5.0)
+        return True
+
+    def close(self) -> None:
+        """Let go of everything; the journal keeps what isn't in S3."""
+        self._closed.set()
         for body in self.depot.dirty.all():
             log.error(
                 "not uploaded; kept on the cache volume for the next start",
                 extra={"key": body.key, "bytes": body.size},
             )
-        clean = not self.depot.dirty.all()
         self.reader.close()
         self._requests.shutdown(cancel_futures=True)
         self._uploads.shutdown(cancel_futures=True)
@@ -162,7 +196,6 @@ class Mounted:
         self.store.close()
         if self._journal is not None:
             self._journal.close()
-        return clean
 
 
 def open_mount(settings: Mount, session: Session = Session.SINGLE) -> Mounted:
@@ -189,8 +222,6 @@ def open_mount(settings: Mount, session: Session = Session.SINGLE) -> Mounted:
 
 def check(settings: Mount) -> None:
     """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
-    from dataclasses import replace
-
     bucket = settings.store.bucket
     where = settings.store.endpoint_url or "AWS"
     first = Store(replace(settings.store, retries=2, connect_timeout=3.0, read_timeout=4.0))

@@ -115,6 +115,7 @@ class Store:
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
         self._answered = time.monotonic()
+        self._away_since: float | None = None
         self._skew = 0.0
         self._lock = threading.Lock()
 
@@ -172,6 +173,7 @@ class Store:
                     "the usual AWS environment variables"
                 ) from error
             except (BotoCoreError, HTTPError, OSError) as error:
+                self._away_since = self._away_since or time.monotonic()
                 raise errors.Unavailable(
                     f"{operation} s3://{self.bucket}/{key or ''}: {error}"
                 ) from error
@@ -189,6 +191,7 @@ class Store:
         said = error.response.get("Error", {})
         meta = error.response.get("ResponseMetadata", {})
         self._answered = time.monotonic()
+        self._away_since = None
         return error_for(
             str(said.get("Code", "")),
             int(meta.get("HTTPStatusCode", 0)),
@@ -220,6 +223,7 @@ class Store:
 
     def _note(self, answer: Mapping[str, Any]) -> None:
         self._answered = time.monotonic()
+        self._away_since = None
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         if date:
             try:
@@ -232,6 +236,11 @@ class Store:
     def server_time(self) -> float:
         """Return the store's clock, in seconds, from the Date of its last answer."""
         return time.time() + self._skew
+
+    def unreachable_for(self) -> float:
+        """Return the seconds since the store first failed to answer, 0 while it answers."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def silent_for(self) -> float:
         """Return the seconds since the store last answered anything."""
