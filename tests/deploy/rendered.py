@@ -11,6 +11,8 @@ import yaml
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBECTL = Path(sys.executable).with_name("kubectl")
 Manifest = dict[str, Any]
+# The base with the guards, whether or not they are part of the installation yet.
+GUARDED = "../tests/deploy/guarded"
 
 
 @cache

@@ -6,7 +6,7 @@ import kubernetes_validate
 import pytest
 
 from certs.__main__ import _parser as certs_parser
-from tests.deploy.rendered import Manifest, manifests, one, overlays
+from tests.deploy.rendered import GUARDED, Manifest, manifests, one, overlays
 
 VERSIONS = ["1.30", "1.31", "1.33", kubernetes_validate.latest_version()]
 
@@ -35,7 +35,7 @@ def selects(selector: dict[str, str], manifest: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("overlay", overlays())
+@pytest.mark.parametrize("overlay", [*overlays(), GUARDED])
 def test_every_manifest_validates_against_the_kubernetes_schema(overlay, version):
     """Strictly: unknown fields are errors."""
     for manifest in manifests(overlay):
@@ -102,12 +102,20 @@ def test_both_containers_share_the_directory_of_the_certificates(name):
     assert volume["emptyDir"]["medium"] == "Memory"
 
 
-@pytest.mark.parametrize("overlay", overlays())
+@pytest.mark.parametrize("overlay", [*overlays(), GUARDED])
 def test_one_image_everywhere(overlay):
     """What runs is what is injected: a different image would fail the guards."""
     spec = pod_spec(overlay)
     images = {c["image"] for c in spec.get("initContainers", []) + spec["containers"]}
     env = {e["name"]: e.get("value") for e in container("webhook", overlay)["env"]}
+    policies = {
+        m["metadata"]["name"]: m["spec"]
+        for m in manifests(overlay)
+        if "variables" in m.get("spec", {})
+    }
+    if created := policies.get("s3mount-created-pods"):
+        (image,) = (v["expression"] for v in created["variables"] if v["name"] == "image")
+        images.add(image.strip("'"))
     assert images == {env["S3MOUNT_IMAGE"]}
     assert not images.pop().endswith(":latest")
 
