@@ -46,19 +46,19 @@ def _compare_objects(
     if lost := old.keys() - new.keys():
         raise NotAddOnlyError(f"the patch would remove {path}/{_escaped(min(lost))}")
     for key, value in new.items():
-        below = f"{path}/{_escaped(key)}"
         before = old.get(key, _ABSENT)
         if before is _ABSENT:
-            found.append({"op": "add", "path": below, "value": value})
-        else:
-            _compare(before, value, below, found)
+            found.append({"op": "add", "path": f"{path}/{_escaped(key)}", "value": value})
+        elif before is not value:
+            _compare(before, value, f"{path}/{_escaped(key)}", found)
 
 
 def _compare_lists(old: list[Any], new: list[Any], path: str, found: list[Operation]) -> None:
     position = 0
     for index, value in enumerate(new):
         if position < len(old) and _same_item(old[position], value):
-            _compare(old[position], value, f"{path}/{index}", found)
+            if old[position] is not value:
+                _compare(old[position], value, f"{path}/{index}", found)
             position += 1
         else:
             found.append({"op": "add", "path": f"{path}/{index}", "value": value})
