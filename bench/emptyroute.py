@@ -1,4 +1,7 @@
-"""An empty FastAPI route over TLS: the yardstick of `bench.webhook`. Arguments: TLS directory, port."""
+"""An empty FastAPI route over TLS, the yardstick of `bench.webhook`.
+
+Arguments: TLS directory, port.
+"""
 
 import sys
 

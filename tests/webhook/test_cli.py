@@ -1,0 +1,111 @@
+"""The offline commands, run as people run them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from webhook.documents import parse_documents
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+WRONG = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, annotations: {s3.mount/bucket: A}}
+spec: {containers: [{name: app, image: app:1}]}
+"""
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "webhook", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def test_inject_prints_what_would_run() -> None:
+    """Every document comes out, those with a pod with its mounts."""
+    done = run("inject", "-f", str(EXAMPLES / "job.yaml"))
+    (job,) = parse_documents(done.stdout, "stdout")
+    spec = job["spec"]["template"]["spec"]
+    assert done.returncode == 0
+    assert spec["initContainers"][0]["name"].startswith("s3-mount")
+    assert spec["containers"][0]["volumeMounts"][0]["mountPath"] == "/data"
+
+
+def test_inject_reads_streams_lists_and_workloads() -> None:
+    """Several documents, a List and a CronJob on stdin."""
+    pod = WRONG.replace(": A}", ": my-bucket}")
+    template = "{metadata: {annotations: {s3.mount/bucket: b-1}}, spec: {containers: [{name: a}]}}"
+    cron = f"kind: CronJob\nspec: {{jobTemplate: {{spec: {{template: {template}}}}}}}\n"
+    items = (
+        f"kind: List\nitems:\n- {template.replace('{', '{kind: Pod, ', 1)}\n- {{kind: Service}}\n"
+    )
+    done = run("inject", "-f", "-", stdin="---\n".join([pod, cron, items]))
+    assert done.returncode == 0, done.stderr
+    assert [d["kind"] for d in parse_documents(done.stdout, "-")] == [
+        "Pod",
+        "CronJob",
+        "Pod",
+        "Service",
+    ]
+    assert done.stdout.count("subPath: default") == 3
+
+
+def test_denial_ends_with_1() -> None:
+    """A denied pod is explained on stderr and nothing is printed."""
+    done = run("inject", "-f", "-", "--namespace", "shop", stdin=WRONG)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "shop/Pod/web" in done.stderr
+    assert 's3.mount/bucket: "A"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not YAML"), ("a: b: c", "not YAML"), ("[" * 5000, "not YAML")]
+)
+def test_unreadable_file_ends_with_2(text: str, message: str) -> None:
+    """The command's own errors are told apart from denials."""
+    done = run("inject", "-f", "-", stdin=text)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_misplaced_annotation_is_remarked() -> None:
+    """Annotations on the workload instead of its template are warned of."""
+    text = "kind: Deployment\nmetadata: {name: web, annotations: {s3.mount/bucket: b}}\n"
+    done = run("inject", "-f", "-", stdin=text + "spec: {template: {spec: {containers: []}}}\n")
+    assert "belongs on the pod template" in done.stderr
+
+
+def test_explain_shows_decision_and_additions() -> None:
+    """Decision, mounts and every addition, in a table."""
+    done = run("explain", "-f", str(EXAMPLES / "deployment.yaml"))
+    assert done.returncode == 0
+    assert "injected (policy rule 'default')" in done.stdout
+    assert "my-models/production/" in done.stdout
+    assert "/spec/initContainers" in done.stdout
+
+
+def test_check_policy(tmp_path: Path) -> None:
+    """A policy is printed as a table, or judges a manifest."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("default: deny\nrules: [{name: ml, namespaces: [ml], buckets: ['my-*']}]")
+    pod = str(EXAMPLES / "pod.yaml")
+    assert "ml" in run("check-policy", str(policy)).stdout
+    assert run("check-policy", str(policy), "-f", pod, "--namespace", "ml").returncode == 0
+    assert run("check-policy", str(policy), "-f", pod, "--namespace", "shop").returncode == 1
+    policy.write_text("rules: 7")
+    assert run("check-policy", str(policy)).returncode == 2
+
+
+def test_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong variable is named with its value."""
+    monkeypatch.setenv("S3MOUNT_MINIMUM_GRACE", "2d")
+    done = run("inject", "-f", str(EXAMPLES / "pod.yaml"))
+    assert done.returncode == 2
+    assert "S3MOUNT_MINIMUM_GRACE='2d'" in done.stderr
+
+
+def test_annotations_prints_the_reference() -> None:
+    """The registry as a table."""
+    assert "s3.mount/cache-size" in run("annotations").stdout
