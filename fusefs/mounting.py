@@ -20,6 +20,7 @@ from .commit import Committer
 from .errors import AccessDenied, FsError, NotFound, SetupError, Stale
 from .files import Files
 from .filesystem import Filesystem
+from .interface import Invalidations, Silent
 from .lookup import Lookup
 from .namespace import Namespace
 from .probing import keep_conditions, probe_conditions, recall_conditions
@@ -53,7 +54,14 @@ class Session(Enum):
 class Mounted:
     """A filesystem ready to be served, and everything below it."""
 
-    def __init__(self, settings: Mount, store: Store, cache_dir: Path, session: Session) -> None:
+    def __init__(
+        self,
+        settings: Mount,
+        store: Store,
+        cache_dir: Path,
+        session: Session,
+        invalidations: Invalidations,
+    ) -> None:
         self.settings = settings
         self.store = store
         self._closed = threading.Event()
@@ -81,6 +89,7 @@ class Mounted:
         self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
+        lookup.invalidations = invalidations
         self.files = Files(tree, lookup, self.depot, limits.first, settings.read_only)
         namespace = Namespace(
             tree, lookup, self.files, self.depot, self._requests, stored, settings.read_only
@@ -198,7 +207,11 @@ class Mounted:
             self._journal.close()
 
 
-def open_mount(settings: Mount, session: Session = Session.SINGLE) -> Mounted:
+def open_mount(
+    settings: Mount,
+    session: Session = Session.SINGLE,
+    invalidations: Invalidations | None = None,
+) -> Mounted:
     """Reach the bucket, then build the mount; raises SetupError with the line for its user.
 
     A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
@@ -217,7 +230,7 @@ def open_mount(settings: Mount, session: Session = Session.SINGLE) -> Mounted:
         if not settings.read_only:
             probe_conditions(store, settings.prefix)
         keep_conditions(store, cache_dir)
-    return Mounted(settings, store, cache_dir, session)
+    return Mounted(settings, store, cache_dir, session, invalidations or Silent())
 
 
 def check(settings: Mount) -> None:
