@@ -36,6 +36,28 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What everything is shown with, whatever is stored: s3fs's `uid`, `gid`, `umask`, `mp_umask`.
+
+    A mask makes the mode 0777 less its bits; `root_umask` is for the mount's root alone.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    umask: int | None = None
+    root_umask: int | None = None
+
+    def of(self, posix: "Posix", root: bool) -> tuple[int, int, int]:
+        """Return mode, uid and gid as they are to be shown."""
+        mask = self.root_umask if root and self.umask is None else self.umask
+        return (
+            posix.mode if mask is None else posix.kind | 0o777 & ~mask,
+            posix.uid if self.uid is None else self.uid,
+            posix.gid if self.gid is None else self.gid,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Posix:
     """The attributes of one file; `mode` with type bits, times in ns since the epoch."""
 

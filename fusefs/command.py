@@ -6,8 +6,13 @@ import logging
 import os
 import subprocess
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
+from . import options
 from . import settings as parse
 from .attributes import Defaults
 from .errors import SetupError
@@ -17,6 +22,8 @@ from .store import StoreSettings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` say; return the exit code."""
@@ -25,16 +32,29 @@ def run(arguments: list[str]) -> int:
         from .probe import probe
 
         return probe(Path(told.mountpoint), told.timeout)
+    if told.command == "options":
+        print(options.markdown(), end="")  # noqa: T201 - that is the command
+        return 0
     return mount(mount_settings(told))
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse with one line for what is wrong, in place of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SetupError(f"{message}; see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fusefs", description="S3 as a filesystem")
+    parser = _Parser(prog="python -m fusefs", description="S3 as a filesystem", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_mount(commands.add_parser("mount", help="mount a bucket, in the foreground"))
-    asked = commands.add_parser("probe", help="exit 0 if a mount answers")
+    _add_mount(
+        commands.add_parser("mount", help="mount a bucket, in the foreground", allow_abbrev=False)
+    )
+    asked = commands.add_parser("probe", help="exit 0 if a mount answers", allow_abbrev=False)
     asked.add_argument("mountpoint")
     asked.add_argument("--timeout", type=float, default=3.0, help="seconds (default 3)")
+    commands.add_parser("options", help="print the table of all -o options, as Markdown")
     return parser
 
 
@@ -47,59 +67,101 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--profile", help="profile of the AWS configuration")
     add("--credentials-dir", help="directory with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …")
     add("--cache-dir", help="where blocks and unsent changes are kept")
-    add("--cache-size", default="1Gi", help="limit of the cache (default 1Gi)")
-    add("--memory-limit", default="128Mi", help="limit of read buffers (default 128Mi)")
+    add("--cache-size", help="limit of the cache (default 1Gi)")
+    add("--memory-limit", help="limit of read buffers (default 128Mi)")
     add("--read-only", action="store_true")
-    add("--uid", default="0", help="owner of files without stored attributes (default 0)")
-    add("--gid", default="0")
-    add("--file-mode", default="0644")
-    add("--dir-mode", default="0755")
+    add("--uid", help="owner of files without stored attributes (default 0)")
+    add("--gid", help="group of files without stored attributes (default 0)")
+    add("--file-mode", help="mode of files without stored attributes (default 0644)")
+    add("--dir-mode", help="mode of directories without stored attributes (default 0755)")
     add("--allow-other", action="store_true", help="other users may use the mount")
     add("--metadata", choices=["posix", "none"], default="posix")
-    add("--attr-ttl", default="60s", help="how long names and attributes are trusted")
+    add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
     add("--driver", choices=["native", "fusepy"], default="fusepy")
     add("--fake-disk-free", help=argparse.SUPPRESS)
-    add("-o", dest="options", action="append", default=[], metavar="NAME=VALUE,…")
+    add(
+        "-o",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="options by the names s3fs has for them; `options` prints all",
+    )
+
+
+class _Reader:
+    """Reads the words of a command line, and collects what is wrong with them."""
+
+    def __init__(self, told: argparse.Namespace) -> None:
+        self._told = told
+        self.wrong: list[str] = []
+
+    def __call__(self, parse: Callable[[str, str], T], option: str, otherwise: T) -> T:
+        """Return the value of an option, `otherwise` where it wasn't given or is wrong."""
+        text = getattr(self._told, option.removeprefix("--").replace("-", "_"))
+        if text is None:
+            return otherwise
+        try:
+            return parse(text, option)
+        except SetupError as error:
+            self.wrong.append(str(error))
+            return otherwise
 
 
 def mount_settings(told: argparse.Namespace) -> Mount:
-    """Return the settings of `fusefs mount`; raises SetupError naming the wrong option."""
-    bucket, prefix = parse.bucket_and_prefix(told.bucket)
-    store = StoreSettings(
+    """Return the settings of `fusefs mount`; raises SetupError naming every wrong option."""
+    read = _Reader(told)
+    named = options.read(told.options)
+    bucket, prefix = read(lambda text, _: parse.bucket_and_prefix(text), "bucket", ("", ""))
+    base = Mount(_store(bucket, told, read), Path(told.mountpoint), prefix)
+    mount = named.applied(_mount(base, told, read))
+    if wrong := [*read.wrong, *named.problems, *parse.too_large(mount)]:
+        raise SetupError("; ".join(wrong))
+    if named.idle:
+        log.info("options that change nothing here", extra={"options": named.idle})
+    connections = max(mount.store.connections, mount.connections)
+    return replace(mount, store=replace(mount.store, connections=connections))
+
+
+def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSettings:
+    return StoreSettings(
         bucket,
-        endpoint_url=told.endpoint_url,
+        endpoint_url=read(parse.endpoint, "--endpoint-url", None),
         region=told.region,
         profile=told.profile,
-        credentials_dir=Path(told.credentials_dir) if told.credentials_dir else None,
+        credentials_dir=read(parse.path, "--credentials-dir", None),
     )
-    return Mount(
-        store,
-        Path(told.mountpoint),
-        prefix,
-        cache_dir=Path(told.cache_dir) if told.cache_dir else None,
-        cache_size=parse.size(told.cache_size, "--cache-size"),
-        memory_limit=parse.size(told.memory_limit, "--memory-limit"),
+
+
+def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
+    least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
+    owner = base.defaults
+    return replace(
+        base,
+        cache_dir=read(parse.path, "--cache-dir", base.cache_dir),
+        cache_size=read(least, "--cache-size", base.cache_size),
+        memory_limit=read(least, "--memory-limit", base.memory_limit),
         read_only=told.read_only,
         allow_other=told.allow_other,
         metadata=told.metadata,
         defaults=Defaults(
-            parse.number(told.uid, "--uid"),
-            parse.number(told.gid, "--gid"),
-            parse.mode(told.file_mode, "--file-mode"),
-            parse.mode(told.dir_mode, "--dir-mode"),
+            read(parse.number, "--uid", owner.uid),
+            read(parse.number, "--gid", owner.gid),
+            read(parse.mode, "--file-mode", owner.file_mode),
+            read(parse.mode, "--dir-mode", owner.dir_mode),
         ),
-        attr_ttl=parse.seconds(told.attr_ttl, "--attr-ttl"),
+        attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
         on_conflict=told.on_conflict,
         driver=told.driver,
-        fake_disk_free=parse.size(told.fake_disk_free, "--fake-disk-free")
-        if told.fake_disk_free
-        else None,
+        fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
     )
 
 
 def mount(settings: Mount) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
+    if settings.debug:
+        logging.getLogger().setLevel(logging.DEBUG)
     _usable(settings.mountpoint, settings.nonempty)
     mounted = open_mount(settings)
     try:
@@ -175,7 +237,7 @@ def serve_portable(settings: Mount, filesystem: object) -> None:
             },
         )
 
-    options: dict[str, object] = {
+    given: dict[str, object] = {
         "fsname": f"s3mount:{settings.store.bucket}",
         "subtype": "s3mount",
         "big_writes": True,
@@ -187,10 +249,11 @@ def serve_portable(settings: Mount, filesystem: object) -> None:
         "entry_timeout": 1,
         "negative_timeout": 0,
     }
-    if settings.allow_other:
-        options["allow_other"] = True
-    if settings.read_only:
-        options["ro"] = True
-    if settings.nonempty:
-        options["nonempty"] = True
-    portable.run(filesystem, str(settings.mountpoint), ready, **options)  # type: ignore[arg-type]
+    wanted = {
+        "allow_other": settings.allow_other,
+        "ro": settings.read_only,
+        "nonempty": settings.nonempty,
+        "noexec": settings.noexec,
+    }
+    given |= {name: True for name, asked in wanted.items() if asked}
+    portable.run(filesystem, str(settings.mountpoint), ready, **given)  # type: ignore[arg-type]

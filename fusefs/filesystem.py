@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from .attributes import Posix
+from .attributes import Posix, Shown
 from .body import Body, Depot
 from .dirstream import DOTS, DirStream, dots, order
 from .errors import (
@@ -70,13 +70,20 @@ class Filesystem:
     """The calls of one mount."""
 
     def __init__(
-        self, tree: Tree, lookup: Lookup, files: Files, namespace: Namespace, depot: Depot
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        files: Files,
+        namespace: Namespace,
+        depot: Depot,
+        shown: Shown | None = None,
     ) -> None:
         self.tree = tree
         self.lookups = lookup
         self.files = files
         self.namespace = namespace
         self.depot = depot
+        self._shown = shown or Shown()
         self._directories: dict[int, _Directory] = {}
         self._lock = threading.Lock()
 
@@ -139,12 +146,13 @@ class Filesystem:
             posix = node.posix or self.lookups.posix(node.info, node.directory)
             size = 0 if node.directory or node.info is None else node.info.size
         age = time.monotonic() - node.checked
+        mode, uid, gid = self._shown.of(posix, node is self.tree.root)
         return Attributes(
             node.id,
-            posix.mode,
+            mode,
             size,
-            posix.uid,
-            posix.gid,
+            uid,
+            gid,
             posix.atime_ns,
             posix.mtime_ns,
             posix.ctime_ns,

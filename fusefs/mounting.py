@@ -34,8 +34,6 @@ from .tree import Tree
 
 log = logging.getLogger(__name__)
 
-REQUESTS_AT_ONCE = 32  # HEADs, copies and deletes; they wait for the network, not for a core
-
 
 # A restored file may still be open: its writer's own close comes first, and tells the writer.
 RESTORED_WAIT = 5.0
@@ -69,8 +67,8 @@ class Mounted:
         self.cache = Cache(cache_dir / "blocks", space)
         limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
         self.reader = Reader(store, self.cache, limits)
-        self._requests = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
-        self._uploads = ThreadPoolExecutor(settings.parallel, thread_name_prefix="upload")
+        self._requests = ThreadPoolExecutor(settings.requests, thread_name_prefix="request")
+        self._uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="upload")
         stored = settings.metadata == "posix"
         self.depot = Depot(
             store,
@@ -94,7 +92,9 @@ class Mounted:
         namespace = Namespace(
             tree, lookup, self.files, self.depot, self._requests, stored, settings.read_only
         )
-        self.filesystem = Filesystem(tree, lookup, self.files, namespace, self.depot)
+        self.filesystem = Filesystem(
+            tree, lookup, self.files, namespace, self.depot, settings.shown
+        )
         self.filesystem.restore(state, self._restore())
         self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
         self._retrier.start()
@@ -218,6 +218,8 @@ def open_mount(
     even while S3 doesn't.
     """
     cache_dir = settings.cache_dir or default_cache_dir(settings)
+    if settings.cache_dir_must_exist and not cache_dir.is_dir():
+        raise SetupError(f"cache directory {cache_dir} isn't there (-o check_cache_dir_exist)")
     try:
         _made(cache_dir)
     except OSError as error:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .attributes import Defaults
-from .errors import SetupError
+from . import names, values
+from .attributes import Defaults, Shown
+from .errors import BadName, NameTooLong, SetupError
 from .plan import PlanSettings
 from .store import StoreSettings
 
@@ -25,6 +26,7 @@ class Mount:
     mountpoint: Path
     prefix: str = ""  # empty, or ending in "/"
     cache_dir: Path | None = None  # None: a directory of our own under /var/cache or ~/.cache
+    cache_dir_must_exist: bool = False
     cache_size: int = 1 << 30
     keep_free: int = 64 << 20  # bytes of the cache disk left to others (s3fs: ensure_diskfree)
     fake_disk_free: int | None = None  # test hook
@@ -32,30 +34,61 @@ class Mount:
     read_only: bool = False
     allow_other: bool = False
     nonempty: bool = False
+    noexec: bool = False
     metadata: Literal["posix", "none"] = "posix"
     defaults: Defaults = field(default_factory=Defaults)
-    umask: int | None = None
+    shown: Shown = field(default_factory=Shown)
     attr_ttl: float = 60.0
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
-    parallel: int = 8
+    parallel: int = 8  # GETs of readers, and parts of uploads, at once
+    requests: int = 32  # HEADs, copies and deletes; they wait for the network, not for a core
     plan: PlanSettings = field(default_factory=PlanSettings)
     driver: Literal["native", "fusepy"] = "fusepy"
     metrics_port: int | None = None
     drain_seconds: float = 25.0  # a pod's default grace period is 30
+    debug: bool = False  # debug lines in the log
+
+    @property
+    def uploads(self) -> int:
+        """Parts sent at once: as many as fit in memory."""
+        return max(1, min(self.parallel, self.memory_limit // self.plan.part_size))
+
+    @property
+    def connections(self) -> int:
+        """Connections all requests at once can need; more would be closed after each use."""
+        return self.requests + self.parallel + self.uploads
 
 
-def size(text: str, name: str) -> int:
+def too_large(mount: Mount) -> list[str]:
+    """Return a sentence for each size that doesn't fit into the memory limit."""
+    usual = PlanSettings()
+    limit = max(mount.memory_limit, usual.part_size, usual.threshold)
+    return [
+        f"-o {name}: {value >> 20} MB don't fit into the memory limit of {limit >> 20} MB; "
+        "raise --memory-limit"
+        for name, value in (
+            ("multipart_size", mount.plan.part_size),
+            ("multipart_threshold", mount.plan.threshold),
+        )
+        if value > limit
+    ]
+
+
+def size(text: str, name: str, least: int = 0) -> int:
     """Parse `1Gi`, `500M`, `1073741824`; raises SetupError naming the option."""
-    match = re.fullmatch(r"(\d+)\s*([kmgt]?)i?b?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"([0-9]{1,18})\s*([kmgt]?)i?b?", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None:
         raise SetupError(f"{name}: {text!r} is not a size; write for example 1Gi or 1073741824")
-    return int(match[1]) * UNITS[match[2].lower()]
+    value = int(match[1]) * UNITS[match[2].lower()]
+    if value < least:
+        raise SetupError(f"{name}: {text!r} is less than the least that works, {least}")
+    return value
 
 
 def seconds(text: str, name: str) -> float:
     """Parse `60`, `60s`, `5m`, `0.5`; raises SetupError naming the option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?", text.strip())
     if match is None:
         raise SetupError(f"{name}: {text!r} is not a time; write for example 60s or 5m")
     return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2] or "s"]
@@ -63,9 +96,12 @@ def seconds(text: str, name: str) -> float:
 
 def number(text: str, name: str, least: int = 0, most: int = 2**32 - 2) -> int:
     """Parse a whole number between two limits; raises SetupError naming the option."""
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise SetupError(f"{name}: {text!r} is not a whole number from {least} to {most}")
-    return int(text)
+    try:
+        value = values.whole(text, least, most)
+    except ValueError:
+        message = f"{name}: {text!r} is not a whole number from {least} to {most}"
+        raise SetupError(message) from None
+    return value
 
 
 def mode(text: str, name: str) -> int:
@@ -73,6 +109,21 @@ def mode(text: str, name: str) -> int:
     if re.fullmatch(r"0?[0-7]{3,4}", text) is None:
         raise SetupError(f"{name}: {text!r} is not an octal mode; write for example 0644")
     return int(text, 8)
+
+
+def path(text: str, name: str) -> Path:
+    """Parse the path of a directory; raises SetupError naming the option."""
+    if not text or "\0" in text:
+        raise SetupError(f"{name}: must be the path of a directory")
+    return Path(text)
+
+
+def endpoint(text: str, name: str) -> str:
+    """Parse the URL of a store; raises SetupError naming the option, not what may be a secret."""
+    try:
+        return values.url(text)
+    except ValueError:
+        raise SetupError(f"{name}: must be {values.URL.rule}: {values.URL.example}") from None
 
 
 def bucket_and_prefix(text: str) -> tuple[str, str]:
@@ -84,8 +135,15 @@ def bucket_and_prefix(text: str) -> tuple[str, str]:
         bucket, prefix = match[1], match[2] or ""
     else:
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
-    if not re.fullmatch(r"[A-Za-z0-9._:/-]{3,255}", bucket):
+        if prefix and bucket.endswith(":"):  # s3fs writes BUCKET:/PREFIX
+            bucket = bucket[:-1]
+    if not re.fullmatch(r"arn:[A-Za-z0-9._:/-]{3,251}|[A-Za-z0-9._-]{3,255}", bucket):
         raise SetupError(f"{bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, . and -")
     if prefix and not prefix.endswith("/"):
         prefix += "/"
+    try:
+        names.check("", prefix)
+    except (BadName, NameTooLong) as error:
+        message = f"{prefix[:80]!r} is not a prefix: UTF-8 of at most {names.MAX_KEY} bytes"
+        raise SetupError(message) from error
     return bucket, prefix

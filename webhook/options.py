@@ -34,20 +34,30 @@ ANNOTATED = {
     "ensure_diskfree": "s3.mount/cache-size",
 }
 _NAMES = """
-    ahbe_conf allow_other auto_cache big_writes check_cache_dir_exist cipher_suites compat_dir
-    complement_stat connect_timeout curldbg dbglevel default_acl del_cache dev direct_io
-    disable_noobj_cache enable_content_md5 enable_noobj_cache enable_unsigned_payload exec
-    free_space_ratio imdsv1only instance_name ipresolve kernel_cache list_object_max_keys
-    listobjectsv2 load_sse_c logfile max_background max_dirty_data max_stat_cache_size
-    max_thread_count mp_umask multipart_copy_size multipart_size multipart_threshold multireq_max
-    no_check_certificate no_time_stamp_msg nocopyapi nodev nodnscache noexec nomixupload
-    nomultipart nonempty norenameapi nosscache nosuid notsup_compat_dir noua noxmlns
-    parallel_count readwrite_timeout requester_pays retries set_check_cache_sigusr1 sigv2 sigv4
-    singlepart_copy_limit ssl_client_cert ssl_verify_hostname stat_cache_expire
-    stat_cache_interval_expire storage_class streamupload suid tmpdir update_parent_dir_stat
-    use_path_request_style use_rrs use_sse use_wtf8 use_xattr
+    _netdev ac_attr_timeout allow_other async async_read atime attr_timeout auto auto_cache
+    big_writes bucket_size check_cache_dir_exist compat_dir complement_stat
+    congestion_threshold connect_timeout curldbg dbglevel default_acl default_permissions
+    defaults del_cache direct_io dirsync enable_content_md5 enable_noobj_cache
+    enable_unsigned_payload entry_timeout exec fd_page_size fsname hard_remove imdsv1only
+    instance_name ipresolve kernel_cache large_read list_object_max_keys listobjectsv2 logfile
+    max_background max_dirty_data max_read max_readahead max_stat_cache_size max_thread_count
+    max_write multipart_copy_size multipart_size multipart_threshold multireq_max
+    negative_timeout no_time_stamp_msg noatime noauto nodev nodiratime nodnscache noexec nofail
+    nonempty nosscache nosuid notsup_compat_dir noua nouser noxmlns parallel_count
+    parallel_upload readdir_ino readwrite_timeout relatime requester_pays retries
+    set_check_cache_sigusr1 sigv4 singlepart_copy_limit ssl_verify_hostname stat_cache_expire
+    stat_cache_interval_expire storage_class streamupload subtype tmpdir use_ino
+    use_path_request_style use_rrs use_session_token use_sse use_xattr user users
     """
-KNOWN = frozenset(_NAMES.split()) - set(ANNOTATED)
+# Known to the mount, which would not start with them.
+_REFUSED = """
+    ahbe_conf allow_root cipher_suites createbucket credlib_opts dev disable_noobj_cache
+    free_space_ratio ibm_iam_endpoint load_sse_c mime no_check_certificate nocopyapi
+    nomixupload nomultipart norenameapi proxy proxy_cred_file sigv2 ssl_client_cert suid sync
+    update_parent_dir_stat use_wtf8
+    """
+KNOWN = frozenset(_NAMES.split())
+REFUSED = frozenset(_REFUSED.split())
 _VALUE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 LONGEST = 4096
 
@@ -66,6 +76,8 @@ def _check(option: str) -> None:
     name, _, value = option.partition("=")
     if name in ANNOTATED:
         raise ValueError(f"{name} is set by the annotation {ANNOTATED[name]}")
+    if name in REFUSED:
+        raise ValueError(f"{name} is refused by the mount; docs/options.md says why")
     if name not in KNOWN:
         near = difflib.get_close_matches(name, KNOWN, 1)
         hint = f"did you mean {near[0]}? " if near else ""
