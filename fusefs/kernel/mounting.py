@@ -89,12 +89,13 @@ def fuse_mounts() -> list[tuple[str, str]]:
     return found
 
 
-def unmount_stale(directory: str) -> list[str]:
-    """Take away what a dead predecessor left mounted at or under a directory; return the paths."""
+def unmount_stale(directory: str, *, abort: bool = True) -> list[str]:
+    """Take away what is mounted at or under a directory, the last first; return the paths."""
     root = directory.rstrip("/")
     stale = [path for path, _ in fuse_mounts() if path == root or path.startswith(root + "/")]
-    for path in reversed(stale):
-        unmount(path, abort=True)
+    stale.reverse()
+    for path in stale:
+        unmount(path, abort=abort)
     return stale
 
 

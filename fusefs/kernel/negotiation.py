@@ -70,14 +70,17 @@ class Negotiated:
         """Say whether both sides agreed to `flag`."""
         return bool(self.flags & flag)
 
-    def as_mapping(self) -> dict[str, int]:
+    def as_mapping(self) -> dict[str, object]:
         """Return a form that JSON can carry."""
         return asdict(self)
 
     @classmethod
-    def from_mapping(cls, fields: Mapping[str, int]) -> "Negotiated":
+    def from_mapping(cls, fields: Mapping[str, object]) -> "Negotiated":
         """Take back what `as_mapping` gave; raise KeyError or ValueError for anything else."""
-        return cls(*(int(fields[name]) for name in ("minor", "flags", "max_request")))
+        values = [fields[name] for name in ("minor", "flags", "max_request")]
+        if not all(isinstance(value, int) for value in values):
+            raise ValueError("what INIT agreed is numbers")
+        return cls(*(int(str(value)) for value in values))
 
 
 class Offer(NamedTuple):

@@ -100,9 +100,12 @@ class Session:
             spare=settings.spare_readers,
         )
 
-    def start(self) -> None:
-        """Begin to serve; a connection taken over gets its unanswered requests again first."""
-        if self.negotiated is not None and self.negotiated.has(Init.HAS_RESEND):
+    def start(self, *, resend: bool = False) -> None:
+        """Begin to serve; `resend` first asks for what a predecessor was asked and didn't answer.
+
+        OSError where the kernel knows no resend (Linux before 6.9).
+        """
+        if resend:
             send_resend(self._device)
         self.invalidations.start()
         self._readers.start()

@@ -46,7 +46,7 @@ class KernelSide:
             negotiated=negotiated,
             on_negotiated=self.agreed.append,
         )
-        self.session.start()
+        self.session.start(resend=negotiated is not None)
 
     def init(self, flags: int = ALL_FLAGS, minor: int = 45) -> tuple[int, ...]:
         """Offer INIT and return the fields of `fuse_init_out`."""
