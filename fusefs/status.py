@@ -14,12 +14,15 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 SOCKET = "/run/s3mount/worker.sock"
 LARGEST = 128 << 10
 SERVING = "serving"
+BACKLOG = 64  # probes that may wait at once
+RETRY_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Status:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         self._listener.bind(path)
         os.chmod(path, 0o666)  # noqa: PTH101, S103 - a probe may run as any user of the container
-        self._listener.listen(8)
+        self._listener.listen(BACKLOG)
         self._thread = threading.Thread(target=self._serve, name="status", daemon=True)
 
     def start(self) -> None:
@@ -65,7 +68,7 @@ class Status:
             except OSError:
                 if self._listener.fileno() < 0 or not os.path.exists(self._path):  # noqa: PTH110
                     return
-                threading.Event().wait(0.05)  # a full descriptor table: not a busy loop
+                time.sleep(0.05)  # a full descriptor table: not a busy loop
                 continue
             with peer, contextlib.suppress(OSError):
                 peer.setblocking(False)
@@ -77,12 +80,23 @@ def ask(path: str = SOCKET, timeout: float = 1.0) -> dict[str, MountStatus]:
     """Return the status of each mount; OSError when nobody answers, ValueError for nonsense."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
         peer.settimeout(timeout)
-        peer.connect(path)
+        _connect(peer, path, time.monotonic() + timeout)
         answer = json.loads(peer.recv(LARGEST))
     try:
         return {name: MountStatus(**fields) for name, fields in answer["mounts"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("not a status") from error
+
+
+def _connect(peer: socket.socket, path: str, deadline: float) -> None:
+    """Connect, again while too many others wait: the kernel says EAGAIN instead of queueing."""
+    while True:
+        try:
+            return peer.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
 
 
 def verdict(wanted: str | None, path: str = SOCKET, timeout: float = 1.0) -> str:

@@ -26,6 +26,7 @@ class Pod:
         *,
         run_as: Sequence[str] = (),
         worker_uid: int = 0,
+        python: str = sys.executable,
         **extra: object,
     ) -> None:
         self.bus = base / "bus"
@@ -35,6 +36,7 @@ class Pod:
         (base / "run").chmod(0o777)
         self._run_as = list(run_as)
         self._uid = worker_uid
+        self.python = python
         self.log = base / "log"
         mounts = [self._mount(base, name, extra) for name in names]
         document = json.dumps({"version": 1, "mounts": mounts})
@@ -64,11 +66,11 @@ class Pod:
 
     def worker_command(self) -> list[str]:
         module = ["-m", "tests.fusefs.survival.worker"]
-        python = os.environ.get("WORKER_PYTHON", sys.executable) if self._uid else sys.executable
-        return [*self._run_as, python, *module, str(self.keeper_socket), str(self.status_socket)]
+        sockets = [str(self.keeper_socket), str(self.status_socket)]
+        return [*self._run_as, self.python, *module, *sockets]
 
-    def start_keeper(self) -> None:
-        self.keeper = self._start(self.keeper_command())
+    def start_keeper(self, *run_as: str) -> None:
+        self.keeper = self._start([*run_as, *self.keeper_command()])
 
     def start_worker(self) -> None:
         self.worker = self._start(self.worker_command())
