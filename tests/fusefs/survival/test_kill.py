@@ -133,7 +133,7 @@ def test_passthrough_files_stay_right_over_a_kill(pod: Pod, application: Applica
     pod.start_worker()
     assert application.do(f"(w := open('{file}', 'r+b', buffering=0)).write(b'y')") == "1"
     assert application.do(f"open('{file}', 'rb').read(1)") == "b'y'"
-    assert application.do("w.close(), f.close(), open('%s').read(2)" % file).endswith("'yx')")
+    assert application.do(f"w.close() or open('{file}').read(2)") == "'yx'"
 
 
 def test_the_wait_per_kill_is_short(pod: Pod) -> None:
