@@ -89,6 +89,7 @@ def _text(status: Status | None) -> str:
 
 
 def _pause(status: Status) -> float:
-    short = status.waiting or isinstance(status.problem, Conflict)
+    healing = status.ready is False and status.problem is None
+    short = status.waiting or healing or isinstance(status.problem, Conflict)
     # Replicas that collided must not go on in step.
     return (SOON_SECONDS if short else POLL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
