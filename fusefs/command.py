@@ -5,18 +5,18 @@ import errno
 import logging
 import os
 import subprocess
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from . import options
+from . import handover, options, serving, status
 from . import settings as parse
+from . import worker as workers
 from .attributes import Defaults
 from .errors import SetupError
-from .mounting import Mounted, open_mount
+from .kernel.driver import works_here
 from .settings import Mount
 from .store import StoreSettings
 
@@ -28,14 +28,13 @@ T = TypeVar("T")
 def run(arguments: list[str]) -> int:
     """Run the command that `arguments` say; return the exit code."""
     told = _parser().parse_args(arguments)
-    if told.command == "probe":
-        from .probe import probe
-
-        return probe(Path(told.mountpoint), told.timeout)
     if told.command == "options":
         print(options.markdown(), end="")  # noqa: T201 - that is the command
         return 0
-    return mount(mount_settings(told))
+    if told.command == "worker":
+        session = workers.Options(told.socket, told.status_socket, once=told.once)
+        workers.leave(serving.worker(_settings_of, told.config, session))
+    return mount(_settings_of(arguments), arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,11 +50,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_mount(
         commands.add_parser("mount", help="mount a bucket, in the foreground", allow_abbrev=False)
     )
-    asked = commands.add_parser("probe", help="exit 0 if a mount answers", allow_abbrev=False)
-    asked.add_argument("mountpoint")
-    asked.add_argument("--timeout", type=float, default=3.0, help="seconds (default 3)")
+    _add_worker(commands.add_parser("worker", help="serve the mounts of a pod"))
+    commands.add_parser("keeper", help="hold the mounts of a pod (see keeper --help)")
+    commands.add_parser("probe", help="exit 0 if a mount is well (see probe --help)")
     commands.add_parser("options", help="print the table of all -o options, as Markdown")
     return parser
+
+
+def _add_worker(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--config", metavar="FILE", help=f"default: ${handover.CONFIG}")
+    add("--socket", default=handover.SOCKET, help="the keeper's socket")
+    add("--status-socket", default=status.SOCKET, help="where probes ask")
+    add("--once", action="store_true", help="end in good order when the mount is gone")
 
 
 def _add_mount(command: argparse.ArgumentParser) -> None:
@@ -78,7 +85,11 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--metadata", choices=["posix", "none"], default="posix")
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
-    add("--driver", choices=["native", "fusepy"], default="fusepy")
+    add(
+        "--driver",
+        choices=["native", "fusepy"],
+        help="default: native where root may mount, else fusepy",
+    )
     add("--fake-disk-free", help=argparse.SUPPRESS)
     add(
         "-o",
@@ -153,39 +164,29 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
         ),
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
         on_conflict=told.on_conflict,
-        driver=told.driver,
+        driver=told.driver or ("native" if works_here() else "fusepy"),
         fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
     )
 
 
-def mount(settings: Mount) -> int:
+def mount(settings: Mount, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
+    _usable(settings.mountpoint, settings.nonempty)
+    if settings.driver == "native":
+        if not works_here():
+            raise SetupError(
+                "the native driver needs root (or CAP_SYS_ADMIN) and /dev/fuse; use --driver fusepy"
+            )
+        return serving.supervised(settings, words)
+    return serving.portable(settings)
+
+
+def _settings_of(words: Sequence[str]) -> Mount:
+    """Return the settings that a command line of `mount` says."""
+    settings = mount_settings(_parser().parse_args(words))
     if settings.debug:
         logging.getLogger().setLevel(logging.DEBUG)
-    _usable(settings.mountpoint, settings.nonempty)
-    mounted = open_mount(settings)
-    try:
-        serve_portable(settings, mounted.filesystem)
-    finally:
-        clean = _drain(mounted, settings.drain_seconds)
-        mounted.close()
-    log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
-    return 0 if clean else 1
-
-
-def _drain(mounted: Mounted, seconds: float) -> bool:
-    """Upload what is dirty, for so long; a second signal ends the process as usual."""
-    mounted.refuse_writes()
-    files, size = mounted.dirty()
-    if files:
-        log.info("uploading before the end", extra={"files": files, "bytes": size})
-    stop = threading.Event()
-    timer = threading.Timer(seconds, stop.set)
-    timer.start()
-    try:
-        return mounted.drain(stop)
-    finally:
-        timer.cancel()
+    return settings
 
 
 def _usable(mountpoint: Path, nonempty: bool) -> None:
@@ -218,42 +219,3 @@ def _unmount_stale(mountpoint: Path) -> None:
         raise SetupError(
             f"mountpoint {mountpoint}: a dead mount is in the way: {done.stderr.strip()}"
         )
-
-
-def serve_portable(settings: Mount, filesystem: object) -> None:
-    """Serve through fusepy until the mount ends."""
-    try:
-        from . import portable
-    except ImportError as error:
-        raise SetupError(str(error)) from error
-
-    def ready() -> None:
-        log.info(
-            "mounted",
-            extra={
-                "bucket": settings.store.bucket,
-                "prefix": settings.prefix,
-                "mountpoint": str(settings.mountpoint),
-            },
-        )
-
-    given: dict[str, object] = {
-        "fsname": f"s3mount:{settings.store.bucket}",
-        "subtype": "s3mount",
-        "big_writes": True,
-        "max_read": 1 << 20,
-        "use_ino": True,
-        "hard_remove": True,
-        "default_permissions": True,
-        "attr_timeout": 1,
-        "entry_timeout": 1,
-        "negative_timeout": 0,
-    }
-    wanted = {
-        "allow_other": settings.allow_other,
-        "ro": settings.read_only,
-        "nonempty": settings.nonempty,
-        "noexec": settings.noexec,
-    }
-    given |= {name: True for name, asked in wanted.items() if asked}
-    portable.run(filesystem, str(settings.mountpoint), ready, **given)  # type: ignore[arg-type]

@@ -7,9 +7,13 @@ that both say the same and fail the same. A supervisor on one machine writes `ar
 words of its own command line, instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .errors import SetupError
+from .settings import Mount
+
+# How a command line becomes settings; raises SetupError.
+SettingsOf = Callable[[Sequence[str]], Mount]
 
 OPTIONS = {
     "endpoint": "--endpoint-url",

@@ -1,13 +1,52 @@
-"""Is a mount well? It is a FUSE mount, and its root answers in time.
+"""`python -m fusefs probe`: is a mount well?
 
-A file system whose daemon hangs blocks whoever touches it, so the question is asked from a thread
-that is left behind when the process exits.
+    probe              the worker of this container: all mounts serve, S3 answers, uploads go
+    probe MOUNTPOINT   a FUSE mount whose root answers
+    probe --keeper     the keeper of this container: it holds all its mounts
+
+Standard library only, and few imports: a probe runs every few seconds. A filesystem whose daemon
+hangs blocks whoever touches it, so a mountpoint is asked from a thread that is left behind.
 """
 
+import argparse
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
+
+from . import handover, status
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command `probe`; return 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m fusefs probe")
+    parser.add_argument("mountpoint", nargs="?", type=Path)
+    parser.add_argument("--keeper", action="store_true")
+    parser.add_argument("--socket", help="where the worker or keeper answers")
+    parser.add_argument("--timeout", type=float, default=3.0, help="seconds (default 3)")
+    told = parser.parse_args(arguments)
+    if told.mountpoint is not None:
+        return probe(told.mountpoint, told.timeout)
+    if told.keeper:
+        reason = _keeper_reason(told.socket or handover.SOCKET, told.timeout)
+    else:
+        reason = status.verdict(None, told.socket or status.SOCKET, told.timeout)
+    if reason:
+        print(reason, file=sys.stderr)  # noqa: T201 - what the kubelet shows
+    return 1 if reason else 0
+
+
+def _keeper_reason(path: str, timeout: float) -> str:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            peer.settimeout(timeout)
+            peer.connect(path)
+            handover.send(peer, {"op": "status"})
+            mounts = handover.receive(peer)[0].get("mounts")
+    except (OSError, EOFError, handover.Malformed) as error:
+        return f"no keeper answers at {path}: {error}"
+    return "" if isinstance(mounts, dict) and mounts else "the keeper holds no mount"
 
 
 def probe(mountpoint: Path, timeout: float) -> int:

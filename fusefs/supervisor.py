@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SETUP_FAILED = 2  # exit code of a child whose configuration can't work: no use to try again
+UNMOUNTED = 3  # exit code of a worker whose mount somebody took away
 LOOK_SECONDS = 0.05
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 WELL_AFTER = 30.0  # a worker that lived this long begins again with the first pause
@@ -115,6 +116,8 @@ class Supervisor:
                 # Later, the same code may mean that S3 is away just now: that is no end.
                 if code == SETUP_FAILED and child.starts == 1:
                     return code
+                if code == UNMOUNTED and child is self.worker:
+                    return 0
                 child.start()
             self._wake.wait(LOOK_SECONDS)
         return None

@@ -35,7 +35,7 @@ from fusefs.status import SERVING, MountStatus, Status
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, SETUP_FAILED = 0, 1, 2  # exit codes
+DONE, FAILED, SETUP_FAILED, UNMOUNTED = 0, 1, 2, 3  # exit codes
 OPENED_AT_ONCE = 8
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
@@ -85,6 +85,7 @@ class Options:
     keeper_wait: float = 60.0
     grace: float = 25.0
     stalled_after: float = 120.0
+    once: bool = False  # the end of the mounts is the end of the worker, in good order
 
 
 class Signals:
@@ -179,10 +180,12 @@ def run(
     except SetupError as error:
         log.critical("%s", error)
         return SETUP_FAILED
-    lost = _wait(ours, signals)
+    lost = _wait(ours, signals, options.once)
     clean = drain(ours, signals, options.grace)
     keeper.close()
     answering.close()
+    if lost and options.once and clean:
+        return UNMOUNTED
     return DONE if clean and not lost else FAILED
 
 
@@ -195,12 +198,16 @@ def _open_all(
         each.result()
 
 
-def _wait(mounts: Sequence[Mount], signals: Signals) -> bool:
+def _wait(mounts: Sequence[Mount], signals: Signals, once: bool) -> bool:
     """Wait for a signal; True when a mount was gone before: a new worker mounts it anew."""
     while not signals.stop.wait(LOOK_SECONDS):
         lost = [mount.name for mount in mounts if mount.gone()]
         if lost and not signals.stop.wait(LOOK_SECONDS):
-            log.error("mounts are gone that nobody asked to end", extra={"mounts": lost})
+            log.log(
+                logging.INFO if once else logging.ERROR,
+                "mounts are gone that nobody asked us to end",
+                extra={"mounts": lost},
+            )
             return True
     return False
 

@@ -1,0 +1,134 @@
+"""Serving mounts, in each of the ways there are.
+
+- `worker`: the container of a pod; the keeper in another container holds the mounts.
+- `supervised`: keeper and worker as children of this process, for one machine and root.
+- `portable`: through libfuse in this very process, for laptops and unprivileged users.
+
+Not here: words (`command`), the filesystem (`mounting`), the protocol (`kernel`, `handover`).
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import handover, podconfig
+from . import worker as workers
+from .errors import SetupError
+from .interface import Invalidations
+from .mounting import Mounted, Session, open_mount
+from .settings import Mount
+from .supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+def worker(settings_of: podconfig.SettingsOf, config: str | None, options: workers.Options) -> int:
+    """Serve the mounts of a configuration until SIGTERM; return the exit code."""
+    mounts = handover.parse_document(handover.read_document(os.environ, config))
+    parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
+
+    def open_filesystem(
+        config: Mapping[str, object], invalidations: Invalidations, fresh: bool
+    ) -> Mounted:
+        session = Session.FIRST if fresh else Session.RESUMED
+        return open_mount(parsed[str(config["name"])], session, invalidations)
+
+    grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
+    return workers.run(mounts, open_filesystem, replace(options, grace=grace))
+
+
+def supervised(settings: Mount, words: Sequence[str]) -> int:
+    """Serve one mount with a keeper and a worker of our own; return the exit code."""
+    document = {
+        "version": handover.VERSION,
+        "mounts": [
+            {
+                "name": "default",
+                "mountpoint": str(settings.mountpoint.absolute()),
+                "readOnly": settings.read_only,
+                "arguments": list(words),
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory(prefix="s3mount-run-") as directory:
+        sockets = Path(directory)
+        keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
+        ours = [sys.executable, "-m", "fusefs"]
+        told = ["--socket", keeper_socket]
+        supervisor = Supervisor(
+            [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
+            [*ours, "worker", *told, "--status-socket", worker_socket, "--once"],
+            {**os.environ, handover.CONFIG: json.dumps(document)},
+        )
+        return supervisor.run()
+
+
+def portable(settings: Mount) -> int:
+    """Serve through fusepy until the mount ends; return the exit code."""
+    mounted = open_mount(settings)
+    try:
+        _serve_portable(settings, mounted)
+    finally:
+        clean = _drain(mounted, settings.drain_seconds)
+        mounted.close()
+    log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
+    return 0 if clean else 1
+
+
+def _drain(mounted: Mounted, seconds: float) -> bool:
+    """Upload what is dirty, for so long; a second signal ends the process as usual."""
+    mounted.refuse_writes()
+    files, size = mounted.dirty()
+    if files:
+        log.info("uploading before the end", extra={"files": files, "bytes": size})
+    stop = threading.Event()
+    timer = threading.Timer(seconds, stop.set)
+    timer.start()
+    try:
+        return mounted.drain(stop)
+    finally:
+        timer.cancel()
+
+
+def _serve_portable(settings: Mount, mounted: Mounted) -> None:
+    try:
+        from . import portable as driver
+    except ImportError as error:
+        raise SetupError(str(error)) from error
+
+    def ready() -> None:
+        log.info(
+            "mounted",
+            extra={
+                "bucket": settings.store.bucket,
+                "prefix": settings.prefix,
+                "mountpoint": str(settings.mountpoint),
+            },
+        )
+
+    given: dict[str, object] = {
+        "fsname": f"s3mount:{settings.store.bucket}",
+        "subtype": "s3mount",
+        "big_writes": True,
+        "max_read": 1 << 20,
+        "use_ino": True,
+        "hard_remove": True,
+        "default_permissions": True,
+        "attr_timeout": 1,
+        "entry_timeout": 1,
+        "negative_timeout": 0,
+    }
+    wanted = {
+        "allow_other": settings.allow_other,
+        "ro": settings.read_only,
+        "nonempty": settings.nonempty,
+        "noexec": settings.noexec,
+    }
+    given |= {name: True for name, asked in wanted.items() if asked}
+    driver.run(mounted.filesystem, str(settings.mountpoint), ready, **given)
