@@ -6,9 +6,22 @@ that can't start.
 
 import sys
 
+from .errors import SetupError
+
 
 def main(arguments: list[str]) -> int:
     """Run one command; return the exit code."""
+    try:
+        return _run(arguments)
+    except SetupError as error:
+        from . import logs
+
+        logs.set_up()
+        logs.critical(str(error))
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
     # The keeper must stay small and a probe quick: neither may import boto3 or structlog.
     if arguments[:1] == ["keeper"]:
         from . import keeper
@@ -18,21 +31,10 @@ def main(arguments: list[str]) -> int:
         from . import probe
 
         return probe.main(arguments[1:])
-    return _with_logs(arguments)
-
-
-def _with_logs(arguments: list[str]) -> int:
-    import logging
-
     from . import command, logs
-    from .errors import SetupError
 
     logs.set_up()
-    try:
-        return command.run(arguments)
-    except SetupError as error:
-        logging.getLogger("fusefs").critical("%s", error)
-        return 2
+    return command.run(arguments)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -492,6 +493,17 @@ class Body:
             self.posix = posix
 
     # -- moving and ending -----------------------------------------------------------------------
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """While our own copy changes the object's identity, readers wait instead of failing."""
+        with self._state:
+            content = self._content
+        if content is None:
+            yield
+            return
+        with content.moving():
+            yield
 
     def moved(self, info: ObjectInfo) -> None:
         """Our own copy gave the same bytes another key, ETag or headers."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from . import handover, options, serving, status
 from . import settings as parse
@@ -19,6 +19,7 @@ from .errors import SetupError
 from .kernel.driver import works_here
 from .settings import Mount
 from .store import StoreSettings
+from .usage import Parser
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +38,8 @@ def run(arguments: list[str]) -> int:
     return mount(_settings_of(arguments), arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with one line for what is wrong, in place of the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise SetupError(f"{message}; see {self.prog} --help")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m fusefs", description="S3 as a filesystem", allow_abbrev=False)
+    parser = Parser(prog="python -m fusefs", description="S3 as a filesystem", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_mount(
         commands.add_parser("mount", help="mount a bucket, in the foreground", allow_abbrev=False)
@@ -164,7 +158,7 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
         ),
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
         on_conflict=told.on_conflict,
-        driver=told.driver or ("native" if works_here() else "fusepy"),
+        driver=told.driver,
         fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
     )
 
@@ -172,8 +166,9 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
 def mount(settings: Mount, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
     _usable(settings.mountpoint, settings.nonempty)
-    if settings.driver == "native":
-        if not works_here():
+    native = works_here()
+    if settings.driver == "native" or (settings.driver is None and native):
+        if not native:
             raise SetupError(
                 "the native driver needs root (or CAP_SYS_ADMIN) and /dev/fuse; use --driver fusepy"
             )

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from .attributes import DIRECTORY_TYPE, Posix, write
@@ -420,9 +421,10 @@ class Files:
             node.posix = posix
             return
         headers = write(posix, info.headers)
-        etag, modified = self.depot.committer.copy(info, info.key, headers, None)
-        after = replace(info, etag=etag, modified=modified, headers=headers)
-        self.renamed(node, info, after)
+        with node.body.moving() if node.body is not None else nullcontext():
+            etag, modified = self.depot.committer.copy(info, info.key, headers, None)
+            after = replace(info, etag=etag, modified=modified, headers=headers)
+            self.renamed(node, info, after)
         node.posix = posix
         node.checked = time.monotonic()
         if node.body is not None:

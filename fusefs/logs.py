@@ -31,3 +31,8 @@ def set_up(level: int = logging.INFO) -> None:
     root.setLevel(level)
     for noisy in ("botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def critical(message: str) -> None:
+    """Say why the process ends."""
+    logging.getLogger("fusefs").critical("%s", message)

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import nullcontext
 
 from . import attributes, names
 from .attributes import Posix
@@ -326,11 +327,12 @@ class Namespace:
         if before is None or (before.headers is None and self._stores):
             before = self.depot.store.head(self.tree.key(node))
         self.depot.cache.drop(key)
-        etag, modified = self.depot.committer.copy(before, key, None, condition)
-        self.depot.store.delete(before.key)
-        after = ObjectInfo(key, before.size, etag, modified, before.headers)
+        with node.body.moving() if node.body is not None else nullcontext():
+            etag, modified = self.depot.committer.copy(before, key, None, condition)
+            after = ObjectInfo(key, before.size, etag, modified, before.headers)
+            self.files.renamed(node, before, after)
+            self.depot.store.delete(before.key)
         self.lookup.forget(before.key)
-        self.files.renamed(node, before, after)
         node.checked = time.monotonic()
 
     def _rename_directory(self, node: Node, parent: Node, name: str, target: Node | None) -> None:

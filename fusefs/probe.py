@@ -8,7 +8,6 @@ Standard library only, and few imports: a probe runs every few seconds. A filesy
 hangs blocks whoever touches it, so a mountpoint is asked from a thread that is left behind.
 """
 
-import argparse
 import os
 import socket
 import sys
@@ -16,11 +15,12 @@ import threading
 from pathlib import Path
 
 from . import handover, status
+from .usage import Parser
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command `probe`; return 0, or 1 with the reason on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m fusefs probe")
+    """Run the command `probe`; return 0, or 1 with the reason on stderr. Raises SetupError."""
+    parser = Parser(prog="python -m fusefs probe")
     parser.add_argument("mountpoint", nargs="?", type=Path)
     parser.add_argument("--keeper", action="store_true")
     parser.add_argument("--socket", help="where the worker or keeper answers")

@@ -44,7 +44,7 @@ class Mount:
     parallel: int = 8  # GETs of readers, and parts of uploads, at once
     requests: int = 32  # HEADs, copies and deletes; they wait for the network, not for a core
     plan: PlanSettings = field(default_factory=PlanSettings)
-    driver: Literal["native", "fusepy"] = "fusepy"
+    driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount
     metrics_port: int | None = None
     drain_seconds: float = 25.0  # a pod's default grace period is 30
     debug: bool = False  # debug lines in the log
