@@ -149,9 +149,12 @@ def _call(request: Callable[[], _T]) -> _T | None:
         if error.status == 409:
             raise Conflict("another writer was first; reading again") from error
         raise Unreachable(_refusal(error)) from error
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise Unreachable(f"the API server doesn't answer: {reason}") from error
+    except ValueError as error:
+        # Its text may quote what was sent, the token included; so no cause either.
+        raise Unreachable(f"no usable request or answer: {type(error).__name__}") from None
 
 
 def _refusal(error: client.ApiException) -> str:

@@ -26,7 +26,7 @@ from certs.trust import LEAF_LIFETIME, Trust, renewal_due
 
 # Between writing a caBundle and every API server acting on it lies its watch: moments, usually.
 SETTLE_SECONDS = 5.0
-# With a good leaf in hand there is no hurry to leave it.
+# With a leaf that is trusted there is no hurry to leave it.
 HANDOVER_SECONDS = 60.0
 # How far two clocks may be apart before the API server's is taken: a Date header has whole seconds
 # and took a while to travel.
@@ -232,8 +232,7 @@ class Rotation:
         if self._trust is None or not self._needs_leaf(self._trust.authority, now):
             return False
         authority = self._trust.authority
-        usable = self._leaf is not None and self._leaf.not_after > now
-        patience = HANDOVER_SECONDS if usable else SETTLE_SECONDS
+        patience = HANDOVER_SECONDS if self._ready(now) else SETTLE_SECONDS
         since = (self._seen or {}).get(authority.fingerprint)
         if since is None or self._clock.monotonic() - since < patience:
             return True

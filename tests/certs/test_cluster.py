@@ -1,6 +1,7 @@
 """Kubernetes' client against an API server over HTTP: what is sent, and what errors become."""
 
 import base64
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -121,6 +122,19 @@ def test_data_that_is_not_base64_is_garbage_not_a_crash(cluster, server):
     """A hand-made Secret can hold anything."""
     server.put(SECRET, {"metadata": {"name": "s"}, "data": {"ca.crt": "%%%"}})
     assert cluster.read_secret().data == {"ca.crt": b"not base64"}
+
+
+def test_a_malformed_token_never_shows_in_the_message(server):
+    """The HTTP library quotes a header that it refuses."""
+    settings = client.Configuration(host=server.url, api_key={"authorization": "Bearer hush\n"})
+    with client.ApiClient(settings) as api:
+        cluster = KubernetesCluster(api, "s3mount-system", "s", "w")
+        with pytest.raises(Unreachable, match="no usable request") as caught:
+            cluster.read_bundles()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "Bearer" not in shown
 
 
 def test_without_a_cluster_the_command_says_so(monkeypatch, tmp_path):

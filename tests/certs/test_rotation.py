@@ -289,6 +289,19 @@ def test_cas_lost_again_and_again_keep_the_bundle_small(cluster, clock):
     assert len(load_bundle(live_bundle(cluster))) == 9
 
 
+def test_a_secret_restored_from_an_old_backup_costs_seconds(cluster, clock, pair):
+    """Its CA is taken up once it has settled; until then the replicas aren't ready."""
+    backup = new_signer(clock.now(), AUTHORITY_LIFETIME)
+    data = {"ca_crt": backup.authority.certificate, "ca_key": backup.key, "previous_crt": b""}
+    cluster.overwrite_secret(**data)
+    settle(*pair, clock=clock, seconds=2)
+    assert [one.step().ready for one in pair] == [False, False]
+    settle(*pair, clock=clock, seconds=6)
+    for one in pair:
+        assert one.step().ready
+        assert one.step().leaf.issuer == backup.authority
+
+
 def test_the_key_of_another_ca_in_the_secret_is_noticed(cluster, clock, pair):
     """Leaves signed with it would be refused by everybody."""
     cluster.overwrite_secret(ca_key=new_signer(clock.now(), YEAR).key)
