@@ -10,9 +10,11 @@ EXPORT_VERSION := 1.10.1
 # Commands that have to be there, and the Debian package of each.
 DEBIAN_NEEDS := fusermount3:fuse3 s3fs:s3fs getfattr:attr setfacl:acl rsync:rsync sqlite3:sqlite3 \
 	git:git unzip:unzip unshare:util-linux
-PACKAGES := webhook fusefs certs tests
+PACKAGES := webhook fusefs certs tests bench
+# Two test processes: the machines that check us have two cores.
+WORKERS ?= 2
 
-.PHONY: setup system demo test lint format types unit soak clean
+.PHONY: setup system demo test lint format unit soak bench-webhook bench clean
 
 setup: system .venv/installed
 
@@ -58,12 +60,19 @@ format: setup
 	@$(BIN)/ruff format $(PACKAGES)
 
 unit: setup
-	@$(BIN)/python -m pytest -q -m "not soak"
+	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist loadgroup
 
 test: lint unit
 
 soak: setup
 	@$(BIN)/python -m pytest -q -m soak
+
+bench-webhook: setup
+	@$(BIN)/python -m bench.webhook
+
+bench: setup
+	@$(BIN)/python -m bench.reader
+	@$(BIN)/python -m bench.session
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
