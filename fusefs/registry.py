@@ -75,7 +75,6 @@ SET = (
     _set("ro", FLAG, _mount("read_only"), "`--read-only`"),
     _set("allow_other", FLAG, _mount("allow_other"), "`--allow-other`"),
     _set("nonempty", FLAG, _mount("nonempty"), "mount over a directory that has files in it"),
-    _set("noexec", FLAG, _mount("noexec"), "programs on the mount can't be run"),
     _set("uid", values.number(), _shown("uid"), "the owner that is shown for everything"),
     _set("gid", values.number(), _shown("gid"), "the group that is shown for everything"),
     _set(
@@ -293,6 +292,7 @@ REFUSED = tuple(
         ("proxy_cred_file", _PROXY),
         ("suid", "programs in a bucket must not get anybody's rights"),
         ("dev", "device files in a bucket must not work"),
+        ("noexec", "it can't be kept up over all drivers; take the x bits from the files"),
         ("allow_root", "use `allow_other`; file modes still hold"),
         (
             "sync",

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from . import handover, podconfig
 from . import worker as workers
 from .errors import SetupError
 from .interface import Invalidations
+from .metrics import Metrics, MetricsPort
 from .mounting import Mounted, Session, open_mount
 from .settings import Mount
 from .supervisor import Supervisor
@@ -28,19 +30,45 @@ from .supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 
-def worker(settings_of: podconfig.SettingsOf, config: str | None, options: workers.Options) -> int:
+def worker(
+    settings_of: podconfig.SettingsOf,
+    config: str | None,
+    options: workers.Options,
+    metrics_port: int | None = None,
+) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
     mounts = handover.parse_document(handover.read_document(os.environ, config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
+
+    metrics = Metrics()
 
     def open_filesystem(
         config: Mapping[str, object], invalidations: Invalidations, fresh: bool
     ) -> Mounted:
         session = Session.FIRST if fresh else Session.RESUMED
-        return open_mount(parsed[str(config["name"])], session, invalidations)
+        name = str(config["name"])
+        mounted = open_mount(parsed[name], session, invalidations)
+        metrics.watch(name, mounted)
+        return mounted
 
     grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
-    return workers.run(mounts, open_filesystem, replace(options, grace=grace))
+    ports = [metrics_port, *(each.metrics_port for each in parsed.values())]
+    with _serving(metrics, ports):
+        return workers.run(mounts, open_filesystem, replace(options, grace=grace))
+
+
+def _serving(
+    metrics: Metrics, ports: Sequence[int | None]
+) -> AbstractContextManager[MetricsPort | None]:
+    """Serve metrics on the first port asked for; mounts that live go on without, if need be."""
+    port = next((port for port in ports if port is not None), None)
+    if port is None:
+        return nullcontext()
+    try:
+        return MetricsPort(metrics, port)
+    except SetupError as error:
+        log.error("serving no metrics: %s", error)  # noqa: TRY400 - it is one line for a person
+        return nullcontext()
 
 
 def supervised(settings: Mount, words: Sequence[str]) -> int:
@@ -71,7 +99,16 @@ def supervised(settings: Mount, words: Sequence[str]) -> int:
 
 def portable(settings: Mount) -> int:
     """Serve through fusepy until the mount ends; return the exit code."""
-    mounted = open_mount(settings)
+    metrics = Metrics()
+    with ExitStack() as ending:
+        if settings.metrics_port is not None:
+            ending.enter_context(MetricsPort(metrics, settings.metrics_port))
+        mounted = open_mount(settings)
+        metrics.watch("default", mounted)
+        return _served(settings, mounted)
+
+
+def _served(settings: Mount, mounted: Mounted) -> int:
     try:
         _serve_portable(settings, mounted)
     finally:
@@ -128,7 +165,6 @@ def _serve_portable(settings: Mount, mounted: Mounted) -> None:
         "allow_other": settings.allow_other,
         "ro": settings.read_only,
         "nonempty": settings.nonempty,
-        "noexec": settings.noexec,
     }
     given |= {name: True for name, asked in wanted.items() if asked}
     driver.run(mounted.filesystem, str(settings.mountpoint), ready, **given)

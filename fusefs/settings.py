@@ -34,7 +34,6 @@ class Mount:
     read_only: bool = False
     allow_other: bool = False
     nonempty: bool = False
-    noexec: bool = False
     metadata: Literal["posix", "none"] = "posix"
     defaults: Defaults = field(default_factory=Defaults)
     shown: Shown = field(default_factory=Shown)
@@ -102,6 +101,11 @@ def number(text: str, name: str, least: int = 0, most: int = 2**32 - 2) -> int:
         message = f"{name}: {text!r} is not a whole number from {least} to {most}"
         raise SetupError(message) from None
     return value
+
+
+def port(text: str, name: str) -> int:
+    """Parse the number of a TCP port, 0 for any; raises SetupError naming the option."""
+    return number(text, name, 0, 65535)
 
 
 def mode(text: str, name: str) -> int:

@@ -42,7 +42,7 @@ _NAMES = """
     instance_name ipresolve kernel_cache large_read list_object_max_keys listobjectsv2 logfile
     max_background max_dirty_data max_read max_readahead max_stat_cache_size max_thread_count
     max_write multipart_copy_size multipart_size multipart_threshold multireq_max
-    negative_timeout no_time_stamp_msg noatime noauto nodev nodiratime nodnscache noexec nofail
+    negative_timeout no_time_stamp_msg noatime noauto nodev nodiratime nodnscache nofail
     nonempty nosscache nosuid notsup_compat_dir noua nouser noxmlns parallel_count
     parallel_upload readdir_ino readwrite_timeout relatime requester_pays retries
     set_check_cache_sigusr1 sigv4 singlepart_copy_limit ssl_verify_hostname stat_cache_expire
@@ -52,7 +52,7 @@ _NAMES = """
 # Known to the mount, which would not start with them.
 _REFUSED = """
     ahbe_conf allow_root cipher_suites createbucket credlib_opts dev disable_noobj_cache
-    free_space_ratio ibm_iam_endpoint load_sse_c mime no_check_certificate nocopyapi
+    free_space_ratio ibm_iam_endpoint load_sse_c mime no_check_certificate nocopyapi noexec
     nomixupload nomultipart norenameapi proxy proxy_cred_file sigv2 ssl_client_cert suid sync
     update_parent_dir_stat use_wtf8
     """

@@ -74,7 +74,6 @@ def test_no_option_has_two_fates() -> None:
         ("use_path_request_style,url=http://x:90", "store.path_style", True),
         ("allow_other", "allow_other", True),
         ("nonempty", "nonempty", True),
-        ("noexec", "noexec", True),
         ("ro", "read_only", True),
         ("storage_class=standard_ia", "store.storage_class", "STANDARD_IA"),
         ("use_rrs", "store.storage_class", "REDUCED_REDUNDANCY"),
