@@ -25,6 +25,7 @@ from .attributes import Posix
 from .cache import Cache
 from .commit import Committed, Committer
 from .content import Content
+from .counters import Count, Counters
 from .errors import Exists, FsError, NoSpace, NotFound, Stale
 from .objects import Headers, ObjectInfo
 from .ranges import RangeSet
@@ -56,6 +57,7 @@ class Depot:
     on_conflict: Literal["fail", "overwrite"] = "fail"
     full_wait: float = 10.0  # seconds a writer waits for room before ENOSPC
     dirty: "DirtySet" = field(default_factory=lambda: DirtySet())
+    counters: Counters = field(default_factory=Counters)
 
 
 class DirtySet:
@@ -143,6 +145,12 @@ class Body:
     def dirty(self) -> bool:
         """Whether S3 lacks something of it."""
         return self._staged is not None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were changed and aren't in S3."""
+        with self._state:
+            return self._staged.dirty.total() if self._staged is not None else 0
 
     @property
     def etag(self) -> str | None:
@@ -352,6 +360,7 @@ class Body:
                     raise Exists(f"{self.key} exists already") from error
                 raise self._lost(staged, error) from error
             except FsError as error:
+                self.depot.counters.add(Count.UPLOAD_FAILED)
                 self.trouble = str(error)
                 self.retry_at = time.monotonic() + self._retry_pause
                 self._retry_pause = min(self._retry_pause * 2, RETRY_MOST)
@@ -474,6 +483,7 @@ class Body:
 
     def _lost(self, staged: Staged, error: Stale) -> Stale:
         kept = staged.keep_as_conflict(self.depot.conflicts)
+        self.depot.counters.add(Count.CONFLICT)
         log.error(
             "conflict: another writer was first; our version is kept on the cache volume",
             extra={"key": self.key, "kept": str(kept), "error": str(error)},

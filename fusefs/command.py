@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
         return 0
     if told.command == "worker":
         session = workers.Options(told.socket, told.status_socket, once=told.once)
-        workers.leave(serving.worker(_settings_of, told.config, session))
+        workers.leave(serving.worker(_settings_of, told.config, session, _port(told)))
     return mount(_settings_of(arguments), arguments)
 
 
@@ -55,6 +55,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--config", metavar="FILE", help=f"default: ${handover.CONFIG}")
     add("--socket", default=handover.SOCKET, help="the keeper's socket")
+    add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
     add("--status-socket", default=status.SOCKET, help="where probes ask")
     add("--once", action="store_true", help="end in good order when the mount is gone")
 
@@ -84,6 +85,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
         choices=["native", "fusepy"],
         help="default: native where root may mount, else fusepy",
     )
+    add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
     add("--fake-disk-free", help=argparse.SUPPRESS)
     add(
         "-o",
@@ -159,6 +161,7 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
         on_conflict=told.on_conflict,
         driver=told.driver,
+        metrics_port=read(parse.port, "--metrics-port", base.metrics_port),
         fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
     )
 
@@ -174,6 +177,10 @@ def mount(settings: Mount, words: Sequence[str]) -> int:
             )
         return serving.supervised(settings, words)
     return serving.portable(settings)
+
+
+def _port(told: argparse.Namespace) -> int | None:
+    return parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
 
 
 def _settings_of(words: Sequence[str]) -> Mount:

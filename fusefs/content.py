@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from fusefs.cachefile import CacheFile
+from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
 from fusefs.parts import Part, PartMap
 from fusefs.streams import Stream
@@ -67,7 +68,7 @@ class Content:
         stop = min(offset + len(view), self.size)
         position, tries = offset, 0
         if offset < stop and self._file.whole:
-            position += self._file.read(offset, view[: stop - offset])
+            position += self._on_disk(offset, view[: stop - offset])
         if position < stop:
             self._plan(position, stop, stream)
         while position < stop:
@@ -98,7 +99,7 @@ class Content:
         """Fill some of `view`; 0 when what was on disk or in memory has gone meanwhile."""
         part = self._join(offset)
         if part is None:
-            done = self._file.read(offset, view)
+            done = self._on_disk(offset, view)
             if done:
                 return done
             with self._supply.lock:
@@ -108,11 +109,21 @@ class Content:
                     self._request(offset, offset + len(view), self._supply.part, None)
             part = self._join(offset)
             if part is None:
-                return self._alone(offset, view)
+                return self._missed(self._alone(offset, view))
         try:
-            return part.copy(offset, view)
+            return self._missed(part.copy(offset, view))
         finally:
             self._leave(part, offset + len(view))
+
+    def _on_disk(self, offset: int, view: memoryview) -> int:
+        done = self._file.read(offset, view)
+        if done:
+            self._supply.counters.add(Count.HIT, done)
+        return done
+
+    def _missed(self, done: int) -> int:
+        self._supply.counters.add(Count.MISSED, done)
+        return done
 
     def _join(self, offset: int) -> Part | None:
         """Return the part that has a byte, as one of its users."""

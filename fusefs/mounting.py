@@ -66,7 +66,7 @@ class Mounted:
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space)
         limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
-        self.reader = Reader(store, self.cache, limits)
+        self.reader = Reader(store, self.cache, limits, store.counters)
         self._requests = ThreadPoolExecutor(settings.requests, thread_name_prefix="request")
         self._uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="upload")
         stored = settings.metadata == "posix"
@@ -81,6 +81,7 @@ class Mounted:
             cache_dir / "conflicts",
             stored,
             settings.on_conflict,
+            counters=store.counters,
         )
         log_path = cache_dir / "session.log"
         state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()

@@ -10,6 +10,7 @@ import logging
 
 from fusefs.cache import Cache
 from fusefs.content import Content
+from fusefs.counters import Counters
 from fusefs.errors import Unavailable
 from fusefs.supply import Ranges, ReadLimits, Supply
 
@@ -24,8 +25,10 @@ PATIENCE = 5.0
 class Reader:
     """All open versions, by key and ETag."""
 
-    def __init__(self, store: Ranges, cache: Cache, limits: ReadLimits) -> None:
-        self._supply = Supply(store, cache, limits)
+    def __init__(
+        self, store: Ranges, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+    ) -> None:
+        self._supply = Supply(store, cache, limits, counters)
         self._contents: dict[tuple[str, str], Content] = {}
 
     @property

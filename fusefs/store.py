@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from urllib3.exceptions import HTTPError
 
 from . import errors
+from .counters import Count, Counters
 from .credentials import CredentialsDirectory
 from .faults import EXPIRED, REFUSED, error_for
 from .objects import Headers, ObjectInfo, Page
@@ -104,8 +105,9 @@ def crc32_base64(data: bytes | memoryview) -> str:
 class Store:
     """One bucket."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, counters: Counters | None = None) -> None:
         self.settings = settings
+        self.counters = counters or Counters()
         self.bucket = settings.bucket
         self.conditional = True
         self.conditional_complete = True
@@ -162,23 +164,26 @@ class Store:
             try:
                 answer = getattr(self._client, operation)(**self._common, **arguments)
             except ClientError as error:
+                told = self._told(operation, key, error)
                 if not self._renewed(error, deadline):
-                    raise self._told(operation, key, error) from error
+                    raise told from error
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
                 self._rewind(arguments)
             except NoCredentialsError as error:
+                self.counters.request(operation, errors.AccessDenied.__name__)
                 raise errors.AccessDenied(
                     f"bucket {self.bucket}: no AWS credentials found; give a Secret, a role or "
                     "the usual AWS environment variables"
                 ) from error
             except (BotoCoreError, HTTPError, OSError) as error:
+                self.counters.request(operation, errors.Unavailable.__name__)
                 self._away_since = self._away_since or time.monotonic()
                 raise errors.Unavailable(
                     f"{operation} s3://{self.bucket}/{key or ''}: {error}"
                 ) from error
             else:
-                self._note(answer)
+                self._note(operation, answer)
                 return answer
 
     @staticmethod
@@ -192,12 +197,14 @@ class Store:
         meta = error.response.get("ResponseMetadata", {})
         self._answered = time.monotonic()
         self._away_since = None
-        return error_for(
+        told = error_for(
             str(said.get("Code", "")),
             int(meta.get("HTTPStatusCode", 0)),
             f"{operation} s3://{self.bucket}/{key or ''}",
             str(said.get("Message", "")),
         )
+        self.counters.request(operation, type(told).__name__, int(meta.get("RetryAttempts", 0)))
+        return told
 
     def _renewed(self, error: ClientError, deadline: float) -> bool:
         """Say whether asking again may help because credentials ran out or were replaced."""
@@ -221,10 +228,12 @@ class Store:
         refresh(is_mandatory=False)
         return bool(credentials.get_frozen_credentials() != before)
 
-    def _note(self, answer: Mapping[str, Any]) -> None:
+    def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
+        meta = answer["ResponseMetadata"]
+        self.counters.request(operation, "ok", int(meta.get("RetryAttempts", 0)))
         self._answered = time.monotonic()
         self._away_since = None
-        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        date = meta["HTTPHeaders"].get("date")
         if date:
             try:
                 stamp = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S %Z")  # noqa: DTZ007 - GMT
@@ -285,17 +294,17 @@ class Store:
             arguments["IfNoneMatch"] = f'"{unless}"'
         try:
             answer = self._client.get_object(**self._common, Key=key, **arguments)
+            self._note("get_object", answer)
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status == 304:
+            if status in (304, 416):
+                self.counters.request("get_object", "ok")
                 self._answered = time.monotonic()
-                return None
-            if status == 416:  # an empty object has no first byte
-                return self.head(key), b""
+                # An empty object has no first byte.
+                return None if status == 304 else (self.head(key), b"")
             answer = self._call("get_object", key, **arguments)
         except (BotoCoreError, HTTPError, OSError):
             answer = self._call("get_object", key, **arguments)
-        self._note(answer)
         body = bytearray(int(answer["ContentLength"]))
         self._drain(answer, memoryview(body), f"GET s3://{self.bucket}/{key}", lambda _: None)
         info = _info(key, answer)
@@ -346,8 +355,8 @@ class Store:
             else:
                 return
 
-    @staticmethod
     def _drain(
+        self,
         answer: Mapping[str, Any],
         view: memoryview,
         what: str,
@@ -369,6 +378,8 @@ class Store:
         except (HTTPError, OSError, ValueError) as error:
             raw.close()
             raise _Broken(f"{what}: the connection broke: {error}", have) from error
+        finally:
+            self.counters.add(Count.RECEIVED, have)
         if have < len(view):
             raw.close()
             raise _Broken(f"{what}: the body ended after {have} of {len(view)} bytes", have)
@@ -407,6 +418,7 @@ class Store:
     ) -> str:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
+        self.counters.add(Count.SENT, len(data))
         answer = self._call(
             "put_object",
             key,
@@ -459,6 +471,7 @@ class Store:
         """Upload part `number` (from 1)."""
         data = bytes(body) if isinstance(body, memoryview) else body
         checksum = crc32_base64(data)
+        self.counters.add(Count.SENT, len(data))
         answer = self._call(
             "upload_part",
             key,

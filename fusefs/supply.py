@@ -20,6 +20,7 @@ from typing import Protocol
 
 from fusefs.buffers import Buffers
 from fusefs.cache import Cache
+from fusefs.counters import Counters
 from fusefs.fetcher import Fetcher
 from fusefs.parts import Part
 
@@ -73,8 +74,11 @@ class Ranges(Protocol):
 class Supply:
     """One per reader."""
 
-    def __init__(self, store: Ranges, cache: Cache, limits: ReadLimits) -> None:
+    def __init__(
+        self, store: Ranges, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+    ) -> None:
         self.store = store
+        self.counters = counters or Counters()
         self.cache = cache
         self.limits = limits
         self.lock = threading.Lock()
