@@ -6,89 +6,44 @@ new body and this one answers ESTALE.
 
 Locks: `commit_lock` serialises changes and commits and may be held over S3 calls (it is "the
 handle's own"); `_state` guards the fields, is taken inside it, and never over a request. Readers
-take `_state` only, so they go on while an upload runs.
+take `_state` only, so they go on while an upload runs; only a read that finds its version gone
+waits for `commit_lock`, to learn whether the change was ours. Who holds one body's `commit_lock`
+waits for another's only for moments (`depot.make_room`), but for a directory's rename, which takes
+those of all files below it in one order.
 """
 
+import errno
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import replace
+from threading import Lock, RLock
 from uuid import uuid4
 
+from .arbiter import Arbiter, Case, Creation
 from .attributes import Posix
-from .cache import Cache
-from .commit import Committed, Committer
+from .binding import Binding
+from .commit import Committed, Fill
 from .content import Content
-from .counters import Count, Counters
-from .errors import Exists, FsError, NoSpace, NotFound, Stale
+from .counters import Count
+from .depot import Depot
+from .errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
 from .objects import Headers, ObjectInfo
 from .ranges import RangeSet
-from .reader import Reader
-from .space import Space
 from .staged import Record, Staged
-from .store import ABSENT, Store
+from .store import ABSENT
 from .streams import Stream
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST = 1.0  # seconds until a failed upload is tried again, doubled up to
 RETRY_MOST = 60.0
-
-
-@dataclass(frozen=True)
-class Depot:
-    """What bodies work with; one per mount."""
-
-    store: Store
-    reader: Reader
-    cache: Cache
-    space: Space
-    committer: Committer
-    pool: Executor
-    staging: Path
-    conflicts: Path
-    stores_attributes: bool
-    on_conflict: Literal["fail", "overwrite"] = "fail"
-    full_wait: float = 10.0  # seconds a writer waits for room before ENOSPC
-    dirty: "DirtySet" = field(default_factory=lambda: DirtySet())
-    counters: Counters = field(default_factory=Counters)
-
-
-class DirtySet:
-    """The bodies with changes that aren't in S3; any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bodies: dict[int, Body] = {}
-
-    def add(self, body: "Body") -> None:
-        """Count a body as dirty."""
-        with self._lock:
-            self._bodies[id(body)] = body
-
-    def discard(self, body: "Body") -> None:
-        """Count a body as clean."""
-        with self._lock:
-            self._bodies.pop(id(body), None)
-
-    def all(self) -> list["Body"]:
-        """Return the dirty bodies, oldest first."""
-        with self._lock:
-            return list(self._bodies.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Creation:
-    """When, by the store's clock, and with O_TRUNC, O_APPEND or neither we created a file."""
-
-    at: float
-    flag: int | None
+# Tries whose answer was lost that are remembered, to know them again in the bucket.
+TRIED_MOST = 8
+FETCH = 4 << 20  # bytes of an object that is about to be deleted, made local at once
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Body:
@@ -100,10 +55,9 @@ class Body:
         self.depot = depot
         self.node = node
         self.key = key
-        self.info = info
         self.posix = posix
         self.headers = (info.headers if info is not None else None) or Headers()
-        self.commit_lock = threading.RLock()
+        self.commit_lock = RLock()
         self.unlinked = False
         self.failure: FsError | None = None
         self.trouble = ""  # what the last try to upload failed of
@@ -113,10 +67,11 @@ class Body:
         self.version = 0  # goes up with each change of what S3 holds
         self.on_commit: Callable[[Body], None] = lambda _: None
         self._retry_pause = RETRY_FIRST
-        self._state = threading.Lock()
+        self._state = Lock()
         self._staged: Staged | None = None
-        self._content: Content | None = None
-        self._creation: _Creation | None = None
+        self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
+        self._creation: Creation | None = None
+        self._tried: list[Record] = []
 
     @classmethod
     def restored(cls, depot: Depot, staged: Staged) -> "Body":
@@ -127,11 +82,18 @@ class Body:
         self.headers = record.headers
         self.unlinked = record.unlinked
         self._staged = staged
+        # The former process may have sent just this, and not have lived to hear of it.
+        self._tried = [self._outgoing(staged)]
         if not self.unlinked:
             depot.dirty.add(self)
         return self
 
     # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> ObjectInfo | None:
+        """The object in S3 it is bound to; None while it isn't there."""
+        return self._binding.info
 
     @property
     def size(self) -> int:
@@ -165,35 +127,21 @@ class Body:
 
     def attach(self, content: Content) -> None:
         """Use `content`, already opened for this body's version."""
-        with self._state:
-            if self._content is None:
-                self._content = content
-                return
-        content.close()
+        self._binding.attach(content)
 
     def stream(self) -> Stream | None:
         """Return a read-ahead state for a new handle."""
         if self.info is None:
             return None
-        return self._open_content().stream()
-
-    def _open_content(self) -> Content:
-        with self._state:
-            if self._content is not None:
-                return self._content
-            info = self.info
-        if info is None:
-            raise NotFound(f"s3://{self.depot.store.bucket}/{self.key} is not in S3 yet")
-        content = self.depot.reader.open(info.key, info.etag, info.size)
-        self.attach(content)
-        with self._state:
-            return self._content or content
+        with self._binding.content() as content:
+            return content.stream()
 
     def whole_fd(self) -> int:
         """Return a descriptor with exactly this content for passthrough, or -1."""
         if self._staged is not None or self.info is None or not self.info.size:
             return -1
-        return self._open_content().whole_fd()
+        with self._binding.content() as content:
+            return content.whole_fd()
 
     def read_into(self, offset: int, view: memoryview, stream: Stream | None) -> int:
         """Fill `view` from `offset`; fewer bytes only at the end of the file."""
@@ -202,11 +150,11 @@ class Body:
             try:
                 return self._read(offset, view, stream)
             except (Stale, NotFound):
-                # Our own commit or rename replaced what we were reading: look again.
-                if self.version == version:
-                    if self.failure is not None:
-                        raise self.failure from None
-                    raise
+                with self.commit_lock:  # a commit or rename of ours may be about to tell why
+                    if self.version == version:
+                        if self.failure is not None:
+                            raise self.failure from None
+                        raise
 
     def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
         with self._state:
@@ -223,18 +171,8 @@ class Body:
             elif count:
                 gaps.append((offset, offset + count))
         for low, high in gaps:
-            self._read_base(low, view[low - offset : high - offset], stream)
+            self._binding.read(low, view[low - offset : high - offset], stream)
         return count
-
-    def _read_base(self, offset: int, view: memoryview, stream: Stream | None) -> None:
-        content = self._open_content()
-        stream = stream or content.stream()
-        done = 0
-        while done < len(view):
-            got = content.read_into(offset + done, view[done:], stream)
-            if not got:
-                raise Stale(f"s3://{self.depot.store.bucket}/{self.key} is shorter than it was")
-            done += got
 
     # -- changing --------------------------------------------------------------------------------
 
@@ -242,7 +180,7 @@ class Body:
         """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""
         with self.commit_lock:
             flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
-            self._creation = _Creation(self.depot.store.server_time(), flag)
+            self._creation = Creation(self.depot.store.server_time(), flag)
             self._stage()
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
@@ -250,59 +188,45 @@ class Body:
         deadline = time.monotonic() + self.depot.full_wait
         while True:
             try:
-                with self.commit_lock:
-                    staged = self._stage()
-                    with self._state:
-                        staged.write(self.size if append else offset, data)
-                        self.posix = self._touched()
-            except NoSpace:
-                if not self._made_room(deadline):
+                with self._changing() as staged:
+                    staged.write(self.size if append else offset, data)
+            except (NoSpace, OSError) as error:
+                full = isinstance(error, NoSpace) or error.errno in FULL
+                if not full or not self.depot.make_room(deadline):
                     raise
             else:
                 return
 
-    def _made_room(self, deadline: float) -> bool:
-        """Upload what is dirty, the oldest first, so that it can be evicted; False: no hope."""
-        for body in self.depot.dirty.all():
-            try:
-                if body.commit_lock.acquire(timeout=0.5):
-                    try:
-                        if body.commit():
-                            return True
-                    finally:
-                        body.commit_lock.release()
-            except FsError as error:
-                log.debug("could not make room", extra={"key": body.key, "error": str(error)})
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-        return True
-
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
-        with self.commit_lock:
-            if size == self.size and self._staged is not None:
-                return
-            staged = self._stage()
-            with self._state:
+        if size != self.size or self._staged is None:
+            with self._changing() as staged:
                 staged.resize(size)
-                self.posix = self._touched()
 
     def zero(self, start: int, end: int, keep_size: bool) -> None:
         """Make a range zeros; with `keep_size` nothing beyond the end."""
         with self.commit_lock:
             if keep_size:
                 end = min(end, self.size)
-            if start >= end:
-                return
-            staged = self._stage()
-            with self._state:
-                staged.zero(start, end)
-                self.posix = self._touched()
+            if start < end:
+                with self._changing() as staged:
+                    staged.zero(start, end)
 
-    def _touched(self) -> Posix:
-        now = time.time_ns()
-        return replace(self.posix, mtime_ns=now, ctime_ns=now)
+    @contextmanager
+    def _changing(self) -> Iterator[Staged]:
+        """Around one change of the content; what fails leaves a clean file clean."""
+        with self.commit_lock:
+            fresh = self._staged is None
+            staged = self._stage()
+            try:
+                with self._state:
+                    yield staged
+                    now = time.time_ns()
+                    self.posix = replace(self.posix, mtime_ns=now, ctime_ns=now)
+            except BaseException:
+                if fresh and not staged.dirty and staged.record.size == staged.initial_size:
+                    self._unstage().discard()
+                raise
 
     def set_posix(self, posix: Posix) -> None:
         """Change attributes of a dirty file: part of its next commit."""
@@ -316,12 +240,19 @@ class Body:
         if self.failure is not None:
             raise self.failure
         if self._staged is None:
-            stem = self.depot.staging / uuid4().hex
-            staged = Staged(stem, self._record(), self.depot.space)
+            staged = Staged(self.depot.staging / uuid4().hex, self._record(), self.depot.space)
             with self._state:
                 self._staged = staged
             self.depot.dirty.add(self)
         return self._staged
+
+    def _unstage(self) -> Staged:
+        """Count as clean; return what was staged, for its end."""
+        with self._state:
+            staged, self._staged = self._staged, None
+        self.depot.dirty.discard(self)
+        assert staged is not None  # noqa: S101 - called for what is staged only
+        return staged
 
     def _record(self) -> Record:
         return Record(
@@ -334,6 +265,10 @@ class Body:
             node=self.node,
         )
 
+    def relieve(self) -> bool:
+        """Free some of the space its changes take; return whether that helped."""
+        return self.commit()
+
     # -- committing ------------------------------------------------------------------------------
 
     def commit(self, exclusive: bool = False) -> bool:
@@ -341,116 +276,64 @@ class Body:
 
         Stale: somebody else replaced the object; the bytes are kept in the conflicts directory.
         Anything else: they stay staged, are tried again in the background and at the next start.
+        With `exclusive` the file has never been there: nothing of it is kept after an error.
         """
         with self.commit_lock:
             if self.failure is not None:
                 raise self.failure
             staged = self._staged
-            if staged is None:
-                return False
-            if self.unlinked:
+            if staged is None or self.unlinked:
                 return False
             try:
                 done = self._send(staged)
-            except Stale as error:
-                if exclusive:
-                    self._staged = None
-                    staged.discard()
-                    self.depot.dirty.discard(self)
-                    raise Exists(f"{self.key} exists already") from error
-                raise self._lost(staged, error) from error
-            except FsError as error:
-                self.depot.counters.add(Count.UPLOAD_FAILED)
-                self.trouble = str(error)
-                self.retry_at = time.monotonic() + self._retry_pause
-                self._retry_pause = min(self._retry_pause * 2, RETRY_MOST)
-                raise
+            except Exception as error:
+                told = self._failed(staged, error, exclusive)
+                if told is error:
+                    raise
+                raise told from error
             self._settle(staged, done)
         self.on_commit(self)
         return True
 
-    def _send(self, staged: Staged) -> Committed:
+    def _failed(self, staged: Staged, error: Exception, exclusive: bool) -> Exception:
+        """Do what a failed commit asks for; return the error that the caller is told."""
+        if exclusive:
+            self._unstage().discard()
+            return Exists(f"{self.key} exists already") if isinstance(error, Stale) else error
+        self.depot.counters.add(Count.UPLOAD_FAILED)
+        self.trouble = str(error)
+        self.retry_at = time.monotonic() + self._retry_pause
+        self._retry_pause = min(self._retry_pause * 2, RETRY_MOST)
+        if isinstance(error, Stale):
+            return self._lost(staged, error)
+        if isinstance(error, OSError):
+            return Unavailable(f"{self.key}: the staged file can't be used: {error}")
+        return error
+
+    def _outgoing(self, staged: Staged) -> Record:
         record = replace(staged.record, key=self.key, posix=self.posix)
-        if not self.depot.stores_attributes:
-            record = replace(record, posix=None)
+        return record if self.depot.stores_attributes else replace(record, posix=None)
+
+    def _send(self, staged: Staged) -> Committed:
+        with self._state:
+            # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
+            staged.change(replace(staged.record, key=self.key, posix=self.posix))
+        record = self._outgoing(staged)
+        arbiter = Arbiter(self.depot)
+        case = Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
+        if self._tried and (done := arbiter.arrived(case)) is not None:
+            return done
         try:
-            return self.depot.committer.send(record, staged.dirty, self._fill)
-        except Stale:
-            return self._after_refusal(record, staged)
+            return self._transmit(record, staged.dirty, self._fill)
+        except (Stale, NotFound):
+            return arbiter.judge(case)
 
-    def _after_refusal(self, record: Record, staged: Staged) -> Committed:
-        """Find out whether a refused commit was refused because of ourselves, or rightly."""
+    def _transmit(self, record: Record, dirty: RangeSet, fill: Fill) -> Committed:
         try:
-            found = self.depot.store.head(self.key)
-        except NotFound:
-            if self.depot.on_conflict == "overwrite":
-                record = replace(record, condition=ABSENT)
-                return self.depot.committer.send(record, staged.dirty, self._fill)
-            raise Stale(
-                f"s3://{self.depot.store.bucket}/{self.key} was deleted by somebody else"
-            ) from None
-        if self._ours(found, record):
-            # An earlier try arrived, only its answer was lost.
-            return Committed(found)
-        if record.condition == ABSENT and self._was_there(found):
-            return self._discovered(found, record, staged)
-        if self.depot.on_conflict == "overwrite" and staged.dirty.covers(0, record.size):
-            record = replace(record, condition=found.etag)
-            return self.depot.committer.send(record, staged.dirty, self._fill)
-        raise Stale(
-            f"s3://{self.depot.store.bucket}/{self.key} was replaced by somebody else "
-            f"(ETag {found.etag}) since it was opened"
-        )
-
-    def _ours(self, found: ObjectInfo, record: Record) -> bool:
-        if found.size != record.size or found.headers is None or record.posix is None:
-            return False
-        ours = self.depot.committer.headers_for(record).metadata
-        # Times in ns make two writers' metadata differ.
-        return dict(found.headers.metadata) == dict(ours)
-
-    def _was_there(self, found: ObjectInfo) -> bool:
-        """Say whether a file we created was there before, unknown to our listing.
-
-        LastModified has whole seconds, so the second of our open itself counts as a conflict.
-        """
-        mode = self._creation
-        return mode is not None and mode.flag is not None and found.modified < int(mode.at)
-
-    def _discovered(self, found: ObjectInfo, record: Record, staged: Staged) -> Committed:
-        """Do to an object what the open would have done had our listing known of it.
-
-        Its writer had closed it before we opened, so close-to-open wants O_TRUNC to replace it and
-        O_APPEND to go on at its end.
-        """
-        assert self._creation is not None  # noqa: S101 - see `_was_there`
-        if self._creation.flag == os.O_TRUNC:
-            record = replace(record, condition=found.etag)
-            return self.depot.committer.send(record, staged.dirty, self._fill)
-        headers = found.headers or Headers()
-        record = replace(
-            record,
-            condition=found.etag,
-            base=found,
-            size=found.size + record.size,
-            headers=headers,
-        )
-        dirty = RangeSet()
-        dirty.add(found.size, record.size)
-        content = self.depot.reader.open(found.key, found.etag, found.size)
-        try:
-            stream = content.stream()
-
-            def fill(offset: int, view: memoryview) -> None:
-                old = max(0, min(len(view), found.size - offset))
-                done = 0
-                while done < old:
-                    done += content.read_into(offset + done, view[done:old], stream)
-                self._fill(max(0, offset - found.size), view[old:])
-
             return self.depot.committer.send(record, dirty, fill)
-        finally:
-            content.close()
+        except FsError:
+            self._tried = [*self._tried, record][-TRIED_MOST:]
+            raise
 
     def _fill(self, offset: int, view: memoryview) -> None:
         self._read(offset, view, None)
@@ -458,47 +341,43 @@ class Body:
     def _settle(self, staged: Staged, done: Committed) -> None:
         """Go over to what is in S3 now."""
         info = done.info
-        old = self._content
         fully = staged.dirty.covers(0, info.size) and info.size > 0
-        content = None
-        if done.content:
-            content = self.depot.reader.open(info.key, info.etag, info.size, done.content)
         with self._state:
-            self.info = info
+            self._binding.rebind(info, done.content)
             self.headers = info.headers or Headers()
-            self._staged = None
-            self._content = content
             self._creation = None
+            self._tried = []
             self.version += 1
+            self._staged = None
+        self.depot.dirty.discard(self)
         if fully and done.content is None:
             staged.become_cache(self.depot.cache, info)
         else:
             staged.discard()
-        self.depot.dirty.discard(self)
         self.trouble = ""
         self.retry_at = float("inf")
         self._retry_pause = RETRY_FIRST
-        if old is not None:
-            old.close()
 
-    def _lost(self, staged: Staged, error: Stale) -> Stale:
-        kept = staged.keep_as_conflict(self.depot.conflicts)
+    def _lost(self, staged: Staged, error: Stale) -> FsError:
+        try:
+            kept = staged.keep_as_conflict(self.depot.conflicts)
+        except OSError as trouble:
+            return Unavailable(f"{error}; our version can't be moved away: {trouble}")
         self.depot.counters.add(Count.CONFLICT)
         log.error(
             "conflict: another writer was first; our version is kept on the cache volume",
             extra={"key": self.key, "kept": str(kept), "error": str(error)},
         )
-        with self._state:
-            self._staged = None
-            self.failure = Stale(f"{error}; our version is kept in {kept}")
-            self.version += 1
-        self.depot.dirty.discard(self)
+        self.failure = Stale(f"{error}; our version is kept in {kept}")
+        self.version += 1
+        self._unstage()
+        self.retry_at = float("inf")
         return Stale(str(self.failure))
 
     def learned(self, info: ObjectInfo, posix: Posix) -> None:
         """Take over the headers and attributes of the version it is bound to."""
         with self._state:
-            self.info = info
+            self._binding.info = info
             self.headers = info.headers or Headers()
             self.posix = posix
 
@@ -507,27 +386,19 @@ class Body:
     @contextmanager
     def moving(self) -> Iterator[None]:
         """While our own copy changes the object's identity, readers wait instead of failing."""
-        with self._state:
-            content = self._content
-        if content is None:
-            yield
-            return
-        with content.moving():
+        with self._binding.moving():
             yield
 
     def moved(self, info: ObjectInfo) -> None:
         """Our own copy gave the same bytes another key, ETag or headers."""
         with self._state:
-            content = self._content
-            self.info = info
+            self._binding.moved(info)
             self.key = info.key
             self.headers = info.headers or self.headers
             self.version += 1
             if self._staged is not None:
-                record = self._staged.record
-                self._staged.change(replace(record, key=info.key, condition=info.etag, base=info))
-        if content is not None:
-            content.renamed(info.key, info.etag)
+                record = replace(self._staged.record, key=info.key, condition=info.etag, base=info)
+                self._staged.change(replace(record, headers=self.headers))
 
     def rekey(self, key: str) -> None:
         """The file, not in S3 yet, has another key from now on."""
@@ -536,37 +407,66 @@ class Body:
             if self._staged is not None:
                 self._staged.change(replace(self._staged.record, key=key))
 
-    def keep_locally(self) -> None:
-        """Before its object is deleted: make all its bytes local, so that open handles go on."""
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Around the deletion of its object: all its bytes are local, so open handles go on.
+
+        When the block fails, the body is what it was. Raises NoSpace where the bytes don't fit.
+        """
         with self.commit_lock:
-            if self.info is not None:
-                staged = self._stage()
-                for low, high, written in list(staged.dirty.pieces(0, self.size)):
-                    if not written:
-                        self._fetch(staged, low, high)
+            clean = self._staged is None
+            local = self._localise()
             self.unlinked = True
+            try:
+                yield
+            except BaseException:
+                self.unlinked = False
+                if clean and local:
+                    self._unstage().discard()
+                raise
             if self._staged is not None:
                 self._staged.change(replace(self._staged.record, unlinked=True))
             self.depot.dirty.discard(self)
 
+    def _localise(self) -> bool:
+        """Fetch what isn't local; False where nothing is to be fetched, or nobody has it."""
+        if self.info is None or self.failure is not None:
+            return False
+        fresh = self._staged is None
+        staged = self._stage()
+        try:
+            for low, high, written in list(staged.dirty.pieces(0, self.size)):
+                if not written:
+                    self._fetch(staged, low, high)
+        except BaseException as error:
+            if fresh:
+                self._unstage().discard()
+            if not isinstance(error, (Stale, NotFound)):
+                raise
+            return False  # replaced by others before: whoever reads it is told so
+        return True
+
     def _fetch(self, staged: Staged, low: int, high: int) -> None:
-        buffer = memoryview(bytearray(min(high - low, 8 << 20)))
-        stream = self._open_content().stream()
+        buffer = memoryview(bytearray(min(high - low, FETCH)))
+        deadline = time.monotonic() + self.depot.full_wait
         while low < high:
             piece = buffer[: min(len(buffer), high - low)]
-            self._read_base(low, piece, stream)
-            with self._state:
-                staged.write(low, piece)
-            low += len(piece)
+            self._binding.read(low, piece)
+            try:
+                with self._state:
+                    staged.write(low, piece)
+            except NoSpace:
+                if not self.depot.make_room(deadline, but=self):
+                    raise
+            else:
+                low += len(piece)
 
     def close(self) -> None:
         """The last handle is gone; what is still dirty stays staged for the retries."""
         with self._state:
-            content, self._content = self._content, None
             staged = self._staged if self.unlinked else None
             if staged is not None:
                 self._staged = None
-        if content is not None:
-            content.close()
+        self._binding.close()
         if staged is not None:
             staged.discard()

@@ -61,10 +61,15 @@ class Committer:
 
     def headers_for(self, record: Record) -> Headers:
         """Return the headers the object gets: what it had, its attributes, its tags, its type."""
-        headers = record.headers
-        if record.posix is not None:
-            headers = attributes.write(record.posix, headers)
-        return self.complete(record.key, headers, record.base.key if record.base else None)
+        source = record.base.key if record.base is not None else None
+        return self.complete(record.key, self.attributes_of(record), source)
+
+    @staticmethod
+    def attributes_of(record: Record) -> Headers:
+        """Return a record's headers with its attributes in the metadata."""
+        if record.posix is None:
+            return record.headers
+        return attributes.write(record.posix, record.headers)
 
     def complete(self, key: str, headers: Headers, source: str | None) -> Headers:
         """Add what a rewrite would lose: the tags, which only their count is told of in a HEAD."""

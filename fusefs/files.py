@@ -5,6 +5,7 @@ the request that binds a body to a version (the handle's own), never while anoth
 """
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -13,7 +14,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from .attributes import DIRECTORY_TYPE, Posix, write
-from .body import Body, Depot
+from .body import Body
+from .depot import Depot, held
 from .errors import BadHandle, Invalid, IsADirectory, NoData, NotFound, ReadOnly, Stale, Unsupported
 from .interface import Opened
 from .lookup import Lookup
@@ -23,6 +25,8 @@ from .sessionlog import LoggedFile, SessionState, Version
 from .store import ABSENT
 from .streams import Stream
 from .tree import Node, Tree
+
+log = logging.getLogger(__name__)
 
 WRITING = os.O_WRONLY | os.O_RDWR
 SEEK_DATA, SEEK_HOLE = 3, 4
@@ -76,11 +80,16 @@ class Files:
             self._restore_body(body)
         for number, logged in state.files.items():
             self._restore_handle(number, logged)
+        for body in changed:
+            if body.unlinked and not any(used.body is body for used in self._handles.values()):
+                body.close()
 
     def _restore_body(self, body: Body) -> None:
         try:
             node = self.tree.get(body.node)
         except Stale:
+            if body.unlinked:
+                body.close()
             return  # the kernel doesn't know it: just to be uploaded
         body.on_commit = lambda done: self._committed(node, done)
         node.body = body
@@ -390,18 +399,25 @@ class Files:
         """Change attributes: of a dirty file with its commit, else by one copy onto itself."""
         with node.lock:
             body = node.body
-            if body is not None and body.dirty:
-                with body.commit_lock:
-                    if body.dirty:
-                        body.set_posix(change(body.posix))
-                        node.posix = body.posix
-                        return
-            key = self.tree.key(node)
-            info = node.info if node.info is not None and node.info.headers is not None else None
-            if info is None:
-                info = self._stored(node, key)
-            posix = change(node.posix or self.lookup.posix(info, node.directory))
-            self.store_posix(node, info, posix)
+            with held(body):
+                if body is not None and body.dirty:
+                    body.set_posix(change(body.posix))
+                    node.posix = body.posix
+                    return
+                self._change_stored(node, change)
+
+    def _change_stored(self, node: Node, change: Callable[[Posix], Posix]) -> None:
+        info = node.info
+        if info is not None and info.headers is not None:
+            try:
+                posix = change(node.posix or self.lookup.posix(info, node.directory))
+                return self.store_posix(node, info, posix)
+            except (Stale, NotFound):
+                log.debug("replaced by others, looking again", extra={"key": info.key})
+                node.posix = None
+        info = self._stored(node, self.tree.key(node))
+        posix = change(node.posix or self.lookup.posix(info, node.directory))
+        return self.store_posix(node, info, posix)
 
     def _stored(self, node: Node, key: str) -> ObjectInfo:
         """Return the object that has a node's attributes; an implicit directory gets a marker."""

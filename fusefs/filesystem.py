@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from .attributes import Posix, Shown
-from .body import Body, Depot
+from .body import Body
+from .depot import Depot
 from .dirstream import DOTS, DirStream, dots, order
 from .errors import (
     AttributeTooBig,

@@ -14,9 +14,10 @@ from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
-from .body import Body, Depot
+from .body import Body
 from .cache import Cache
 from .commit import Committer
+from .depot import Depot
 from .errors import AccessDenied, FsError, NotFound, SetupError, Stale
 from .files import Files
 from .filesystem import Filesystem
@@ -25,6 +26,7 @@ from .lookup import Lookup
 from .namespace import Namespace
 from .probing import keep_conditions, probe_conditions, recall_conditions
 from .reader import Reader, ReadLimits
+from .renaming import resume_renames
 from .sessionlog import SessionLog, SessionState
 from .settings import Mount
 from .space import Space
@@ -96,7 +98,10 @@ class Mounted:
         self.filesystem = Filesystem(
             tree, lookup, self.files, namespace, self.depot, settings.shown
         )
-        self.filesystem.restore(state, self._restore())
+        restored = self._restore()
+        if not settings.read_only:
+            resume_renames(self.depot)
+        self.filesystem.restore(state, restored)
         self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
         self._retrier.start()
 

@@ -107,7 +107,8 @@ def _grown(spans: list[list[int]]) -> Iterator[tuple[int, int, bool]]:
 
 
 def _split(start: int, end: int, copied: bool, most: int) -> Iterator[Piece]:
-    count = max(1, -(-(end - start) // most))
+    # Equal pieces, a little over the wanted size where they would be too small for parts.
+    count = max(1, min(-(-(end - start) // most), (end - start) // MIN_PART))
     step = -(-(end - start) // count)
     for low in range(start, end, step):
         yield Piece(low, min(end, low + step), copied)

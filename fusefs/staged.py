@@ -10,11 +10,11 @@ of). Both live in the page cache until the kernel writes them: kill-safe, not po
     z START END           zeros written, as a hole
     t SIZE                truncated or extended to SIZE
     r {…}                 the record as it is from here on (key, base, attributes changed)
-    c {…}                 committed: nothing is dirty any more, the record is this one
 
 Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` locks.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -30,6 +30,7 @@ from .ranges import RangeSet
 from .space import Space
 
 VERSION = 1
+ZEROS = bytes(1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Staged:
         self._stored = RangeSet()  # what takes space: dirty without the holes
         self._space = space
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._log = -1
+        self.initial_size = record.size
         try:
             self._log = os.open(
                 _log(stem), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -70,6 +73,9 @@ class Staged:
             self._say({"version": VERSION, **_to_json(record)})
         except OSError:
             os.close(self._data)
+            if self._log >= 0:
+                os.close(self._log)
+            _log(stem).unlink(missing_ok=True)
             _data(stem).unlink(missing_ok=True)
             raise
 
@@ -78,6 +84,8 @@ class Staged:
         """Open what a former process left; None when it has no first line, so nothing was told."""
         lines = _log(stem).read_bytes().split(b"\n")[:-1]
         if not lines:
+            _log(stem).unlink(missing_ok=True)
+            _data(stem).unlink(missing_ok=True)
             return None
         self = cls.__new__(cls)
         self.stem = stem
@@ -85,15 +93,25 @@ class Staged:
         self._stored = RangeSet()
         self._space = space
         self.record = _from_json(json.loads(lines[0]))
+        self.initial_size = self.record.size
         for line in lines[1:]:
             self._replay(line)
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CLOEXEC)
         self._log = os.open(_log(stem), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         # A step that nobody was told of may be in the data but not in the log, or half in it.
-        end = sum(len(line) + 1 for line in lines)
-        os.ftruncate(self._log, end)
+        os.ftruncate(self._log, sum(len(line) + 1 for line in lines))
+        self._redo(lines[-1])
         space.found(self._stored.total())
         return self
+
+    def _redo(self, line: bytes) -> None:
+        """Carry out the last step again: it was logged first, and its process may have died."""
+        kind, _, rest = line.partition(b" ")
+        if kind == b"z":
+            start, end = map(int, rest.split())
+            self._clear(start, end)
+        elif kind == b"t" and int(rest) < os.fstat(self._data).st_size:
+            os.ftruncate(self._data, int(rest))
 
     def _replay(self, line: bytes) -> None:
         kind, _, rest = line.partition(b" ")
@@ -106,13 +124,17 @@ class Staged:
         elif kind == b"t":
             self._resized(int(rest))
         else:
-            self.record = _from_json(json.loads(rest))
-            if kind == b"c":
-                self.dirty.clear()
-                self._stored.clear()
+            self.record = replace(_from_json(json.loads(rest)), size=self.record.size)
 
     def _say(self, step: dict[str, Any], kind: str = "") -> None:
-        os.write(self._log, f"{kind}{json.dumps(step)}\n".encode())
+        self._tell(f"{kind}{json.dumps(step)}\n".encode())
+
+    def _tell(self, line: bytes) -> None:
+        """Append a line to the log, or nothing: half of one would make the next ones unreadable."""
+        done = os.write(self._log, line)
+        if done < len(line):
+            os.ftruncate(self._log, os.fstat(self._log).st_size - done)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(_log(self.stem)))
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
@@ -125,7 +147,7 @@ class Staged:
             while done < length:
                 done += os.pwrite(self._data, view[done:], offset + done)
             if not self._stored.covers(offset, offset + length):
-                os.write(self._log, b"w %d %d\n" % (offset, length))
+                self._tell(b"w %d %d\n" % (offset, length))
             new = self._wrote(offset, offset + length)
         finally:
             self._space.give(length - new)
@@ -138,9 +160,18 @@ class Staged:
 
     def zero(self, start: int, end: int) -> None:
         """Make a range read as zeros, and dirty; takes no space."""
-        os.write(self._log, b"z %d %d\n" % (start, end))
-        punch(self._data, start, end - start)
+        self._tell(b"z %d %d\n" % (start, end))
+        self._clear(start, end)
         self._space.give(self._zeroed(start, end))
+
+    def _clear(self, start: int, end: int) -> None:
+        try:
+            punch(self._data, start, end - start)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            for at in range(start, min(end, os.fstat(self._data).st_size), len(ZEROS)):
+                os.pwrite(self._data, ZEROS[: end - at], at)
 
     def _zeroed(self, start: int, end: int) -> int:
         before = self._stored.total()
@@ -151,7 +182,7 @@ class Staged:
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
-        os.write(self._log, b"t %d\n" % size)
+        self._tell(b"t %d\n" % size)
         if size < self.record.size:
             os.ftruncate(self._data, size)
         self._space.give(self._resized(size))
@@ -171,16 +202,6 @@ class Staged:
         """Go on with another key, base or attributes; the size stays."""
         self.record = replace(record, size=self.record.size)
         self._say(_to_json(self.record), "r ")
-
-    def committed(self, record: Record) -> None:
-        """Everything is in S3 now, as `record` says."""
-        self._say(_to_json(record), "c ")
-        self._space.give(self._stored.total())
-        self._stored.clear()
-        self.dirty.clear()
-        self.record = record
-        # What was dirty is now known to S3; the local copy is no longer needed to answer reads.
-        os.ftruncate(self._data, 0)
 
     def read(self, offset: int, view: memoryview) -> None:
         """Fill `view` from bytes that are dirty; what the sparse file lacks are zeros."""
@@ -206,7 +227,11 @@ class Staged:
 
     def become_cache(self, cache: Cache, info: ObjectInfo) -> None:
         """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
-        os.ftruncate(self._data, info.size)
+        try:
+            os.ftruncate(self._data, info.size)
+        except OSError:
+            self.discard()
+            return
         self.close()
         _log(self.stem).unlink(missing_ok=True)
         cache.adopt(_data(self.stem), info.key, info.etag, info.size, self._stored.total())
@@ -215,15 +240,21 @@ class Staged:
         """Move data and log to `directory`; return the data's new path."""
         directory.mkdir(parents=True, exist_ok=True)
         os.ftruncate(self._data, self.record.size)
-        self.close()
         target = directory / self.stem.name
-        _log(self.stem).rename(_log(target))
         _data(self.stem).rename(_data(target))
+        _log(self.stem).rename(_log(target))
+        self.close()
         return _data(target)
 
 
 def leftovers(directory: Path) -> Iterator[Path]:
-    """Yield the stems of staged files that a former process left, oldest first."""
+    """Yield the stems of staged files that a former process left, oldest first.
+
+    Halves are removed: data without a log was given to the cache or never told of.
+    """
+    for data in directory.glob("*.data"):
+        if not _log(data).exists():
+            data.unlink(missing_ok=True)
     logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
     for log in logs:
         yield log.with_suffix("")

@@ -1,0 +1,131 @@
+"""Bodies over a real store without a mount: what a test of writing needs, and its end.
+
+One instance is one process' worth of state; `again()` is the next process on the same disk.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fusefs.attributes import Posix
+from fusefs.body import Body
+from fusefs.cache import Cache
+from fusefs.commit import Committer
+from fusefs.depot import Depot
+from fusefs.plan import PlanSettings
+from fusefs.reader import Reader, ReadLimits
+from fusefs.space import Space
+from fusefs.staged import Staged, leftovers
+from fusefs.store import Store, StoreSettings
+from tests.servers.s3 import REGION, Bucket, Endpoint
+
+MIB = 1 << 20
+# Parts as small as S3 allows, so that tests of many parts stay small.
+SMALL_PARTS = PlanSettings(threshold=5 * MIB, part_size=5 * MIB, copy_size=50 * MIB)
+
+
+class Workbench:
+    """A depot on `bucket`, reached through `endpoint`; use as a context manager."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: Path,
+        endpoint: Endpoint | None = None,
+        limit: int = 1 << 30,
+        plan: PlanSettings = SMALL_PARTS,
+        parallel: int = 4,
+        stored: bool = True,
+        **depot: Any,
+    ) -> None:
+        self.bucket = bucket
+        self._told = (bucket, root, endpoint, limit, plan, parallel, stored)
+        self._depot_told = depot
+        self.store = _store(root, bucket, endpoint or bucket.endpoint)
+        for name in ("blocks", "staged"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        self.space = Space(root, limit, 0)
+        self.cache = Cache(root / "blocks", self.space)
+        self.reader = Reader(self.store, self.cache, ReadLimits(memory=32 * MIB, parallel=4))
+        self.uploads = ThreadPoolExecutor(parallel)
+        self.requests = ThreadPoolExecutor(8)
+        committer = Committer(self.store, self.uploads, plan)
+        self.depot = Depot(
+            self.store,
+            self.reader,
+            self.cache,
+            self.space,
+            committer,
+            self.requests,
+            root / "staged",
+            root / "conflicts",
+            stored,
+            **depot,
+        )
+
+    def new(self, key: str, flags: int = 0) -> Body:
+        """Create a file that isn't in S3 yet."""
+        body = Body(self.depot, key, None, posix())
+        body.create(flags)
+        return body
+
+    def open(self, key: str) -> Body:
+        """Open an object for reading and writing."""
+        return Body(self.depot, key, self.store.head(key), posix())
+
+    def restored(self) -> list[Body]:
+        """Take over what a former process left."""
+        found = (Staged.restore(stem, self.space) for stem in leftovers(self.depot.staging))
+        return [Body.restored(self.depot, staged) for staged in found if staged is not None]
+
+    def again(self) -> Workbench:
+        """Return the next process; this one stops as if it had been killed."""
+        self.close()
+        return Workbench(*self._told, **self._depot_told)
+
+    def close(self) -> None:
+        """Stop the threads and let go of the cache; staged files stay as they are."""
+        self.uploads.shutdown(cancel_futures=True)
+        self.requests.shutdown(cancel_futures=True)
+        self.reader.close()
+        self.cache.close()
+        self.store.close()
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _store(root: Path, bucket: Bucket, endpoint: Endpoint) -> Store:
+    keys = root / "keys"
+    keys.mkdir(parents=True, exist_ok=True)
+    for name, value in endpoint.credentials.environment().items():
+        (keys / name).write_text(value)
+    settings = StoreSettings(
+        bucket.name,
+        endpoint_url=endpoint.url,
+        region=REGION,
+        credentials_dir=keys,
+        retries=2,
+        connect_timeout=3,
+        read_timeout=10,
+    )
+    return Store(settings)
+
+
+def posix(mode: int = 0o644) -> Posix:
+    """Return attributes as of now."""
+    now = time.time_ns()
+    return Posix(stat.S_IFREG | mode, 1000, 1000, now, now, now)
+
+
+def read(body: Body, offset: int = 0, size: int | None = None) -> bytes:
+    """Read a range, or all."""
+    view = bytearray(body.size - offset if size is None else size)
+    return bytes(view[: body.read_into(offset, memoryview(view), None)])
