@@ -4,16 +4,20 @@ Each change reaches S3 before it is shown in the tree, so a failure leaves both 
 thread; no tree lock is held over a request.
 """
 
+import logging
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 
 from . import attributes, names
 from .attributes import Posix
-from .body import Body, Depot
+from .body import Body
+from .depot import Depot, held
 from .errors import (
     Exists,
     Invalid,
@@ -23,6 +27,7 @@ from .errors import (
     NotFound,
     NotPermitted,
     ReadOnly,
+    Stale,
     Unsupported,
 )
 from .files import Files
@@ -30,12 +35,15 @@ from .interface import Caller
 from .listing import Listing
 from .lookup import Lookup
 from .objects import Headers, ObjectInfo
+from .renamelog import Copied, RenameLog
+from .renaming import Mover
 from .resent import is_resent
 from .store import ABSENT
 from .tree import Node, Tree
 
+log = logging.getLogger(__name__)
+
 NOREPLACE, EXCHANGE = 1, 2
-COPIES_AT_ONCE = 64
 
 
 class Namespace:
@@ -56,6 +64,8 @@ class Namespace:
         self.files = files
         self.depot = depot
         self._pool = pool
+        self._mover = Mover(depot.store, depot.committer, pool)
+        self._directories = threading.Lock()  # one directory is renamed at a time
         self._stores = stores_attributes
         self._read_only = read_only
 
@@ -198,14 +208,9 @@ class Namespace:
             return None
 
     def _unlink_open(self, body: Body, key: str) -> None:
-        in_store = body.info is not None
-        body.keep_locally()
-        try:
-            if in_store:
+        with body.kept():
+            if body.info is not None:
                 self.depot.store.delete(key)
-        except BaseException:
-            body.unlinked = False
-            raise
 
     def _removed(self, parent: Node, node: Node, key: str) -> None:
         self.lookup.forget(key)
@@ -306,21 +311,24 @@ class Namespace:
         self, node: Node, parent: Node, name: str, target: Node | None, flags: int
     ) -> None:
         key = self.tree.child_key(parent, name)
-        with node.lock:
-            body = node.body
-            if body is not None and body.dirty:
-                body.commit()
-            if target is not None:
-                self._replaced(target)
-            self._move_object(node, key, ABSENT if flags & NOREPLACE else None)
+        with node.lock, held(node.body):
+            if node.body is not None and node.body.dirty:
+                node.body.commit()
+            with self._replaced(target):
+                self._move_object(node, key, ABSENT if flags & NOREPLACE else None)
 
-    def _replaced(self, target: Node) -> None:
-        """The target of a rename goes away: who has it open keeps its content."""
+    @contextmanager
+    def _replaced(self, target: Node | None) -> Iterator[None]:
+        """Around a rename onto `target`: who has it open keeps its content."""
+        if target is None:
+            yield
+            return
         with target.lock:
-            body = target.body
-            if body is not None:
-                with body.commit_lock:
-                    body.keep_locally()
+            if target.body is None:
+                yield
+            else:
+                with target.body.kept():
+                    yield
 
     def _move_object(self, node: Node, key: str, condition: str | None) -> None:
         before = node.info
@@ -328,81 +336,86 @@ class Namespace:
             before = self.depot.store.head(self.tree.key(node))
         self.depot.cache.drop(key)
         with node.body.moving() if node.body is not None else nullcontext():
-            etag, modified = self.depot.committer.copy(before, key, None, condition)
-            after = ObjectInfo(key, before.size, etag, modified, before.headers)
+            before, after = self._moved(before, key, condition)
             self.files.renamed(node, before, after)
-            self.depot.store.delete(before.key)
         self.lookup.forget(before.key)
         node.checked = time.monotonic()
+
+    def _moved(
+        self, before: ObjectInfo, key: str, condition: str | None
+    ) -> tuple[ObjectInfo, ObjectInfo]:
+        """Move an object as it is now, even where we know an older version; return both."""
+        try:
+            return before, self._mover.move(before, key, condition)
+        except (Stale, NotFound):
+            now = self.depot.store.head(before.key)
+            if now.etag == before.etag:  # so it was the condition on the new key
+                raise Exists(f"{key} exists already") from None
+            return now, self._mover.move(now, key, condition)
 
     def _rename_directory(self, node: Node, parent: Node, name: str, target: Node | None) -> None:
         old = self.tree.key(node)
         new = self.tree.child_key(parent, name) + "/"
         names.check(name, new)
-        opened = [child for child in self.tree.walk(node) if child.body is not None]
-        for child in opened:
-            if child.body is not None and child.body.dirty:
-                child.body.commit()
-        moved: dict[str, ObjectInfo] = {}
-        for batch in _batches(self._all_below(old)):
-            moved |= self._copy_batch(batch, old, new)
-        self._delete_all(list(moved))
-        for child in self.tree.walk(node):
-            self._follow(child, moved, old, new)
+        with self._directories, ExitStack() as stack:
+            for child in self._open_below(node):
+                body = child.body
+                stack.enter_context(held(body))
+                if body is not None and body.dirty:
+                    body.commit()
+            known = {child.info.key: child for child in self.tree.walk(node) if child.info}
+            moved: dict[str, ObjectInfo] = {}
 
-    def _all_below(self, prefix: str) -> Iterator[ObjectInfo]:
-        token: str | None = None
-        while True:
-            page = self.depot.store.list_page(prefix, "", token)
-            yield from page.objects
-            token = page.next_token
-            if token is None:
-                return
+            def told(entry: Copied) -> None:
+                child = known.get(old + entry.suffix)
+                if child is not None and child.info is not None:
+                    moved[child.info.key] = replace(
+                        child.info,
+                        key=new + entry.suffix,
+                        etag=entry.new_etag,
+                        modified=entry.modified,
+                    )
+                    moved_from[child.info.key] = entry.etag
 
-    def _copy_batch(self, batch: list[ObjectInfo], old: str, new: str) -> dict[str, ObjectInfo]:
-        futures = []
-        for info in batch:
-            key = new + info.key[len(old) :]
-            names.check("x", key)
-            copy = self.depot.committer.copy
-            futures.append((info, key, self._pool.submit(copy, info, key, None, None)))
-        done = {}
-        for info, key, future in futures:
-            etag, modified = future.result()
-            done[info.key] = ObjectInfo(key, info.size, etag, modified)
-        return done
+            moved_from: dict[str, str] = {}
+            journal = RenameLog.begin(self.depot.renames, old, new)
+            self._mover.move_all(journal, told, replaces=target is not None)
+            for child in self.tree.walk(node):
+                self._follow(child, moved, moved_from, old, new)
 
-    def _delete_all(self, keys: list[str]) -> None:
-        # The marker sorts first and goes last: until then the directory is there to look into.
-        for start in range(len(keys), 0, -COPIES_AT_ONCE):
-            batch = keys[max(0, start - COPIES_AT_ONCE) : start]
-            for future in [self._pool.submit(self.depot.store.delete, key) for key in batch]:
-                future.result()
+    def _open_below(self, node: Node) -> list[Node]:
+        """Return the open files below a directory in the one order of taking their locks."""
+        found = [child for child in self.tree.walk(node) if child.body is not None]
+        return sorted(found, key=lambda child: child.id)
 
-    def _follow(self, node: Node, moved: dict[str, ObjectInfo], old: str, new: str) -> None:
+    def _follow(
+        self, node: Node, moved: dict[str, ObjectInfo], etags: dict[str, str], old: str, new: str
+    ) -> None:
         """Tell a node below a renamed directory its object's new identity."""
         with self.tree.lock:
             node.listing = None
             node.negatives.clear()
-        before = node.info
-        if before is None or before.key not in moved:
+        before, body = node.info, node.body
+        if body is not None and body.info is None and body.key.startswith(old):
+            body.rekey(new + body.key[len(old) :])  # created meanwhile
+        if before is None:
             return
-        after = moved[before.key]
-        after = ObjectInfo(after.key, after.size, after.etag, after.modified, before.headers)
         self.lookup.forget(before.key)
+        after = moved.get(before.key)
         if node.directory:
             node.info = after
-            self.lookup.remember(after)
-        else:
+            if after is not None:
+                self.lookup.remember(after)
+        elif after is not None and etags[before.key] == before.etag:
             self.files.renamed(node, before, after)
+        elif before.key.startswith(old) and not node.gone:
+            self._straggler(node, before, new + before.key[len(old) :])
 
-
-def _batches(items: Iterator[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
-    batch: list[ObjectInfo] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == COPIES_AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    def _straggler(self, node: Node, before: ObjectInfo, key: str) -> None:
+        """Move a file of ours that was committed after its directory had been listed."""
+        try:
+            with node.lock, held(node.body):
+                self.files.renamed(node, before, self._mover.move(before, key, None))
+        except (Stale, NotFound) as error:
+            log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
+            node.info = None
