@@ -189,7 +189,8 @@ class Keeper:
     def _offer(self, held: Held, peer: socket.socket, message: Message, device: int) -> Message:
         token = handover.text(message, "token")
         if held.alive():
-            if token != held.token or held.owner not in (None, peer):
+            # Whoever has the token has the descriptor. Its former connection may still look alive.
+            if token != held.token:
                 raise Refused(errno.ESTALE, "mounted anew since then")
         elif not is_connection(device):
             raise Refused(errno.EBADF, "not the descriptor of a living mount")

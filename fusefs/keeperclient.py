@@ -26,7 +26,7 @@ from fusefs.kernel.negotiation import Negotiated
 
 log = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 5.0  # the keeper answers in a millisecond; a mount(2) takes a few
+ANSWER_SECONDS = 2.0  # the keeper answers in a millisecond; a mount(2) takes a few
 RETRY_SECONDS = 0.05
 
 

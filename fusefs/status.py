@@ -72,8 +72,14 @@ class Status:
                 continue
             with peer, contextlib.suppress(OSError):
                 peer.setblocking(False)
-                mounts = {name: asdict(status) for name, status in self._look().items()}
+                mounts = {name: asdict(status) for name, status in self._asked().items()}
                 peer.send(json.dumps({"mounts": mounts}).encode())
+
+    def _asked(self) -> Mapping[str, MountStatus]:
+        try:
+            return self._look()
+        except Exception as error:  # noqa: BLE001 - a probe must learn of any bug there is
+            return {"worker": MountStatus("", "broken", f"no status: {error!r}")}
 
 
 def ask(path: str = SOCKET, timeout: float = 1.0) -> dict[str, MountStatus]:

@@ -73,7 +73,8 @@ class Child:
         if time.monotonic() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
         self._not_before = time.monotonic() + self._pause
-        log.warning("a process ended", extra={"part": self.name, "code": code})
+        level = logging.INFO if code in (0, UNMOUNTED) else logging.WARNING
+        log.log(level, "a process ended", extra={"part": self.name, "code": code})
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return code
 
@@ -123,7 +124,7 @@ class Supervisor:
         return None
 
     def _stop_worker(self) -> int:
-        """Pass each signal on, and wait until the worker is done with uploading."""
+        """Pass two signals on, kill at the third; wait until the worker is done with uploading."""
         passed = 0
         if self.worker.pid is None:
             log.error("no worker runs; what isn't uploaded stays in the journal")
@@ -131,7 +132,7 @@ class Supervisor:
         while (code := self.worker.ended()) is None:
             self._wake.clear()
             while passed < self._signals:
-                self.worker.signal(signal.SIGTERM)
+                self.worker.signal(signal.SIGTERM if passed < 2 else signal.SIGKILL)
                 passed += 1
             self._wake.wait(LOOK_SECONDS)
         return code

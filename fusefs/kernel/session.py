@@ -92,10 +92,12 @@ class Session:
         self._handlers[Opcode.INTERRUPT] = _interrupt
         self._handlers[Opcode.DESTROY] = _destroy
         self.invalidations = notifier
+        # A predecessor may have agreed to more than we would have.
+        largest = max(settings.wishes.max_request, negotiated.max_request if negotiated else 0)
         self._readers = Readers(
             device,
             self.answer,
-            size=settings.wishes.max_request + HEADROOM,
+            size=largest + HEADROOM,
             most=settings.max_readers,
             spare=settings.spare_readers,
         )

@@ -88,6 +88,16 @@ def test_a_closed_server_leaves_nothing(tmp_path: Path) -> None:
     assert not path.exists() and after == before
 
 
+def test_a_bug_behind_it_is_told(tmp_path: Path) -> None:
+    """And the next probe is answered, too."""
+    path = str(tmp_path / "s")
+    server = Status(path, lambda: {"a": MOUNTS["no such"]})
+    server.start()
+    for _ in range(2):
+        assert "KeyError" in status.verdict(None, path)
+    server.close()
+
+
 def test_any_user_may_ask(path: str) -> None:
     """A probe runs as whatever user its container has."""
     assert os.stat(path).st_mode & 0o777 == 0o666
