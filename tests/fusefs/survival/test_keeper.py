@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def peer(keeper: Pod) -> Iterator[socket.socket]:
 
 def connect(pod: Pod) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(pod.keeper_socket))  # blocking: else a full backlog is EAGAIN
     connection.settimeout(5)
-    connection.connect(str(pod.keeper_socket))
     return connection
 
 
@@ -146,17 +147,14 @@ def test_a_peer_that_never_reads_does_not_stop_it(keeper: Pod) -> None:
 
 def test_connections_have_a_limit(keeper: Pod) -> None:
     """A peer that opens one after the other can't use up the descriptors."""
-    peers = [connect(keeper) for _ in range(20)]
     answered = 0
-    for peer in peers:
-        try:
-            handover.send(peer, {"op": "status"})
-            handover.receive(peer)
-            answered += 1
-        except (OSError, EOFError):
-            continue
-    for peer in peers:
-        peer.close()
+    with ExitStack() as peers:
+        for _ in range(20):
+            peer = peers.enter_context(connect(keeper))
+            with suppress(OSError, EOFError):
+                handover.send(peer, {"op": "status"})
+                handover.receive(peer)
+                answered += 1
     assert answered == 8
 
 
