@@ -118,9 +118,7 @@ def main() -> None:
                 ("names/s", list_all),
             ):
                 here, there = rate(work, mountpoint), rate(work, plain)
-                print(
-                    f"{work.__name__:16}{here:10.0f}{there:10.0f} {unit:8}{here / there:6.2f}"
-                )
+                print(f"{work.__name__:16}{here:10.0f}{there:10.0f} {unit:8}{here / there:6.2f}")
         finally:
             mounting.unmount(str(mountpoint))
             server.join()
