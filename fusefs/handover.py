@@ -25,7 +25,9 @@ from collections.abc import Mapping, Sequence
 from fusefs.errors import SetupError
 
 VERSION = 1
-SOCKET = "/run/s3mount/keeper.sock"
+# Where both halves of a pod find each other's sockets: the volume that they share.
+RUN_DIRECTORY = os.environ.get("S3MOUNT_RUN_DIRECTORY", "/run/s3mount")
+SOCKET = RUN_DIRECTORY + "/keeper.sock"
 CONFIG = "S3MOUNT_CONFIG"
 LARGEST = 128 << 10  # bytes of a message; the kernel's default for a unix socket is 208 KiB
 MOST_FDS = 4  # room to notice, and close, what nobody asked for

@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-SOCKET = "/run/s3mount/worker.sock"
+from fusefs import handover
+
+SOCKET = handover.RUN_DIRECTORY + "/worker.sock"
 LARGEST = 128 << 10
 SERVING = "serving"
 BACKLOG = 64  # probes that may wait at once
