@@ -22,7 +22,7 @@ from webhook.policy import Policy
 from webhook.policyfile import read_policy
 from webhook.reference import markdown, plain
 from webhook.service import run
-from webhook.serving import read_serving
+from webhook.serving import parse_port, read_serving
 from webhook.settings import parse_labels, read_platform
 from webhook.surroundings import Told
 
@@ -67,8 +67,8 @@ def _add_serve(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--tls-dir", type=Path, help="directory with tls.crt, tls.key and ca.crt")
     serve.add_argument("--policy-file", type=Path, help="which namespace may mount what")
     serve.add_argument("--host", help="address to listen on")
-    serve.add_argument("--port", type=int, help="port to listen on")
-    serve.add_argument("--metrics-port", type=int, help="port of /metrics, plain HTTP")
+    serve.add_argument("--port", type=parse_port, help="port to listen on")
+    serve.add_argument("--metrics-port", type=parse_port, help="port of /metrics, plain HTTP")
     serve.set_defaults(run=_serve)
 
 

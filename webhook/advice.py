@@ -18,6 +18,7 @@ from webhook.surroundings import Lookup
 
 # The API server drops what is longer (k8s.io/api/admission/v1, AdmissionResponse.Warnings).
 LONGEST = 120
+_MOST_MISPLACED = 5
 # A cautious guess of what one pod uploads: 32 MiB/s. Dirty data is at most the cache's size.
 _UPLOAD_RATE = 32 * 2**20
 
@@ -35,12 +36,13 @@ class Advice:
 
 def misplaced(pod: Pod) -> Iterator[Advice]:
     """Keys of ours among the pod's labels, where nobody looks for them."""
-    for key in sorted(section(section(pod, "metadata"), "labels")):
+    labels = section(section(pod, "metadata"), "labels")
+    for key in sorted(key for key in labels if key.startswith(DOMAIN))[:_MOST_MISPLACED]:
         if key == DOMAIN + "injection":
             yield Advice(
                 "misplaced", f"{key} is a label for the namespace; on a pod it does nothing"
             )
-        elif key.startswith(DOMAIN):
+        else:
             yield Advice("misplaced", f"{key} is a label of the pod; it has to be an annotation")
 
 

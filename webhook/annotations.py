@@ -21,6 +21,11 @@ from webhook.settings import Platform, Resources
 UNNAMED = "default"
 # Fits into a volume name behind `s3-mount-credentials-` (63 characters).
 _MOUNT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+# What sixteen mounts can have, with room to spare; a prefix or an option list is much shorter.
+_MOST_ANNOTATIONS = 500
+LONGEST_VALUE = 8192
+# Above this a key isn't a typing error any more, and comparing it takes long.
+_LONGEST_TYPO = 40
 _RESOURCES = ("cpu-request", "cpu-limit", "memory-request", "memory-limit")
 _UNITS = {"cpu": format_millicores, "memory": format_bytes}
 
@@ -77,18 +82,36 @@ def asks(pod: Pod) -> bool:
 def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
     """What the pod asks for and what is wrong with it; of the first only sound mounts are there."""
     found: list[Problem] = []
+    if excess := _size_problems(annotations(pod)):
+        return Wanted((), platform.worker), excess
     mounts, shared = _grouped(annotations(pod), found)
+    if len(mounts) > platform.maximum_mounts:
+        return Wanted((), platform.worker), [*found, _too_many(len(mounts), platform)]
     defaults = _defaults(pod, platform)
     specs = [_mount(name, mounts[name], defaults, found) for name in sorted(mounts, key=_order)]
     sound = tuple(spec for spec in specs if spec is not None)
     found += _excesses(sound, platform)
-    if len(mounts) > platform.maximum_mounts:
-        rule = f"a pod may have at most {platform.maximum_mounts} mounts"
-        found.append(
-            Problem(BUCKET, f"{len(mounts)} mounts", rule, "Use fewer mounts, or more pods")
-        )
     worker = _worker(_parsed(shared, "", found), platform, found)
     return Wanted(sound, worker), found
+
+
+def _size_problems(given: Mapping[str, str | None]) -> list[Problem]:
+    """Annotations nobody writes by hand: refused before anybody spends time on them."""
+    ours = {key: value or "" for key, value in given.items() if key.startswith(DOMAIN)}
+    if len(ours) > _MOST_ANNOTATIONS:
+        rule = f"a pod may have at most {_MOST_ANNOTATIONS} annotations of s3mount"
+        return [Problem(DOMAIN, str(len(ours)), rule, "Use fewer mounts, or more pods")]
+    rule = f"must be at most {LONGEST_VALUE} characters long"
+    return [
+        Problem(key, value, rule, "Shorten it")
+        for key, value in ours.items()
+        if len(value) > LONGEST_VALUE and key != STATUS
+    ]
+
+
+def _too_many(count: int, platform: Platform) -> Problem:
+    rule = f"a pod may have at most {platform.maximum_mounts} mounts"
+    return Problem(BUCKET, f"{count} mounts", rule, "Use fewer mounts, or more pods")
 
 
 def _order(name: str) -> tuple[bool, str]:
@@ -135,7 +158,7 @@ def _key_problem(key: str, name: str, mount: str | None) -> Problem | None:
 
 
 def _unknown_key(key: str, name: str, mount: str | None) -> Problem:
-    near = difflib.get_close_matches(name.lower(), BY_NAME, 1)
+    near = difflib.get_close_matches(name.lower(), BY_NAME, 1) if len(name) < _LONGEST_TYPO else []
     if not near:
         rule = f"is no annotation of s3mount; known after {DOMAIN} are {', '.join(BY_NAME)}"
         return Problem(key, None, rule, "Remove it")

@@ -88,6 +88,8 @@ class Decider:
         return self._decide_asking(pod, namespace)
 
     def _decide_asking(self, pod: Pod, namespace: str) -> Decision:
+        if excess := pods.size_problems(pod):
+            return Denied(tuple(excess))
         labels = self.lookup.labels(namespace)
         rule = self.policy().rule_for(namespace, labels)
         if rule is None:

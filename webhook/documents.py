@@ -4,6 +4,7 @@ PyYAML is used here only. Quoting follows what Kubernetes' own reader makes of a
 that looks like a date stays text. Pure but for reading files.
 """
 
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,9 +36,13 @@ def parse_documents(text: str, source: str) -> list[Any]:
     """Every document that isn't empty; DocumentError names the place of a syntax error."""
     try:
         # A SafeLoader without one of its resolvers: what it makes is plain data.
-        return [d for d in yaml.load_all(text, _Loader) if d is not None]
+        documents = list(yaml.load_all(text, _Loader))
+        # As kubectl does: through JSON, which knows no shared parts and no keys but text.
+        return [json.loads(json.dumps(d)) for d in documents if d is not None]
     except (yaml.YAMLError, RecursionError) as error:
         raise DocumentError(f"{source} is not YAML: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise DocumentError(f"{source} holds what JSON can't: {error}") from error
 
 
 def read_text(path: str) -> str:

@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from webhook import __version__
+from webhook.errors import SettingsError
 
 # The API server gives us 5 s; a review takes about one millisecond.
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
@@ -109,7 +110,10 @@ class MetricsPort:
     """Serves the metrics over plain HTTP from a thread of its own, until closed."""
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        self._server, self._thread = start_http_server(port, host, metrics.registry)
+        try:
+            self._server, self._thread = start_http_server(port, host, metrics.registry)
+        except (OSError, OverflowError) as error:
+            raise SettingsError(f"can't serve metrics on {host} port {port}: {error}") from error
         self.port: int = self._server.server_port
 
     def __enter__(self) -> Self:

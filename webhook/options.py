@@ -79,7 +79,7 @@ def _check(option: str) -> None:
     if name in REFUSED:
         raise ValueError(f"{name} is refused by the mount; docs/options.md says why")
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, KNOWN, 1)
+        near = difflib.get_close_matches(name[:40], KNOWN, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"unknown option {name[:40]!r}; {hint}known: {', '.join(sorted(KNOWN))}")
     if not _VALUE.fullmatch(value):

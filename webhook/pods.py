@@ -12,6 +12,13 @@ from webhook.problems import Problem
 
 Pod = dict[str, Any]
 
+MOST_CONTAINERS = 500
+MOST_VOLUMES = 1000
+MOST_VOLUME_MOUNTS = 5000
+# A namespace has at most 63 characters, a name 253; neither is validated yet.
+_LONGEST_TITLE = 317
+# Nobody reads more of them.
+_MOST_PROBLEMS = 20
 _STRINGS = {"*": str}
 _CONTAINER = {
     "name": str,
@@ -64,6 +71,23 @@ def shape_problems(pod: Pod) -> list[Problem]:
     return found
 
 
+def size_problems(pod: Pod) -> list[Problem]:
+    """Numbers of things no node could run: refused before anybody spends time on them."""
+    spec = section(pod, "spec")
+    containers = [*items(spec, "containers"), *items(spec, "initContainers")]
+    mounts = sum(len(items(container, "volumeMounts")) for container in containers)
+    counts = (
+        ("spec.containers", len(containers), MOST_CONTAINERS),
+        ("spec.volumes", len(items(spec, "volumes")), MOST_VOLUMES),
+        ("spec.containers: volumeMounts", mounts, MOST_VOLUME_MOUNTS),
+    )
+    return [
+        Problem(where, str(count), f"must be at most {most} for a pod with mounts", "Split the pod")
+        for where, count, most in counts
+        if count > most
+    ]
+
+
 def _fits(value: dict[str, Any], shape: dict[str, Any], needed: Collection[str] = ()) -> bool:
     """The quick answer for an object that is as it should be, as all but a few in a million are."""
     for key, below in shape.items():
@@ -94,9 +118,12 @@ def _walk(value: Any, shape: Any, where: str, found: list[Problem]) -> None:
     wanted: type = shape if isinstance(shape, type) else type(shape)
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         rule = f"must be {_TYPES[wanted]}"
-        found.append(Problem(where.lstrip(".") or "pod", None, rule, "See the Kubernetes API"))
+        remedy = "Put it in quotes" if wanted is str else "See the Kubernetes API"
+        found.append(Problem(where.lstrip(".") or "pod", None, rule, remedy))
     elif isinstance(shape, list) and isinstance(value, list):
         for index, item in enumerate(value):
+            if len(found) >= _MOST_PROBLEMS:
+                return
             _walk(item, shape[0], f"{where}[{index}]", found)
     elif isinstance(shape, dict) and isinstance(value, dict):
         for key, below in shape.items():
@@ -130,4 +157,4 @@ def title(pod: Pod, namespace: str) -> str:
     """`namespace/name`, with a star for what a controller's name will end in."""
     metadata = section(pod, "metadata")
     name = metadata.get("name") or f"{metadata.get('generateName') or ''}*"
-    return f"{namespace}/{name}"
+    return f"{namespace}/{name}"[:_LONGEST_TITLE]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 # Long enough to recognise a value, short enough for an event in `kubectl describe`.
 SHOWN_VALUE = 120
+# The longest honest one lists every option of s3fs.
+SHOWN_PROBLEM = 3000
 # The API server's own limit for what a webhook may say is larger; people's patience isn't.
 SHOWN_PROBLEMS = 20
 
@@ -26,7 +28,8 @@ class Problem:
     def __str__(self) -> str:
         found = "" if self.value is None else f": {quoted(self.value)}"
         stop = "" if self.rule.endswith("?") else "."
-        return f"{self.where}{found}: {self.rule}{stop} {self.remedy}"
+        text = f"{self.where}{found}: {self.rule}{stop} {self.remedy}"
+        return text if len(text) <= SHOWN_PROBLEM else text[:SHOWN_PROBLEM] + "…"
 
 
 def example(text: str) -> str:

@@ -17,6 +17,7 @@ from webhook.problems import Problem
 
 # Enough to find a value again, not enough to fill the log.
 _LOGGED = 300
+_LISTED = 20
 _BUG = Problem(
     "s3mount",
     None,
@@ -54,7 +55,7 @@ class Reviewer:
         self._metrics.reviewed(outcome, reason, seconds)
         fields = _fields(request) | {"decision": outcome, "ms": round(seconds * 1000, 2)}
         if isinstance(decision, Denied):
-            fields["problems"] = [str(problem)[:_LOGGED] for problem in decision.problems]
+            fields["problems"] = [str(problem)[:_LOGGED] for problem in decision.problems[:_LISTED]]
         if isinstance(decision, Injected):
             fields["mounts"] = [f"{m.name}={m.source}" for m in decision.mounts]
             fields["rule"] = decision.rule
@@ -67,7 +68,7 @@ class Reviewer:
         for warning in warnings:
             self._metrics.warned(warning.reason)
         if warnings:
-            fields["warnings"] = [warning.reason for warning in warnings]
+            fields["warnings"] = sorted({warning.reason for warning in warnings})
 
 
 def _outcome(decision: Decision) -> tuple[str, str]:
@@ -86,8 +87,9 @@ def _fields(request: Request) -> dict[str, Any]:
     metadata = request.pod.get("metadata")
     if not isinstance(metadata, dict):
         return fields
-    fields |= {key: metadata[key] for key in ("name", "generateName") if metadata.get(key)}
+    names = {key: metadata[key] for key in ("name", "generateName") if metadata.get(key)}
+    fields |= {key: str(name)[:_LOGGED] for key, name in names.items()}
     owners = metadata.get("ownerReferences")
     if isinstance(owners, list) and owners and isinstance(owners[0], dict):
-        fields["owner"] = f"{owners[0].get('kind')}/{owners[0].get('name')}"
+        fields["owner"] = f"{owners[0].get('kind')}/{owners[0].get('name')}"[:_LOGGED]
     return fields

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from webhook.errors import CertificateError
 from webhook.health import Health
@@ -26,6 +27,8 @@ from webhook.tls import LiveCertificate
 POLL = 1.0
 # Above what load balancers and API servers keep a connection idle (90 s in Go): they close first.
 _KEEP_ALIVE = 120
+# How long a request's head may take; an API server sends it in one packet.
+HEAD_SECONDS = 5.0
 _HOW_TO = "see that the certificate agent runs, or give a directory made by `certs issue`"
 
 
@@ -55,6 +58,45 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
+class ImpatientProtocol(H11Protocol):
+    """Closes a connection whose next request's head doesn't come to an end.
+
+    uvicorn waits for ever for a head that has begun, and every connection counts against the limit:
+    without this whoever reaches the port could keep the API server out with some hundred sockets.
+    Bodies have a deadline of their own (`app`).
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._expect_head()
+        else:
+            self._stop_expecting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def _stop_expecting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self.transport.close()
+
+
 def make_server(
     app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None
 ) -> Server:
@@ -63,6 +105,7 @@ def make_server(
         app,
         host=serving.host,
         port=serving.port,
+        http=ImpatientProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from webhook.quantities import parse_bytes, parse_seconds
-from webhook.settings import Environment
+from webhook.settings import Environment, parse_count
 from webhook.values import parse_boolean
 
 
@@ -60,8 +60,8 @@ def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
     )
     read = {
         "host": env.read("HOST", str, base.host),
-        "port": env.read("PORT", int, base.port),
-        "metrics_port": env.read("METRICS_PORT", int, base.metrics_port),
+        "port": env.read("PORT", parse_port, base.port),
+        "metrics_port": env.read("METRICS_PORT", parse_port, base.metrics_port),
         "tls_dir": env.read("TLS_DIR", _path, base.tls_dir),
         "policy_file": env.read("POLICY_FILE", _path, base.policy_file),
         "lookup_namespaces": env.read("LOOKUP_NAMESPACES", parse_boolean, False),
@@ -69,7 +69,7 @@ def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
         "need_ready": env.read("REQUIRE_READY_FILE", parse_boolean, base.need_ready),
         "drain": env.read("DRAIN_SECONDS", parse_seconds, base.drain),
         "tls_wait": env.read("TLS_WAIT", parse_seconds, base.tls_wait),
-        "connections": env.read("MAXIMUM_CONNECTIONS", int, base.connections),
+        "connections": env.read("MAXIMUM_CONNECTIONS", parse_count, base.connections),
         "log_level": env.read("LOG_LEVEL", _level, base.log_level),
     }
     chosen = read | {name: value for name, value in given.items() if value is not None}
@@ -78,6 +78,13 @@ def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def parse_port(text: str) -> int:
+    """A TCP port; 0 lets the system choose."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError("must be a port, 0 to 65535")
+    return int(text)
 
 
 def _level(text: str) -> str:

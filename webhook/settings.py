@@ -101,12 +101,20 @@ class Environment:
     def resources(self, kind: str, default: Resources) -> Resources:
         """`<KIND>_CPU_REQUEST` and so on; an empty variable unsets the default."""
         prefix = kind.upper()
-        return Resources(
+        found = Resources(
             self.read(f"{prefix}_CPU_REQUEST", _optional(parse_millicores), default.cpu_request),
             self.read(f"{prefix}_CPU_LIMIT", _optional(parse_millicores), default.cpu_limit),
             self.read(f"{prefix}_MEMORY_REQUEST", _optional(parse_bytes), default.memory_request),
             self.read(f"{prefix}_MEMORY_LIMIT", _optional(parse_bytes), default.memory_limit),
         )
+        for name in ("cpu", "memory"):
+            request, limit = getattr(found, f"{name}_request"), getattr(found, f"{name}_limit")
+            if None not in (request, limit) and request > limit:
+                where = f"{PREFIX}{prefix}_{name.upper()}_REQUEST"
+                raise SettingsError(
+                    f"{where} is above the limit, {PREFIX}{prefix}_{name.upper()}_LIMIT"
+                )
+        return found
 
 
 def read_platform(environ: Mapping[str, str]) -> Platform:
@@ -125,7 +133,7 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         worker=env.resources("worker", base.worker),
         maximum=env.resources("maximum", base.maximum),
         maximum_cache_size=env.read("MAXIMUM_CACHE_SIZE", parse_bytes, base.maximum_cache_size),
-        maximum_mounts=env.read("MAXIMUM_MOUNTS", int, base.maximum_mounts),
+        maximum_mounts=env.read("MAXIMUM_MOUNTS", parse_count, base.maximum_mounts),
         mesh_containers=env.read("MESH_CONTAINERS", parse_list, base.mesh_containers),
         denied_runtime_classes=env.read(
             "DENIED_RUNTIME_CLASSES", parse_list, base.denied_runtime_classes
@@ -153,6 +161,13 @@ def _pull_policy(text: str) -> str:
     if text not in ("Always", "IfNotPresent", "Never"):
         raise ValueError("must be Always, IfNotPresent or Never")
     return text
+
+
+def parse_count(text: str) -> int:
+    """A number of things, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("must be a number, at least 1")
+    return int(text)
 
 
 def _grace(text: str) -> int:

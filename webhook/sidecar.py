@@ -26,6 +26,7 @@ REPLACEABLE = frozenset(
 )
 _RENAME = "Remove it, or give it another name"
 _LEAVE_OUT = "Leave it out"
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,14 @@ def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Probl
     late = [place.name for place in found if not place.early]
     problems = []
     for mount in wanted.mounts:
-        for name in mount.containers or ():
-            if name in late:
-                continue
+        listed = mount.containers or ()
+        for name in [name for name in listed if name not in late][:_SHOWN_NAMES]:
             rule = f"the pod has no container {name!r}"
             if name in early:
                 rule = f"init container {name!r} runs before the mount: move it behind the mesh"
             where = mount.key("containers")
-            remedy = example(f'{where}: "{",".join(late)}"')
-            problems.append(Problem(where, ",".join(mount.containers or ()), rule, remedy))
+            remedy = example(f'{where}: "{",".join(late[:_SHOWN_NAMES])}"')
+            problems.append(Problem(where, ",".join(listed), rule, remedy))
     return problems
 
 

@@ -7,6 +7,7 @@ broken never touches the one in use. `refresh` runs on the event loop's thread o
 """
 
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class LiveCertificate:
     def refresh(self) -> None:
         """Look at the directory: load what is new, keep the old when the new is broken."""
         self._check_ready()
+        self._check_expiry()
         found = _signature(self._directory)
         if found == self._loaded:
             return
@@ -88,6 +90,11 @@ class LiveCertificate:
             self._metrics.certificate_refused()
             self._log.error("new certificate refused, the old one stays in use", reason=reason)
 
+    def _check_expiry(self) -> None:
+        """A certificate that nobody renewed: the API server refuses it, so say so first."""
+        if self._chain is not None and time.time() >= self._chain.not_after:
+            self._health.fail(CONDITION, "the certificate in use has expired")
+
     def _check_ready(self) -> None:
         if not self._need_ready:
             return
@@ -108,11 +115,14 @@ def load(directory: Path) -> Chain:
     """The chain in a directory, tried out; CertificateError says what is wrong with it."""
     context = _server_context()
     try:
-        context.load_cert_chain(directory / "tls.crt", directory / "tls.key")
+        # Without a password here OpenSSL would ask on the terminal for that of an encrypted key.
+        context.load_cert_chain(directory / "tls.crt", directory / "tls.key", password=str)
     except FileNotFoundError as error:
         raise CertificateError(f"tls.crt or tls.key is missing in {directory}") from error
     except (ssl.SSLError, OSError) as error:
-        raise CertificateError(f"tls.crt and tls.key in {directory} don't work: {error}") from error
+        reason = "no PEM, not of one pair, or the key has a password"
+        message = f"tls.crt and tls.key in {directory} don't work: {error} ({reason})"
+        raise CertificateError(message) from error
     return Chain(context, _expiry(context, directory / "ca.crt"))
 
 

@@ -26,7 +26,8 @@ def flattened(documents: list[Any]) -> Iterator[Any]:
     """The documents, the items of a List in its place."""
     for document in documents:
         if isinstance(document, dict) and document.get("kind") == "List":
-            yield from flattened(document.get("items") or [])
+            found = document.get("items")
+            yield from flattened(found if isinstance(found, list) else [])
         else:
             yield document
 

@@ -109,3 +109,49 @@ def test_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_annotations_prints_the_reference() -> None:
     """The registry as a table."""
     assert "s3.mount/cache-size" in run("annotations").stdout
+
+
+def test_yaml_anchors_are_copies() -> None:
+    """Parts that a file shares by anchors are mounted each for itself."""
+    text = """
+kind: Pod
+metadata: {name: web, annotations: {s3.mount/bucket: my-bucket}}
+spec:
+  containers:
+  - {name: a, volumeMounts: &mounts [{name: w, mountPath: /w}]}
+  - {name: b, volumeMounts: *mounts}
+"""
+    (pod,) = parse_documents(run("inject", "-f", "-", stdin=text).stdout, "-")
+    assert [len(c["volumeMounts"]) for c in pod["spec"]["containers"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, x]", "kind: List\nitems: 7", "kind: [a]\nmetadata: 7", "kind: Pod\nmetadata: 7"]
+)
+def test_odd_documents_are_survived(text: str) -> None:
+    """Whatever a YAML file holds, there is no traceback."""
+    for command in ("inject", "explain"):
+        assert "Traceback" not in run(command, "-f", "-", stdin=text).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("MAXIMUM_MOUNTS", "0"),
+        ("WORKER_MEMORY_REQUEST", "2Gi"),
+        ("LOG_LEVEL", "loud"),
+        ("POLICY_FILE", "/missing"),
+        ("IMAGE_PULL_POLICY", "Sometimes"),
+        ("NODE_SELECTOR", "fast"),
+        ("IMAGE", ""),
+    ],
+)
+def test_server_refuses_wrong_settings(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends at once, with the variable or the file in its message."""
+    monkeypatch.setenv(f"S3MOUNT_{name}", value)
+    done = run("serve", "--metrics-port", "0")
+    assert done.returncode == 2
+    assert name in done.stderr or value in done.stderr

@@ -8,14 +8,18 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.webhook import reviews
 
@@ -29,9 +33,9 @@ def free_port() -> int:
         return port
 
 
-def issue(directory: Path, ca: trustme.CA) -> None:
+def issue(directory: Path, ca: trustme.CA, **validity: datetime) -> None:
     """Write a pair for localhost the way an agent does: complete, then renamed into place."""
-    leaf = ca.issue_cert("localhost", "127.0.0.1")
+    leaf = ca.issue_cert("localhost", "127.0.0.1", **validity)
     for name, text in {
         "tls.key": leaf.private_key_pem.bytes(),
         "tls.crt": b"".join(blob.bytes() for blob in leaf.cert_chain_pems),
@@ -45,7 +49,8 @@ def issue(directory: Path, ca: trustme.CA) -> None:
 class Running:
     """A webhook in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    output: Path
     port: int
     metrics_port: int
     directory: Path
@@ -62,7 +67,7 @@ class Running:
             with contextlib.suppress(httpx.HTTPError), self.client() as client:
                 if client.get(path).status_code == status:
                     return
-            assert self.process.poll() is None, self.process.stdout
+            assert self.process.poll() is None, self.output.read_text()
             time.sleep(0.05)
         pytest.fail(f"{path} never answered {status}")
 
@@ -76,20 +81,31 @@ class Running:
 
 @contextlib.contextmanager
 def running(directory: Path, ca: trustme.CA, **environ: str) -> Iterator[Running]:
+    # A file: nobody reads a pipe while the test runs, and a full one stops the server.
+    with (
+        tempfile.NamedTemporaryFile() as output,
+        _process(directory, output, **environ) as (process, port, metrics_port),
+    ):
+        yield Running(process, Path(output.name), port, metrics_port, directory, ca)
+
+
+@contextlib.contextmanager
+def _process(
+    directory: Path, output: IO[bytes], **environ: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
     port, metrics_port = free_port(), free_port()
     flags = ["--host", "127.0.0.1", "--port", str(port), "--metrics-port", str(metrics_port)]
     process = subprocess.Popen(
         [sys.executable, "-m", "webhook", "serve", "--tls-dir", str(directory), *flags],
         env=os.environ | {"S3MOUNT_DRAIN_SECONDS": "0"} | environ,
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
-        text=True,
     )
     try:
-        yield Running(process, port, metrics_port, directory, ca)
+        yield process, port, metrics_port
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.wait(10)
 
 
 @pytest.fixture
@@ -158,9 +174,8 @@ def test_waits_for_its_first_certificate(tmp_path: Path, ca: trustme.CA) -> None
 def test_gives_up_waiting(tmp_path: Path, ca: trustme.CA) -> None:
     """Without any certificate it ends and says what is missing."""
     with running(tmp_path / "missing", ca, S3MOUNT_TLS_WAIT="0") as server:
-        text, _ = server.process.communicate(timeout=20)
-    assert server.process.returncode == 2
-    assert "tls.crt or tls.key is missing" in text
+        assert server.process.wait(20) == 2
+        assert "tls.crt or tls.key is missing" in server.output.read_text()
 
 
 def test_ready_follows_the_agent(tmp_path: Path, ca: trustme.CA) -> None:
@@ -207,3 +222,51 @@ def test_directory_swapped_by_symlink(tmp_path: Path, ca: trustme.CA) -> None:
         (tmp_path / "next").rename(tmp_path / "tls")
         wait_until(lambda: server.serial() != before)
     shutil.rmtree(tmp_path / "one")
+
+
+def test_expired_certificate_turns_readiness_off(tmp_path: Path, ca: trustme.CA) -> None:
+    """A leaf nobody renewed: not ready, and ready again with a new one."""
+    issue(tmp_path, ca, not_after=datetime.now(UTC) + timedelta(seconds=8))
+    with running(tmp_path, ca) as server:
+        wait_until(lambda: server.process.poll() is None and "ready 1.0" in metrics_of(server))
+        wait_until(lambda: "webhook_ready 0.0" in metrics_of(server), 20)
+        issue(tmp_path, ca)
+        server.wait(200)
+
+
+def metrics_of(server: Running) -> str:
+    """The metrics, nothing while the port isn't open yet."""
+    try:
+        return server.metrics()
+    except httpx.HTTPError:
+        return ""
+
+
+def test_key_with_a_password_is_refused(tmp_path: Path, ca: trustme.CA) -> None:
+    """The server doesn't ask a terminal that nobody sits at."""
+    issue(tmp_path, ca)
+    key = serialization.load_pem_private_key((tmp_path / "tls.key").read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "tls.key").write_bytes(locked)
+    with running(tmp_path, ca, S3MOUNT_TLS_WAIT="0") as server:
+        assert server.process.wait(20) == 2
+        assert "the key has a password" in server.output.read_text()
+
+
+def test_half_a_head_is_not_waited_for(webhook: Running) -> None:
+    """Connections that begin a request and fall silent are closed."""
+    context = ssl.create_default_context()
+    webhook.ca.configure_trust(context)
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for beginning in (b"", b"POST /mutate HT", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", webhook.port), 10))
+            secure = context.wrap_socket(plain, server_hostname="localhost")
+            connections.append(stack.enter_context(secure))
+            secure.sendall(beginning)
+        assert [connection.recv(100) for connection in connections] == [b"", b"", b""]
+    webhook.wait(200)
