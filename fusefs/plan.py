@@ -6,6 +6,7 @@ of 5 MiB to 5 GiB but for the last, which may be smaller.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .errors import TooBig
 from .ranges import RangeSet
@@ -15,8 +16,8 @@ GiB = 1 << 30
 MIN_PART = 5 * MiB
 MAX_PART = 5 * GiB
 MAX_PARTS = 10_000
-# AWS raised the largest object from 5 TiB to 50 TiB in 2025; a store that allows less says so.
-MAX_OBJECT = 50 << 40
+# 48.8 TiB, which AWS rounds to 50 TB since 2025; a store that allows less says so itself.
+MAX_OBJECT = MAX_PARTS * MAX_PART
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +44,38 @@ def part_size_for(size: int, wanted: int) -> int:
         raise TooBig(f"{size} bytes are more than the {MAX_OBJECT} an S3 object can have")
     # A tenth of the parts is left for the cuts that copied pieces make.
     needed = -(-size // (MAX_PARTS * 9 // 10))
-    return max(wanted, -(-needed // MiB) * MiB)
+    return max(wanted, min(-(-needed // MiB) * MiB, MAX_PART))
 
 
 def pieces(size: int, base_size: int, dirty: RangeSet, settings: PlanSettings) -> list[Piece]:
-    """Cut a file of `size` bytes, whose bytes outside `dirty` are those of the base object."""
+    """Cut a file of `size` bytes, whose bytes outside `dirty` are those of the base object.
+
+    Writes all over a large file would cut it into too many parts: then larger and larger clean
+    spans are sent with what is around them, in the worst case all of the file.
+    """
     part_size = part_size_for(size, settings.part_size)
     copy_size = max(settings.copy_size, part_size)
-    out: list[Piece] = []
-    for start, end, copied in _grown(_spans(size, base_size, dirty)):
-        out.extend(_split(start, end, copied, copy_size if copied else part_size))
-    return out
+    worth = MIN_PART
+    while True:
+        out: list[Piece] = []
+        for start, end, copied in _grown(_spans(size, base_size, dirty, worth)):
+            out.extend(_split(start, end, copied, copy_size if copied else part_size))
+        if len(out) <= MAX_PARTS:
+            return out
+        worth *= 2
 
 
-def _spans(size: int, base_size: int, dirty: RangeSet) -> list[list[int]]:
-    """Return alternating `[start, end, copied]`; clean spans too small for a part are sent."""
+def _spans(size: int, base_size: int, dirty: RangeSet, worth: int) -> list[list[int]]:
+    """Return alternating `[start, end, copied]`; clean spans smaller than `worth` are sent."""
     spans: list[list[int]] = []
     kept = min(size, base_size)
     for start, end, written in dirty.pieces(0, size):
         for low, high, copied in _at(start, end, kept, written):
-            worth = copied and high - low >= MIN_PART
-            if spans and bool(spans[-1][2]) == worth:
+            keep = copied and high - low >= worth
+            if spans and bool(spans[-1][2]) == keep:
                 spans[-1][1] = high
             else:
-                spans.append([low, high, worth])
+                spans.append([low, high, keep])
     return spans
 
 
@@ -108,7 +117,8 @@ def _grown(spans: list[list[int]]) -> Iterator[tuple[int, int, bool]]:
 
 def _split(start: int, end: int, copied: bool, most: int) -> Iterator[Piece]:
     # Equal pieces, a little over the wanted size where they would be too small for parts.
-    count = max(1, min(-(-(end - start) // most), (end - start) // MIN_PART))
-    step = -(-(end - start) // count)
-    for low in range(start, end, step):
-        yield Piece(low, min(end, low + step), copied)
+    length = end - start
+    count = max(1, min(-(-length // most), length // MIN_PART))
+    borders = [start + length * number // count for number in range(count + 1)]
+    for low, high in pairwise(borders):
+        yield Piece(low, high, copied)
