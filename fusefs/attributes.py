@@ -9,8 +9,8 @@ Pure functions over values. Attributes that can't be parsed are as if they weren
 """
 
 import base64
-import binascii
 import json
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +23,9 @@ KEYS = ("mode", "uid", "gid", "atime", "mtime", "ctime", "xattr")
 DIRECTORY_TYPE = "application/x-directory"
 # `_DecimalMode`: the largest decimal mode has all 16 bits; what is larger was written in octal.
 LARGEST_MODE = 0o177777
+# No longer than any number that fits: int() takes its time, and refuses 4 300 digits.
+DIGITS = re.compile("[0-9]{1,20}")
+TIME = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +128,16 @@ def _seconds(ns: int) -> str:
 def _time(text: str | None, otherwise: int) -> int:
     if not text:
         return otherwise
-    whole, _, fraction = text.strip().partition(".")
-    try:
-        return int(whole) * NS + int((fraction + "0" * 9)[:9])
-    except ValueError:
+    match = TIME.fullmatch(text.strip())
+    if match is None:
         return otherwise
+    return int(match[1]) * NS + int(((match[2] or "") + "0" * 9)[:9])
 
 
 def _number(meta: Mapping[str, str], names: tuple[str, ...], otherwise: int) -> int:
     for name in names:
         text = meta.get(name, "").strip()
-        if text.isascii() and text.isdigit() and int(text) < 1 << 32:
+        if DIGITS.fullmatch(text) and int(text) < 1 << 32:
             return int(text)
     return otherwise
 
@@ -143,7 +145,7 @@ def _number(meta: Mapping[str, str], names: tuple[str, ...], otherwise: int) -> 
 def _mode(meta: Mapping[str, str], otherwise: int, directory: bool) -> int:
     for name, base in (("mode", 10), ("permissions", 10), ("file-permissions", 8)):
         text = meta.get(name, "").strip()
-        if not text.isascii() or not text.isdigit():
+        if not DIGITS.fullmatch(text):
             continue
         try:
             mode = int(text, base)
@@ -170,5 +172,5 @@ def _xattrs(text: str | None) -> Mapping[str, bytes]:
     try:
         packed = json.loads(unquote(text))
         return {str(name): base64.b64decode(value) for name, value in packed.items()}
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
