@@ -10,12 +10,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.proxy.proxy import Proxy
 from tests.servers.moto import MotoServer
 from tests.servers.rclone import RcloneServer
 from tests.servers.s3 import Bucket, Endpoint
 from tests.servers.seaweed import SeaweedServer
+
+# A test on a busy machine is slow and right.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 
