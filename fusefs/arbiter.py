@@ -70,8 +70,7 @@ class Arbiter:
         if self._is(found, record, case.staged):
             return Committed(found)
         if found.etag == record.condition:
-            # A 409: somebody wrote at the same moment, and failed.
-            raise Unavailable(f"{where}: another writer was in the way, and gave up")
+            return self._once_more(case, where)
         if any(self._sent(found, tried) for tried in case.tried):
             record = replace(record, condition=found.etag, base=found)
             return case.send(record, case.staged.dirty, case.fill)
@@ -85,12 +84,19 @@ class Arbiter:
 
     def _gone(self, case: Case, where: str) -> Committed:
         if case.record.condition == "*":
-            # A 409 again: what was in the way is gone.
-            raise Unavailable(f"{where}: another writer was in the way, and gave up")
+            return self._once_more(case, where)
         if self._depot.on_conflict == "overwrite":
             record = replace(case.record, condition="*")
             return case.send(record, case.staged.dirty, case.fill)
         raise Stale(f"{where} was deleted by somebody else since it was opened")
+
+    @staticmethod
+    def _once_more(case: Case, where: str) -> Committed:
+        """The condition holds: another writer (a 409) or a lost upload was in the way."""
+        try:
+            return case.send(case.record, case.staged.dirty, case.fill)
+        except (Stale, NotFound) as error:
+            raise Unavailable(f"{where}: other writers are in the way") from error
 
     def _is(self, found: ObjectInfo, record: Record, staged: Staged) -> bool:
         """Say whether an object is what `record` makes."""

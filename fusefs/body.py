@@ -31,9 +31,11 @@ from .counters import Count
 from .depot import Depot
 from .errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
 from .objects import Headers, ObjectInfo
+from .outgoing import Outgoing
 from .ranges import RangeSet
 from .staged import Record, Staged
 from .store import ABSENT
+from .streaming import Streaming
 from .streams import Stream
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Body:
         self._state = Lock()
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
+        self._streaming = Streaming(depot, self._state)
         self._creation: Creation | None = None
         self._tried: list[Record] = []
 
@@ -188,8 +191,11 @@ class Body:
         deadline = time.monotonic() + self.depot.full_wait
         while True:
             try:
-                with self._changing() as staged:
-                    staged.write(self.size if append else offset, data)
+                with self.commit_lock:
+                    at = self.size if append else offset
+                    with self._changing() as staged:
+                        staged.write(at, data)
+                    self._streaming.advance(staged, at, at + len(data), self.posix)
             except (NoSpace, OSError) as error:
                 full = isinstance(error, NoSpace) or error.errno in FULL
                 if not full or not self.depot.make_room(deadline):
@@ -254,6 +260,11 @@ class Body:
         assert staged is not None  # noqa: S101 - called for what is staged only
         return staged
 
+    def _discard(self, staged: Staged) -> None:
+        self._streaming.abandon(staged)
+        self._unstage()
+        staged.discard()
+
     def _record(self) -> Record:
         return Record(
             self.key,
@@ -298,7 +309,7 @@ class Body:
     def _failed(self, staged: Staged, error: Exception, exclusive: bool) -> Exception:
         """Do what a failed commit asks for; return the error that the caller is told."""
         if exclusive:
-            self._unstage().discard()
+            self._discard(staged)
             return Exists(f"{self.key} exists already") if isinstance(error, Stale) else error
         self.depot.counters.add(Count.UPLOAD_FAILED)
         self.trouble = str(error)
@@ -315,24 +326,50 @@ class Body:
         return record if self.depot.stores_attributes else replace(record, posix=None)
 
     def _send(self, staged: Staged) -> Committed:
+        outgoing = self._sent_ahead(staged)
         with self._state:
             # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
             staged.change(replace(staged.record, key=self.key, posix=self.posix))
         record = self._outgoing(staged)
         arbiter = Arbiter(self.depot)
-        case = Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
-        if self._tried and (done := arbiter.arrived(case)) is not None:
-            return done
+        if self._tried:
+            done = arbiter.arrived(self._case(staged, record))
+            if done is not None:
+                return done
         try:
-            return self._transmit(record, staged.dirty, self._fill)
+            return self._transmit(record, staged.dirty, self._fill, outgoing)
         except (Stale, NotFound):
-            return arbiter.judge(case)
+            self._streaming.abandon(staged)
+            return arbiter.judge(self._case(staged, record))
 
-    def _transmit(self, record: Record, dirty: RangeSet, fill: Fill) -> Committed:
+    def _case(self, staged: Staged, record: Record) -> Case:
+        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
+
+    def _sent_ahead(self, staged: Staged) -> Outgoing | None:
+        """Return the upload that has parts of this file already, if it can be completed."""
+        self._streaming.stop()
+        outgoing = staged.outgoing
+        if outgoing is None:
+            return None
+        small = staged.record.size <= self.depot.committer.settings.threshold
+        if small or outgoing.key != self.key or not outgoing.reaches(staged.record.size):
+            self._streaming.abandon(staged)
+            return None
+        if outgoing.posix is not None and staged.record.posix == outgoing.posix:
+            # Nobody but our own writing touched the attributes since: the times are the upload's.
+            self.posix = outgoing.posix
+        return outgoing
+
+    def _transmit(
+        self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing | None = None
+    ) -> Committed:
         try:
-            return self.depot.committer.send(record, dirty, fill)
+            return self.depot.committer.send(record, dirty, fill, outgoing)
         except FsError:
-            self._tried = [*self._tried, record][-TRIED_MOST:]
+            tried = [*self._tried, record]
+            if outgoing is not None and record.posix is not None:
+                tried.append(replace(record, posix=outgoing.posix))
+            self._tried = tried[-TRIED_MOST:]
             raise
 
     def _fill(self, offset: int, view: memoryview) -> None:
@@ -359,6 +396,7 @@ class Body:
         self._retry_pause = RETRY_FIRST
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
+        self._streaming.abandon(staged)
         try:
             kept = staged.keep_as_conflict(self.depot.conflicts)
         except OSError as trouble:
@@ -421,10 +459,11 @@ class Body:
                 yield
             except BaseException:
                 self.unlinked = False
-                if clean and local:
-                    self._unstage().discard()
+                if clean and local and self._staged is not None:
+                    self._discard(self._staged)
                 raise
             if self._staged is not None:
+                self._streaming.abandon(self._staged)
                 self._staged.change(replace(self._staged.record, unlinked=True))
             self.depot.dirty.discard(self)
 

@@ -7,14 +7,17 @@ at most `parallel` parts.
 
 import logging
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from . import attributes
 from .attributes import DIRECTORY_TYPE
 from .errors import FsError, NotFound
 from .objects import Headers, ObjectInfo
+from .outgoing import Outgoing
+from .partbody import PartBody
 from .plan import MAX_PART, MiB, Piece, PlanSettings, pieces
 from .ranges import RangeSet
 from .staged import Record
@@ -22,6 +25,9 @@ from .store import Part, Store
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY = 64 * MiB  # parts above it aren't held whole
+
+Result = TypeVar("Result")
 Fill = Callable[[int, memoryview], None]
 
 
@@ -41,12 +47,17 @@ class Committer:
         self.settings = settings
         self._pool = pool
 
-    def send(self, record: Record, dirty: RangeSet, fill: Fill) -> Committed:
+    def send(
+        self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing | None = None
+    ) -> Committed:
         """Upload a file as `record` says, under its condition.
 
-        `fill(offset, view)` gives bytes of the file as it shall be. Raises Stale when the condition
-        doesn't hold; after any error nothing of the upload is visible.
+        `fill(offset, view)` gives bytes of the file as it shall be. `outgoing` is an upload that
+        has some of its parts already; it is used up. Raises Stale when the condition doesn't hold;
+        after any error nothing of the upload is visible.
         """
+        if outgoing is not None:
+            return self._finish(record, dirty, fill, outgoing)
         headers = self.headers_for(record)
         if record.size <= self.settings.threshold:
             content = bytearray(record.size)
@@ -55,8 +66,25 @@ class Committer:
             etag = self.store.put(record.key, body, headers, record.condition)
             return Committed(self._info(record, etag, headers), body)
         base_size = record.base.size if record.base is not None else 0
-        plan = pieces(record.size, base_size, dirty, self.settings)
+        plan = dict(enumerate(pieces(record.size, base_size, dirty, self.settings), 1))
         etag = self._upload(record, headers, plan, fill)
+        return Committed(self._info(record, etag, headers))
+
+    def _finish(self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing) -> Committed:
+        """Send what an upload lacks, complete it, and correct the attributes it began with.
+
+        What the application set while the upload ran (owner, mode, times) costs one copy of the
+        object onto itself: S3 can't change the metadata of an upload. That only its writing moved
+        the mtime isn't worth it; the caller lets `record` say what the upload says.
+        """
+        began = replace(record, posix=outgoing.posix if record.posix is not None else None)
+        plan = cells(record, dirty, outgoing, self.settings.copy_size)
+        etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
+        info = self._info(record, etag, self.headers_for(began))
+        if began == record:
+            return Committed(info)
+        headers = self.headers_for(record)
+        etag, _ = self.copy(info, record.key, headers, None)
         return Committed(self._info(record, etag, headers))
 
     def headers_for(self, record: Record) -> Headers:
@@ -97,34 +125,61 @@ class Committer:
             ),
         )
 
-    def _upload(self, record: Record, headers: Headers, plan: list[Piece], fill: Fill) -> str:
+    def _upload(
+        self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill
+    ) -> str:
         upload = self.store.create_upload(record.key, headers)
         try:
-            futures = [
-                self._pool.submit(self._part, record, upload, number, piece, fill)
-                for number, piece in enumerate(plan, 1)
-            ]
-            parts = _all(futures)
-            return self.store.complete_upload(record.key, upload, parts, record.condition)
+            return self._complete(record, upload, plan, fill, {})
         except BaseException:
-            self._abort(record.key, upload)
+            self.abort(record.key, upload)
             raise
 
-    def _part(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
-        if piece.copied:
-            assert record.base is not None  # noqa: S101 - a plan copies from a base only
-            return self.store.copy_part(
-                record.key,
-                upload,
-                number,
-                record.base.key,
-                record.base.etag,
-                piece.start,
-                piece.end,
-            )
-        body = bytearray(piece.end - piece.start)
-        fill(piece.start, memoryview(body))
-        return self.store.upload_part(record.key, upload, number, bytes(body))
+    def _complete(
+        self,
+        record: Record,
+        upload: str,
+        plan: Mapping[int, Piece],
+        fill: Fill,
+        sent: dict[int, Part],
+    ) -> str:
+        """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
+        futures = [
+            self._pool.submit(self._piece, record, upload, number, piece, fill)
+            for number, piece in plan.items()
+            if number not in sent
+        ]
+        made = {part.number: part for part in _all(futures)}
+        parts = [made.get(number) or sent[number] for number in sorted(plan)]
+        return self.store.complete_upload(record.key, upload, parts, record.condition)
+
+    def _piece(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
+        if not piece.copied:
+            return self.part(record.key, upload, number, piece.start, piece.end, fill)
+        assert record.base is not None  # noqa: S101 - a plan copies from a base only
+        return self.store.copy_part(
+            record.key,
+            upload,
+            number,
+            record.base.key,
+            record.base.etag,
+            piece.start,
+            piece.end,
+        )
+
+    def part(self, key: str, upload: str, number: int, start: int, end: int, fill: Fill) -> Part:
+        """Send one part; what is too large for memory is read as it goes."""
+        body: bytearray | PartBody
+        if end - start > IN_MEMORY:
+            body = PartBody(fill, start, end)
+        else:
+            body = bytearray(end - start)
+            fill(start, memoryview(body))
+        return self.store.upload_part(key, upload, number, body)
+
+    def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
+        """Run something that sends a part, when its turn comes."""
+        return self._pool.submit(work, *arguments)
 
     def copy(
         self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
@@ -144,7 +199,8 @@ class Committer:
         record = Record(
             key, source.etag if key == source.key else condition, source, source.size, headers
         )
-        plan = pieces(source.size, source.size, RangeSet(), self.settings)
+        whole = pieces(source.size, source.size, RangeSet(), self.settings)
+        plan = dict(enumerate(whole, 1))
         etag = self._upload(record, headers, plan, _nothing)
         return etag, self.store.server_time()
 
@@ -158,14 +214,39 @@ class Committer:
             headers = headers or source.headers or Headers(system={"ContentType": DIRECTORY_TYPE})
             return self.store.put(key, b"", headers, condition), self.store.server_time()
 
-    def _abort(self, key: str, upload: str) -> None:
+    def abort(self, key: str, upload: str) -> None:
+        """Throw an upload away; a failure is only said."""
         try:
             self.store.abort_upload(key, upload)
+        except NotFound:
+            return
         except FsError as error:
             log.warning(
                 "an unfinished upload stays in the bucket; a lifecycle rule removes it",
                 extra={"key": key, "upload": upload, "error": str(error)},
             )
+
+
+def cells(record: Record, dirty: RangeSet, outgoing: Outgoing, copy_size: int) -> dict[int, Piece]:
+    """Lay a file over the grid of its upload: the pieces by part number.
+
+    Cells that didn't change are copied from the base, neighbours together; a cell that changed in
+    part is sent whole.
+    """
+    base = record.base.size if record.base is not None else 0
+    plan: dict[int, Piece] = {}
+    last = 0
+    for number in range(1, outgoing.grid.at(max(0, record.size - 1)) + 1):
+        start, end = outgoing.grid.cell(number)
+        end = min(end, record.size)
+        copied = end <= base and not dirty.overlaps(start, end)
+        before = plan.get(last)
+        if copied and before and before.copied and end - before.start <= copy_size:
+            plan[last] = Piece(before.start, end, copied=True)
+        else:
+            plan[number] = Piece(start, end, copied)
+            last = number
+    return plan
 
 
 def content_type(key: str) -> str:

@@ -71,7 +71,7 @@ class Depot:
 
 def _relieved(body: "Body") -> bool:
     if not body.commit_lock.acquire(timeout=LOCK_WAIT):
-        return False
+        return True  # busy uploading: that makes room too, or fails within its own time limits
     try:
         return body.relieve()
     except FsError as error:

@@ -75,6 +75,10 @@ class RangeSet:
         at = bisect_right(self._starts, start) - 1
         return at >= 0 and self._ends[at] >= end
 
+    def overlaps(self, start: int, end: int) -> bool:
+        """Say whether any byte of a range is in the set."""
+        return any(inside for _, _, inside in self.pieces(start, end))
+
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """Cut `[start, end)` at the borders of the set; the flag says whether a piece is in it."""
         at = bisect_right(self._ends, start)

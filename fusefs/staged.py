@@ -10,6 +10,9 @@ of). Both live in the page cache until the kernel writes them: kill-safe, not po
     z START END           zeros written, as a hole
     t SIZE                truncated or extended to SIZE
     r {…}                 the record as it is from here on (key, base, attributes changed)
+    m {…}                 a multipart upload was begun, with the record's attributes
+    u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
+    x                     the upload is given up
 
 Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` locks.
 """
@@ -26,8 +29,10 @@ from .attributes import Posix
 from .cache import Cache
 from .holes import punch
 from .objects import Headers, ObjectInfo
+from .outgoing import Outgoing
 from .ranges import RangeSet
 from .space import Space
+from .store import Part
 
 VERSION = 1
 ZEROS = bytes(1 << 20)
@@ -65,6 +70,7 @@ class Staged:
         self._space = space
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._log = -1
+        self.outgoing: Outgoing | None = None
         self.initial_size = record.size
         try:
             self._log = os.open(
@@ -94,6 +100,7 @@ class Staged:
         self._space = space
         self.record = _from_json(json.loads(lines[0]))
         self.initial_size = self.record.size
+        self.outgoing = None
         for line in lines[1:]:
             self._replay(line)
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CLOEXEC)
@@ -123,8 +130,41 @@ class Staged:
             self._zeroed(start, end)
         elif kind == b"t":
             self._resized(int(rest))
+        elif kind in (b"m", b"u", b"x"):
+            self._replay_upload(kind, rest)
         else:
             self.record = replace(_from_json(json.loads(rest)), size=self.record.size)
+
+    def _replay_upload(self, kind: bytes, rest: bytes) -> None:
+        if kind == b"m":
+            self.outgoing = Outgoing.of(json.loads(rest), self.record.posix)
+        elif kind == b"x" or self.outgoing is None:
+            self.outgoing = None
+        else:
+            number, etag, crc = rest.decode().split(" ")
+            part = Part(int(number), etag, crc if crc != "-" else None)
+            self.outgoing.parts[part.number] = part
+
+    def upload_begun(self, outgoing: Outgoing) -> None:
+        """A multipart upload was begun, with the attributes it says."""
+        self.change(replace(self.record, posix=outgoing.posix))
+        self._say(outgoing.told(), "m ")
+        self.outgoing = outgoing
+
+    def part_sent(self, part: Part) -> None:
+        """The store has a part of what is staged."""
+        assert self.outgoing is not None  # noqa: S101 - the caller has just asked
+        self._tell(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())
+        self.outgoing.parts[part.number] = part
+
+    def upload_ended(self) -> None:
+        """The upload is given up."""
+        self.outgoing = None
+        self._tell(b"x\n")
+
+    def _changed(self, start: int, end: int) -> None:
+        if self.outgoing is not None:
+            self.outgoing.changed(start, end)
 
     def _say(self, step: dict[str, Any], kind: str = "") -> None:
         self._tell(f"{kind}{json.dumps(step)}\n".encode())
@@ -154,6 +194,7 @@ class Staged:
 
     def _wrote(self, start: int, end: int) -> int:
         # A write beyond the end leaves a hole of zeros that S3 doesn't have either.
+        self._changed(min(start, self.record.size), end)
         self.dirty.add(min(start, self.record.size), end)
         self.record = replace(self.record, size=max(self.record.size, end))
         return self._stored.add(start, end)
@@ -175,6 +216,7 @@ class Staged:
 
     def _zeroed(self, start: int, end: int) -> int:
         before = self._stored.total()
+        self._changed(start, end)
         self._stored.remove(start, end)
         self.dirty.add(start, end)
         self.record = replace(self.record, size=max(self.record.size, end))
@@ -189,6 +231,7 @@ class Staged:
 
     def _resized(self, size: int) -> int:
         old = self.record.size
+        self._changed(min(old, size), max(old, size))
         before = self._stored.total()
         if size < old:
             self.dirty.remove(size, old)

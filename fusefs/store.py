@@ -32,6 +32,7 @@ from .counters import Count, Counters
 from .credentials import CredentialsDirectory
 from .faults import EXPIRED, REFUSED, error_for
 from .objects import Headers, ObjectInfo, Page
+from .partbody import PartBody
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +98,19 @@ class _DirectoryCredentials(Credentials):
         return ReadOnlyCredentials(keys.access, keys.secret, keys.token)
 
 
-def crc32_base64(data: bytes | memoryview) -> str:
+def crc32_base64(data: bytes | bytearray | memoryview) -> str:
     """Return S3's form of the CRC32 of `data`."""
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+def _crc32_of(body: bytes | bytearray | PartBody) -> str:
+    if not isinstance(body, PartBody):
+        return crc32_base64(body)
+    checksum = 0
+    while block := body.read(1 << 20):
+        checksum = zlib.crc32(block, checksum)
+    body.seek(0)
+    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
 
 
 class Store:
@@ -120,6 +131,7 @@ class Store:
         self._common: dict[str, Any] = {"Bucket": settings.bucket}
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
+        self._checksums = True
         self._answered = time.monotonic()
         self._away_since: float | None = None
         self._skew = 0.0
@@ -423,11 +435,10 @@ class Store:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
         self.counters.add(Count.SENT, len(data))
-        answer = self._call(
+        answer = self._checked(
             "put_object",
             key,
-            Body=data,
-            ChecksumCRC32=crc32_base64(data),
+            data,
             **self._condition(condition, self.conditional),
             **self._new(headers),
         )
@@ -466,25 +477,44 @@ class Store:
 
     def create_upload(self, key: str, headers: Headers) -> str:
         """Start a multipart upload; return its id."""
-        answer = self._call(
-            "create_multipart_upload", key, ChecksumAlgorithm="CRC32", **self._new(headers)
-        )
-        return str(answer["UploadId"])
+        arguments = self._new(headers)
+        if self._checksums:
+            try:
+                answer = self._call(
+                    "create_multipart_upload", key, ChecksumAlgorithm="CRC32", **arguments
+                )
+                return str(answer["UploadId"])
+            except errors.Unsupported as error:
+                self._no_checksums(error)
+        return str(self._call("create_multipart_upload", key, **arguments)["UploadId"])
 
-    def upload_part(self, key: str, upload: str, number: int, body: bytes | memoryview) -> Part:
+    def upload_part(
+        self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
+    ) -> Part:
         """Upload part `number` (from 1)."""
-        data = bytes(body) if isinstance(body, memoryview) else body
-        checksum = crc32_base64(data)
-        self.counters.add(Count.SENT, len(data))
-        answer = self._call(
-            "upload_part",
-            key,
-            UploadId=upload,
-            PartNumber=number,
-            Body=data,
-            ChecksumCRC32=checksum,
-        )
+        self.counters.add(Count.SENT, len(body))
+        answer = self._checked("upload_part", key, body, UploadId=upload, PartNumber=number)
         return Part(number, answer["ETag"].strip('"'), answer.get("ChecksumCRC32"))
+
+    def _checked(
+        self, operation: str, key: str, body: bytes | bytearray | PartBody, **arguments: Any
+    ) -> Any:
+        """Send a body with its CRC32, which the store compares; without to one that can't."""
+        if self._checksums:
+            try:
+                checksum = _crc32_of(body)
+                return self._call(operation, key, Body=body, ChecksumCRC32=checksum, **arguments)
+            except errors.Unsupported as error:
+                self._no_checksums(error)
+                self._rewind({"Body": body})
+        return self._call(operation, key, Body=body, **arguments)
+
+    def _no_checksums(self, error: errors.FsError) -> None:
+        self._checksums = False
+        log.warning(
+            "this store refuses checksums: what is damaged on its way to it goes unnoticed",
+            extra={"bucket": self.bucket, "error": str(error)},
+        )
 
     def copy_part(
         self, key: str, upload: str, number: int, source: str, etag: str, start: int, end: int
@@ -558,5 +588,5 @@ def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
 def _verify(answer: Mapping[str, Any], body: bytes | bytearray, key: str) -> None:
     """Compare a whole body with the checksum that came with it, where one did."""
     told = answer.get("ChecksumCRC32")
-    if told and answer.get("ChecksumType") != "COMPOSITE" and told != crc32_base64(bytes(body)):
+    if told and answer.get("ChecksumType") != "COMPOSITE" and told != crc32_base64(body):
         raise errors.Unavailable(f"GET {key}: the content does not match its checksum")

@@ -264,18 +264,19 @@ def test_a_failed_deletion_loses_no_change(bench: Workbench, bucket: Bucket) -> 
     assert bucket.get("f") == b"changed" + content(3 * MIB)[7:]
 
 
-def test_a_broken_upload_leaves_no_parts_behind(
-    bench: Workbench, proxy: Proxy, bucket: Bucket
-) -> None:
-    """A multipart upload that fails is aborted; the old object is untouched."""
+def test_a_broken_upload_changes_nothing(bench: Workbench, proxy: Proxy, bucket: Bucket) -> None:
+    """The old object is untouched by parts that failed; the next try leaves no upload behind."""
     bucket.put("f", b"old")
     proxy.inject(ResetUpload(1000), on("UploadPart"), times=None)
     body = bench.open("f")
     body.write(0, content(12 * MIB))
     with pytest.raises(Unavailable):
         body.commit()
-    assert bucket.uploads() == []
     assert bucket.get("f") == b"old"
+    proxy.heal()
+    body.commit()
+    assert bucket.get("f") == content(12 * MIB)
+    assert bucket.uploads() == []
 
 
 def test_a_sick_disk_fails_the_write_not_the_file(bench: Workbench, bucket: Bucket) -> None:
