@@ -52,7 +52,7 @@ def advice(
     """Everything about a pod that gets its mounts and will run badly."""
     spec = pod["spec"]
     yield from misplaced(pod)
-    yield from _resources(spec, wanted)
+    yield from _resources(spec, wanted, platform)
     yield from _grace(spec, wanted, platform)
     yield from _order(spec, wanted, platform)
     for mount in wanted.mounts:
@@ -63,15 +63,16 @@ def advice(
         yield Advice("shared-processes", text)
 
 
-def _resources(spec: dict[str, Any], wanted: Wanted) -> Iterator[Advice]:
+def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
     rendered = wanted.worker.rendered()
     if not rendered:
         text = "the mount has no resource requests: it is the first to starve on a busy node"
         yield Advice("no-resources", text)
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     users = [container for container in containers if not is_reserved(container["name"])]
-    if all(_guaranteed(section(c, "resources")) for c in users) and not _guaranteed(rendered):
-        text = "the pod is no longer Guaranteed: give s3.mount/cpu-* and memory-* request = limit"
+    ours = (rendered, platform.keeper.rendered())
+    if all(_guaranteed(section(c, "resources")) for c in users) and not all(map(_guaranteed, ours)):
+        text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)
 
 

@@ -3,10 +3,13 @@
 Everything the kubelet will run is spelt out here and nowhere else: names, commands, volumes,
 security contexts. Where they go in the pod is `sidecar`'s business. Pure functions.
 
-Names are public and stable: containers `s3-mount` and `s3-mount-NAME`; volumes `s3-mount-bus`,
-`s3-mount-cache`, `s3-mount-credentials` and `s3-mount-credentials-NAME`.
+Names are public and stable: containers `s3-mount-keeper` and `s3-mount-worker`; volumes
+`s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-credentials` and
+`s3-mount-credentials-NAME`. Both containers serve all mounts of the pod and are told about them by
+one JSON document in `S3MOUNT_CONFIG`.
 """
 
+import json
 from typing import Any
 
 from webhook.annotations import UNNAMED, MountSpec, Wanted
@@ -15,13 +18,20 @@ from webhook.settings import Platform
 
 # Every container and volume name that is this or begins with this and a dash is ours.
 RESERVED = "s3-mount"
+KEEPER = "s3-mount-keeper"
+WORKER = "s3-mount-worker"
 BUS = "s3-mount-bus"
+SOCKET = "s3-mount-socket"
 CACHE = "s3-mount-cache"
 CREDENTIALS = "s3-mount-credentials"
 BUS_DIRECTORY = "/bus"
+SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
 CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
-# Two minutes for a bucket that is slow to answer; wrong credentials end the process much earlier.
+CONFIG_VERSION = 1
+# nobody: owns nothing on the node, in the image or in the pod.
+_NOBODY = 65534
+# Two minutes for a bucket that is slow to answer; wrong credentials end the worker much earlier.
 _STARTUP_SECONDS = 120
 # Journals, listings and what is in flight come on top of the cache's own limit.
 _CACHE_SLACK = 64 * 2**20
@@ -37,7 +47,7 @@ def sidecars(wanted: Wanted, platform: Platform, *, ambient: bool) -> list[dict[
 
     `ambient`: whether mounts without a Secret may use the node's credentials.
     """
-    return [_sidecar(mount, wanted, platform, ambient=ambient) for mount in wanted.mounts]
+    return [_keeper(wanted, platform), _worker(wanted, platform, ambient=ambient)]
 
 
 def volumes(wanted: Wanted) -> list[dict[str, Any]]:
@@ -47,6 +57,8 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     limit = -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
     return [
         {"name": BUS, "emptyDir": {}},
+        # In memory: a socket, no data.
+        {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(limit)}},
         *(
             {
@@ -69,69 +81,115 @@ def _credentials_volume(mount: MountSpec) -> str:
     return CREDENTIALS if mount.name == UNNAMED else f"{CREDENTIALS}-{mount.name}"
 
 
-def _sidecar(
-    mount: MountSpec, wanted: Wanted, platform: Platform, *, ambient: bool
-) -> dict[str, Any]:
-    name = RESERVED if mount.name == UNNAMED else f"{RESERVED}-{mount.name}"
-    container: dict[str, Any] = {
+def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
+    """Mounts and keeps what is mounted; privileged, and therefore without credentials or S3."""
+    mounts = [_kept(mount) for mount in wanted.mounts]
+    return _container(
+        KEEPER,
+        platform,
+        args=["keeper"],
+        env=[_config(mounts)],
+        securityContext={
+            "privileged": True,
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": False,
+            "readOnlyRootFilesystem": True,
+        },
+        startupProbe=_probe("probe", "--keeper"),
+        volumeMounts=[
+            {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
+            {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
+        ],
+        resources=platform.keeper.rendered(),
+    )
+
+
+def _worker(wanted: Wanted, platform: Platform, *, ambient: bool) -> dict[str, Any]:
+    """Has the credentials and talks to S3; unprivileged, whatever the pod says of its own."""
+    mounts = [_served(mount) for mount in wanted.mounts]
+    return _container(
+        WORKER,
+        platform,
+        args=["worker"],
+        env=[_config(mounts), *_metadata_guard(wanted.mounts, ambient=ambient)],
+        securityContext={
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsUser": _NOBODY,
+            "runAsGroup": _NOBODY,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        startupProbe=_probe("probe"),
+        volumeMounts=[
+            {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
+            {"name": CACHE, "mountPath": CACHE_DIRECTORY},
+            *(_credentials_mount(mount) for mount in wanted.mounts if mount.secret),
+        ],
+        resources=wanted.worker.rendered(),
+    )
+
+
+def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:
+    """What both have in common; empty fields are left out, as the API server would."""
+    return {
         "name": name,
         "image": platform.image,
         "imagePullPolicy": platform.image_pull_policy,
         "restartPolicy": "Always",
         "command": ["python", "-m", "fusefs"],
-        "args": [_literal(argument) for argument in _arguments(mount)],
-        **_environment([mount], ambient=ambient),
-        "securityContext": {"privileged": True, "runAsUser": 0, "runAsNonRoot": False},
-        "startupProbe": _probe("probe", f"{BUS_DIRECTORY}/{mount.name}"),
-        "volumeMounts": _volume_mounts(mount),
+        **{key: value for key, value in fields.items() if value},
     }
-    resources = wanted.worker.rendered()
-    return container | {"resources": resources} if resources else container
 
 
-def _arguments(mount: MountSpec) -> list[str]:
-    options = {
-        "--endpoint-url": mount.endpoint,
-        "--region": mount.region,
-        "--cache-dir": f"{CACHE_DIRECTORY}/{mount.name}",
-        "--cache-size": str(mount.cache_size),
-        "--uid": str(mount.uid),
-        "--gid": str(mount.gid),
-        "--file-mode": mount.file_mode,
-        "--dir-mode": mount.dir_mode,
-        "--metadata": mount.metadata,
-        "--attr-ttl": str(mount.attr_ttl),
-        "--credentials-dir": f"{CREDENTIALS_DIRECTORY}/{mount.name}" if mount.secret else None,
-        "-o": mount.options or None,
+def _config(mounts: list[dict[str, Any]]) -> dict[str, str]:
+    document = {"version": CONFIG_VERSION, "mounts": mounts}
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return {"name": "S3MOUNT_CONFIG", "value": _literal(text)}
+
+
+def _kept(mount: MountSpec) -> dict[str, Any]:
+    """What the keeper needs to know of a mount."""
+    return {
+        "name": mount.name,
+        "mountpoint": f"{BUS_DIRECTORY}/{mount.name}",
+        "readOnly": mount.read_only,
     }
-    source = f"{mount.bucket}/{mount.prefix}" if mount.prefix else mount.bucket
-    flags = ["--allow-other", *(["--read-only"] if mount.read_only else [])]
-    pairs = [(name, value) for name, value in options.items() if value is not None]
-    return [
-        "mount",
-        source,
-        f"{BUS_DIRECTORY}/{mount.name}",
-        *flags,
-        *(s for p in pairs for s in p),
-    ]
 
 
-def _environment(mounts: list[MountSpec], *, ambient: bool) -> dict[str, list[dict[str, str]]]:
+def _served(mount: MountSpec) -> dict[str, Any]:
+    """What the worker needs to know: sizes in bytes, times in seconds, null for the SDK's own."""
+    return _kept(mount) | {
+        "bucket": mount.bucket,
+        "prefix": mount.prefix,
+        "endpoint": mount.endpoint,
+        "region": mount.region,
+        "uid": mount.uid,
+        "gid": mount.gid,
+        "fileMode": mount.file_mode,
+        "dirMode": mount.dir_mode,
+        "metadata": mount.metadata,
+        "cacheDir": f"{CACHE_DIRECTORY}/{mount.name}",
+        "cacheSize": mount.cache_size,
+        "attrTtl": mount.attr_ttl,
+        "options": mount.options,
+        "credentialsDir": f"{CREDENTIALS_DIRECTORY}/{mount.name}" if mount.secret else None,
+    }
+
+
+def _metadata_guard(mounts: tuple[MountSpec, ...], *, ambient: bool) -> list[dict[str, str]]:
     """Without the policy's leave the SDK must not fall back to the node's credentials."""
     if ambient and not all(mount.secret for mount in mounts):
-        return {}
-    return {"env": [{"name": "AWS_EC2_METADATA_DISABLED", "value": "true"}]}
+        return []
+    return [{"name": "AWS_EC2_METADATA_DISABLED", "value": "true"}]
 
 
-def _volume_mounts(mount: MountSpec) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
-        {"name": CACHE, "mountPath": CACHE_DIRECTORY},
-    ]
-    if mount.secret:
-        path = f"{CREDENTIALS_DIRECTORY}/{mount.name}"
-        found.append({"name": _credentials_volume(mount), "mountPath": path, "readOnly": True})
-    return found
+def _credentials_mount(mount: MountSpec) -> dict[str, Any]:
+    path = f"{CREDENTIALS_DIRECTORY}/{mount.name}"
+    return {"name": _credentials_volume(mount), "mountPath": path, "readOnly": True}
 
 
 def _probe(*arguments: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ _REFUSED = """
 KNOWN = frozenset(_NAMES.split())
 REFUSED = frozenset(_REFUSED.split())
 _VALUE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
-LONGEST = 4096
+LONGEST = 2048
 
 
 def parse_options(text: str) -> str:

@@ -68,10 +68,12 @@ plain http, a shared process namespace, and keys of ours among the labels.
 
 ## What else changes in the pod
 
-Two native sidecars or more (`s3-mount…`) in `initContainers`, volumes named `s3-mount-…`, and
-one `volumeMount` for each mount in the containers that get it. `terminationGracePeriodSeconds`
-is raised to the platform's minimum (60 s) when a mount can be written to, so that what is dirty
-reaches S3. Nothing is removed or replaced otherwise.
+Two native sidecars in `initContainers` for all mounts together: `s3-mount-keeper`, which is
+privileged and has no credentials, and `s3-mount-worker`, which has the credentials and no
+privileges. Volumes named `s3-mount-…`, and one `volumeMount` for each mount in the containers
+that get it. `terminationGracePeriodSeconds` is raised to the platform's minimum (60 s) when a
+mount can be written to, so that what is dirty reaches S3. Nothing is removed or replaced
+otherwise.
 """
 
 

@@ -72,6 +72,7 @@ class Platform:
     default_region: str | None = None
     default_endpoint: str | None = None
     minimum_grace: int = 60
+    keeper: Resources = Resources(10, None, 32 * 2**20, 96 * 2**20)
     worker: Resources = Resources(100, None, 256 * 2**20, 2**30)
     maximum: Resources = Resources(4000, 8000, 8 * 2**30, 16 * 2**30)
     maximum_cache_size: int = 100 * 2**30
@@ -130,6 +131,7 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         default_region=env.read("DEFAULT_REGION", _optional(values.parse_region), None),
         default_endpoint=env.read("DEFAULT_ENDPOINT", _optional(values.parse_endpoint), None),
         minimum_grace=env.read("MINIMUM_GRACE", _grace, base.minimum_grace),
+        keeper=env.resources("keeper", base.keeper),
         worker=env.resources("worker", base.worker),
         maximum=env.resources("maximum", base.maximum),
         maximum_cache_size=env.read("MAXIMUM_CACHE_SIZE", parse_bytes, base.maximum_cache_size),

@@ -42,7 +42,7 @@ def test_additions_of_the_cluster_are_let_through(
     pod: dict[str, Any], added: dict[str, Any]
 ) -> None:
     """What API server and cloud webhooks add on the way leaves the container ours."""
-    ours = pod["spec"]["initContainers"][0]
+    ours = pod["spec"]["initContainers"][-1]
     for key, value in added.items():
         ours[key] = [*ours.get(key, []), *value] if isinstance(value, list) else value
     decision = DECIDER.decide(pod, "shop")

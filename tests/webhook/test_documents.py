@@ -21,7 +21,7 @@ def test_every_setting_is_documented() -> None:
     names = set(re.findall(r'read\(\s*"([A-Z_]+)"', code))
     names |= {
         f"{kind}_{q}_{part}"
-        for kind in ("WORKER", "MAXIMUM")
+        for kind in ("KEEPER", "WORKER", "MAXIMUM")
         for q in ("CPU", "MEMORY")
         for part in ("REQUEST", "LIMIT")
     }
