@@ -1,12 +1,15 @@
 """Plays the kubelet: runs the native sidecars of a pod as processes of this machine.
 
-Volumes are directories below `root`; wherever a container's command, arguments, environment or
-probe begins with a path at which it mounts a volume, that directory takes the path's place. Used
-from one thread.
+Volumes are directories below `root`; wherever a container's command, arguments, environment (also
+within JSON) or probe begins with a path at which it mounts a volume, that directory takes the
+path's place. Processes run as their container's user, without capabilities where it drops them, if
+that user may run this Python at all. Used from one thread.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from tests.mounts.mount import REPOSITORY
 from tests.mounts.table import connection_of, detach
 from tests.servers.child import Child, ChildError
 
+RUN_DIRECTORY = "/run/s3mount"  # where both sidecars expect the volume of their sockets
 Container = Mapping[str, Any]
 Secrets = Mapping[str, Mapping[str, str]]
 
@@ -36,6 +40,7 @@ class Kubelet:
     def _make_volume(self, volume: Mapping[str, Any], secrets: Secrets) -> None:
         directory = self._root / "volumes" / volume["name"]
         directory.mkdir(parents=True)
+        directory.chmod(0o777)  # as the kubelet makes an emptyDir
         if "secret" in volume:
             for name, value in secrets[volume["secret"]["secretName"]].items():
                 (directory / name).write_text(value)
@@ -51,9 +56,28 @@ class Kubelet:
         for mount in container.get("volumeMounts", ()):
             self._directory(mount).mkdir(parents=True, exist_ok=True)
         command = self._mapped(container, [*container["command"], *container.get("args", ())])
+        command = [*self._as_user(container), *command, *self._for_root(container)]
         child = Child(command, self._root / f"{name}.log", self._environment(container), REPOSITORY)
         self.children[name] = child
         self._await_startup(container, child)
+
+    @staticmethod
+    def _as_user(container: Container) -> list[str]:
+        """Return what comes before a command to run it with its container's rights."""
+        user = container["securityContext"].get("runAsUser", 0)
+        return _setpriv(user) if user and may_run(user) else []
+
+    def _for_root(self, container: Container) -> list[str]:
+        """Where the worker has to run as root, the keeper is told to expect root."""
+        workers = [c["securityContext"].get("runAsUser", 0) for c in self.sidecars()]
+        limited = any(user and not may_run(user) for user in workers)
+        return ["--worker-uid", "0"] if limited and "keeper" in container.get("args", ()) else []
+
+    def kill(self, name: str) -> None:
+        """Kill a sidecar with -9 and start it again, as the kubelet does with a dead container."""
+        self.children[name].kill()
+        (container,) = [c for c in self.sidecars() if c["name"] == name]
+        self.start(container)
 
     def _await_startup(self, container: Container, child: Child) -> None:
         probe = container["startupProbe"]
@@ -99,8 +123,26 @@ class Kubelet:
         programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         base = {"PATH": programs, "HOME": str(self._root), "LANG": "C.UTF-8"}
         named = {item["name"]: item.get("value", "") for item in container.get("env", ())}
-        values = self._mapped(container, list(named.values()))
-        return base | dict(zip(named, values, strict=True))
+        values = [self._mapped_value(container, value) for value in named.values()]
+        found = base | dict(zip(named, values, strict=True))
+        for mount in container.get("volumeMounts", ()):
+            if mount["mountPath"] == RUN_DIRECTORY:
+                found["S3MOUNT_RUN_DIRECTORY"] = str(self._directory(mount))
+        return found
+
+    def _mapped_value(self, container: Container, value: str) -> str:
+        try:
+            document = json.loads(value)
+        except ValueError:
+            return self._mapped(container, [value])[0]
+        return json.dumps(self._mapped_json(container, document))
+
+    def _mapped_json(self, container: Container, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._mapped_json(container, item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._mapped_json(container, item) for item in value]
+        return self._mapped(container, [value])[0] if isinstance(value, str) else value
 
     def _mapped(self, container: Container, words: list[str]) -> list[str]:
         mounts = sorted(container.get("volumeMounts", ()), key=lambda m: -len(m["mountPath"]))
@@ -115,3 +157,16 @@ class Kubelet:
 
     def _directory(self, mount: Mapping[str, Any]) -> Path:
         return self._root / "volumes" / str(mount["name"]) / str(mount.get("subPath", ""))
+
+
+def _setpriv(user: int) -> list[str]:
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return ["setpriv", *ids, "--bounding-set=-all", "--no-new-privs"]
+
+
+@functools.cache
+def may_run(user: int) -> bool:
+    """Say whether a user may run this Python with this checkout: both may lie in a private home."""
+    check = [*_setpriv(user), sys.executable, "-c", "import boto3, fusefs.worker"]
+    done = subprocess.run(check, check=False, cwd=REPOSITORY, capture_output=True, timeout=30)
+    return done.returncode == 0

@@ -14,11 +14,6 @@ from tests.deploy.test_guards import IMAGE, guard
 ROOT = Path(__file__).parents[2]
 
 
-# Strict: the day these pass, deploy/complete takes the guards in and the marks go.
-until_split = pytest.mark.xfail(strict=True, reason="the webhook injects a single sidecar")
-
-
-@until_split
 def test_what_the_webhook_injects_passes_the_guards():
     """The example pod, through the command line that shares the webhook's core."""
     pod = ROOT / "deploy" / "examples" / "pod.yaml"
@@ -37,7 +32,6 @@ def test_what_the_webhook_injects_passes_the_guards():
         assert guard("s3mount-created-pods", Request("CREATE", injected)) == []
 
 
-@until_split
 def test_the_guards_are_part_of_the_installation():
     """One command installs everything."""
     assert "ValidatingAdmissionPolicy" in {m["kind"] for m in manifests()}
