@@ -19,6 +19,7 @@ def main() -> int:
     stage = Stage()
     failure = None
     with tempfile.TemporaryDirectory(prefix=f"{OWN_PREFIX}{os.getpid()}-demo-") as directory:
+        Path(directory).chmod(0o755)  # the worker isn't root
         try:
             _show(stage, Path(directory))
         except StepFailedError as error:
@@ -37,12 +38,13 @@ def _show(stage: Stage, directory: Path) -> None:
             ca = directory / "tls/ca.crt"
             pod = scenes.injection(stage, url, ca, server.endpoint)
             scenes.denial(stage, url, ca, server.endpoint)
-        stage.scene("The pod's sidecar and what the application sees")
+        stage.scene("The pod's sidecars and what the application sees")
         if not scenes.can_mount():
             print("  /dev/fuse can't be opened here: the half that mounts is left out")
             return
-        with scenes.mounted(stage, pod, directory, server.endpoint) as data:
+        with scenes.mounted(stage, pod, directory, server.endpoint) as (kubelet, data):
             scenes.files(stage, data, bucket)
+            scenes.survival(stage, kubelet, data, bucket)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ class Kubelet:
 
 def _setpriv(user: int) -> list[str]:
     ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-    return ["setpriv", *ids, "--bounding-set=-all", "--no-new-privs"]
+    # setpriv starts its command while it may still do anything; env starts ours when it may not.
+    return ["setpriv", *ids, "--bounding-set=-all", "--no-new-privs", "env"]
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 import shutil
 import ssl
@@ -31,11 +32,12 @@ _MIB = 1024 * 1024
 def fill_bucket(stage: Stage, store: Endpoint) -> Bucket:
     """Create the bucket of the example pod with some objects in it."""
     name = example_pod(store)["metadata"]["annotations"]["s3.mount/bucket"]
-    with stage.step(f"create bucket {name} and put three objects into it"):
+    with stage.step(f"create bucket {name} and put four objects into it"):
         bucket = store.create_bucket(name)
         bucket.put("readme.txt", b"written by boto3\n")
         bucket.put("models/tiny.bin", os.urandom(3 * _MIB))
         bucket.put("logs/old.log", b"one\n")
+        bucket.put("large.bin", os.urandom(96 * _MIB))
     return bucket
 
 
@@ -130,8 +132,8 @@ def _readable(pod: Pod) -> str:
 
 
 @contextmanager
-def mounted(stage: Stage, pod: Pod, root: Path, store: Endpoint) -> Iterator[Path]:
-    """Run the pod's sidecars and give the directory the application sees."""
+def mounted(stage: Stage, pod: Pod, root: Path, store: Endpoint) -> Iterator[tuple[Kubelet, Path]]:
+    """Run the pod's sidecars; give their kubelet and the directory the application sees."""
     keys = store.credentials.environment()
     secret = pod["metadata"]["annotations"]["s3.mount/secret"]
     kubelet = Kubelet(pod, root, {secret: keys})
@@ -139,7 +141,7 @@ def mounted(stage: Stage, pod: Pod, root: Path, store: Endpoint) -> Iterator[Pat
         for container in kubelet.sidecars():
             with stage.step(f"run sidecar {container['name']} with its own command, args and env"):
                 kubelet.start(container)
-        yield kubelet.path_of("app", pod["metadata"]["annotations"]["s3.mount/path"])
+        yield kubelet, kubelet.path_of("app", pod["metadata"]["annotations"]["s3.mount/path"])
         with stage.step("stop the sidecars: exit 0 and nothing is mounted any more"):
             statuses = kubelet.stop()
             expect(not any(statuses.values()), f"exit statuses {statuses}")
@@ -153,7 +155,10 @@ def files(stage: Stage, data: Path, bucket: Bucket) -> None:
     with stage.step("list: find"):
         stage.tell(_run("find", ".", "-type", "f", "-printf", "%p %s\\n", cwd=data))
         names = sorted(str(p.relative_to(data)) for p in data.rglob("*") if p.is_file())
-        expect(names == ["logs/old.log", "models/tiny.bin", "readme.txt"], f"found {names}")
+        expect(
+            names == ["large.bin", "logs/old.log", "models/tiny.bin", "readme.txt"],
+            f"found {names}",
+        )
     with stage.step("read: the content is the object's"):
         expect((data / "readme.txt").read_bytes() == b"written by boto3\n", "readme.txt differs")
         content = (data / "models/tiny.bin").read_bytes()
@@ -180,6 +185,36 @@ def files(stage: Stage, data: Path, bucket: Bucket) -> None:
             head = bucket.head(key)
             mode = int(head["Metadata"].get("mode", "0"))
             stage.tell(f"{head['ContentLength']:>10}  {mode:>6o}  {key}")
+
+
+def survival(stage: Stage, kubelet: Kubelet, data: Path, bucket: Bucket) -> None:
+    """Kill the worker in the middle of an application's read."""
+    content = bucket.get("large.bin")
+    with stage.step("kill -9 the worker while an application reads 96 MiB: it sees no error"):
+        reader = subprocess.Popen(
+            [sys.executable, "-c", _READ_SLOWLY, data / "large.bin"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert reader.stdout is not None  # a pipe was asked for
+        expect(reader.stdout.readline() == "reading\n", "the reader didn't start")
+        kubelet.kill("s3-mount-worker")
+        out, _ = reader.communicate(timeout=60)
+        expect(reader.returncode == 0, f"the reader ended with {reader.returncode}")
+        expect(out.strip() == hashlib.sha256(content).hexdigest(), "the content differs")
+
+
+# About a second, so that the death of the worker falls into it.
+_READ_SLOWLY = """
+import hashlib, sys, time
+found = hashlib.sha256()
+with open(sys.argv[1], "rb", buffering=0) as file:
+    print("reading", flush=True)
+    while piece := file.read(1 << 20):
+        found.update(piece)
+        time.sleep(0.01)
+print(found.hexdigest())
+"""
 
 
 def _run(*command: str, cwd: Path) -> str:
