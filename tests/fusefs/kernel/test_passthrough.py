@@ -93,10 +93,10 @@ def test_appending_truncating_and_renaming_beside_a_reader(through: Path, memory
 def test_many_readers_and_writers_at_once(through: Path, memory: Memory) -> None:
     """Opens in both modes race; none of them fails."""
     script = (
-        "for i in $(seq 30); do cat f > /dev/null || exit 1; done & "
-        "for i in $(seq 30); do cat f > /dev/null || exit 1; done & "
+        "for i in $(seq 30); do cat f > /dev/null || exit 1; done & one=$!; "
+        "for i in $(seq 30); do cat f > /dev/null || exit 1; done & two=$!; "
         "for i in $(seq 15); do printf x | dd of=f conv=notrunc status=none || exit 1; done; "
-        "wait %1 && wait %2"
+        "wait $one && wait $two"
     )
     result = subprocess.run(
         ["bash", "-c", script], cwd=through, capture_output=True, text=True, timeout=60, check=False
