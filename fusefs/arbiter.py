@@ -17,12 +17,13 @@ from .content import Content
 from .depot import Depot
 from .errors import NotFound, Stale, Unavailable
 from .objects import Headers, ObjectInfo
+from .plan import Changed
 from .ranges import RangeSet
 from .staged import Record, Staged
 
 COMPARE = 1 << 20  # bytes compared at once
 
-Send = Callable[[Record, RangeSet, Fill], Committed]
+Send = Callable[[Record, Changed, Fill], Committed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Case:
     send: Send
     tried: Sequence[Record] = ()
     creation: Creation | None = None
+
+    def again(self, record: Record) -> Committed:
+        """Send the same bytes under another condition."""
+        return self.send(record, self.staged.changed(record.base), self.fill)
 
 
 class Arbiter:
@@ -73,11 +78,11 @@ class Arbiter:
             return self._once_more(case, where)
         if any(self._sent(found, tried) for tried in case.tried):
             record = replace(record, condition=found.etag, base=found)
-            return case.send(record, case.staged.dirty, case.fill)
+            return case.again(record)
         if record.condition == "*" and self._was_there(found, case.creation):
             return self._discovered(found, case)
         if self._depot.on_conflict == "overwrite" and case.staged.dirty.covers(0, record.size):
-            return case.send(replace(record, condition=found.etag), case.staged.dirty, case.fill)
+            return case.again(replace(record, condition=found.etag))
         raise Stale(
             f"{where} was replaced by somebody else (ETag {found.etag}) since it was opened"
         )
@@ -87,14 +92,14 @@ class Arbiter:
             return self._once_more(case, where)
         if self._depot.on_conflict == "overwrite":
             record = replace(case.record, condition="*")
-            return case.send(record, case.staged.dirty, case.fill)
+            return case.again(record)
         raise Stale(f"{where} was deleted by somebody else since it was opened")
 
     @staticmethod
     def _once_more(case: Case, where: str) -> Committed:
         """The condition holds: another writer (a 409) or a lost upload was in the way."""
         try:
-            return case.send(case.record, case.staged.dirty, case.fill)
+            return case.again(case.record)
         except (Stale, NotFound) as error:
             raise Unavailable(f"{where}: other writers are in the way") from error
 
@@ -114,8 +119,13 @@ class Arbiter:
         """Say whether every byte we changed is in an object of the right size."""
         content = self._depot.reader.open(found.key, found.etag, found.size)
         try:
-            return (bool(staged.dirty) or not found.size) and all(
-                _equal(content, staged, start, min(end, found.size)) for start, end in staged.dirty
+            return (
+                not staged.loans
+                and (bool(staged.dirty) or not found.size)
+                and all(
+                    _equal(content, staged, start, min(end, found.size))
+                    for start, end in staged.dirty
+                )
             )
         except Stale:
             return False
@@ -140,7 +150,7 @@ class Arbiter:
         """
         record = replace(case.record, condition=found.etag)
         if case.creation is not None and case.creation.flag == os.O_TRUNC:
-            return case.send(record, case.staged.dirty, case.fill)
+            return case.again(record)
         size = found.size + record.size
         headers = found.headers or Headers()
         record = replace(record, base=found, size=size, headers=headers)
@@ -148,7 +158,8 @@ class Arbiter:
         dirty.add(found.size, size)
         content = self._depot.reader.open(found.key, found.etag, found.size)
         try:
-            return case.send(record, dirty, _appended(content, case.fill))
+            changed = Changed(size, found, dirty)
+            return case.send(record, changed, _appended(content, case.fill))
         finally:
             content.close()
 

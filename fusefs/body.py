@@ -30,9 +30,10 @@ from .content import Content
 from .counters import Count
 from .depot import Depot
 from .errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
+from .loans import Loan
 from .objects import Headers, ObjectInfo
 from .outgoing import Outgoing
-from .ranges import RangeSet
+from .plan import Changed
 from .staged import Record, Staged
 from .store import ABSENT
 from .streaming import Streaming
@@ -164,17 +165,25 @@ class Body:
             staged = self._staged
             size = self.size
             count = max(0, min(len(view), size - offset))
-            gaps: list[tuple[int, int]] = []
-            if staged is not None:
+            elsewhere: list[tuple[int, int, Loan | None]] = []
+            if staged is None:
+                elsewhere += [(offset, offset + count, None)] if count else []
+            else:
                 for low, high, written in staged.dirty.pieces(offset, offset + count):
-                    if written:
-                        staged.read(low, view[low - offset : high - offset])
-                    else:
-                        gaps.append((low, high))
-            elif count:
-                gaps.append((offset, offset + count))
-        for low, high in gaps:
-            self._binding.read(low, view[low - offset : high - offset], stream)
+                    for begin, stop, loan in staged.loans.pieces(low, high):
+                        if loan is not None or not written:
+                            elsewhere.append((begin, stop, loan))
+                        else:
+                            staged.read(begin, view[begin - offset : stop - offset])
+        for low, high, loan in elsewhere:
+            piece = view[low - offset : high - offset]
+            if loan is None:
+                self._binding.read(low, piece, stream)
+            else:
+                lender = Binding(self.depot.reader, loan.lender, f"the source of {self.key}")
+                with lender.content():
+                    lender.read(low + loan.shift, piece)
+                lender.close()
         return count
 
     # -- changing --------------------------------------------------------------------------------
@@ -202,6 +211,19 @@ class Body:
                     raise
             else:
                 return
+
+    def lend(self, loan: Loan) -> None:
+        """Take bytes of another object without moving them; its end may be the file's new end."""
+        with self._changing() as staged:
+            staged.lend(loan)
+
+    def borrows(self, prefix: str) -> bool:
+        """Say whether some of its bytes are still those of an object below `prefix`, or of it."""
+        with self._state:
+            staged = self._staged
+            return staged is not None and any(
+                loan.lender.key.startswith(prefix) for loan in staged.loans
+            )
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
@@ -337,10 +359,21 @@ class Body:
             if done is not None:
                 return done
         try:
-            return self._transmit(record, staged.dirty, self._fill, outgoing)
+            return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
         except (Stale, NotFound):
             self._streaming.abandon(staged)
+            self._call_in(staged)
             return arbiter.judge(self._case(staged, record))
+
+    def _call_in(self, staged: Staged) -> None:
+        """Fetch lent bytes whose lender was replaced, as far as the cache has them, or Stale."""
+        for loan in list(staged.loans):
+            try:
+                now = self.depot.store.head(loan.lender.key).etag
+            except NotFound:
+                now = ""
+            if now != loan.lender.etag:
+                self._fetch(staged, loan.start, loan.end)
 
     def _case(self, staged: Staged, record: Record) -> Case:
         return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
@@ -361,10 +394,10 @@ class Body:
         return outgoing
 
     def _transmit(
-        self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing | None = None
+        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing | None = None
     ) -> Committed:
         try:
-            return self.depot.committer.send(record, dirty, fill, outgoing)
+            return self.depot.committer.send(record, changed, fill, outgoing)
         except FsError:
             tried = [*self._tried, record]
             if outgoing is not None and record.posix is not None:
@@ -378,7 +411,7 @@ class Body:
     def _settle(self, staged: Staged, done: Committed) -> None:
         """Go over to what is in S3 now."""
         info = done.info
-        fully = staged.dirty.covers(0, info.size) and info.size > 0
+        fully = staged.local(0, info.size) and info.size > 0
         with self._state:
             self._binding.rebind(info, done.content)
             self.headers = info.headers or Headers()
@@ -490,7 +523,7 @@ class Body:
         deadline = time.monotonic() + self.depot.full_wait
         while low < high:
             piece = buffer[: min(len(buffer), high - low)]
-            self._binding.read(low, piece)
+            self._read(low, piece, None)
             try:
                 with self._state:
                     staged.write(low, piece)

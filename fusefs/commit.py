@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from . import attributes
 from .attributes import DIRECTORY_TYPE
-from .errors import FsError, NotFound
+from .errors import FsError, NotFound, Unsupported
 from .objects import Headers, ObjectInfo
 from .outgoing import Outgoing
 from .partbody import PartBody
-from .plan import MAX_PART, MiB, Piece, PlanSettings, pieces
+from .plan import MAX_PART, Changed, MiB, Piece, PlanSettings, pieces
 from .ranges import RangeSet
 from .staged import Record
 from .store import Part, Store
@@ -48,7 +48,11 @@ class Committer:
         self._pool = pool
 
     def send(
-        self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing | None = None
+        self,
+        record: Record,
+        changed: Changed,
+        fill: Fill,
+        outgoing: Outgoing | None = None,
     ) -> Committed:
         """Upload a file as `record` says, under its condition.
 
@@ -57,20 +61,25 @@ class Committer:
         after any error nothing of the upload is visible.
         """
         if outgoing is not None:
-            return self._finish(record, dirty, fill, outgoing)
+            return self._finish(record, changed, fill, outgoing)
         headers = self.headers_for(record)
+        lender = changed.loans.whole(record.size)
+        if lender is not None:
+            etag, _ = self.copy(lender, record.key, headers, record.condition)
+            return Committed(self._info(record, etag, headers))
         if record.size <= self.settings.threshold:
             content = bytearray(record.size)
             fill(0, memoryview(content))
             body = bytes(content)
             etag = self.store.put(record.key, body, headers, record.condition)
             return Committed(self._info(record, etag, headers), body)
-        base_size = record.base.size if record.base is not None else 0
-        plan = dict(enumerate(pieces(record.size, base_size, dirty, self.settings), 1))
+        plan = dict(enumerate(pieces(changed, self.settings), 1))
         etag = self._upload(record, headers, plan, fill)
         return Committed(self._info(record, etag, headers))
 
-    def _finish(self, record: Record, dirty: RangeSet, fill: Fill, outgoing: Outgoing) -> Committed:
+    def _finish(
+        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing
+    ) -> Committed:
         """Send what an upload lacks, complete it, and correct the attributes it began with.
 
         What the application set while the upload ran (owner, mode, times) costs one copy of the
@@ -78,7 +87,7 @@ class Committer:
         the mtime isn't worth it; the caller lets `record` say what the upload says.
         """
         began = replace(record, posix=outgoing.posix if record.posix is not None else None)
-        plan = cells(record, dirty, outgoing, self.settings.copy_size)
+        plan = cells(changed, outgoing, self.settings.copy_size)
         etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
         info = self._info(record, etag, self.headers_for(began))
         if began == record:
@@ -154,17 +163,17 @@ class Committer:
         return self.store.complete_upload(record.key, upload, parts, record.condition)
 
     def _piece(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
-        if not piece.copied:
+        origin = piece.origin
+        if origin is None:
             return self.part(record.key, upload, number, piece.start, piece.end, fill)
-        assert record.base is not None  # noqa: S101 - a plan copies from a base only
         return self.store.copy_part(
             record.key,
             upload,
             number,
-            record.base.key,
-            record.base.etag,
-            piece.start,
-            piece.end,
+            origin.source.key,
+            origin.source.etag,
+            piece.start + origin.shift,
+            piece.end + origin.shift,
         )
 
     def part(self, key: str, upload: str, number: int, start: int, end: int, fill: Fill) -> Part:
@@ -190,7 +199,7 @@ class Committer:
         if source.key.endswith("/") and not source.size:
             return self._copy_marker(source, key, headers, condition)
         if source.size <= MAX_PART:
-            return self.store.copy(source.key, source.etag, key, headers, condition)
+            return self._one_copy(source, key, headers, condition)
         if headers is None:
             headers = self.complete(
                 key, self.store.head(source.key).headers or Headers(), source.key
@@ -199,10 +208,21 @@ class Committer:
         record = Record(
             key, source.etag if key == source.key else condition, source, source.size, headers
         )
-        whole = pieces(source.size, source.size, RangeSet(), self.settings)
+        whole = pieces(Changed(source.size, source, RangeSet()), self.settings)
         plan = dict(enumerate(whole, 1))
         etag = self._upload(record, headers, plan, _nothing)
         return etag, self.store.server_time()
+
+    def _one_copy(
+        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        try:
+            return self.store.copy(source.key, source.etag, key, headers, condition)
+        except Unsupported:
+            if condition is None or not self.store.conditional_copy:
+                raise
+            self.store.conditional_copy = False
+            return self.store.copy(source.key, source.etag, key, headers, None)
 
     def _copy_marker(
         self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
@@ -227,24 +247,25 @@ class Committer:
             )
 
 
-def cells(record: Record, dirty: RangeSet, outgoing: Outgoing, copy_size: int) -> dict[int, Piece]:
+def cells(changed: Changed, outgoing: Outgoing, copy_size: int) -> dict[int, Piece]:
     """Lay a file over the grid of its upload: the pieces by part number.
 
-    Cells that didn't change are copied from the base, neighbours together; a cell that changed in
-    part is sent whole.
+    Cells whose bytes all come from one place are copied, neighbours together; any other cell is
+    sent whole.
     """
-    base = record.base.size if record.base is not None else 0
     plan: dict[int, Piece] = {}
     last = 0
-    for number in range(1, outgoing.grid.at(max(0, record.size - 1)) + 1):
+    for number in range(1, outgoing.grid.at(max(0, changed.size - 1)) + 1):
         start, end = outgoing.grid.cell(number)
-        end = min(end, record.size)
-        copied = end <= base and not dirty.overlaps(start, end)
+        end = min(end, changed.size)
+        spans = list(changed.spans(start, end))
+        origin = spans[0][2] if len(spans) == 1 else None
         before = plan.get(last)
-        if copied and before and before.copied and end - before.start <= copy_size:
-            plan[last] = Piece(before.start, end, copied=True)
+        alike = before is not None and before.origin == origin
+        if origin and before and alike and end - before.start <= copy_size:
+            plan[last] = Piece(before.start, end, origin)
         else:
-            plan[number] = Piece(start, end, copied)
+            plan[number] = Piece(start, end, origin)
             last = number
     return plan
 

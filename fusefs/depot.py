@@ -54,6 +54,12 @@ class Depot:
         """Where the journals of directory renames are."""
         return self.staging.parent / "renames"
 
+    def repay(self, prefix: str) -> None:
+        """Commit what borrows from objects that are about to go; the caller holds no lock."""
+        for body in self.dirty.all():
+            if body.borrows(prefix):
+                body.commit()
+
     def make_room(self, deadline: float, but: "Body | None" = None) -> bool:
         """Have dirty bytes brought to S3 so that their space is free; False: no hope is left.
 

@@ -185,6 +185,7 @@ class Namespace:
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         key = self.tree.key(node)
+        self.depot.repay(key)
         with node.lock:
             body = node.body
             if body is not None:
@@ -258,6 +259,9 @@ class Namespace:
         if flags & NOREPLACE and target is not None:
             raise Exists(f"{self.tree.child_key(new_parent, new_name)} exists already")
         self._compatible(node, target)
+        for going in (node, target):
+            if going is not None:
+                self.depot.repay(self.tree.key(going))
         if node.directory:
             self._not_inside(node, new_parent)
             self._rename_directory(node, new_parent, new_name, target)

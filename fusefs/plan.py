@@ -5,10 +5,11 @@ of 5 MiB to 5 GiB but for the last, which may be smaller.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
 from .errors import TooBig
+from .loans import Loans
+from .objects import ObjectInfo
 from .ranges import RangeSet
 
 MiB = 1 << 20
@@ -30,12 +31,44 @@ class PlanSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where bytes can be copied from: those at `start` are `source`'s at `start + shift`."""
+
+    source: ObjectInfo
+    shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """One part: bytes `start` to `end` of the file, sent, or copied from the base object."""
+    """One part: bytes `start` to `end` of the file, copied from an origin, or sent."""
 
     start: int
     end: int
-    copied: bool
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A changed file: its size, the object below, what was changed of it, and what is lent."""
+
+    size: int
+    base: ObjectInfo | None
+    dirty: RangeSet
+    loans: Loans = field(default_factory=Loans)
+
+    def spans(self, start: int, end: int) -> Iterator[tuple[int, int, Origin | None]]:
+        """Cut a range where its bytes come from elsewhere."""
+        kept = min(self.size, self.base.size) if self.base is not None else 0
+        for low, high, written in self.dirty.pieces(start, end):
+            if written:
+                for begin, stop, loan in self.loans.pieces(low, high):
+                    yield begin, stop, Origin(loan.lender, loan.shift) if loan else None
+            else:
+                # What lies beyond the end of the base are zeros, to be sent.
+                if self.base is not None and low < kept:
+                    yield low, min(high, kept), Origin(self.base)
+                if high > kept:
+                    yield max(low, kept), high, None
 
 
 def part_size_for(size: int, wanted: int) -> int:
@@ -47,78 +80,67 @@ def part_size_for(size: int, wanted: int) -> int:
     return max(wanted, min(-(-needed // MiB) * MiB, MAX_PART))
 
 
-def pieces(size: int, base_size: int, dirty: RangeSet, settings: PlanSettings) -> list[Piece]:
-    """Cut a file of `size` bytes, whose bytes outside `dirty` are those of the base object.
-
-    Writes all over a large file would cut it into too many parts: then larger and larger clean
-    spans are sent with what is around them, in the worst case all of the file.
-    """
-    part_size = part_size_for(size, settings.part_size)
+def pieces(changed: Changed, settings: PlanSettings) -> list[Piece]:
+    """Cut a file into parts: what can be copied, and what has to be sent."""
+    part_size = part_size_for(changed.size, settings.part_size)
     copy_size = max(settings.copy_size, part_size)
-    worth = MIN_PART
-    while True:
-        out: list[Piece] = []
-        for start, end, copied in _grown(_spans(size, base_size, dirty, worth)):
-            out.extend(_split(start, end, copied, copy_size if copied else part_size))
-        if len(out) <= MAX_PARTS:
-            return out
-        worth *= 2
+    out: list[Piece] = []
+    for start, end, origin in _grown(_spans(changed)):
+        out.extend(_split(start, end, origin, copy_size if origin else part_size))
+    return out
 
 
-def _spans(size: int, base_size: int, dirty: RangeSet, worth: int) -> list[list[int]]:
-    """Return alternating `[start, end, copied]`; clean spans smaller than `worth` are sent."""
-    spans: list[list[int]] = []
-    kept = min(size, base_size)
-    for start, end, written in dirty.pieces(0, size):
-        for low, high, copied in _at(start, end, kept, written):
-            keep = copied and high - low >= worth
-            if spans and bool(spans[-1][2]) == keep:
-                spans[-1][1] = high
-            else:
-                spans.append([low, high, keep])
+@dataclass(slots=True)
+class _Span:
+    start: int
+    end: int
+    origin: Origin | None
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+def _spans(changed: Changed) -> list[_Span]:
+    """Return spans of one origin each; what is too small to be copied is sent."""
+    spans: list[_Span] = []
+    for start, end, found in changed.spans(0, changed.size):
+        origin = found if end - start >= MIN_PART else None
+        if spans and spans[-1].origin == origin:
+            spans[-1].end = end
+        else:
+            spans.append(_Span(start, end, origin))
     return spans
 
 
-def _at(start: int, end: int, kept: int, written: bool) -> Iterator[tuple[int, int, bool]]:
-    """Cut a clean span at the end of the base object: what lies beyond are zeros, to be sent."""
-    if written or start >= kept:
-        yield start, end, False
-    elif end <= kept:
-        yield start, end, True
-    else:
-        yield start, kept, True
-        yield kept, end, False
-
-
-def _grown(spans: list[list[int]]) -> Iterator[tuple[int, int, bool]]:
+def _grown(spans: list[_Span]) -> Iterator[tuple[int, int, Origin | None]]:
     """Let sent spans that are too small for a part, but for the last, take from their neighbours.
 
     A neighbour gives what is missing if it stays large enough itself, else all it has.
     """
-    out: list[list[int]] = []
+    out: list[_Span] = []
     at = 0
     while at < len(spans):
-        start, end, copied = spans[at]
+        span = spans[at]
         at += 1
-        if out and not copied and not out[-1][2]:
-            out[-1][1] = end
-            start = out.pop()[0]
-        while not copied and end - start < MIN_PART and at < len(spans):
-            low, high, _ = spans[at]
-            missing = MIN_PART - (end - start)
-            if high - low - missing >= MIN_PART or (at == len(spans) - 1 and high - low > missing):
-                spans[at][0] = end = low + missing
+        if out and span.origin is None and out[-1].origin is None:
+            span.start = out.pop().start
+        while span.origin is None and span.size < MIN_PART and at < len(spans):
+            after = spans[at]
+            missing = MIN_PART - span.size
+            last = at == len(spans) - 1
+            if after.size - missing >= MIN_PART or (last and after.size > missing):
+                after.start = span.end = after.start + missing
             else:
-                end = high
+                span.end = after.end
                 at += 1
-        out.append([start, end, copied])
-    yield from ((start, end, bool(copied)) for start, end, copied in out)
+        out.append(span)
+    yield from ((span.start, span.end, span.origin) for span in out)
 
 
-def _split(start: int, end: int, copied: bool, most: int) -> Iterator[Piece]:
+def _split(start: int, end: int, origin: Origin | None, most: int) -> Iterator[Piece]:
     # Equal pieces, a little over the wanted size where they would be too small for parts.
-    length = end - start
-    count = max(1, min(-(-length // most), length // MIN_PART))
-    borders = [start + length * number // count for number in range(count + 1)]
-    for low, high in pairwise(borders):
-        yield Piece(low, high, copied)
+    count = max(1, min(-(-(end - start) // most), (end - start) // MIN_PART))
+    step = -(-(end - start) // count)
+    for low in range(start, end, step):
+        yield Piece(low, min(end, low + step), origin)

@@ -137,7 +137,7 @@ class Mover:
         # The new directory's marker may be there: an empty directory can be replaced.
         condition = None if source.key == journal.old else ABSENT
         try:
-            etag, modified = self._copied(source, key, condition)
+            etag, modified = self._committer.copy(source, key, None, condition)
         except Stale:
             found = self._there(key)
             if found is None or not self._same(found, source):
@@ -155,14 +155,6 @@ class Mover:
         if not resumed:
             raise Exists(f"{key} was made by somebody else meanwhile")
         log.error("not renamed: others made the new key", extra={"key": source.key})
-
-    def _copied(self, source: ObjectInfo, key: str, condition: str | None) -> tuple[str, float]:
-        if condition is not None and self._store.conditional_copy:
-            try:
-                return self._committer.copy(source, key, None, condition)
-            except Unsupported:
-                self._store.conditional_copy = False
-        return self._committer.copy(source, key, None, None)
 
     def _there(self, key: str) -> ObjectInfo | None:
         try:

@@ -8,6 +8,7 @@ of). Both live in the page cache until the kernel writes them: kill-safe, not po
     {"version": 1, …}     first line: the `Record` this file started with
     w OFFSET LENGTH       bytes written
     z START END           zeros written, as a hole
+    b START END SHIFT {…} bytes START to END are those of another object at SHIFT from there
     t SIZE                truncated or extended to SIZE
     r {…}                 the record as it is from here on (key, base, attributes changed)
     m {…}                 a multipart upload was begun, with the record's attributes
@@ -28,8 +29,10 @@ from typing import Any
 from .attributes import Posix
 from .cache import Cache
 from .holes import punch
+from .loans import Loan, Loans
 from .objects import Headers, ObjectInfo
 from .outgoing import Outgoing
+from .plan import Changed
 from .ranges import RangeSet
 from .space import Space
 from .store import Part
@@ -66,7 +69,8 @@ class Staged:
         self.stem = stem
         self.record = record
         self.dirty = RangeSet()
-        self._stored = RangeSet()  # what takes space: dirty without the holes
+        self.loans = Loans()
+        self._stored = RangeSet()  # what takes space: dirty without the holes and loans
         self._space = space
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._log = -1
@@ -96,6 +100,7 @@ class Staged:
         self = cls.__new__(cls)
         self.stem = stem
         self.dirty = RangeSet()
+        self.loans = Loans()
         self._stored = RangeSet()
         self._space = space
         self.record = _from_json(json.loads(lines[0]))
@@ -130,6 +135,9 @@ class Staged:
             self._zeroed(start, end)
         elif kind == b"t":
             self._resized(int(rest))
+        elif kind == b"b":
+            low, high, shift, lender = rest.split(b" ", 3)
+            self._lent(Loan(int(low), int(high), ObjectInfo(*json.loads(lender)), int(shift)))
         elif kind in (b"m", b"u", b"x"):
             self._replay_upload(kind, rest)
         else:
@@ -163,6 +171,7 @@ class Staged:
         self._tell(b"x\n")
 
     def _changed(self, start: int, end: int) -> None:
+        self.loans.remove(start, end)
         if self.outgoing is not None:
             self.outgoing.changed(start, end)
 
@@ -221,6 +230,28 @@ class Staged:
         self.dirty.add(start, end)
         self.record = replace(self.record, size=max(self.record.size, end))
         return before - self._stored.total()
+
+    def lend(self, loan: Loan) -> None:
+        """Take bytes of another object; they take no space, and travel at the commit."""
+        lender = loan.lender
+        told = json.dumps([lender.key, lender.size, lender.etag, lender.modified])
+        self._tell(f"b {loan.start} {loan.end} {loan.shift} {told}\n".encode())
+        self._clear(loan.start, loan.end)
+        self._space.give(self._lent(loan))
+
+    def _lent(self, loan: Loan) -> int:
+        freed = self._zeroed(min(loan.start, self.record.size), loan.end)
+        self.loans.add(loan)
+        return freed
+
+    def local(self, start: int, end: int) -> bool:
+        """Say whether all of a range was changed and is here."""
+        here = all(loan is None for _, _, loan in self.loans.pieces(start, end))
+        return here and self.dirty.covers(start, end)
+
+    def changed(self, base: ObjectInfo | None) -> Changed:
+        """Return what makes the file out of the object below."""
+        return Changed(self.record.size, base, self.dirty, self.loans)
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""

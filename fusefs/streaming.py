@@ -51,7 +51,7 @@ class Streaming:
         if last <= 1 or last > MAX_PARTS or time.monotonic() < self._paused_until:
             return
         left = range(max(1, grid.at(start) - 1), last)
-        if not any(staged.dirty.covers(*grid.cell(number)) for number in left):
+        if not any(staged.local(*grid.cell(number)) for number in left):
             return
         if outgoing is None:
             outgoing = self._begin(staged, grid, posix)
@@ -82,7 +82,7 @@ class Streaming:
             under_way = job is not None and not job.done()
             if number in outgoing.parts or under_way:
                 continue
-            if staged.dirty.covers(*outgoing.grid.cell(number)):
+            if staged.local(*outgoing.grid.cell(number)):
                 self._jobs[number] = self._depot.committer.submit(
                     self._job, staged, outgoing, number
                 )
