@@ -15,6 +15,7 @@ Threading: any thread. `_lock` guards the tables and is never held while registe
 
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +29,9 @@ TURNS = 1 << 15
 NONE = 0  # a backing id of the kernel is never 0
 # A registration costs a round trip to the keeper, and small files are where lock files live.
 WORTHWHILE = 128 << 10
+# The kernel repeats an open that was answered ESTALE once only. Until it has, the id it will find
+# must not go into passthrough for somebody faster.
+BARRED_SECONDS = 5.0
 
 
 class Registry(Protocol):
@@ -61,6 +65,7 @@ class Backings:
         self._inodes: dict[int, _Inode] = {}
         self._owner: dict[int, int] = {}  # handle -> kernel id, of open files
         self._turns: dict[int, int] = {}  # node -> turn, where it isn't 0
+        self._barred: dict[int, float] = {}  # kernel id -> monotonic time
 
     def restore(self, tags: Mapping[int, str], handles: Mapping[int, int]) -> None:
         """Take over from a dead worker: its registrations (id -> tag), its handles -> nodes."""
@@ -94,7 +99,9 @@ class Backings:
         with self._lock:
             inode = self._inodes.get(kernel_id)
             if inode is not None and inode.backing:
-                raise self._turn(kernel_id)
+                stale = self._turn(kernel_id)
+                self._bar(self.kernel_id(kernel_id & NODE_MASK))
+                raise stale
 
     def opened(self, kernel_id: int, opened: Opened, *, reader: bool) -> int:
         """Note an open; return its backing id, or NONE when it goes through us.
@@ -110,8 +117,8 @@ class Backings:
                 return self._join(kernel_id, inode, opened.handle, identity)
             inode.cached += 1
             self._owner[opened.handle] = kernel_id
-            first = inode.cached == 1
-        if not (identity and first):
+            alone = inode.cached == 1 and not self._is_barred(kernel_id)
+        if not (identity and alone):
             return NONE
         return self._begin(kernel_id, inode, opened, identity)
 
@@ -150,9 +157,20 @@ class Backings:
         self._owner[handle] = kernel_id
         return inode.backing
 
+    def _bar(self, kernel_id: int) -> None:
+        now = time.monotonic()
+        self._barred = {each: end for each, end in self._barred.items() if end > now}
+        self._barred[kernel_id] = now + BARRED_SECONDS
+
+    def _is_barred(self, kernel_id: int) -> bool:
+        return self._barred.get(kernel_id, 0.0) > time.monotonic()
+
     def _turn(self, kernel_id: int) -> Stale:
-        node = kernel_id & NODE_MASK
-        self._turns[node] = ((kernel_id >> TURN_SHIFT) + 1) % TURNS
+        """See to it that the next lookup finds an id that isn't in passthrough."""
+        node, turn = kernel_id & NODE_MASK, self._turns.get(kernel_id & NODE_MASK, 0)
+        while (inode := self._inodes.get(node | turn << TURN_SHIFT)) and inode.backing:
+            turn = (turn + 1) % TURNS
+        self._turns[node] = turn
         return Stale("open for reading from the cache file: look the name up again")
 
     def _begin(self, kernel_id: int, inode: _Inode, opened: Opened, identity: str) -> int:

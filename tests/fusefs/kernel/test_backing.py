@@ -105,6 +105,29 @@ def test_a_writer_of_a_file_in_passthrough_is_sent_to_another_id(
     assert backings.kernel_ids(NODE) == (NODE, NEXT)
 
 
+def test_a_writer_on_its_way_to_another_id_is_not_overtaken(backings: Backings, whole: int) -> None:
+    """The kernel repeats its open once: a reader in between must not take that id, too."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    with pytest.raises(Stale):
+        backings.check(NODE, reader=False)
+    assert backings.opened(NEXT, Opened(2, whole_fd=whole), reader=True) == NONE
+    backings.check(NEXT, reader=False)
+    assert backings.opened(NEXT, Opened(3), reader=False) == NONE
+
+
+def test_an_open_under_an_old_id_never_turns_back(backings: Backings, whole: int) -> None:
+    """A second name may still lead to it; what the next lookup finds must fit at once."""
+    backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
+    with tempfile.TemporaryFile() as newer:
+        newer.truncate(WORTHWHILE)
+        with pytest.raises(Stale):
+            backings.opened(NODE, Opened(2, whole_fd=newer.fileno()), reader=True)
+        backings.opened(NEXT, Opened(2, whole_fd=newer.fileno()), reader=True)
+    with pytest.raises(Stale):
+        backings.check(NODE, reader=False)
+    assert backings.kernel_id(NODE) == NODE | 2 << TURN_SHIFT
+
+
 def test_a_newer_version_is_sent_to_another_id(backings: Backings, whole: int) -> None:
     """Readers of the old one go on with what they opened."""
     backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
