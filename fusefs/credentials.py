@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import SetupError
 
+LOOKS_MOST = 10
 LOOK_EVERY = 1.0  # seconds; the kubelet itself needs up to a minute
 
 
@@ -46,14 +47,26 @@ class CredentialsDirectory:
             return self._keys
 
     def _read(self) -> Keys:
-        access = self._value("AWS_ACCESS_KEY_ID")
-        secret = self._value("AWS_SECRET_ACCESS_KEY")
+        # A swap between two files would mix two keys: what is read twice alike is of one Secret.
+        found = self._files()
+        for _ in range(LOOKS_MOST):
+            before, found = found, self._files()
+            if found == before:
+                break
+        access, secret, token = found
         if not access or not secret:
             raise SetupError(
                 f"credentials directory {self._path}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
                 "must both be files with a value; check the keys of the Secret"
             )
-        return Keys(access, secret, self._value("AWS_SESSION_TOKEN") or None)
+        return Keys(access, secret, token or None)
+
+    def _files(self) -> tuple[str, str, str]:
+        return (
+            self._value("AWS_ACCESS_KEY_ID"),
+            self._value("AWS_SECRET_ACCESS_KEY"),
+            self._value("AWS_SESSION_TOKEN"),
+        )
 
     def _value(self, name: str) -> str:
         try:
