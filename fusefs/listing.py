@@ -143,10 +143,12 @@ class Listing:
             )
 
     def _add(self, key: str, info: ObjectInfo | None) -> None:
-        name = key[len(self.prefix) :].removesuffix("/" if info is None else "")
-        if info is not None and not name:
+        if key == self.prefix:
             self.marker = info
             return
+        name = key[len(self.prefix) :]
+        if name.endswith("/"):
+            name, info = name[:-1], None
         folder = names.as_directory(name) if info is not None else None
         if folder is not None:
             name, info = folder, None

@@ -33,8 +33,8 @@ def findable(name: str, key: str) -> bool:
 
 
 def shown(name: str) -> bool:
-    """Say whether a key segment can be shown as a name: not empty, `.` or `..`, no NUL."""
-    return name not in ("", ".", "..") and "\0" not in name
+    """Say whether a key segment can be shown as a name: not empty, `.` or `..`, no NUL or slash."""
+    return name not in ("", ".", "..") and "\0" not in name and "/" not in name
 
 
 def as_directory(name: str) -> str | None:

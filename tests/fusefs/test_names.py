@@ -37,7 +37,7 @@ def test_a_key_has_at_most_1024_bytes() -> None:
         names.check("a", "d" * 1024 + "a")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a\0b"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a\0b", "a/b"])
 def test_a_segment_that_is_no_name_is_not_shown(name: str) -> None:
     """Keys of other tools like `a//b`, `a/./b`, `a/../b`."""
     assert not names.shown(name)
