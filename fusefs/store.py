@@ -49,6 +49,8 @@ KEPT = (
     "StorageClass",
     "WebsiteRedirectLocation",
 )
+# Answers to a condition or a range, not failures: 304 Not Modified, 416 Range Not Satisfiable.
+EXPECTED = frozenset({304, 416})
 # How long a store may refuse expired credentials before we give up: kubelets and token webhooks
 # renew files within about a minute.
 RENEWAL_SECONDS = 90.0
@@ -219,7 +221,8 @@ class Store:
             f"{operation} s3://{self.bucket}/{key or ''}",
             str(said.get("Message", "")),
         )
-        self.counters.request(operation, type(told).__name__, int(meta.get("RetryAttempts", 0)))
+        outcome = "ok" if _status(error) in EXPECTED else type(told).__name__
+        self.counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
         return told
 
     def _renewed(self, error: ClientError, deadline: float) -> bool:
@@ -308,19 +311,23 @@ class Store:
         arguments: dict[str, Any] = {"Range": f"bytes=0-{length - 1}"}
         if unless is not None:
             arguments["IfNoneMatch"] = f'"{unless}"'
+        attempt = 0
+        while True:
+            try:
+                return self._start(key, arguments)
+            except _Broken as broken:
+                attempt += 1
+                self._wait_after(broken, attempt)
+
+    def _start(self, key: str, arguments: Mapping[str, Any]) -> tuple[ObjectInfo, bytes] | None:
         try:
-            answer = self._client.get_object(**self._common, Key=key, **arguments)
-            self._note("get_object", answer)
-        except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in (304, 416):
-                self.counters.request("get_object", "ok")
-                self._answered = time.monotonic()
-                # An empty object has no first byte.
-                return None if status == 304 else (self.head(key), b"")
             answer = self._call("get_object", key, **arguments)
-        except (BotoCoreError, HTTPError, OSError):
-            answer = self._call("get_object", key, **arguments)
+        except errors.FsError as error:
+            if _status(error.__cause__) == 304:
+                return None
+            if _status(error.__cause__) == 416:  # an empty object has no first byte
+                return self.head(key), b""
+            raise
         body = bytearray(int(answer["ContentLength"]))
         self._drain(answer, memoryview(body), f"GET s3://{self.bucket}/{key}", lambda _: None)
         info = _info(key, answer)
@@ -329,6 +336,12 @@ class Store:
         if size == len(body):
             _verify(answer, body, key)
         return ObjectInfo(key, size, info.etag, info.modified, info.headers), bytes(body)
+
+    def _wait_after(self, broken: "_Broken", attempt: int) -> None:
+        """Pause before a body that broke is asked for again, or give up."""
+        if attempt >= max(2, self.settings.retries):
+            raise errors.Unavailable(str(broken)) from broken
+        time.sleep(min(0.1 * 2**attempt, 5.0))
 
     def get_into(
         self,
@@ -365,9 +378,7 @@ class Store:
             except _Broken as broken:
                 have += broken.received
                 attempt += 1
-                if attempt >= max(2, self.settings.retries):
-                    raise errors.Unavailable(str(broken)) from broken
-                time.sleep(min(0.1 * 2**attempt, 5.0))
+                self._wait_after(broken, attempt)
             else:
                 return
 
@@ -418,6 +429,8 @@ class Store:
             "SSEKMSKeyId": settings.sse_kms_key,
             "ACL": settings.acl,
         }
+        if "ServerSideEncryption" in headers.system:
+            del wanted["SSEKMSKeyId"]  # a key of ours doesn't go with an algorithm of its own
         arguments |= {name: value for name, value in wanted.items() if value}
         arguments |= headers.system
         return arguments
@@ -568,6 +581,13 @@ class _Broken(Exception):
     def __init__(self, message: str, received: int) -> None:
         super().__init__(message)
         self.received = received
+
+
+def _status(error: BaseException | None) -> int:
+    """Return the HTTP status of boto3's error, 0 for anything else."""
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
