@@ -22,29 +22,25 @@ from dataclasses import replace
 from threading import Lock, RLock
 from uuid import uuid4
 
-from .arbiter import Arbiter, Case, Creation
+from .arbiter import Creation
 from .attributes import Posix
 from .binding import Binding
-from .commit import Committed, Fill
+from .commit import Committed
 from .content import Content
 from .counters import Count
+from .delivery import Delivery
 from .depot import Depot
 from .errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
 from .loans import Loan
 from .objects import Headers, ObjectInfo
-from .outgoing import Outgoing
-from .plan import Changed
 from .staged import Record, Staged
 from .store import ABSENT
-from .streaming import Streaming
 from .streams import Stream
 
 log = logging.getLogger(__name__)
 
 RETRY_FIRST = 1.0  # seconds until a failed upload is tried again, doubled up to
 RETRY_MOST = 60.0
-# Tries whose answer was lost that are remembered, to know them again in the bucket.
-TRIED_MOST = 8
 FETCH = 4 << 20  # bytes of an object that is about to be deleted, made local at once
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -73,9 +69,7 @@ class Body:
         self._state = Lock()
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
-        self._streaming = Streaming(depot, self._state)
-        self._creation: Creation | None = None
-        self._tried: list[Record] = []
+        self._delivery = Delivery(depot, self._state, self._fill, self._fetch)
 
     @classmethod
     def restored(cls, depot: Depot, staged: Staged) -> "Body":
@@ -86,8 +80,7 @@ class Body:
         self.headers = record.headers
         self.unlinked = record.unlinked
         self._staged = staged
-        # The former process may have sent just this, and not have lived to hear of it.
-        self._tried = [self._outgoing(staged)]
+        self._delivery.left_by_another(staged)
         if not self.unlinked:
             depot.dirty.add(self)
         return self
@@ -192,7 +185,7 @@ class Body:
         """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""
         with self.commit_lock:
             flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
-            self._creation = Creation(self.depot.store.server_time(), flag)
+            self._delivery.creation = Creation(self.depot.store.server_time(), flag)
             self._stage()
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
@@ -204,7 +197,7 @@ class Body:
                     at = self.size if append else offset
                     with self._changing() as staged:
                         staged.write(at, data)
-                    self._streaming.advance(staged, at, at + len(data), self.posix)
+                    self._delivery.wrote(staged, at, at + len(data), self.posix)
             except (NoSpace, OSError) as error:
                 full = isinstance(error, NoSpace) or error.errno in FULL
                 if not full or not self.depot.make_room(deadline):
@@ -283,7 +276,7 @@ class Body:
         return staged
 
     def _discard(self, staged: Staged) -> None:
-        self._streaming.abandon(staged)
+        self._delivery.abandon(staged)
         self._unstage()
         staged.discard()
 
@@ -318,7 +311,7 @@ class Body:
             if staged is None or self.unlinked:
                 return False
             try:
-                done = self._send(staged)
+                done, self.posix = self._delivery.send(staged, self.key, self.posix)
             except Exception as error:
                 told = self._failed(staged, error, exclusive)
                 if told is error:
@@ -343,68 +336,6 @@ class Body:
             return Unavailable(f"{self.key}: the staged file can't be used: {error}")
         return error
 
-    def _outgoing(self, staged: Staged) -> Record:
-        record = replace(staged.record, key=self.key, posix=self.posix)
-        return record if self.depot.stores_attributes else replace(record, posix=None)
-
-    def _send(self, staged: Staged) -> Committed:
-        outgoing = self._sent_ahead(staged)
-        with self._state:
-            # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
-            staged.change(replace(staged.record, key=self.key, posix=self.posix))
-        record = self._outgoing(staged)
-        arbiter = Arbiter(self.depot)
-        if self._tried:
-            done = arbiter.arrived(self._case(staged, record))
-            if done is not None:
-                return done
-        try:
-            return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
-        except (Stale, NotFound):
-            self._streaming.abandon(staged)
-            self._call_in(staged)
-            return arbiter.judge(self._case(staged, record))
-
-    def _call_in(self, staged: Staged) -> None:
-        """Fetch lent bytes whose lender was replaced, as far as the cache has them, or Stale."""
-        for loan in list(staged.loans):
-            try:
-                now = self.depot.store.head(loan.lender.key).etag
-            except NotFound:
-                now = ""
-            if now != loan.lender.etag:
-                self._fetch(staged, loan.start, loan.end)
-
-    def _case(self, staged: Staged, record: Record) -> Case:
-        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
-
-    def _sent_ahead(self, staged: Staged) -> Outgoing | None:
-        """Return the upload that has parts of this file already, if it can be completed."""
-        self._streaming.stop()
-        outgoing = staged.outgoing
-        if outgoing is None:
-            return None
-        small = staged.record.size <= self.depot.committer.settings.threshold
-        if small or outgoing.key != self.key or not outgoing.reaches(staged.record.size):
-            self._streaming.abandon(staged)
-            return None
-        if outgoing.posix is not None and staged.record.posix == outgoing.posix:
-            # Nobody but our own writing touched the attributes since: the times are the upload's.
-            self.posix = outgoing.posix
-        return outgoing
-
-    def _transmit(
-        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing | None = None
-    ) -> Committed:
-        try:
-            return self.depot.committer.send(record, changed, fill, outgoing)
-        except FsError:
-            tried = [*self._tried, record]
-            if outgoing is not None and record.posix is not None:
-                tried.append(replace(record, posix=outgoing.posix))
-            self._tried = tried[-TRIED_MOST:]
-            raise
-
     def _fill(self, offset: int, view: memoryview) -> None:
         self._read(offset, view, None)
 
@@ -415,8 +346,7 @@ class Body:
         with self._state:
             self._binding.rebind(info, done.content)
             self.headers = info.headers or Headers()
-            self._creation = None
-            self._tried = []
+            self._delivery.done()
             self.version += 1
             self._staged = None
         self.depot.dirty.discard(self)
@@ -429,7 +359,7 @@ class Body:
         self._retry_pause = RETRY_FIRST
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
-        self._streaming.abandon(staged)
+        self._delivery.abandon(staged)
         try:
             kept = staged.keep_as_conflict(self.depot.conflicts)
         except OSError as trouble:
@@ -496,7 +426,7 @@ class Body:
                     self._discard(self._staged)
                 raise
             if self._staged is not None:
-                self._streaming.abandon(self._staged)
+                self._delivery.abandon(self._staged)
                 self._staged.change(replace(self._staged.record, unlinked=True))
             self.depot.dirty.discard(self)
 
