@@ -168,14 +168,17 @@ def here(shared: tuple[Mount, Bucket], request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.fixture
-def s3fs(
-    bucket: Bucket, room: Callable[[], Directories], request: pytest.FixtureRequest
-) -> Iterator[S3fsMount]:
-    """The real s3fs on the same `bucket`."""
-    mount = S3fsMount(bucket.name, room(), bucket.endpoint)
-    try:
-        mount.wait_ready()
-        mount.watch(_seconds(request))
-        yield mount
-    finally:
-        mount.release()
+def mount_s3fs(
+    room: Callable[[], Directories], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., S3fsMount]]:
+    """Mount buckets with the real s3fs."""
+    with ExitStack() as stack:
+
+        def make(bucket: Bucket, *options: str) -> S3fsMount:
+            mount = S3fsMount(bucket.name, room(), bucket.endpoint, options)
+            stack.callback(mount.release)
+            mount.wait_ready()
+            mount.watch(_seconds(request))
+            return mount
+
+        yield make

@@ -1,0 +1,233 @@
+"""From the command line to the last upload: starting, failing to start, ending, coming back."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.fusefs.mounted.conftest import Mounts
+from tests.fusefs.mounted.test_read import MIB, content
+from tests.mounts.mount import REPOSITORY
+from tests.mounts.ours import OurMount
+from tests.proxy.proxy import Proxy
+from tests.servers.ports import free_ports
+from tests.servers.s3 import Bucket, Credentials, Endpoint
+
+
+def eventually(holds: Callable[[], bool], seconds: float) -> bool:
+    """Say whether it holds within this time."""
+    deadline = monotonic() + seconds
+    while not holds():
+        if monotonic() > deadline:
+            return False
+        sleep(0.1)
+    return True
+
+
+def fails_to_start(mounts: Mounts, bucket: Bucket, endpoint: Endpoint) -> str:
+    """Return the one line a mount says that can't start; it has to say it within 10 seconds."""
+    mount = mounts(bucket, endpoint=endpoint, ready=False)
+    mount.expected.append(".")
+    assert mount.child.wait(10) not in (0, None)
+    assert not mount.is_mounted()
+    (line,) = mount.said().splitlines()
+    assert endpoint.credentials.secret_key not in line
+    return line
+
+
+def test_a_wrong_bucket(mounts: Mounts, bucket: Bucket) -> None:
+    """One line that names it."""
+    wrong = replace(bucket, name="no-such-bucket-here")
+    assert "no-such-bucket-here" in fails_to_start(mounts, wrong, bucket.endpoint)
+
+
+@pytest.mark.parametrize("part", ["access_key", "secret_key"])
+def test_wrong_credentials(mounts: Mounts, bucket: Bucket, part: str) -> None:
+    """One line that speaks of credentials, without showing them."""
+    keys = replace(bucket.endpoint.credentials, **{part: "wrong-thing-0123456789"})
+    line = fails_to_start(mounts, bucket, replace(bucket.endpoint, credentials=keys))
+    assert "credential" in line.lower() or "access" in line.lower()
+
+
+def test_no_credentials(mounts: Mounts, bucket: Bucket) -> None:
+    """One line here too: none found is no reason to wait or to go on without."""
+    none = Credentials("", "")
+    line = fails_to_start(mounts, bucket, replace(bucket.endpoint, credentials=none))
+    assert "credential" in line.lower()
+
+
+def test_nobody_listens(mounts: Mounts, bucket: Bucket) -> None:
+    """One line that names the endpoint."""
+    (port,) = free_ports(1)
+    nowhere = replace(bucket.endpoint, url=f"http://127.0.0.1:{port}")
+    assert str(port) in fails_to_start(mounts, bucket, nowhere)
+
+
+def test_a_host_that_does_not_exist(mounts: Mounts, bucket: Bucket) -> None:
+    """A name that never resolves (RFC 6761)."""
+    nowhere = replace(bucket.endpoint, url="http://s3.invalid")
+    assert "s3.invalid" in fails_to_start(mounts, bucket, nowhere)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_it_in_good_order(mount: OurMount, number: signal.Signals) -> None:
+    """Unmounted, exit 0."""
+    (mount.path / "f").write_bytes(b"x")
+    mount.child.signal(number)
+    assert mount.child.wait(20) == 0
+    assert not mount.is_mounted()
+
+
+HOLD = """
+import os, sys, time
+for path in sys.argv[1:]:
+    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    os.pwrite(fd, b"x" * 100_000, 0)
+    os.pwrite(fd, b"end", 12_000_000)
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+Holder = Callable[..., None]
+
+
+@pytest.fixture
+def holder() -> Iterator[Holder]:
+    """Start programs that hold dirty files open."""
+    held: list[subprocess.Popen[str]] = []
+
+    def start(*paths: Path) -> None:
+        command = [sys.executable, "-c", HOLD, *map(str, paths)]
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        held.append(program)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "written\n"
+
+    yield start
+    for program in held:
+        program.kill()
+        program.communicate(timeout=10)
+
+
+def test_sigterm_uploads_what_is_dirty(mount: OurMount, bucket: Bucket, holder: Holder) -> None:
+    """Files a program has written and not closed are in the store when the daemon has ended."""
+    holder(*(mount.path / f"f{number}" for number in range(5)))
+    assert mount.stop() == 0
+    expected = b"x" * 100_000 + bytes(12_000_000 - 100_000) + b"end"
+    for number in range(5):
+        assert bucket.get(f"f{number}") == expected
+
+
+def test_what_was_dirty_when_it_was_killed_is_uploaded_by_the_next(
+    mount: OurMount, bucket: Bucket, holder: Holder
+) -> None:
+    """kill -9 with dirty files: the next start on the same cache directory uploads them."""
+    holder(mount.path / "f")
+    mount.kill()
+    assert "f" not in bucket
+    mount.expected.append("recover|dirty|unclean|left|resum|upload")
+    mount.restart()
+    assert eventually(lambda: "f" in bucket, 20)
+    assert bucket.get("f") == b"x" * 100_000 + bytes(12_000_000 - 100_000) + b"end"
+
+
+def test_sigterm_without_a_store_keeps_the_data(
+    mounts: Mounts, bucket: Bucket, proxy: Proxy, holder: Holder
+) -> None:
+    """The store is gone: exit != 0 in bounded time, and the next start uploads."""
+    mount = mounts(bucket, endpoint=proxy.endpoint)
+    mount.expected.append(".")
+    holder(mount.path / "f")
+    with proxy.refusing():
+        mount.child.signal(signal.SIGTERM)
+        assert mount.child.wait(60) != 0
+        assert not mount.is_mounted()
+    mount.restart()
+    assert eventually(lambda: "f" in bucket, 30)
+    assert bucket.get("f").endswith(b"end")
+
+
+def test_read_only_writes_nothing(mounts: Mounts, bucket: Bucket) -> None:
+    """Every change is EROFS; reading works."""
+    bucket.put("f", b"content")
+    bucket.put("d/f", b"content")
+    root = mounts(bucket, "--read-only").path
+    changes: list[Callable[[], object]] = [
+        lambda: (root / "new").touch(),
+        lambda: (root / "f").write_bytes(b"x"),
+        lambda: (root / "f").open("ab"),
+        lambda: os.truncate(root / "f", 0),
+        lambda: (root / "f").unlink(),
+        lambda: (root / "f").rename(root / "g"),
+        lambda: (root / "new").mkdir(),
+        lambda: (root / "d").rmdir(),
+        lambda: (root / "f").chmod(0o600),
+        lambda: os.utime(root / "f"),
+        lambda: os.setxattr(root / "f", "user.a", b"1"),
+        lambda: (root / "l").symlink_to("f"),
+    ]
+    for change in changes:
+        with pytest.raises(OSError) as caught:
+            change()
+        assert caught.value.errno == errno.EROFS
+    assert (root / "f").read_bytes() == b"content"
+    assert sorted(bucket.keys()) == ["d/f", "f"]
+
+
+def test_an_empty_prefix_can_be_mounted(mounts: Mounts, bucket: Bucket) -> None:
+    """A prefix without any key is an empty directory."""
+    root = mounts(bucket.under("not/yet")).path
+    assert os.listdir(root) == []
+    (root / "f").write_bytes(b"x")
+    assert bucket.keys() == ["not/yet/f"]
+
+
+def probe(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run the probe of a mount."""
+    command = [sys.executable, "-m", "fusefs", "probe", str(path)]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=20
+    )
+
+
+def test_the_probe_tells_living_from_dead(mount: OurMount, tmp_path: Path) -> None:
+    """Exit 0 for a mount that answers; otherwise not, with a reason."""
+    assert probe(mount.path).returncode == 0
+    assert probe(tmp_path).returncode != 0
+    mount.child.kill()
+    dead = probe(mount.path)
+    assert dead.returncode != 0
+    assert dead.stdout + dead.stderr != ""
+
+
+def test_many_mounts_of_one_bucket(mounts: Mounts, bucket: Bucket) -> None:
+    """Three mounts at once, each with its own cache directory, see the same files."""
+    roots = [mounts(bucket, "--attr-ttl", "1").path for _ in range(3)]
+    for number, root in enumerate(roots):
+        (root / f"f{number}").write_bytes(content(MIB, number))
+    sleep(1.2)
+    for root in roots:
+        assert sorted(os.listdir(root)) == ["f0", "f1", "f2"]
+        assert (root / "f1").read_bytes() == content(MIB, 1)
+
+
+def test_memory_stays_bounded_while_streaming(mount: OurMount, bucket: Bucket) -> None:
+    """Reading and writing 200 MiB doesn't grow the daemon by as much."""
+    bucket.put("in", content(100 * MIB))
+    with (mount.path / "in").open("rb", 0) as source, (mount.path / "out").open("wb", 0) as target:
+        while part := source.read(MIB):
+            target.write(part)
+    assert bucket.head("out")["ContentLength"] == 100 * MIB
+    status = Path(f"/proc/{mount.child.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0])
+    assert peak < 400 * 1024, f"peak of {peak} KiB"
