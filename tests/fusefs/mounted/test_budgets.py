@@ -1,0 +1,321 @@
+"""Request budgets: what an operation may cost at the S3 seam, counted exactly.
+
+Each test mounts through the counting proxy, brings the mount into the state its row speaks of, and
+counts what one operation then sends. A row that says "known" has been listed and looked at before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.fusefs.mounted.conftest import Mounts
+from tests.fusefs.mounted.test_read import MIB, content
+from tests.proxy.exchange import Requests
+from tests.proxy.proxy import Proxy
+from tests.servers.s3 import Bucket
+
+KIB = 1024
+
+
+@pytest.fixture
+def root(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> Path:
+    """A mount, through the proxy, of a bucket that has a file and a directory; all of it known."""
+    bucket.put("f", content(16 * KIB))
+    bucket.put("d/")
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    know(path)
+    proxy.settle()
+    return path
+
+
+def know(path: Path) -> None:
+    """List a directory and look at all that is in it."""
+    for entry in os.scandir(path):
+        entry.stat()
+
+
+@pytest.mark.parametrize(("entries", "pages"), [(0, 1), (1, 1), (1000, 1), (1001, 2), (2345, 3)])
+def test_ls_is_list_and_nothing_else(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy, entries: int, pages: int
+) -> None:
+    """`ls` of N entries: ceil(N/1000) LIST."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: bucket.put(f"{number:05}"), range(entries)))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    proxy.settle()
+    with proxy.counting() as seen:
+        assert len(os.listdir(path)) == entries
+        proxy.settle()
+    assert seen.operations == {"ListObjectsV2": pages}
+
+
+def test_ls_of_a_directory_just_listed(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """Walking down: a known directory costs its own LIST only."""
+    bucket.put_many(f"dir/{number}" for number in range(50))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    assert os.listdir(path) == ["dir"]
+    proxy.settle()
+    with proxy.counting() as seen:
+        assert len(os.listdir(path / "dir")) == 50
+        proxy.settle()
+    assert seen.of("ListObjectsV2").operations == {"ListObjectsV2": 1}
+    assert len(seen) <= 2, f"the marker's own attributes at most: {seen}"
+
+
+def test_reading_a_small_file_just_listed(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """1 GET; with attributes that aren't known yet at most 1 HEAD more."""
+    bucket.put("f", content(16 * KIB))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    os.listdir(path)
+    proxy.settle()
+    with proxy.counting() as seen:
+        assert (path / "f").read_bytes() == content(16 * KIB)
+        proxy.settle()
+    assert seen.operations in ({"GetObject": 1}, {"GetObject": 1, "HeadObject": 1})
+    assert seen.downloaded <= 17 * KIB
+
+
+def test_reading_a_small_file_without_attributes(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy
+) -> None:
+    """With `--metadata none`: 1 GET."""
+    bucket.put("f", content(16 * KIB))
+    path = mounts(bucket, "--metadata", "none", endpoint=proxy.endpoint).path
+    os.listdir(path)
+    proxy.settle()
+    with proxy.counting() as seen:
+        assert (path / "f").read_bytes() == content(16 * KIB)
+        proxy.settle()
+    assert seen.operations == {"GetObject": 1}
+
+
+def test_ls_l_without_attributes(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """With `--metadata none` a listing tells all: no HEAD."""
+    bucket.put_many(f"f{number}" for number in range(30))
+    path = mounts(bucket, "--metadata", "none", endpoint=proxy.endpoint).path
+    proxy.settle()
+    with proxy.counting() as seen:
+        know(path)
+        proxy.settle()
+    assert seen.operations == {"ListObjectsV2": 1}
+
+
+def test_reading_again_asks_at_most_whether_it_changed(root: Path, proxy: Proxy) -> None:
+    """A file that is in the cache is not downloaded a second time."""
+    (root / "f").read_bytes()
+    proxy.settle()
+    with proxy.counting() as seen:
+        assert (root / "f").read_bytes() == content(16 * KIB)
+        proxy.settle()
+    assert not seen.of("GetObject")
+    assert len(seen) <= 1
+
+
+@pytest.mark.parametrize(("name", "exists"), [("a-name", False), ("f", True)])
+def test_stat_of_a_name_not_cached(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy, name: str, exists: bool
+) -> None:
+    """1 HEAD and 1 LIST, at the same time."""
+    bucket.put("f", b"x")
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    proxy.settle()
+    proxy.latency = 0.5
+    with proxy.counting() as seen:
+        began = monotonic()
+        assert (path / name).exists() is exists
+        took = monotonic() - began
+        proxy.settle()
+    assert seen.operations == {"HeadObject": 1, "ListObjectsV2": 1}
+    assert took < 0.9, "one after the other"
+
+
+def test_creating_a_small_file(root: Path, proxy: Proxy) -> None:
+    """create, write, close in a known directory: 1 PUT, which overwrites nobody."""
+    with proxy.counting() as seen:
+        (root / "new").write_bytes(content(16 * KIB))
+        proxy.settle()
+    assert seen.operations == {"PutObject": 1}
+    assert seen[0].condition == "If-None-Match: *"
+
+
+def test_replacing_a_small_file(root: Path, proxy: Proxy, bucket: Bucket) -> None:
+    """Open with O_TRUNC, write, close: 1 PUT that only replaces what we knew."""
+    etag = bucket.etag("f")
+    with proxy.counting() as seen:
+        (root / "f").write_bytes(b"new")
+        proxy.settle()
+    assert len(seen.of("PutObject")) == 1
+    assert seen.of("PutObject")[0].condition == f"If-Match: {etag}"
+    assert len(seen) <= 2, f"one question at open whether it changed: {seen}"
+
+
+@pytest.mark.timeout(240)
+def test_appending_to_a_large_object(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """1 MiB to 256 MiB: create, copies, one part, complete; no old data beyond one part."""
+    bucket.put("f", content(256 * MIB))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    know(path)
+    proxy.settle()
+    with proxy.counting() as seen:
+        with (path / "f").open("ab") as file:
+            file.write(content(MIB, 2))
+        proxy.settle()
+    steps = seen.operations
+    assert steps.pop("UploadPartCopy") >= 1
+    assert steps.pop("GetObject", 0) + steps.pop("HeadObject", 0) <= 2
+    assert steps == {"CreateMultipartUpload": 1, "UploadPart": 1, "CompleteMultipartUpload": 1}
+    assert seen.of("GetObject").downloaded <= 16 * MIB
+    assert seen.uploaded <= 17 * MIB
+    assert seen.of("CompleteMultipartUpload")[0].condition is not None
+    check_append(bucket)
+
+
+def check_append(bucket: Bucket) -> None:
+    """Compare the appended object without holding it twice."""
+    assert bucket.get("f") == content(256 * MIB) + content(MIB, 2)
+
+
+def test_editing_in_the_middle_of_a_large_object(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy
+) -> None:
+    """Ten bytes in 64 MiB: the parts around them are copied by the store."""
+    bucket.put("f", content(64 * MIB))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    know(path)
+    with proxy.counting() as seen:
+        with (path / "f").open("rb+", buffering=0) as file:
+            file.seek(32 * MIB)
+            file.write(b"0123456789")
+        proxy.settle()
+    assert seen.of("UploadPart").uploaded <= 16 * MIB
+    assert seen.downloaded <= 17 * MIB
+    assert len(seen.of("UploadPartCopy")) >= 2
+    expected = bytearray(content(64 * MIB))
+    expected[32 * MIB : 32 * MIB + 10] = b"0123456789"
+    assert bucket.get("f") == bytes(expected)
+
+
+def one(proxy: Proxy, call: Callable[[], object]) -> Requests:
+    """Return the requests of one call and of what it leaves running."""
+    with proxy.counting() as seen:
+        call()
+        proxy.settle()
+    return seen
+
+
+def test_chmod_of_a_known_file(root: Path, proxy: Proxy) -> None:
+    """1 copy, onto itself."""
+    assert one(proxy, lambda: (root / "f").chmod(0o600)).operations == {"CopyObject": 1}
+
+
+def test_touch_and_chown_of_a_known_file(root: Path, proxy: Proxy) -> None:
+    """1 copy each."""
+    assert one(proxy, lambda: os.utime(root / "f", (1, 1))).operations == {"CopyObject": 1}
+    assert one(proxy, lambda: os.chown(root / "f", 1, 1)).operations == {"CopyObject": 1}
+
+
+def test_rename_of_a_known_file(root: Path, proxy: Proxy) -> None:
+    """1 copy and 1 delete; no content comes through here."""
+    seen = one(proxy, lambda: (root / "f").rename(root / "g"))
+    assert seen.operations == {"CopyObject": 1, "DeleteObject": 1}
+    assert [exchange.operation for exchange in seen] == ["CopyObject", "DeleteObject"]
+
+
+def test_mkdir_rmdir_unlink(root: Path, proxy: Proxy) -> None:
+    """1 PUT; 1 LIST and 1 DELETE; 1 DELETE."""
+    assert one(proxy, lambda: (root / "new").mkdir()).operations == {"PutObject": 1}
+    removed = one(proxy, lambda: (root / "new").rmdir()).operations
+    assert removed == {"ListObjectsV2": 1, "DeleteObject": 1}
+    assert one(proxy, lambda: (root / "f").unlink()).operations == {"DeleteObject": 1}
+
+
+def test_rm_rf(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """One DELETE per key and LISTs: no HEAD, nothing else."""
+    bucket.put_many(f"tree/{number % 3}/{number}" for number in range(300))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    os.listdir(path)
+    proxy.settle()
+    seen = one(proxy, lambda: shutil.rmtree(path / "tree"))
+    deleted = [exchange.key for exchange in seen.of("DeleteObject")]
+    assert sorted(key for key in deleted if not key.endswith("/")) == sorted(
+        f"tree/{number % 3}/{number}" for number in range(300)
+    )
+    assert len(deleted) == len(set(deleted)), "the same key twice"
+    assert set(seen.operations) - {"PutObject"} == {"DeleteObject", "ListObjectsV2"}
+    # A directory without a marker is given one when its last file goes: 4 directories here.
+    assert seen.operations.get("PutObject", 0) <= 4
+    assert seen.operations["ListObjectsV2"] <= 8
+
+
+def test_ls_l_again_after_the_ttl(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """Nothing changed: LISTs only, for attributes are remembered by key and ETag."""
+    bucket.put_many(f"f{number}" for number in range(40))
+    path = mounts(bucket, "--attr-ttl", "1", endpoint=proxy.endpoint).path
+    first = one(proxy, lambda: know(path))
+    assert first.operations["HeadObject"] <= 40
+    sleep(1.5)
+    again = one(proxy, lambda: know(path))
+    assert set(again.operations) == {"ListObjectsV2"}
+
+
+def test_ls_l_asks_for_attributes_in_parallel(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """A stat scan over 40 files with 0.1 s per request takes much less than 4 s."""
+    bucket.put_many(f"f{number:02}" for number in range(40))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    proxy.latency = 0.1
+    began = monotonic()
+    know(path)
+    assert monotonic() - began < 2.5
+
+
+def test_stat_within_the_ttl_costs_nothing(root: Path, proxy: Proxy) -> None:
+    """What is known isn't asked again, existing or not."""
+    (root / "nothing").exists()
+    with proxy.counting() as seen:
+        know(root)
+        assert not (root / "nothing").exists()
+        os.statvfs(root)
+        proxy.settle()
+    assert len(seen) == 0
+
+
+def test_copying_inside_the_mount_moves_no_bytes(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy
+) -> None:
+    """copy_file_range of a whole file is done by the store."""
+    bucket.put("f", content(24 * MIB))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+    know(path)
+
+    def copy() -> None:
+        with (path / "f").open("rb") as source, (path / "g").open("wb") as target:
+            while os.copy_file_range(source.fileno(), target.fileno(), 24 * MIB):
+                pass
+
+    seen = one(proxy, copy)
+    assert bucket.get("g") == content(24 * MIB)
+    assert seen.downloaded < MIB
+    assert seen.uploaded < MIB
+
+
+def test_streaming_downloads_each_byte_once(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """Sequential reading of 48 MiB: read ahead, nothing twice, in pieces of sensible size."""
+    bucket.put("f", content(48 * MIB))
+    path = mounts(bucket, endpoint=proxy.endpoint).path
+
+    def stream() -> None:
+        with (path / "f").open("rb", buffering=0) as file:
+            while file.read(128 * KIB):
+                pass
+
+    seen = one(proxy, stream)
+    assert 48 * MIB <= seen.of("GetObject").downloaded <= 50 * MIB
+    assert len(seen.of("GetObject")) <= 24
+    assert all("if-match" in exchange.headers for exchange in seen.of("GetObject")[1:])
