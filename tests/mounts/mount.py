@@ -57,7 +57,7 @@ class Mount:
         No timeout within this process helps against a system call that doesn't return, or a
         page fault that keeps the interpreter's lock.
         """
-        self._unwatch()
+        self.unwatch()
         script = 'sleep "$1"; echo 1 > "/sys/fs/fuse/connections/$2/abort"; kill -9 -- "-$3"'
         arguments = [str(seconds), str(connection_of(self.path)), str(self.child.pid)]
         self._watchdog = subprocess.Popen(
@@ -66,7 +66,8 @@ class Mount:
             start_new_session=True,
         )
 
-    def _unwatch(self) -> None:
+    def unwatch(self) -> None:
+        """Call off the watchdog."""
         if self._watchdog is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._watchdog.pid, signal.SIGKILL)
@@ -102,7 +103,7 @@ class Mount:
 
     def release(self) -> None:
         """Leave nothing behind, whatever state it is in."""
-        self._unwatch()
+        self.unwatch()
         if self.child.returncode is None and self.is_mounted():
             with suppress(MountLeftError):
                 self.stop(20)

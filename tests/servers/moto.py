@@ -1,9 +1,12 @@
 """moto: the store that accepts any key, `a//b` and `..` included.
 
-It checks no signature and ignores If-Match on CompleteMultipartUpload.
+It keeps the metadata of directory markers, checks no signature, and ignores If-Match on
+CompleteMultipartUpload.
 """
 
 from __future__ import annotations
+
+import logging
 
 from moto.server import ThreadedMotoServer
 
@@ -16,6 +19,7 @@ class MotoServer:
     """A running server, in a thread of this process; use as a context manager."""
 
     def __init__(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line per request
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
         _, port = self._server.get_host_and_port()

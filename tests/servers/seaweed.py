@@ -1,8 +1,8 @@
 """SeaweedFS: the complete S3 server most tests run against.
 
-It has preconditions, multipart copy and user metadata. It rewrites `//` and refuses `..` in keys:
-tests of such keys use moto. Every part of it needs a port of its own, gRPC ones included, or two
-servers on one machine collide.
+It has preconditions, multipart copy and user metadata. It rewrites `//` and backslashes in keys,
+refuses `..`, and keeps no metadata of `name/`: tests of those use moto. Every part of it needs a
+port of its own, gRPC ones included, or two servers on one machine collide.
 """
 
 from __future__ import annotations

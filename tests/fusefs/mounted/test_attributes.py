@@ -27,15 +27,15 @@ def test_new_files_belong_to_their_maker(here: Place) -> None:
     assert abs(float(stored["mtime"]) - seen.st_mtime) < 2
 
 
-def test_chmod(here: Place) -> None:
+def test_chmod(given: Place) -> None:
     """The mode is stored with its type bits; content and type of the object stay."""
-    here.keys.put("f", b"content", {"mine": "kept"}, content_type="text/x-special")
-    os.chmod(here / "f", 0o2754)
-    assert int(here.keys.metadata("f")["mode"]) == stat.S_IFREG | 0o2754
-    assert (here / "f").stat().st_mode == stat.S_IFREG | 0o2754
-    assert here.keys.get("f") == b"content"
-    assert here.keys.metadata("f")["mine"] == "kept"
-    assert here.keys.head("f")["ContentType"] == "text/x-special"
+    given.keys.put("f", b"content", {"mine": "kept"}, content_type="text/x-special")
+    os.chmod(given / "f", 0o2754)
+    assert int(given.keys.metadata("f")["mode"]) == stat.S_IFREG | 0o2754
+    assert (given / "f").stat().st_mode == stat.S_IFREG | 0o2754
+    assert given.keys.get("f") == b"content"
+    assert given.keys.metadata("f")["mine"] == "kept"
+    assert given.keys.head("f")["ContentType"] == "text/x-special"
 
 
 def test_chown(here: Place) -> None:

@@ -82,7 +82,7 @@ def test_any_name_written_is_that_key(here: Place, name: str) -> None:
     assert name not in here.keys
 
 
-@pytest.mark.parametrize("name", AWKWARD, ids=ascii)
+@pytest.mark.parametrize("name", [name for name in AWKWARD if "\\" not in name], ids=ascii)
 def test_any_key_is_that_name(bucket: Bucket, mounts: Mounts, name: str) -> None:
     """An object somebody else stored under an awkward key reads under this name."""
     bucket.put(f"{name}/{name}", b"content")

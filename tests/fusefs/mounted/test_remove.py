@@ -47,12 +47,12 @@ def test_rmdir_removes_the_marker(here: Place) -> None:
     assert not (here / "dir").exists()
 
 
-def test_a_directory_stays_when_its_last_file_goes(here: Place) -> None:
+def test_a_directory_stays_when_its_last_file_goes(given: Place) -> None:
     """Also one that had no marker: POSIX directories don't vanish."""
-    here.keys.put("implied/f", b"x")
-    (here / "implied/f").unlink()
-    assert os.listdir(here / "implied") == []
-    assert os.listdir(here.path) == ["implied"]
+    given.keys.put("implied/f", b"x")
+    (given / "implied/f").unlink()
+    assert os.listdir(given / "implied") == []
+    assert os.listdir(given.path) == ["implied"]
 
 
 def test_unlink(here: Place) -> None:
@@ -67,16 +67,16 @@ def test_unlink(here: Place) -> None:
         (here / "dir").unlink()
 
 
-def test_a_removed_file_reads_on_while_open(here: Place) -> None:
+def test_a_removed_file_reads_on_while_open(given: Place) -> None:
     """unlink leaves open descriptors their content, read before or not."""
-    here.keys.put("f", content(6 * MIB))
-    with (here / "f").open("rb", buffering=0) as file:
+    given.keys.put("f", content(6 * MIB))
+    with (given / "f").open("rb", buffering=0) as file:
         assert file.read(10) == content(6 * MIB)[:10]
-        (here / "f").unlink()
-        assert not (here / "f").exists()
+        (given / "f").unlink()
+        assert not (given / "f").exists()
         file.seek(0)
         assert b"".join(iter(lambda: file.read(MIB), b"")) == content(6 * MIB)
-    assert "f" not in here.keys
+    assert "f" not in given.keys
 
 
 def test_a_removed_file_that_was_written_never_comes_back(here: Place) -> None:
@@ -101,14 +101,14 @@ def test_a_new_file_under_the_name_of_a_removed_open_one(here: Place) -> None:
     assert here.keys.get("f") == b"new!"
 
 
-def test_rm_rf(here: Place) -> None:
+def test_rm_rf(given: Place) -> None:
     """A tree is removed whole, markers and implied directories included."""
     for number in range(60):
-        here.keys.put(f"tree/{number % 7}/{number}", b"x")
-    (here / "tree/made").mkdir()
-    shutil.rmtree(here / "tree")
-    assert not here.keys.keys("tree")
-    assert os.listdir(here.path) == []
+        given.keys.put(f"tree/{number % 7}/{number}", b"x")
+    (given / "tree/made").mkdir()
+    shutil.rmtree(given / "tree")
+    assert not given.keys.keys("tree")
+    assert os.listdir(given.path) == []
 
 
 @pytest.mark.parametrize("target", ["f", "../elsewhere", "/absolute/path", "dangling ü", "x" * 900])

@@ -17,17 +17,17 @@ RENAME_NOREPLACE = 1
 
 
 @pytest.mark.parametrize("size", [0, 100, 6 * MIB, 20 * MIB])
-def test_a_file_moves_with_all_it_has(here: Place, size: int) -> None:
+def test_a_file_moves_with_all_it_has(given: Place, size: int) -> None:
     """Content, mode, mtime, foreign metadata and type; the old name is gone."""
     metadata = {"mode": "33152", "mtime": "1500000000", "mine": "kept"}
-    here.keys.put("old", content(size), metadata, content_type="text/x-special")
-    os.rename(here / "old", here / "new")
-    assert here.keys.get("new") == content(size)
-    assert here.keys.metadata("new") | metadata == here.keys.metadata("new")
-    assert here.keys.head("new")["ContentType"] == "text/x-special"
-    assert "old" not in here.keys
-    assert not (here / "old").exists()
-    assert (here / "new").stat().st_mode & 0o777 == 0o600
+    given.keys.put("old", content(size), metadata, content_type="text/x-special")
+    os.rename(given / "old", given / "new")
+    assert given.keys.get("new") == content(size)
+    assert given.keys.metadata("new") | metadata == given.keys.metadata("new")
+    assert given.keys.head("new")["ContentType"] == "text/x-special"
+    assert "old" not in given.keys
+    assert not (given / "old").exists()
+    assert (given / "new").stat().st_mode & 0o777 == 0o600
 
 
 def test_onto_an_existing_file(here: Place) -> None:
@@ -50,12 +50,12 @@ def test_an_open_file_follows_its_name(here: Place) -> None:
     assert "old" not in here.keys
 
 
-def test_an_open_reader_reads_on(here: Place) -> None:
+def test_an_open_reader_reads_on(given: Place) -> None:
     """A reader keeps its file through a rename of it."""
-    here.keys.put("old", content(9 * MIB))
-    with (here / "old").open("rb", buffering=0) as file:
+    given.keys.put("old", content(9 * MIB))
+    with (given / "old").open("rb", buffering=0) as file:
         start = file.read(1000)
-        os.rename(here / "old", here / "new")
+        os.rename(given / "old", given / "new")
         rest = b"".join(iter(lambda: file.read(MIB), b""))
     assert start + rest == content(9 * MIB)
 
@@ -87,12 +87,12 @@ def test_a_directory_with_an_open_dirty_file(here: Place) -> None:
     assert not here.keys.keys("old")
 
 
-def test_an_implied_directory_moves(here: Place) -> None:
+def test_an_implied_directory_moves(given: Place) -> None:
     """A directory that only exists by the keys below it."""
-    here.keys.put("old/deep/f", b"content")
-    os.rename(here / "old", here / "new")
-    assert here.keys.get("new/deep/f") == b"content"
-    assert not here.keys.keys("old")
+    given.keys.put("old/deep/f", b"content")
+    os.rename(given / "old", given / "new")
+    assert given.keys.get("new/deep/f") == b"content"
+    assert not given.keys.keys("old")
 
 
 @pytest.mark.parametrize(

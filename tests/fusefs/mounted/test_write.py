@@ -63,14 +63,14 @@ def test_readers_see_what_is_not_closed_yet(here: Place) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 5 * MIB, 20 * MIB])
-def test_append(here: Place, size: int) -> None:
+def test_append(given: Place, size: int) -> None:
     """O_APPEND goes to the end, whatever the position, on old objects of any size."""
-    here.keys.put("f", content(size))
+    given.keys.put("f", content(size))
     for part in (b"one", b"two" * 1000):
-        with (here / "f").open("ab", buffering=0) as file:
+        with (given / "f").open("ab", buffering=0) as file:
             file.seek(0)
             file.write(part)
-    assert here.keys.get("f") == content(size) + b"one" + b"two" * 1000
+    assert given.keys.get("f") == content(size) + b"one" + b"two" * 1000
 
 
 def test_two_appenders_lose_nothing(here: Place) -> None:
@@ -84,37 +84,37 @@ def test_two_appenders_lose_nothing(here: Place) -> None:
 @pytest.mark.parametrize("old", [0, 100, 6 * MIB, 18 * MIB])
 @pytest.mark.parametrize("new", [0, 1, 5 * MIB + 1, 24 * MIB])
 @pytest.mark.parametrize("is_open", [False, True])
-def test_truncate(here: Place, old: int, new: int, is_open: bool) -> None:
+def test_truncate(given: Place, old: int, new: int, is_open: bool) -> None:
     """Shorter cuts, longer adds zeros, by path and by descriptor."""
-    here.keys.put("f", content(old))
+    given.keys.put("f", content(old))
     if is_open:
-        with (here / "f").open("rb+") as file:
+        with (given / "f").open("rb+") as file:
             file.truncate(new)
             assert os.fstat(file.fileno()).st_size == new
     else:
-        os.truncate(here / "f", new)
-    assert here.keys.get("f") == content(old)[:new].ljust(new, b"\0")
+        os.truncate(given / "f", new)
+    assert given.keys.get("f") == content(old)[:new].ljust(new, b"\0")
 
 
 @pytest.mark.parametrize(
     ("offset", "length"),
     [(0, 10), (5, 1), (6 * MIB, 100), (10 * MIB - 3, 7), (19 * MIB, 3 * MIB), (20 * MIB - 1, 1)],
 )
-def test_overwrite_in_place(here: Place, offset: int, length: int) -> None:
+def test_overwrite_in_place(given: Place, offset: int, length: int) -> None:
     """Bytes in the middle of a large object change, all others stay."""
     old, new = content(20 * MIB), content(length, 9)
-    here.keys.put("f", old)
-    with (here / "f").open("rb+", buffering=0) as file:
+    given.keys.put("f", old)
+    with (given / "f").open("rb+", buffering=0) as file:
         file.seek(offset)
         file.write(new)
-    assert here.keys.get("f") == old[:offset] + new + old[offset + length :]
+    assert given.keys.get("f") == old[:offset] + new + old[offset + length :]
 
 
-def test_scattered_writes_to_an_old_object(here: Place) -> None:
+def test_scattered_writes_to_an_old_object(given: Place) -> None:
     """Many small ranges all over, overlapping and out of order, and a hole past the end."""
     model, dice = bytearray(content(23 * MIB)), random.Random(5)
-    here.keys.put("f", bytes(model))
-    with (here / "f").open("rb+", buffering=0) as file:
+    given.keys.put("f", bytes(model))
+    with (given / "f").open("rb+", buffering=0) as file:
         for number in range(100):
             offset, part = dice.randrange(len(model)), content(dice.randrange(1, 60_000), number)
             file.seek(offset)
@@ -122,7 +122,7 @@ def test_scattered_writes_to_an_old_object(here: Place) -> None:
             model[offset : offset + len(part)] = part
         file.seek(len(model) + MIB)
         file.write(b"end")
-    assert here.keys.get("f") == bytes(model) + bytes(MIB) + b"end"
+    assert given.keys.get("f") == bytes(model) + bytes(MIB) + b"end"
 
 
 def test_holes_read_as_zero(here: Place) -> None:
@@ -135,13 +135,13 @@ def test_holes_read_as_zero(here: Place) -> None:
     assert here.keys.get("f") == bytes(3 * MIB) + b"x"
 
 
-def test_o_trunc_and_o_excl(here: Place) -> None:
+def test_o_trunc_and_o_excl(given: Place) -> None:
     """O_TRUNC empties an old object; O_EXCL refuses it."""
-    here.keys.put("f", b"old content")
+    given.keys.put("f", b"old content")
     with pytest.raises(FileExistsError):
-        os.open(here / "f", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    os.close(os.open(here / "f", os.O_WRONLY | os.O_TRUNC))
-    assert here.keys.get("f") == b""
+        os.open(given / "f", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    os.close(os.open(given / "f", os.O_WRONLY | os.O_TRUNC))
+    assert given.keys.get("f") == b""
 
 
 def test_a_written_file_that_was_opened_twice_is_whole(here: Place) -> None:
@@ -165,9 +165,9 @@ def test_a_child_writes_to_an_inherited_descriptor(here: Place) -> None:
     assert here.keys.get("f") == b"one\ntwo\n"
 
 
-def test_mapped_memory_is_written_and_read(here: Place) -> None:
+def test_mapped_memory_is_written_and_read(given: Place) -> None:
     """mmap: msync and close bring changed pages into the object."""
-    here.keys.put("f", content(3 * MIB))
+    given.keys.put("f", content(3 * MIB))
     script = """
 import mmap, sys
 with open(sys.argv[1], "rb+") as file, mmap.mmap(file.fileno(), 0) as view:
@@ -178,10 +178,10 @@ with open(sys.argv[1], "rb+") as file, mmap.mmap(file.fileno(), 0) as view:
 """
     # In a child: a page fault that hangs would keep this interpreter's lock.
     first = content(3 * MIB)[:4].hex()
-    subprocess.run([sys.executable, "-c", script, here / "f", first], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, given / "f", first], check=True, timeout=60)
     expected = bytearray(content(3 * MIB))
     expected[100:104], expected[2_000_000:2_000_004] = b"1234", b"5678"
-    assert here.keys.get("f") == bytes(expected)
+    assert given.keys.get("f") == bytes(expected)
 
 
 def test_many_files_at_once(here: Place) -> None:
@@ -214,14 +214,14 @@ def test_no_leftover_uploads(here: Place) -> None:
     assert here.keys.uploads() == []
 
 
-def test_copy_file_range(here: Place) -> None:
+def test_copy_file_range(given: Place) -> None:
     """Copying inside the mount gives the same bytes."""
-    here.keys.put("from", content(12 * MIB))
-    with (here / "from").open("rb") as source, (here / "to").open("wb") as target:
+    given.keys.put("from", content(12 * MIB))
+    with (given / "from").open("rb") as source, (given / "to").open("wb") as target:
         left = 12 * MIB
         while left:
             left -= os.copy_file_range(source.fileno(), target.fileno(), left)
-    assert here.keys.get("to") == content(12 * MIB)
+    assert given.keys.get("to") == content(12 * MIB)
 
 
 def test_fallocate_extends_with_zeros(here: Place) -> None:
