@@ -49,8 +49,12 @@ BY_STATUS: dict[int, type[FsError]] = {
 
 # Worth asking again with fresh credentials: the store says that ours have run out.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
-# The key may have been replaced: HEAD answers have no body and so no code, just the status.
-REFUSED = frozenset({"InvalidToken", "InvalidAccessKeyId", "InvalidClientTokenId", "403", "401"})
+# The key may have been replaced. HEAD answers have no body and so no code, just the status: 400 is
+# how an expired token looks there.
+REFUSED = frozenset(
+    {"InvalidToken", "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch"}
+    | {"400", "401", "403"}
+)
 
 
 def error_for(code: str, status: int, what: str, message: str) -> FsError:

@@ -153,6 +153,8 @@ def _serve_portable(settings: Mount, mounted: Mounted) -> None:
         "fsname": f"s3mount:{settings.store.bucket}",
         "subtype": "s3mount",
         "big_writes": True,
+        # Else O_TRUNC comes as a truncate of its own, which would upload an empty object first.
+        "atomic_o_trunc": True,
         "max_read": 1 << 20,
         "use_ino": True,
         "hard_remove": True,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import boto3
@@ -180,10 +180,11 @@ class Store:
         pause = 0.2
         while True:
             try:
+                used = self._keys()
                 answer = getattr(self._client, operation)(**self._common, **arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
-                if not self._renewed(error, deadline):
+                if not self._renewed(error, used, deadline):
                     raise told from error
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
@@ -225,27 +226,30 @@ class Store:
         self.counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
         return told
 
-    def _renewed(self, error: ClientError, deadline: float) -> bool:
-        """Say whether asking again may help because credentials ran out or were replaced."""
+    def _renewed(
+        self, error: ClientError, used: ReadOnlyCredentials | None, deadline: float
+    ) -> bool:
+        """Say whether asking again may help because credentials ran out or were replaced.
+
+        `used` is compared with the newest ones, not those of a moment ago: another thread's request
+        may have brought them in since this one was signed.
+        """
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code not in EXPIRED and code not in REFUSED:
             return False
-        changed = self._refresh_credentials()
+        changed = self._keys(fresh=True) != used
         return changed or (code in EXPIRED and time.monotonic() < deadline)
 
-    def _refresh_credentials(self) -> bool:
+    def _keys(self, fresh: bool = False) -> ReadOnlyCredentials | None:
+        """Return what requests are signed with now; `fresh` looks for newer ones first."""
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None:
-            return False
-        if self._credentials is not None:
-            before = self._credentials.directory.current()
-            return self._credentials.directory.current(fresh=True) != before
-        before = credentials.get_frozen_credentials()
-        refresh = getattr(credentials, "_protected_refresh", None)
-        if refresh is None:
-            return False
-        refresh(is_mandatory=False)
-        return bool(credentials.get_frozen_credentials() != before)
+            return None
+        if fresh and self._credentials is not None:
+            self._credentials.directory.current(fresh=True)
+        elif fresh and (refresh := getattr(credentials, "_protected_refresh", None)) is not None:
+            refresh(is_mandatory=False)
+        return cast(ReadOnlyCredentials, credentials.get_frozen_credentials())
 
     def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
         meta = answer["ResponseMetadata"]
