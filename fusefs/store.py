@@ -605,7 +605,7 @@ def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
         int(answer["ContentLength"]),
         answer["ETag"].strip('"'),
         answer["LastModified"].timestamp(),
-        Headers(answer.get("Metadata", {}), system),
+        Headers(_metadata(answer), system),
     )
 
 
@@ -614,3 +614,8 @@ def _verify(answer: Mapping[str, Any], body: bytes | bytearray, key: str) -> Non
     told = answer.get("ChecksumCRC32")
     if told and answer.get("ChecksumType") != "COMPOSITE" and told != crc32_base64(body):
         raise errors.Unavailable(f"GET {key}: the content does not match its checksum")
+
+
+def _metadata(answer: Mapping[str, Any]) -> dict[str, str]:
+    """User metadata of an answer; some stores capitalize names, which HTTP takes for the same."""
+    return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}

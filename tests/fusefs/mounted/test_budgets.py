@@ -236,8 +236,11 @@ def test_mkdir_rmdir_unlink(root: Path, proxy: Proxy) -> None:
     assert one(proxy, lambda: (root / "f").unlink()).operations == {"DeleteObject": 1}
 
 
-def test_rm_rf(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
-    """One DELETE per key and LISTs: no HEAD, nothing else."""
+def test_rm_rf(bucket: Bucket, mounts: Mounts, proxy: Proxy, driver: str) -> None:
+    """One DELETE per key and LISTs: no HEAD, nothing else.
+
+    libfuse 2 asks for attributes with every name the kernel looks up: there it is one HEAD each.
+    """
     bucket.put_many(f"tree/{number % 3}/{number}" for number in range(300))
     path = mounts(bucket, endpoint=proxy.endpoint).path
     os.listdir(path)
@@ -248,7 +251,8 @@ def test_rm_rf(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
         f"tree/{number % 3}/{number}" for number in range(300)
     )
     assert len(deleted) == len(set(deleted)), "the same key twice"
-    assert set(seen.operations) - {"PutObject"} == {"DeleteObject", "ListObjectsV2"}
+    assert len(seen.of("HeadObject")) <= (304 if driver == "fusepy" else 0), seen
+    assert set(seen.operations) - {"PutObject", "HeadObject"} == {"DeleteObject", "ListObjectsV2"}
     # A directory without a marker is given one when its last file goes: 4 directories here.
     assert seen.operations.get("PutObject", 0) <= 4
     assert seen.operations["ListObjectsV2"] <= 8
