@@ -146,12 +146,12 @@ class Body:
             version = self.version
             try:
                 return self._read(offset, view, stream)
-            except (Stale, NotFound):
+            except (Stale, NotFound) as error:
                 with self.commit_lock:  # a commit or rename of ours may be about to tell why
                     if self.version == version:
                         if self.failure is not None:
                             raise self.failure from None
-                        raise
+                        raise Stale(str(error)) from error  # deleted is replaced, to who has it open
 
     def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
         with self._state:

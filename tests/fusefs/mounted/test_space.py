@@ -5,22 +5,26 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from tests.fusefs.mounted.conftest import Mounts
 from tests.fusefs.mounted.test_read import MIB, content
 from tests.mounts.ours import OurMount
+from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
 # More than one upload part and its neighbour, far less than what is written and read below.
 FREE = 48 * MIB
+# What the daemon leaves to others on its disk, by default.
+KEPT_FREE = 64 * MIB
 
 
 @pytest.fixture
 def mount(bucket: Bucket, mounts: Mounts) -> OurMount:
     """A mount that believes its cache disk to be nearly full."""
-    mount = mounts(bucket, "--fake-disk-free", str(FREE))
+    mount = mounts(bucket, "--fake-disk-free", str(KEPT_FREE + FREE))
     mount.expected.append("disk|space|cache|full")
     return mount
 
@@ -28,6 +32,21 @@ def mount(bucket: Bucket, mounts: Mounts) -> OurMount:
 def used(directory: Path) -> int:
     """Return the bytes that files below a directory take on the disk."""
     return sum(path.lstat().st_blocks * 512 for path in directory.rglob("*"))
+
+
+def test_a_disk_without_any_room(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> None:
+    """ENOSPC after some seconds of waiting, no storm of requests; reading goes on."""
+    bucket.put("old", content(2 * MIB))
+    free = ("--fake-disk-free", str(KEPT_FREE - MIB))
+    mount = mounts(bucket, *free, endpoint=proxy.endpoint)
+    mount.expected.append("disk|space|cache|full")
+    began = monotonic()
+    with pytest.raises(OSError) as caught, proxy.counting() as seen:
+        (mount.path / "f").write_bytes(content(MIB))
+    assert caught.value.errno == errno.ENOSPC
+    assert monotonic() - began < 30
+    assert len(seen) < 20
+    assert (mount.path / "old").read_bytes() == content(2 * MIB)
 
 
 def test_reading_more_than_fits(mount: OurMount, bucket: Bucket) -> None:
