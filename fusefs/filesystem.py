@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from . import acl
 from .attributes import Posix, Shown
 from .body import Body
 from .depot import Depot
@@ -273,8 +274,12 @@ class Filesystem:
         return self.files.write(handle, offset, data)
 
     def flush(self, handle: int) -> None:
-        """Bring the file to S3: the `close(2)` of one descriptor."""
-        self.files.commit(handle)
+        """Bring the file to S3: the `close(2)` of one descriptor.
+
+        Of one that could write: a reader's close tells nobody of what others failed to upload.
+        """
+        if self.files.get(handle).writes:
+            self.files.commit(handle)
 
     def fsync(self, handle: int) -> None:
         """Bring the file to S3."""
@@ -404,9 +409,9 @@ class Filesystem:
             raise Exists(f"{name} is set already")
         if flags & XATTR_REPLACE and name not in have:
             raise NoAttribute(f"{name} is not set")
-        self.files.set_posix(
-            found, lambda posix: _at_now(replace(posix, xattrs={**posix.xattrs, name: value}))
-        )
+        if name == acl.ACCESS:
+            acl.permissions(value)  # an error now, before anything is locked or asked
+        self.files.set_posix(found, lambda posix: _at_now(_with_xattr(posix, name, value)))
 
     def getxattr(self, node: int, name: str) -> bytes:
         """Return the value of an extended attribute."""
@@ -446,10 +451,22 @@ class Filesystem:
             raise failure
 
 
+def _with_xattr(posix: Posix, name: str, value: bytes) -> Posix:
+    if name != acl.ACCESS:
+        return replace(posix, xattrs={**posix.xattrs, name: value})
+    bits, minimal = acl.permissions(value)
+    others = {key: kept for key, kept in posix.xattrs.items() if key != name}
+    xattrs = others if minimal else {**others, name: value}
+    return replace(posix, mode=posix.mode & ~0o777 | bits, xattrs=xattrs)
+
+
 def _changed(posix: Posix, change: Change) -> Posix:
     mode = posix.mode
+    xattrs = posix.xattrs
     if change.mode is not None:
         mode = stat.S_IFMT(posix.mode) | stat.S_IMODE(change.mode)
+        if acl.ACCESS in xattrs:
+            xattrs = {**xattrs, acl.ACCESS: acl.with_permissions(xattrs[acl.ACCESS], mode)}
     return Posix(
         mode,
         posix.uid if change.uid is None else change.uid,
@@ -457,7 +474,7 @@ def _changed(posix: Posix, change: Change) -> Posix:
         posix.atime_ns if change.atime_ns is None else change.atime_ns,
         posix.mtime_ns if change.mtime_ns is None else change.mtime_ns,
         time.time_ns() if change.ctime_ns is None else change.ctime_ns,
-        posix.xattrs,
+        xattrs,
     )
 
 

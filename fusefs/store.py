@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 import boto3
@@ -180,11 +180,10 @@ class Store:
         pause = 0.2
         while True:
             try:
-                used = self._keys()
                 answer = getattr(self._client, operation)(**self._common, **arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
-                if not self._renewed(error, used, deadline):
+                if not self._renewed(error, deadline):
                     raise told from error
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
@@ -226,30 +225,27 @@ class Store:
         self.counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
         return told
 
-    def _renewed(
-        self, error: ClientError, used: ReadOnlyCredentials | None, deadline: float
-    ) -> bool:
-        """Say whether asking again may help because credentials ran out or were replaced.
-
-        `used` is compared with the newest ones, not those of a moment ago: another thread's request
-        may have brought them in since this one was signed.
-        """
+    def _renewed(self, error: ClientError, deadline: float) -> bool:
+        """Say whether asking again may help because credentials ran out or were replaced."""
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code not in EXPIRED and code not in REFUSED:
             return False
-        changed = self._keys(fresh=True) != used
+        changed = self._refresh_credentials()
         return changed or (code in EXPIRED and time.monotonic() < deadline)
 
-    def _keys(self, fresh: bool = False) -> ReadOnlyCredentials | None:
-        """Return what requests are signed with now; `fresh` looks for newer ones first."""
+    def _refresh_credentials(self) -> bool:
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None:
-            return None
-        if fresh and self._credentials is not None:
-            self._credentials.directory.current(fresh=True)
-        elif fresh and (refresh := getattr(credentials, "_protected_refresh", None)) is not None:
-            refresh(is_mandatory=False)
-        return cast(ReadOnlyCredentials, credentials.get_frozen_credentials())
+            return False
+        if self._credentials is not None:
+            before = self._credentials.directory.current()
+            return self._credentials.directory.current(fresh=True) != before
+        before = credentials.get_frozen_credentials()
+        refresh = getattr(credentials, "_protected_refresh", None)
+        if refresh is None:
+            return False
+        refresh(is_mandatory=False)
+        return bool(credentials.get_frozen_credentials() != before)
 
     def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
         meta = answer["ResponseMetadata"]
@@ -605,7 +601,7 @@ def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
         int(answer["ContentLength"]),
         answer["ETag"].strip('"'),
         answer["LastModified"].timestamp(),
-        Headers(_metadata(answer), system),
+        Headers(answer.get("Metadata", {}), system),
     )
 
 
@@ -614,8 +610,3 @@ def _verify(answer: Mapping[str, Any], body: bytes | bytearray, key: str) -> Non
     told = answer.get("ChecksumCRC32")
     if told and answer.get("ChecksumType") != "COMPOSITE" and told != crc32_base64(body):
         raise errors.Unavailable(f"GET {key}: the content does not match its checksum")
-
-
-def _metadata(answer: Mapping[str, Any]) -> dict[str, str]:
-    """User metadata of an answer; some stores capitalize names, which HTTP takes for the same."""
-    return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}

@@ -6,6 +6,7 @@ The only module of the tests that knows boto3. Thread-safe, as boto3's clients a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,11 +149,13 @@ class Bucket:
 
     def put_many(self, keys: Iterable[str], body: bytes = b"") -> None:
         """Store the same content under many keys."""
-        for key in keys:
-            self.put(key, body)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: self.put(key, body), keys))
 
     def destroy(self) -> None:
         """Delete the bucket with all that is in it."""
-        for key in self._keys(""):
-            self.client.delete_object(Bucket=self.name, Key=key)
+        keys = [{"Key": key} for key in self._keys("")]
+        for start in range(0, len(keys), 1000):
+            batch = {"Objects": keys[start : start + 1000], "Quiet": True}
+            self.client.delete_objects(Bucket=self.name, Delete=batch)
         self.client.delete_bucket(Bucket=self.name)

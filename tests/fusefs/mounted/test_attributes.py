@@ -94,6 +94,22 @@ def test_extended_attributes(here: Place) -> None:
     assert sorted(os.listxattr(path)) == ["user.binary", "user.colour"]
 
 
+def test_an_acl_and_the_permissions_agree(here: Place) -> None:
+    """setfacl shows in the mode, chmod in the ACL; one that a mode can say is just that mode."""
+    path = here / "f"
+    path.write_bytes(b"content")
+    path.chmod(0o600)
+    subprocess.run(["setfacl", "--set", "u::rw,g::r,o::r", path], check=True, timeout=30)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert os.listxattr(path) == []
+    subprocess.run(["setfacl", "-m", "u:1000:rw", path], check=True, timeout=30)
+    assert path.stat().st_mode & 0o777 == 0o664
+    path.chmod(0o640)
+    shown = subprocess.check_output(["getfacl", "-ncE", path], text=True, timeout=30)
+    assert shown.split() == ["user::rw-", "user:1000:rw-", "group::r--", "mask::r--", "other::---"]
+    assert int(here.keys.metadata("f")["mode"]) & 0o777 == 0o640
+
+
 def test_errnos_of_extended_attributes(here: Place) -> None:
     """ENODATA for what isn't there, EEXIST for what must not be."""
     (here / "f").touch()

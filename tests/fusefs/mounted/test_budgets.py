@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -46,8 +45,7 @@ def test_ls_is_list_and_nothing_else(
     bucket: Bucket, mounts: Mounts, proxy: Proxy, entries: int, pages: int
 ) -> None:
     """`ls` of N entries: ceil(N/1000) LIST."""
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: bucket.put(f"{number:05}"), range(entries)))
+    bucket.put_many(f"{number:05}" for number in range(entries))
     path = mounts(bucket, endpoint=proxy.endpoint).path
     proxy.settle()
     with proxy.counting() as seen:
