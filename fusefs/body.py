@@ -151,7 +151,7 @@ class Body:
                     if self.version == version:
                         if self.failure is not None:
                             raise self.failure from None
-                        raise Stale(str(error)) from error  # deleted is replaced, to who has it open
+                        raise Stale(str(error)) from error  # deleted is replaced too
 
     def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
         with self._state:
@@ -293,6 +293,9 @@ class Body:
 
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
+        staged = self._staged
+        if staged is None or not staged.dirty:
+            return False  # a commit would free nothing, and so be tried for ever
         return self.commit()
 
     # -- committing ------------------------------------------------------------------------------
