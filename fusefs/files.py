@@ -136,10 +136,12 @@ class Files:
         if flags & WRITING:
             self._writable()
         with node.lock:
+            before = node.info.etag if node.info is not None else None
             body = self._bind(node, flags)
+            changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
-            return self._register(node, body, flags)
+            return replace(self._register(node, body, flags), changed=changed)
 
     def _writable(self) -> None:
         if self.read_only:

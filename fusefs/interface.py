@@ -62,12 +62,14 @@ class Opened:
     """An open file or directory.
 
     `keep_cache`: what the kernel has cached of this file is still true (same ETag as before).
+    `changed`: the attributes it was told before are not: others replaced the object.
     `whole_fd`: a descriptor of a cache file that holds exactly this content, for FUSE passthrough,
     or -1. It belongs to the handle: valid until `release`, not to be closed by the adapter.
     """
 
     handle: int
     keep_cache: bool = False
+    changed: bool = False
     direct_io: bool = False
     whole_fd: int = -1
 

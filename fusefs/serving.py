@@ -159,7 +159,7 @@ def _serve_portable(settings: Mount, mounted: Mounted) -> None:
         "use_ino": True,
         "hard_remove": True,
         "default_permissions": True,
-        "attr_timeout": 1,
+        "attr_timeout": 0,  # a reader would be cut at the size before others appended
         "entry_timeout": 1,
         "negative_timeout": 0,
     }

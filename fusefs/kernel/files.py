@@ -52,7 +52,10 @@ class Files:
         self._backings.check(request.kernel_id, reader=_is_reader(flags))
         if open_flags & wire.OPEN_KILL_SUIDGID:
             self._privileges.drop(request.node)
-        return self._opened(request.kernel_id, self._calls.open(request.node, flags), flags)
+        opened = self._calls.open(request.node, flags)
+        if opened.changed:
+            self._context.size_changed(request.kernel_id)
+        return self._opened(request.kernel_id, opened, flags)
 
     def _create(self, request: Request) -> Answer:
         flags, mode, _, open_flags = wire.CREATE_IN.unpack_from(request.body)

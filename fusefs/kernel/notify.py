@@ -60,6 +60,15 @@ class Notifier:
         """Have the kernel drop what it cached of a node's attributes and content."""
         self._queue((node, None))
 
+    def size_changed(self, kernel_id: int) -> None:
+        """Have the kernel ask for a node's attributes again, at once.
+
+        An open file is read up to the size the kernel believes in, so this comes before the answer
+        to OPEN. Not even within a request can it wait: pages and locks stay untouched (off < 0).
+        """
+        body = wire.NOTIFY_INVAL_INODE_OUT.pack(kernel_id, -1, 0)
+        self._write(kernel_id, packet(Notify.INVAL_INODE, body))
+
     def entry_changed(self, parent: int, name: str) -> None:
         """Have the kernel look a name up again."""
         self._queue((parent, name))
@@ -100,6 +109,9 @@ class Notifier:
             raw = os.fsencode(name)
             body = wire.NOTIFY_INVAL_ENTRY_OUT.pack(node, len(raw), 0)
             message = packet(Notify.INVAL_ENTRY, body, raw + b"\0")
+        self._write(node, message)
+
+    def _write(self, node: int, message: list[bytes | memoryview]) -> None:
         try:
             os.writev(self._device, message)
         except OSError as error:

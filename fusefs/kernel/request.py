@@ -59,13 +59,15 @@ class Request:
 class Context:
     """What every handler needs: whom to ask, what was negotiated, who reads by passthrough.
 
-    `negative_ttl`: seconds the kernel may remember that a name isn't there.
+    `negative_ttl`: seconds the kernel may remember that a name isn't there. `size_changed` makes
+    the kernel ask for a node's attributes again (by its kernel id).
     """
 
     calls: Calls
     negotiated: Negotiated
     backings: Backings
     negative_ttl: float = 0.0
+    size_changed: Callable[[int], None] = lambda _: None
 
     def entry(self, attributes: Attributes) -> bytes:
         """Lay out the answer that makes a node known to the kernel."""

@@ -142,7 +142,9 @@ class Session:
 
     def _table(self, negotiated: Negotiated) -> Handlers:
         negative_ttl = self._settings.negative_ttl
-        context = Context(self._calls, negotiated, self._backings, negative_ttl)
+        context = Context(
+            self._calls, negotiated, self._backings, negative_ttl, self.invalidations.size_changed
+        )
         privileges = Privileges(self._calls)
         return {
             **Nodes(context, privileges).handlers(),
