@@ -90,11 +90,13 @@ class Mover:
         if not journal.deleting:
             self._copy_all(journal, resumed=True)
             journal.note_deleting()
-        self._finish(journal, told)
+        self._finish(journal, told, resumed=True)
 
-    def _finish(self, journal: RenameLog, told: Callable[[Copied], None]) -> None:
+    def _finish(
+        self, journal: RenameLog, told: Callable[[Copied], None], *, resumed: bool = False
+    ) -> None:
         try:
-            self._delete_all(journal)
+            self._delete_all(journal, resumed=resumed)
             for entry in journal.entries():
                 told(entry)
         except (FsError, OSError):
@@ -162,6 +164,10 @@ class Mover:
         except NotFound:
             return None
 
+    def _is_there(self, key: str, etag: str) -> bool:
+        found = self._there(key)
+        return found is not None and found.etag == etag
+
     def _same(self, found: ObjectInfo, source: ObjectInfo) -> bool:
         """Say whether an object is a copy of another: by content where the ETag tells it."""
         if found.size != source.size:
@@ -172,8 +178,8 @@ class Mover:
         alike = found.headers is not None and found.headers.metadata == origin.headers.metadata
         return alike and (found.etag == source.etag or "-" in source.etag + found.etag)
 
-    def _delete_all(self, journal: RenameLog) -> None:
-        """Delete what was copied and is still the same.
+    def _delete_all(self, journal: RenameLog, *, resumed: bool) -> None:
+        """Delete what was copied and is still the same; when resumed, only where its copy is too.
 
         Markers of directories go last, the deepest first: until then there is something to look
         into, and some stores list for ever a directory that loses its marker before its files.
@@ -187,6 +193,9 @@ class Mover:
                 entry = copied.take(info.key[len(journal.old) :])
                 if entry is None or entry.etag != info.etag:
                     log.warning("written by others during a rename", extra={"key": info.key})
+                elif resumed and not self._is_there(journal.new + entry.suffix, entry.new_etag):
+                    # The rename was reported as failed; somebody may have tidied up since.
+                    log.warning("its copy is gone, so it stays", extra={"key": info.key})
                 elif info.key.endswith("/"):
                     markers.append(info)
                 else:

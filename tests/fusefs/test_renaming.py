@@ -91,8 +91,8 @@ def test_a_failed_copy_leaves_the_source_complete(
 def test_a_lost_answer_is_no_obstacle(bench: Workbench, proxy: Proxy, bucket: Bucket) -> None:
     """A copy that was made, its answer lost, is known for ours; a delete done twice is done."""
     fill(bucket)
-    proxy.inject(LostAnswer(), on("CopyObject"), times=2)
-    proxy.inject(LostAnswer(), on("DeleteObject"), times=2)
+    proxy.inject(LostAnswer(), on("CopyObject", "new/a/f1"))
+    proxy.inject(LostAnswer(), on("DeleteObject", "old/b/f2"))
     mover, journal = begin(bench)
     mover.move_all(journal, told)
     assert is_moved(bucket)
@@ -152,6 +152,19 @@ def test_the_next_start_finishes(
         resume_renames(later.depot)
         assert journals(later) == []
     assert is_moved(bucket)
+
+
+def test_the_next_start_deletes_nothing_without_its_copy(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """A rename failed in its deletes, and somebody removed the copies: the source stays."""
+    fill(bucket)
+    kill_while(bench, proxy, "DeleteObject", 0)
+    for key in bucket.keys("new/"):
+        bucket.delete(key)
+    with bench.again() as later:
+        resume_renames(later.depot)
+    assert sorted(bucket.keys()) == [f"old/{name}" for name in NAMES]
 
 
 def test_a_copy_that_was_not_noted_is_taken_for_done(bench: Workbench, bucket: Bucket) -> None:
