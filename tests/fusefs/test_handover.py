@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusefs import handover
@@ -134,7 +134,7 @@ def test_two_mounts_must_differ(key: str) -> None:
         handover.parse_document(json.dumps({"version": 1, "mounts": [first, second]}))
 
 
-@settings(deadline=None)  # the machine may be busy
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=9))
 def test_any_json_is_a_configuration_or_a_setup_error(value: object) -> None:
     """Never another exception."""

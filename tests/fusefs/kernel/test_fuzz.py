@@ -14,9 +14,7 @@ from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import KernelSide
 from tests.fusefs.kernel.memory import Memory
 
-FUZZ = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 small = st.integers(0, 9)
 number = small | st.sampled_from([1 << 31, (1 << 32) - 1])
 large = small | st.sampled_from([1 << 48, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
