@@ -87,11 +87,11 @@ class Session:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
+        self.invalidations = notifier
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
         self._handlers[Opcode.INTERRUPT] = _interrupt
         self._handlers[Opcode.DESTROY] = _destroy
-        self.invalidations = notifier
         # A predecessor may have agreed to more than we would have.
         largest = max(settings.wishes.max_request, negotiated.max_request if negotiated else 0)
         self._readers = Readers(
