@@ -6,6 +6,7 @@ of 5 MiB to 5 GiB but for the last, which may be smaller.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .errors import TooBig
 from .loans import Loans
@@ -81,13 +82,21 @@ def part_size_for(size: int, wanted: int) -> int:
 
 
 def pieces(changed: Changed, settings: PlanSettings) -> list[Piece]:
-    """Cut a file into parts: what can be copied, and what has to be sent."""
+    """Cut a file into parts: what can be copied, and what has to be sent.
+
+    Writes all over a large file would cut it into too many parts: then larger and larger spans
+    that could be copied are sent with what is around them, in the worst case all of the file.
+    """
     part_size = part_size_for(changed.size, settings.part_size)
     copy_size = max(settings.copy_size, part_size)
-    out: list[Piece] = []
-    for start, end, origin in _grown(_spans(changed)):
-        out.extend(_split(start, end, origin, copy_size if origin else part_size))
-    return out
+    worth = MIN_PART
+    while True:
+        out: list[Piece] = []
+        for start, end, origin in _grown(_spans(changed, worth)):
+            out.extend(_split(start, end, origin, copy_size if origin else part_size))
+        if len(out) <= MAX_PARTS:
+            return out
+        worth *= 2
 
 
 @dataclass(slots=True)
@@ -101,11 +110,11 @@ class _Span:
         return self.end - self.start
 
 
-def _spans(changed: Changed) -> list[_Span]:
-    """Return spans of one origin each; what is too small to be copied is sent."""
+def _spans(changed: Changed, worth: int) -> list[_Span]:
+    """Return spans of one origin each; what is smaller than `worth` is sent."""
     spans: list[_Span] = []
     for start, end, found in changed.spans(0, changed.size):
-        origin = found if end - start >= MIN_PART else None
+        origin = found if end - start >= worth else None
         if spans and spans[-1].origin == origin:
             spans[-1].end = end
         else:
@@ -140,7 +149,8 @@ def _grown(spans: list[_Span]) -> Iterator[tuple[int, int, Origin | None]]:
 
 def _split(start: int, end: int, origin: Origin | None, most: int) -> Iterator[Piece]:
     # Equal pieces, a little over the wanted size where they would be too small for parts.
-    count = max(1, min(-(-(end - start) // most), (end - start) // MIN_PART))
-    step = -(-(end - start) // count)
-    for low in range(start, end, step):
-        yield Piece(low, min(end, low + step), origin)
+    length = end - start
+    count = max(1, min(-(-length // most), length // MIN_PART))
+    borders = [start + length * number // count for number in range(count + 1)]
+    for low, high in pairwise(borders):
+        yield Piece(low, high, origin)
