@@ -82,6 +82,7 @@ class Session:
     ) -> None:
         self.negotiated = negotiated
         self._device = device
+        self.invalidations = notifier
         self._calls = calls
         self._settings = settings
         self._backings = backings

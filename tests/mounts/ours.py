@@ -14,7 +14,7 @@ from tests.mounts.mount import Mount
 from tests.servers.s3 import REGION, Endpoint
 
 # The one list of the drivers that mount tests run on.
-DRIVERS = ("fusepy",)
+DRIVERS = ("native",)
 
 
 def drivers() -> tuple[str, ...]:
