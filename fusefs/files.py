@@ -206,7 +206,9 @@ class Files:
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         node.cached_etag = body.etag
         whole = -1
-        if not handle.writes and not body.dirty:
+        # A reader that bypasses us would never see what a writer in this mount changes (`tail -f`),
+        # so only where nobody can write.
+        if self.read_only and not body.dirty:
             whole = body.whole_fd()
         return Opened(number, keep_cache=keep, whole_fd=whole)
 

@@ -60,6 +60,18 @@ class OurMount(Mount):
         command += ["--cache-dir", where.cache, "--driver", driver, *options]
         super().__init__(command, where.path, where.output, environment(endpoint, where.root))
 
+    def wait_ready(self, seconds: float = 30.0) -> None:
+        """Wait until it is mounted and, natively, a worker has begun.
+
+        A keeper mounts before the worker reaches the store; who counts requests must not start
+        with those.
+        """
+        self.child.wait_until(self._has_begun, seconds)
+
+    def _has_begun(self) -> bool:
+        begun = "fusepy" in self.child.command or '"event": "serving"' in self.said()
+        return begun and self.is_mounted()
+
     def complaints(self) -> list[str]:
         """Return warnings and errors in its log that nobody expects."""
         return complaints(parse(self.said()), self.expected)
