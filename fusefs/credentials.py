@@ -33,6 +33,7 @@ class CredentialsDirectory:
         self._lock = threading.Lock()
         self._keys = self._read()
         self._looked = time.monotonic()
+        self.changed_at = 0.0  # monotonic seconds
 
     def current(self, fresh: bool = False) -> Keys:
         """Return the keys, read again when due or `fresh`; the old ones while files are missing."""
@@ -40,10 +41,12 @@ class CredentialsDirectory:
             if fresh or time.monotonic() - self._looked > LOOK_EVERY:
                 self._looked = time.monotonic()
                 try:
-                    self._keys = self._read()
+                    found = self._read()
                 except SetupError:
                     # In the middle of a swap, or a Secret that lost a key: what worked stays.
                     return self._keys
+                if found != self._keys:
+                    self._keys, self.changed_at = found, time.monotonic()
             return self._keys
 
     def _read(self) -> Keys:

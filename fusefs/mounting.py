@@ -223,18 +223,12 @@ def open_mount(
     A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
     even while S3 doesn't.
     """
-    cache_dir = settings.cache_dir or default_cache_dir(settings)
-    if settings.cache_dir_must_exist and not cache_dir.is_dir():
-        raise SetupError(f"cache directory {cache_dir} isn't there (-o check_cache_dir_exist)")
-    try:
-        _made(cache_dir)
-    except OSError as error:
-        raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
+    cache_dir = _cache_dir(settings)
     store = Store(settings.store)
     if session is Session.RESUMED:
         recall_conditions(store, cache_dir)
     else:
-        check(settings)
+        reach(settings)
         if not settings.read_only:
             probe_conditions(store, settings.prefix)
         keep_conditions(store, cache_dir)
@@ -242,6 +236,22 @@ def open_mount(
 
 
 def check(settings: Mount) -> None:
+    """Raise SetupError with the line for its user where the mount can't start."""
+    _cache_dir(settings)
+    reach(settings)
+
+
+def _cache_dir(settings: Mount) -> Path:
+    cache_dir = settings.cache_dir or default_cache_dir(settings)
+    if settings.cache_dir_must_exist and not cache_dir.is_dir():
+        raise SetupError(f"cache directory {cache_dir} isn't there (-o check_cache_dir_exist)")
+    try:
+        return _made(cache_dir)
+    except OSError as error:
+        raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
+
+
+def reach(settings: Mount) -> None:
     """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
     bucket = settings.store.bucket
     where = settings.store.endpoint_url or "AWS"

@@ -23,7 +23,7 @@ from . import worker as workers
 from .errors import SetupError
 from .interface import Invalidations
 from .metrics import Metrics, MetricsPort
-from .mounting import Mounted, Session, open_mount
+from .mounting import Mounted, Session, check, open_mount
 from .settings import Mount
 from .supervisor import Supervisor
 
@@ -72,7 +72,11 @@ def _serving(
 
 
 def supervised(settings: Mount, words: Sequence[str]) -> int:
-    """Serve one mount with a keeper and a worker of our own; return the exit code."""
+    """Serve one mount with a keeper and a worker of our own; return the exit code.
+
+    What can't work is found out first, for one clear line in place of two processes' ends.
+    """
+    check(settings)
     document = {
         "version": handover.VERSION,
         "mounts": [

@@ -136,6 +136,7 @@ class Store:
         self._checksums = True
         self._answered = time.monotonic()
         self._away_since: float | None = None
+        self._renewed_at = 0.0  # when credentials changed last
         self._skew = 0.0
         self._lock = threading.Lock()
 
@@ -179,11 +180,12 @@ class Store:
         deadline = time.monotonic() + RENEWAL_SECONDS
         pause = 0.2
         while True:
+            began = time.monotonic()
             try:
                 answer = getattr(self._client, operation)(**self._common, **arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
-                if not self._renewed(error, deadline):
+                if not self._renewed(error, began, deadline):
                     raise told from error
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
@@ -225,21 +227,24 @@ class Store:
         self.counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
         return told
 
-    def _renewed(self, error: ClientError, deadline: float) -> bool:
+    def _renewed(self, error: ClientError, began: float, deadline: float) -> bool:
         """Say whether asking again may help because credentials ran out or were replaced."""
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code not in EXPIRED and code not in REFUSED:
             return False
-        changed = self._refresh_credentials()
-        return changed or (code in EXPIRED and time.monotonic() < deadline)
+        if self._refresh_credentials():
+            self._renewed_at = time.monotonic()
+        # Another request may have brought the new ones in while this was under way with the old.
+        return self._renewed_at > began or (code in EXPIRED and time.monotonic() < deadline)
 
     def _refresh_credentials(self) -> bool:
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None:
             return False
         if self._credentials is not None:
-            before = self._credentials.directory.current()
-            return self._credentials.directory.current(fresh=True) != before
+            self._credentials.directory.current(fresh=True)
+            self._renewed_at = max(self._renewed_at, self._credentials.directory.changed_at)
+            return False
         before = credentials.get_frozen_credentials()
         refresh = getattr(credentials, "_protected_refresh", None)
         if refresh is None:

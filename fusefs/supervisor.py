@@ -73,7 +73,8 @@ class Child:
         if time.monotonic() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
         self._not_before = time.monotonic() + self._pause
-        level = logging.INFO if code in (0, UNMOUNTED) else logging.WARNING
+        # A child that was told to end before it could listen ended as told.
+        level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
         log.log(level, "a process ended", extra={"part": self.name, "code": code})
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return code
@@ -97,7 +98,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise; return the worker's last exit code, 1 for one that was killed."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._came)
         code = self._watch()
         if code is None:

@@ -88,7 +88,6 @@ class Session:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
-        self.invalidations = notifier
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
         self._handlers[Opcode.INTERRUPT] = _interrupt

@@ -31,16 +31,6 @@ _PATIENCE = 0.8
 _places = itertools.count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests here; skip them where nothing can be mounted."""
-    able = os.access("/dev/fuse", os.R_OK | os.W_OK)
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.mount)
-            if not able:
-                item.add_marker(pytest.mark.skip(reason="/dev/fuse can't be opened"))
-
-
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Path]:
     """A directory for mounts, outside of what pytest deletes recursively."""
@@ -68,6 +58,41 @@ def room(workshop: Path) -> Callable[[], Directories]:
 def driver(request: pytest.FixtureRequest) -> str:
     """The driver under test."""
     return str(request.param)
+
+
+# Modules that run on the driver of pods alone, for the time they take, unless drivers are named.
+# What they check lies below the drivers: requests, faults, space, credentials, whole tools.
+NATIVE_ALONE = frozenset(
+    f"test_{name}"
+    for name in (
+        "budgets", "consistency", "credentials", "faults", "fsx", "full_disk", "interop", "model",
+        "space", "tools",
+    )
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark all tests here, skip them where nothing can be mounted, spare the slow ones."""
+    able = os.access("/dev/fuse", os.R_OK | os.W_OK)
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.mount)
+            if not able:
+                item.add_marker(pytest.mark.skip(reason="/dev/fuse can't be opened"))
+    if os.environ.get("S3MOUNT_TEST_DRIVERS"):
+        return
+    dropped = [item for item in items if _is_spared(item)]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _is_spared(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    return (
+        call is not None
+        and call.params.get("driver") not in (None, drivers()[0])
+        and item.path.stem in NATIVE_ALONE
+    )
 
 
 def _seconds(request: pytest.FixtureRequest) -> float:

@@ -234,11 +234,16 @@ def test_mkdir_rmdir_unlink(root: Path, proxy: Proxy) -> None:
     assert one(proxy, lambda: (root / "f").unlink()).operations == {"DeleteObject": 1}
 
 
-def test_rm_rf(bucket: Bucket, mounts: Mounts, proxy: Proxy, driver: str) -> None:
+def test_rm_rf(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy, driver: str, request: pytest.FixtureRequest
+) -> None:
     """One DELETE per key and LISTs: no HEAD, nothing else.
 
     libfuse 2 asks for attributes with every name the kernel looks up: there it is one HEAD each.
     """
+    if driver == "native":
+        reason = "the kernel looks a name up before it unlinks it: a small file's type is a HEAD"
+        request.applymarker(pytest.mark.xfail(reason=reason))
     bucket.put_many(f"tree/{number % 3}/{number}" for number in range(300))
     path = mounts(bucket, endpoint=proxy.endpoint).path
     os.listdir(path)
