@@ -606,7 +606,10 @@ def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
         int(answer["ContentLength"]),
         answer["ETag"].strip('"'),
         answer["LastModified"].timestamp(),
-        Headers(answer.get("Metadata", {}), system),
+        # Header names have no case: some stores answer `Mode`, and a rewrite must not send both.
+        Headers(
+            {name.lower(): value for name, value in answer.get("Metadata", {}).items()}, system
+        ),
     )
 
 

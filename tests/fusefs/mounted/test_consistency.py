@@ -223,7 +223,6 @@ def test_our_own_changes_are_seen_at_once(mount: OurMount) -> None:
         assert path.name not in os.listdir(mount.path)
 
 
-@pytest.mark.xfail(reason="rclone refuses the signature of some requests of ours")
 def test_a_store_without_preconditions(degraded_bucket: Bucket, mounts: Mounts) -> None:
     """It is detected, reported once, and used."""
     mount = mounts(degraded_bucket)
