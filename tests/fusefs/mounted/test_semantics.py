@@ -1,0 +1,68 @@
+"""Which tests hold which section of docs/semantics.md; they run in their own modules."""
+
+import ast
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[2] / "docs/semantics.md"
+
+HELD_BY = {
+    "The five tenets": "interop:test_back_and_forth "
+    "consistency:test_what_one_closed_the_other_opens",
+    "Listing a directory": "budgets:test_ls_is_list_and_nothing_else "
+    "names:test_a_stream_survives_removal_of_what_it_has_told",
+    "Looking at a file": "budgets:test_stat_of_a_name_not_cached "
+    "budgets:test_ls_l_asks_for_attributes_in_parallel budgets:test_ls_l_again_after_the_ttl",
+    "Opening and reading": "budgets:test_reading_a_small_file_just_listed "
+    "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
+    "consistency:test_a_reader_never_sees_two_versions_mixed",
+    "Creating and writing": "budgets:test_creating_a_small_file write:test_holes_read_as_zero "
+    "write:test_readers_see_what_is_not_closed_yet consistency:test_two_creators_of_one_name",
+    "Changing part of a file": "budgets:test_appending_to_a_large_object write:test_append "
+    "budgets:test_editing_in_the_middle_of_a_large_object",
+    "Closing and syncing": "write:test_fsync_makes_it_an_object_before_close "
+    "faults:test_what_could_not_be_uploaded_is_reported_kept_and_sent_later "
+    "write:test_mapped_memory_is_written_and_read",
+    "Truncating and allocating": "write:test_truncate write:test_fallocate_extends_with_zeros",
+    "Renaming": "budgets:test_rename_of_a_known_file rename:test_errnos "
+    "rename:test_a_directory_moves_with_all_below_it rename:test_noreplace_never_replaces",
+    "Removing": "budgets:test_mkdir_rmdir_unlink remove:test_a_removed_file_reads_on_while_open",
+    "Mode, owner and times": "attributes:test_chmod attributes:test_utimens "
+    "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file",
+    "Extended attributes": "attributes:test_extended_attributes",
+    "Links and special files": "remove:test_symlink remove:test_no_hard_links "
+    "attributes:test_device_nodes_are_refused_or_stored tools:test_file_locks_within_the_mount",
+    "Space": "attributes:test_statfs_lets_programs_go_on",
+    "Names that are keys": "names:test_any_name_written_is_that_key "
+    "names:test_names_and_keys_have_a_longest_length",
+    "Keys that can't be shown": "names:test_keys_that_are_no_paths_harm_nobody "
+    "names:test_a_key_that_is_file_and_directory interop:test_directory_markers_of_other_tools",
+    "Metadata of others": "attributes:test_content_type_follows_the_suffix "
+    "interop:test_attributes_of_other_tools",
+    "Trust and its end": "consistency:test_names_of_others_appear_after_the_ttl "
+    "consistency:test_our_own_changes_are_seen_at_once",
+    "Two writers": "consistency:test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept "
+    "consistency:test_overwrite_mode_lets_the_last_one_win",
+    "Stores without conditions": "consistency:test_a_store_without_preconditions",
+    "The store is away": "faults:test_a_write_survives_a_passing_fault",
+    "Credentials end": "credentials:test_without_new_credentials_it_is_an_error",
+    "The disk is full": "space:test_writing_more_than_fits",
+    "The process ends": "lifecycle:test_sigterm_uploads_what_is_dirty "
+    "lifecycle:test_what_was_dirty_when_it_was_killed_is_uploaded_by_the_next",
+}
+
+
+def test_every_section_is_held_by_tests() -> None:
+    """No heading without an entry, no entry without a heading."""
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    assert {line[3:] for line in lines if line.startswith("## ")} == set(HELD_BY)
+
+
+def test_the_tests_that_hold_them_exist() -> None:
+    """Each entry names a test function of a module here."""
+    for heading, tests in HELD_BY.items():
+        for named in tests.split():
+            module, name = named.split(":")
+            tree = ast.parse((HERE / f"test_{module}.py").read_text(encoding="utf-8"))
+            functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            assert name in functions, f"{heading}: {named}"
