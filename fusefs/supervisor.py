@@ -98,8 +98,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise; return the worker's last exit code, 1 for one that was killed."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._came)
+        signal.signal(signal.SIGTERM, self._came)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # Ignored by nohup, or by a shell for what it runs in the background: left so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._came)
         code = self._watch()
         if code is None:
             code = self._stop_worker()

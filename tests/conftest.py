@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,12 @@ from tests.servers.seaweed import SeaweedServer
 # A test on a busy machine is slow and right.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# Programs under test begin with default signals even where `nohup` or a shell's `&` has us ignore
+# these: a handler doesn't outlive an exec, what is ignored does.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 _numbers = itertools.count(1)
 

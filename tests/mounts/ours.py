@@ -43,7 +43,10 @@ class Directories:
 
 
 class OurMount(Mount):
-    """A mount by `python -m fusefs mount`; `expected` are patterns of complaints that are fine."""
+    """A mount by `python -m fusefs mount`; `expected` are patterns of complaints that are fine.
+
+    `launcher` comes before the command (nohup).
+    """
 
     def __init__(
         self,
@@ -52,11 +55,13 @@ class OurMount(Mount):
         endpoint: Endpoint,
         driver: str,
         options: Sequence[str] = (),
+        launcher: Sequence[str] = (),
     ) -> None:
         self.cache = where.cache
         # Whoever kills our process group ends the keeper too, in either order.
         self.expected: list[str] = ["the keeper went away"]
-        command: list[str | Path] = [sys.executable, "-m", "fusefs", "mount", what, where.path]
+        command: list[str | Path] = [*launcher, sys.executable, "-m", "fusefs", "mount"]
+        command += [what, where.path]
         command += ["--endpoint-url", endpoint.url, "--region", REGION]
         command += ["--cache-dir", where.cache, "--driver", driver, *options]
         super().__init__(command, where.path, where.output, environment(endpoint, where.root))

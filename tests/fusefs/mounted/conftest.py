@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,7 @@ def mounts(
     """Mount a bucket (or a view of one) with options; all end, and are checked, with the test.
 
     `mounts(bucket, "--read-only")`; `endpoint=` for a proxy; `ready=False` for one that may fail;
-    `where=` for directories of an earlier mount.
+    `where=` for directories of an earlier mount; `launcher=` for a program that starts it.
     """
     made: list[OurMount] = []
 
@@ -121,11 +121,11 @@ def mounts(
         endpoint: Endpoint | None = None,
         where: Directories | None = None,
         ready: bool = True,
+        launcher: Sequence[str] = (),
     ) -> OurMount:
         what = f"{bucket.name}/{bucket.prefix}" if bucket.prefix else bucket.name
-        mount = OurMount(
-            what, where or room(), endpoint or bucket.endpoint, driver, options=options
-        )
+        through = endpoint or bucket.endpoint
+        mount = OurMount(what, where or room(), through, driver, options, launcher)
         if bucket.endpoint.credentials != seaweed.CREDENTIALS:
             mount.expected.append("ignores conditions")  # the only store here that doesn't
         made.append(mount)

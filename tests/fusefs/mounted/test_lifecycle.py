@@ -88,6 +88,16 @@ def test_a_signal_ends_it_in_good_order(mount: OurMount, number: signal.Signals)
     assert not mount.is_mounted()
 
 
+def test_under_nohup_a_hangup_is_ignored(mounts: Mounts, bucket: Bucket) -> None:
+    """Whoever starts it with nohup can log out: the mount stays, and ends with SIGTERM."""
+    mount = mounts(bucket, launcher=["nohup"])
+    mount.child.signal(signal.SIGHUP)
+    sleep(0.3)
+    assert mount.child.returncode is None
+    (mount.path / "f").write_bytes(b"x")
+    assert mount.stop() == 0
+
+
 HOLD = """
 import os, sys, time
 for path in sys.argv[1:]:
