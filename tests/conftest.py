@@ -5,8 +5,6 @@ Servers live as long as a pytest-xdist worker, buckets and proxies as long as a 
 
 from __future__ import annotations
 
-import itertools
-import os
 import signal
 from collections.abc import Iterator
 
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.proxy.proxy import Proxy
+from tests.servers.buckets import Buckets, bucket_name
 from tests.servers.moto import MotoServer
 from tests.servers.rclone import RcloneServer
 from tests.servers.s3 import Bucket, Endpoint
@@ -28,8 +27,6 @@ settings.load_profile("patient")
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -53,17 +50,19 @@ def degraded_store() -> Iterator[Endpoint]:
         yield server.endpoint
 
 
-def bucket_name() -> str:
-    """Return a bucket name nothing else in this run has."""
-    return f"test-{os.getpid()}-{next(_numbers)}"
+@pytest.fixture(scope="session")
+def buckets(store: Endpoint) -> Iterator[Buckets]:
+    """Fresh buckets of the store."""
+    with Buckets(store) as buckets:
+        yield buckets
 
 
 @pytest.fixture
-def bucket(store: Endpoint) -> Iterator[Bucket]:
+def bucket(buckets: Buckets) -> Iterator[Bucket]:
     """An empty bucket."""
-    bucket = store.create_bucket(bucket_name())
+    bucket = buckets.take()
     yield bucket
-    bucket.destroy()
+    buckets.give_back(bucket)
 
 
 @pytest.fixture

@@ -154,6 +154,15 @@ class Bucket:
 
     def destroy(self) -> None:
         """Delete the bucket with all that is in it."""
+        try:
+            self.client.delete_bucket(Bucket=self.name)  # SeaweedFS does that in one go
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            self._empty()
+            self.client.delete_bucket(Bucket=self.name)
+
+    def _empty(self) -> None:
         # One by one where XML can't carry a name: control characters are legal in keys.
         odd = [key for key in self._keys("") if not key.isprintable()]
         for key in odd:
@@ -162,4 +171,3 @@ class Bucket:
         for start in range(0, len(keys), 1000):
             batch = {"Objects": keys[start : start + 1000], "Quiet": True}
             self.client.delete_objects(Bucket=self.name, Delete=batch)
-        self.client.delete_bucket(Bucket=self.name)

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import bucket_name
 from tests.mounts.mount import Mount
 from tests.mounts.ours import Directories, OurMount, drivers
 from tests.mounts.s3fs import S3fsMount
 from tests.mounts.table import OWN_PREFIX, sweep
 from tests.servers import seaweed
+from tests.servers.buckets import bucket_name
 from tests.servers.s3 import Bucket, Endpoint
 
 # The part of a test's time after which its mounts are killed, so that it ends by itself.
