@@ -43,7 +43,8 @@ def make_app(
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        return _json(200 if health.ready else 503, {"reasons": health.reasons()})
+        told = {"reasons": health.reasons(), "troubles": health.troubles()}
+        return _json(200 if health.ready else 503, told)
 
     return app
 

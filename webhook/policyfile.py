@@ -251,8 +251,9 @@ class LivePolicy:
         return policy
 
     def _report(self, reason: str) -> None:
-        if self._health.reasons().get(CONDITION) == reason:
+        if self._health.troubles().get(CONDITION) == reason:
             return
-        self._health.fail(CONDITION, reason)
+        # Not unready: the old policy is judged by, and a typing error would stop every such pod.
+        self._health.trouble(CONDITION, reason)
         self._metrics.policy_loaded(valid=False)
         self._log.error("new policy refused, the old one stays in use", reason=reason)

@@ -131,9 +131,17 @@ def test_ready_until_a_condition_fails(face: Face) -> None:
     """/readyz tells why it isn't ready; /healthz stays."""
     assert face.send("GET", "/readyz").status_code == 200
     face.health.fail("certificate", "none yet")
-    assert face.send("GET", "/readyz").json() == {"reasons": {"certificate": "none yet"}}
+    assert face.send("GET", "/readyz").json()["reasons"] == {"certificate": "none yet"}
     assert face.send("GET", "/readyz").status_code == 503
     assert face.send("GET", "/healthz").status_code == 200
+
+
+def test_trouble_is_told_and_nothing_more(face: Face) -> None:
+    """A policy file that is broken later leaves the replica in the Service; /readyz names it."""
+    face.health.trouble("policy", "rules must be a list")
+    answer = face.send("GET", "/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["troubles"] == {"policy": "rules must be a list"}
 
 
 def test_draining_server_sends_its_clients_away(face: Face) -> None:

@@ -44,17 +44,18 @@ def test_change_is_used(path: Path) -> None:
 
 
 def test_broken_change_keeps_the_old_policy(path: Path) -> None:
-    """Readiness, metric and one log line tell; repairing the file ends it."""
+    """Readiness stays and names it, as metric and one log line do; repairing the file ends it."""
     watched = Watched(path)
     before = watched.live.current
     for _ in range(3):
         watched.write("rules: 7")
     assert watched.live.current == before
-    assert "rules must be a list" in watched.health.reasons()["policy"]
+    assert watched.health.ready
+    assert "rules must be a list" in watched.health.troubles()["policy"]
     assert "policy_valid 0.0" in watched.metrics.rendered()
     assert len(watched.log.getvalue().splitlines()) == 1
     watched.write(DENY)
-    assert watched.health.ready
+    assert watched.health.troubles() == {}
     assert "policy_valid 1.0" in watched.metrics.rendered()
 
 
@@ -63,17 +64,19 @@ def test_going_back_to_the_policy_in_use_repairs(path: Path) -> None:
     watched = Watched(path)
     watched.write("rules: 7")
     watched.write("rules: []\n")
-    assert watched.health.ready
+    assert watched.health.troubles() == {}
 
 
 def test_vanished_file_keeps_the_old_policy(path: Path) -> None:
-    """A file that is gone for a moment changes nothing but readiness."""
+    """A file that is gone for a moment changes nothing but what is told."""
     watched = Watched(path)
+    before = watched.live.current
     path.unlink()
     watched.live.refresh()
-    assert not watched.health.ready
+    assert watched.live.current == before
+    assert "can't read" in watched.health.troubles()["policy"]
     watched.write("rules: []\n")
-    assert watched.health.ready
+    assert watched.health.troubles() == {}
 
 
 def test_broken_file_at_start_is_an_error(path: Path) -> None:
