@@ -34,7 +34,8 @@ def run(arguments: list[str]) -> int:
         return 0
     if told.command == "worker":
         session = workers.Options(told.socket, told.status_socket, once=told.once)
-        workers.leave(serving.worker(_settings_of, told.config, session, _port(told)))
+        how = serving.InPod(told.config, _port(told), _drain_time(told))
+        workers.leave(serving.worker(_settings_of, how, session))
     return mount(_settings_of(arguments), arguments)
 
 
@@ -56,6 +57,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE", help=f"default: ${handover.CONFIG}")
     add("--socket", default=handover.SOCKET, help="the keeper's socket")
     add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
+    add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
     add("--status-socket", default=status.SOCKET, help="where probes ask")
     add("--once", action="store_true", help="end in good order when the mount is gone")
 
@@ -181,6 +183,10 @@ def mount(settings: Mount, words: Sequence[str]) -> int:
 
 def _port(told: argparse.Namespace) -> int | None:
     return parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
+
+
+def _drain_time(told: argparse.Namespace) -> float | None:
+    return parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
 
 
 def _settings_of(words: Sequence[str]) -> Mount:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import handover, podconfig
@@ -30,14 +30,22 @@ from .supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 
-def worker(
-    settings_of: podconfig.SettingsOf,
-    config: str | None,
-    options: workers.Options,
-    metrics_port: int | None = None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class InPod:
+    """What a worker is told about all its mounts together.
+
+    `config`: the file with the document, else the environment has it. `drain_seconds`: None for
+    what the mounts say themselves; a pod's worker takes all that the kubelet gives it.
+    """
+
+    config: str | None = None
+    metrics_port: int | None = None
+    drain_seconds: float | None = None
+
+
+def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Options) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
-    mounts = handover.parse_document(handover.read_document(os.environ, config))
+    mounts = handover.parse_document(handover.read_document(os.environ, told.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
 
     metrics = Metrics()
@@ -51,8 +59,10 @@ def worker(
         metrics.watch(name, mounted)
         return mounted
 
-    grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
-    ports = [metrics_port, *(each.metrics_port for each in parsed.values())]
+    grace = told.drain_seconds
+    if grace is None:
+        grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
+    ports = [told.metrics_port, *(each.metrics_port for each in parsed.values())]
     with _serving(metrics, ports):
         return workers.run(mounts, open_filesystem, replace(options, grace=grace))
 

@@ -12,6 +12,7 @@ from webhook.annotations import MountSpec, Wanted
 from webhook.containers import is_reserved
 from webhook.placement import places, start_index
 from webhook.pods import Pod, items, section
+from webhook.ports import rivals
 from webhook.registry import DOMAIN
 from webhook.settings import Platform
 from webhook.surroundings import Lookup
@@ -55,6 +56,7 @@ def advice(
     yield from _resources(spec, wanted, platform)
     yield from _grace(spec, wanted, platform)
     yield from _order(spec, wanted, platform)
+    yield from _metrics(spec, platform)
     for mount in wanted.mounts:
         yield from _mount(mount, namespace, lookup)
         yield from _owner(spec, mount, platform)
@@ -105,6 +107,13 @@ def _order(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator
         if container["name"] in mesh:
             text = f"{container['name']} starts after the mount: better make it a native sidecar"
             yield Advice("late-mesh", text)
+
+
+def _metrics(spec: dict[str, Any], platform: Platform) -> Iterator[Advice]:
+    port = platform.worker_metrics_port
+    if not spec.get("hostNetwork") and (names := rivals(spec, port)):
+        text = f"port {port} is taken by container {names[0]}: this mount serves no metrics"
+        yield Advice("no-metrics", text)
 
 
 def _mount(mount: MountSpec, namespace: str, lookup: Lookup) -> Iterator[Advice]:

@@ -5,8 +5,8 @@ security contexts. Where they go in the pod is `sidecar`'s business. Pure functi
 
 Names are public and stable: containers `s3-mount-keeper` and `s3-mount-worker`; volumes
 `s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-credentials` and
-`s3-mount-credentials-NAME`. Both containers serve all mounts of the pod and are told about them by
-one JSON document in `S3MOUNT_CONFIG`.
+`s3-mount-credentials-NAME`; the worker's port `s3mount-metrics`. Both containers serve all mounts
+of the pod and are told about them by one JSON document in `S3MOUNT_CONFIG`.
 """
 
 import json
@@ -24,6 +24,7 @@ BUS = "s3-mount-bus"
 SOCKET = "s3-mount-socket"
 CACHE = "s3-mount-cache"
 CREDENTIALS = "s3-mount-credentials"
+METRICS = "s3mount-metrics"
 BUS_DIRECTORY = "/bus"
 SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
@@ -33,6 +34,9 @@ CONFIG_VERSION = 1
 _NOBODY = 65534
 # Two minutes for a bucket that is slow to answer; wrong credentials end the worker much earlier.
 _STARTUP_SECONDS = 120
+# Longer than any grace period: how long a drain may take is the kubelet's to say, and what isn't in
+# S3 when the worker ends is gone with the pod.
+_DRAIN_TIME = "24h"
 # Journals, listings and what is in flight come on top of the cache's own limit.
 _CACHE_SLACK = 64 * 2**20
 
@@ -42,12 +46,16 @@ def is_reserved(name: str) -> bool:
     return name == RESERVED or name.startswith(RESERVED + "-")
 
 
-def sidecars(wanted: Wanted, platform: Platform, *, ambient: bool) -> list[dict[str, Any]]:
+def sidecars(
+    wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
+) -> list[dict[str, Any]]:
     """The native sidecars of a pod, in the order they have to start.
 
-    `ambient`: whether mounts without a Secret may use the node's credentials.
+    `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: where
+    the worker serves its metrics; None for nowhere.
     """
-    return [_keeper(wanted, platform), _worker(wanted, platform, ambient=ambient)]
+    worker = _worker(wanted, platform, ambient=ambient, metrics_port=metrics_port)
+    return [_keeper(wanted, platform), worker]
 
 
 def volumes(wanted: Wanted) -> list[dict[str, Any]]:
@@ -105,13 +113,16 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
     )
 
 
-def _worker(wanted: Wanted, platform: Platform, *, ambient: bool) -> dict[str, Any]:
+def _worker(
+    wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
+) -> dict[str, Any]:
     """Has the credentials and talks to S3; unprivileged, whatever the pod says of its own."""
     mounts = [_served(mount) for mount in wanted.mounts]
     return _container(
         WORKER,
         platform,
-        args=["worker"],
+        args=["worker", "--drain-time", _DRAIN_TIME, *_metrics_arguments(metrics_port)],
+        ports=_metrics_ports(metrics_port),
         env=[_config(mounts), *_metadata_guard(wanted.mounts, ambient=ambient)],
         securityContext={
             "privileged": False,
@@ -131,6 +142,17 @@ def _worker(wanted: Wanted, platform: Platform, *, ambient: bool) -> dict[str, A
         ],
         resources=wanted.worker.rendered(),
     )
+
+
+def _metrics_arguments(port: int | None) -> list[str]:
+    return [] if port is None else ["--metrics-port", str(port)]
+
+
+def _metrics_ports(port: int | None) -> list[dict[str, Any]]:
+    """Named for Prometheus, which finds targets by the ports that containers declare."""
+    if port is None:
+        return []
+    return [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
 
 
 def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:

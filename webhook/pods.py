@@ -27,6 +27,7 @@ _CONTAINER = {
     "command": [str],
     "args": [str],
     "env": [{"name": str}],
+    "ports": [{"containerPort": int, "protocol": str}],
     "volumeMounts": [{"name": str, "mountPath": str, "subPath": str}],
     "volumeDevices": [{"name": str, "devicePath": str}],
     "securityContext": {"runAsUser": int, "runAsGroup": int},

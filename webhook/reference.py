@@ -64,16 +64,17 @@ and an example. Besides values that break a rule above these are:
 The pod runs, and whoever creates it is told: no resources, a pod that stops being Guaranteed,
 too short a grace period for a full cache, a Secret that isn't there, a container whose user
 can't write to the mount, init containers that run before it, a mesh proxy that starts after it,
-plain http, a shared process namespace, and keys of ours among the labels.
+plain http, a shared process namespace, a port of the pod's that the mount's metrics would need,
+and keys of ours among the labels.
 
 ## What else changes in the pod
 
 Two native sidecars in `initContainers` for all mounts together: `s3-mount-keeper`, which is
 privileged and has no credentials, and `s3-mount-worker`, which has the credentials and no
-privileges. Volumes named `s3-mount-…`, and one `volumeMount` for each mount in the containers
-that get it. `terminationGracePeriodSeconds` is raised to the platform's minimum (60 s) when a
-mount can be written to, so that what is dirty reaches S3. Nothing is removed or replaced
-otherwise.
+privileges, and serves its metrics on a port named `s3mount-metrics`. Volumes named `s3-mount-…`,
+and one `volumeMount` for each mount in the containers that get it.
+`terminationGracePeriodSeconds` is raised to the platform's minimum (60 s) when a mount can be
+written to, so that what is dirty reaches S3. Nothing is removed or replaced otherwise.
 """
 
 

@@ -61,7 +61,8 @@ class Platform:
 
     `minimum_grace` is in seconds: writable pods get at least so long to upload what is dirty. It is
     capped at an hour, for a node that drains waits for it. `check_pod_security` is turned off where
-    something exempts the keeper from the namespace's Pod Security level.
+    something exempts the keeper from the namespace's Pod Security level. `worker_metrics_port`:
+    None for no metrics; the default is no common program's, and below those that nodes give out.
     """
 
     image: str = "s3mount:0.1.0"
@@ -74,6 +75,7 @@ class Platform:
     minimum_grace: int = 60
     keeper: Resources = Resources(10, None, 32 * 2**20, 96 * 2**20)
     worker: Resources = Resources(100, None, 256 * 2**20, 2**30)
+    worker_metrics_port: int | None = 20303
     maximum: Resources = Resources(4000, 8000, 8 * 2**30, 16 * 2**30)
     maximum_cache_size: int = 100 * 2**30
     maximum_mounts: int = 16
@@ -133,6 +135,7 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         minimum_grace=env.read("MINIMUM_GRACE", _grace, base.minimum_grace),
         keeper=env.resources("keeper", base.keeper),
         worker=env.resources("worker", base.worker),
+        worker_metrics_port=env.read("WORKER_METRICS_PORT", _pod_port, base.worker_metrics_port),
         maximum=env.resources("maximum", base.maximum),
         maximum_cache_size=env.read("MAXIMUM_CACHE_SIZE", parse_bytes, base.maximum_cache_size),
         maximum_mounts=env.read("MAXIMUM_MOUNTS", parse_count, base.maximum_mounts),
@@ -177,6 +180,15 @@ def _grace(text: str) -> int:
     if seconds > 3600:
         raise ValueError("must be at most one hour: a node that drains waits for it")
     return seconds
+
+
+def _pod_port(text: str) -> int | None:
+    """A port that a process without rights can open; 0 and empty text are none."""
+    if text in ("", "0"):
+        return None
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:
+        raise ValueError("must be a port, 1024 to 65535, or 0 for none")
+    return int(text)
 
 
 def parse_labels(text: str) -> tuple[tuple[str, str], ...]:

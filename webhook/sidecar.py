@@ -16,6 +16,7 @@ from webhook.annotations import MountSpec, Wanted
 from webhook.containers import BUS, application_mount, is_reserved, sidecars, volumes
 from webhook.placement import Container, Place, places, start_index
 from webhook.pods import Pod, annotations, items, section
+from webhook.ports import metrics_port, port_problems
 from webhook.problems import Problem, example
 from webhook.registry import STATUS
 from webhook.settings import Platform
@@ -47,7 +48,9 @@ def inject(pod: Pod, wanted: Wanted, platform: Platform, *, ambient: bool) -> In
     problems += _volume_use_problems(found, wanted.mounts)
     problems += _path_problems(found, wanted.mounts, platform)
     _mount_applications(spec, found, wanted.mounts, platform)
-    needed = sidecars(wanted, platform, ambient=ambient)
+    port = metrics_port(spec, platform.worker_metrics_port)
+    problems += port_problems(spec, port)
+    needed = sidecars(wanted, platform, ambient=ambient, metrics_port=port)
     _add_sidecars(spec, needed, start, problems)
     _add_volumes(spec, volumes(wanted), problems)
     _add_pull_secrets(spec, platform)

@@ -38,12 +38,15 @@ def _show(stage: Stage, directory: Path) -> None:
             ca = directory / "tls/ca.crt"
             pod = scenes.injection(stage, url, ca, server.endpoint)
             scenes.denial(stage, url, ca, server.endpoint)
+            scenes.warning(stage, url, ca, server.endpoint)
+            scenes.refusal(stage, url, ca, server.endpoint)
         stage.scene("The pod's sidecars and what the application sees")
         if not scenes.can_mount():
             print("  /dev/fuse can't be opened here: the half that mounts is left out")
             return
         with scenes.mounted(stage, pod, directory, server.endpoint) as (kubelet, data):
             scenes.files(stage, data, bucket)
+            scenes.metrics(stage, kubelet)
             scenes.survival(stage, kubelet, data, bucket)
 
 

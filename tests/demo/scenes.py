@@ -51,19 +51,24 @@ def example_pod(store: Endpoint) -> Pod:
 
 @contextmanager
 def webhook(stage: Stage, directory: Path) -> Iterator[str]:
-    """Issue certificates, serve with them, give the URL, and stop it in the end."""
+    """Issue certificates, serve with them and a policy, give the URL, and stop it in the end."""
     names = ["--dns", "s3mount-webhook.s3mount-system.svc", "--dns", "127.0.0.1"]
     tls = directory / "tls"
     with stage.step("issue certificates: python -m certs issue"):
         command = [sys.executable, "-m", "certs", "issue", *names, "--out", str(tls)]
         subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, timeout=30)
-    port, metrics = free_ports(2)
+    (directory / "policy.yaml").write_text(_POLICY)
+    port, metrics, pods_metrics = free_ports(3)
     command = [
         *(sys.executable, "-m", "webhook", "serve", "--host", "127.0.0.1", "--tls-dir", str(tls)),
         *("--port", str(port), "--metrics-port", str(metrics)),
     ]
     # Nobody has to find the way to another replica here, so there is no need to drain.
-    env = dict(os.environ) | {"S3MOUNT_DRAIN_SECONDS": "0"}
+    env = dict(os.environ) | {
+        "S3MOUNT_DRAIN_SECONDS": "0",
+        "S3MOUNT_POLICY_FILE": str(directory / "policy.yaml"),
+        "S3MOUNT_WORKER_METRICS_PORT": str(pods_metrics),
+    }
     url = f"https://127.0.0.1:{port}"
     with stage.step("start the webhook with TLS: python -m webhook serve"):
         server = Child(command, directory / "webhook.log", env, REPOSITORY)
@@ -117,6 +122,38 @@ def denial(stage: Stage, url: str, ca: Path, store: Endpoint) -> None:
         missing = [key for key in wrong if key not in review.message]
         expect(not missing, f"not mentioned: {missing}")
         stage.tell(review.message)
+
+
+def warning(stage: Stage, url: str, ca: Path, store: Endpoint) -> None:
+    """Show that what will work badly is allowed, and told to whoever creates the pod."""
+    pod = copy.deepcopy(example_pod(store))
+    pod["metadata"]["annotations"]["s3.mount/cache-size"] = "20Gi"
+    with stage.step("review a pod with a cache no grace period can empty: a warning"):
+        review = ask(f"{url}/mutate", ca, pod, NAMESPACE)
+        expect(review.allowed, review.message)
+        expect(any("uploading a full cache" in text for text in review.warnings), "no warning")
+        stage.tell("\n".join(f"Warning: {text}" for text in review.warnings))
+
+
+def refusal(stage: Stage, url: str, ca: Path, store: Endpoint) -> None:
+    """Show that the same pod isn't allowed in a namespace whose rule says otherwise."""
+    stage.tell("\n".join(f"policy: {line}" for line in _POLICY.splitlines()))
+    with stage.step("review the example in a visitors' namespace: refused by policy"):
+        review = ask(f"{url}/mutate", ca, example_pod(store), "visitors-1")
+        expect(not review.allowed, "it was allowed")
+        expect(review.audit["reason"] == "policy", f"refused for another reason: {review.audit}")
+        expect("policy rule 'visitors'" in review.message, review.message)
+        stage.tell(review.message)
+
+
+# Everybody else has what the shipped policy allows: any bucket, with a Secret.
+_POLICY = """\
+rules:
+  - name: visitors
+    namespaces: ["visitors-*"]
+    buckets: [{names: ["public-*", "my-bucket"], access: read-only}]
+    credentials: [irsa]
+"""
 
 
 def _decision(review: Review) -> str:
@@ -185,6 +222,18 @@ def files(stage: Stage, data: Path, bucket: Bucket) -> None:
             head = bucket.head(key)
             mode = int(head["Metadata"].get("mode", "0"))
             stage.tell(f"{head['ContentLength']:>10}  {mode:>6o}  {key}")
+
+
+def metrics(stage: Stage, kubelet: Kubelet) -> None:
+    """Read the worker's metrics at the port that its container declares."""
+    (worker,) = [c for c in kubelet.sidecars() if c["name"] == "s3-mount-worker"]
+    (port,) = [p["containerPort"] for p in worker["ports"] if p["name"] == "s3mount-metrics"]
+    with stage.step("read the metrics at the port that the worker's container declares"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        expect('s3mount_well{mount="default"} 1.0' in lines, "the mount isn't well")
+        told = ("s3mount_well", "s3mount_store_sent", "s3mount_store_received")
+        stage.tell("\n".join(line for line in lines if line.startswith(told)))
 
 
 def survival(stage: Stage, kubelet: Kubelet, data: Path, bucket: Bucket) -> None:

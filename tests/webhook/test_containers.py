@@ -128,7 +128,7 @@ def test_any_prefix_reaches_the_worker_unchanged(prefix: str) -> None:
     pod = reviews.pod(reviews.BUCKET | {"s3.mount/prefix": prefix})
     wanted, problems = read(pod, Platform())
     if not problems:
-        worker = sidecars(wanted, Platform(), ambient=False)[1]
+        worker = sidecars(wanted, Platform(), ambient=False, metrics_port=None)[1]
         assert config(worker)["mounts"][0]["prefix"] == prefix + "/"
 
 

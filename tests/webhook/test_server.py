@@ -189,22 +189,6 @@ def test_ready_follows_the_agent(tmp_path: Path, ca: trustme.CA) -> None:
         server.wait(503)
 
 
-def test_broken_policy_keeps_the_old_one_and_the_service(tmp_path: Path, ca: trustme.CA) -> None:
-    """docs/policy.md: after a typing error the server is ready and judges by the policy before."""
-    issue(tmp_path, ca)
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("default: deny\n")
-    with running(tmp_path, ca, S3MOUNT_POLICY_FILE=str(policy)) as server:
-        server.wait()
-        policy.write_text("default: denny\n")
-        wait_until(lambda: "policy_valid 0.0" in server.metrics())
-        with server.client() as client:
-            ready = client.get("/readyz")
-            answer = client.post("/mutate", content=reviews.body(), headers=JSON)
-    assert (ready.status_code, list(ready.json()["troubles"])) == (200, ["policy"])
-    assert not reviews.response(answer.content)["allowed"]
-
-
 def test_drains_on_sigterm(tmp_path: Path, ca: trustme.CA) -> None:
     """Readiness goes first, reviews are answered for the drain time, then it ends with 0."""
     issue(tmp_path, ca)
