@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fusefs.mounted.conftest import Mounts
+from tests.fusefs.mounted.conftest import Mounts, Place
 from tests.fusefs.mounted.test_read import MIB
 from tests.mounts.mount import REPOSITORY
 from tests.mounts.ours import OurMount
@@ -31,15 +31,15 @@ def exercise(path: Path, seed: int, steps: int, size: int, seconds: float = 100)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_small_file(mount: OurMount, bucket: Bucket, seed: int) -> None:
+def test_a_small_file(here: Place, seed: int) -> None:
     """Up to 300 KB: every commit is one PUT."""
-    assert exercise(mount.path / "f", seed, 250, 300_000) == bucket.get("f")
+    assert exercise(here / "f", seed, 250, 300_000) == here.keys.get("f")
 
 
 @pytest.mark.parametrize("seed", range(10, 12))
-def test_a_file_of_several_parts(mount: OurMount, bucket: Bucket, seed: int) -> None:
+def test_a_file_of_several_parts(here: Place, seed: int) -> None:
     """Up to 24 MiB: commits copy what is unchanged and merge what is between."""
-    assert exercise(mount.path / "f", seed, 100, 24 * MIB) == bucket.get("f")
+    assert exercise(here / "f", seed, 100, 24 * MIB) == here.keys.get("f")
 
 
 def test_over_remounts(mount: OurMount, bucket: Bucket) -> None:
