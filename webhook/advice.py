@@ -10,9 +10,11 @@ from typing import Any
 
 from webhook.annotations import MountSpec, Wanted
 from webhook.containers import is_reserved
+from webhook.memory import needed
 from webhook.placement import places, start_index
 from webhook.pods import Pod, items, section
 from webhook.ports import rivals
+from webhook.quantities import format_bytes
 from webhook.registry import DOMAIN
 from webhook.settings import Platform
 from webhook.surroundings import Lookup
@@ -70,12 +72,22 @@ def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iter
     if not rendered:
         text = "the mount has no resource requests: it is the first to starve on a busy node"
         yield Advice("no-resources", text)
+    yield from _memory(wanted)
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     users = [container for container in containers if not is_reserved(container["name"])]
     ours = (rendered, platform.keeper.rendered())
     if all(_guaranteed(section(c, "resources")) for c in users) and not all(map(_guaranteed, ours)):
         text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)
+
+
+def _memory(wanted: Wanted) -> Iterator[Advice]:
+    limit = wanted.worker.memory_limit
+    if limit is not None and limit < needed(wanted):
+        count = "1 mount" if len(wanted.mounts) == 1 else f"{len(wanted.mounts)} mounts"
+        least = format_bytes(needed(wanted))
+        text = f"{DOMAIN}memory-limit {format_bytes(limit)} is little for {count}: better {least}"
+        yield Advice("little-memory", text)
 
 
 def _guaranteed(resources: dict[str, Any]) -> bool:

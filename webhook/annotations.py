@@ -184,7 +184,7 @@ def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
         "file_mode": "0644",
         "dir_mode": "0755",
         "metadata": "posix",
-        "cache_size": 2**30,
+        "cache_size": platform.default_cache_size,
         "attr_ttl": 60,
         "options": "",
     }

@@ -10,9 +10,11 @@ import re
 _LABELS = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Region and account are in the ARN; outposts and multi-region points need signatures boto3 lacks.
 _ACCESS_POINT = re.compile(
-    r"arn:aws[a-z-]*:s3:[a-z0-9-]{4,30}:\d{12}:accesspoint[/:][a-z0-9][a-z0-9-]{1,48}[a-z0-9]"
+    r"arn:aws[a-z-]*:s3:[a-z0-9-]{4,30}:\d{12}:accesspoint[/:][a-z0-9][a-z0-9-]{1,48}[a-z0-9]",
+    re.ASCII,
 )
-_DIRECTORY = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]--[a-z0-9]+-[a-z0-9]+--x-s3")
+# The zone is use1-az4, or usw2-lax1-az1 of a Local Zone.
+_DIRECTORY = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]--[a-z0-9]+(-[a-z0-9]+){1,2}--x-s3")
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 # Not plain storage: object lambda and table buckets can't be listed and written like a bucket.
 _RESERVED_SUFFIXES = ("--ol-s3", ".mrap", "--table-s3")

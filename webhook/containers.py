@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 from webhook.annotations import UNNAMED, MountSpec, Wanted
+from webhook.memory import buffers
 from webhook.quantities import format_bytes
 from webhook.settings import Platform
 
@@ -117,7 +118,7 @@ def _worker(
     wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
 ) -> dict[str, Any]:
     """Has the credentials and talks to S3; unprivileged, whatever the pod says of its own."""
-    mounts = [_served(mount) for mount in wanted.mounts]
+    mounts = [_served(mount) | {"memoryLimit": buffers(wanted)} for mount in wanted.mounts]
     return _container(
         WORKER,
         platform,

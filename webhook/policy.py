@@ -106,7 +106,7 @@ def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]
 
 
 def capped(platform: Platform, rule: Rule) -> Platform:
-    """The platform's settings with the worker's defaults inside the rule's maxima."""
+    """The platform's settings with its defaults inside the rule's maxima."""
     base, most = platform.worker, rule.maximum
     worker = Resources(
         _least(base.cpu_request, most.cpu_request),
@@ -114,7 +114,10 @@ def capped(platform: Platform, rule: Rule) -> Platform:
         _least(base.memory_request, most.memory_request),
         _least(base.memory_limit, most.memory_limit) or most.memory_limit,
     )
-    return platform if worker == base else replace(platform, worker=worker)
+    cache = min(platform.default_cache_size, rule.maximum_cache_size or platform.default_cache_size)
+    if (worker, cache) == (base, platform.default_cache_size):
+        return platform
+    return replace(platform, worker=worker, default_cache_size=cache)
 
 
 def _least(value: int | None, most: int | None) -> int | None:

@@ -17,14 +17,14 @@ from webhook.metrics import Metrics
 from webhook.patterns import NAMESPACE
 from webhook.policy import AWS, NOTHING, SHIPPED, SOURCES, Grant, Policy, Rule
 from webhook.quantities import parse_bytes, parse_millicores
-from webhook.settings import Resources
-from webhook.values import parse_endpoint
+from webhook.settings import Resources, parse_count
+from webhook.values import parse_cache_size, parse_endpoint
 
 CONDITION = "policy"
 _DEFAULTS = {"allow": SHIPPED, "deny": NOTHING}
 _MAXIMA: dict[str, Callable[[str], int]] = {
-    "mounts": int,
-    "cacheSize": parse_bytes,
+    "mounts": parse_count,
+    "cacheSize": parse_cache_size,
     "cpuRequest": parse_millicores,
     "cpuLimit": parse_millicores,
     "memoryRequest": parse_bytes,
@@ -204,7 +204,7 @@ def _maxima(node: _Node) -> dict[str, int]:
         try:
             found[key] = _MAXIMA[key](str(item.value))
         except ValueError as error:
-            raise item.error("must be a number or a quantity") from error
+            raise item.error(str(error) or "must be a number or a quantity") from error
     return found
 
 

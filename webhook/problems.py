@@ -5,6 +5,7 @@ a pod one denial at a time. Plain values, safe to share between threads.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ SHOWN_VALUE = 120
 SHOWN_PROBLEM = 3000
 # The API server's own limit for what a webhook may say is larger; people's patience isn't.
 SHOWN_PROBLEMS = 20
+_USERINFO = re.compile(r"//[^/\s]*@")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ def example(text: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """The value as one line of printable text, shortened: control characters stay visible."""
+    """The value as one line of printable text, shortened: control characters stay visible.
+
+    What stands for a user and a password in a URL is left out: denials are logged.
+    """
+    value = _USERINFO.sub("//…@", value)
     if len(value) > SHOWN_VALUE:
         value = value[:SHOWN_VALUE] + "…"
     return json.dumps(value, ensure_ascii=True) if not value.isprintable() else f'"{value}"'

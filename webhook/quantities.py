@@ -8,9 +8,10 @@ import re
 from fractions import Fraction
 
 _QUANTITY = re.compile(
-    r"(\d{1,20}(?:\.\d{0,9})?|\.\d{1,9})(?:([KMGTPE]i|[mkMGTPE])|[eE]([+-]?\d{1,2}))?"
+    r"(\d{1,20}(?:\.\d{0,9})?|\.\d{1,9})(?:([KMGTPE]i|[mkMGTPE])|[eE]([+-]?\d{1,2}))?",
+    re.ASCII,
 )
-_DURATION = re.compile(r"(\d{1,10})(s|m|h)?")
+_DURATION = re.compile(r"(\d{1,10})(s|m|h)?", re.ASCII)
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _SUFFIXES: dict[str, Fraction | int] = {**_BINARY, **_DECIMAL, "m": Fraction(1, 1000)}

@@ -165,7 +165,7 @@ ANNOTATIONS = (
     ),
     Annotation(
         "cache-size",
-        "1Gi",
+        "platform setting, else 1Gi",
         "Limit of the disk cache, which also holds what waits for upload.",
         "must be a quantity of bytes, at least 64Mi",
         "10Gi",
@@ -218,10 +218,10 @@ ANNOTATIONS = (
     Annotation(
         "memory-limit",
         "platform setting",
-        "Memory the mount's worker may use.",
-        _MEMORY_RULE,
+        "Memory the mount's worker may use; what is read ahead stays within it.",
+        "must be a memory quantity, at least 128Mi",
         "1Gi",
-        _positive(parse_bytes),
+        values.parse_memory_limit,
         per_mount=False,
     ),
 )

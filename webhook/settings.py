@@ -77,6 +77,7 @@ class Platform:
     worker: Resources = Resources(100, None, 256 * 2**20, 2**30)
     worker_metrics_port: int | None = 20303
     maximum: Resources = Resources(4000, 8000, 8 * 2**30, 16 * 2**30)
+    default_cache_size: int = 2**30
     maximum_cache_size: int = 100 * 2**30
     maximum_mounts: int = 16
     mesh_containers: tuple[str, ...] = MESH_CONTAINERS
@@ -124,6 +125,9 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
     """The platform's settings from the environment; SettingsError names the wrong variable."""
     env = Environment(environ)
     base = Platform()
+    parse_cache = values.parse_cache_size
+    cache_size = env.read("DEFAULT_CACHE_SIZE", parse_cache, base.default_cache_size)
+    maximum_cache_size = env.read("MAXIMUM_CACHE_SIZE", parse_cache, base.maximum_cache_size)
     return Platform(
         image=env.read("IMAGE", _text, base.image),
         image_pull_policy=env.read("IMAGE_PULL_POLICY", _pull_policy, base.image_pull_policy),
@@ -137,7 +141,8 @@ def read_platform(environ: Mapping[str, str]) -> Platform:
         worker=env.resources("worker", base.worker),
         worker_metrics_port=env.read("WORKER_METRICS_PORT", _pod_port, base.worker_metrics_port),
         maximum=env.resources("maximum", base.maximum),
-        maximum_cache_size=env.read("MAXIMUM_CACHE_SIZE", parse_bytes, base.maximum_cache_size),
+        default_cache_size=min(cache_size, maximum_cache_size),
+        maximum_cache_size=maximum_cache_size,
         maximum_mounts=env.read("MAXIMUM_MOUNTS", parse_count, base.maximum_mounts),
         mesh_containers=env.read("MESH_CONTAINERS", parse_list, base.mesh_containers),
         denied_runtime_classes=env.read(

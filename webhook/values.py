@@ -25,6 +25,8 @@ SYSTEM_DIRECTORIES = ("/", "/etc", "/run", "/usr", "/usr/bin", "/usr/lib", "/var
                       "/var/run")  # fmt: skip
 # runAsUser is an int64 in the API, yet the kernel and the API's validation stop here.
 _LARGEST_ID = 2**31 - 1
+# Less and the worker doesn't come to the point of serving anything.
+SMALLEST_MEMORY = 128 * 2**20
 # Less would not even hold the parts of one multipart upload.
 SMALLEST_CACHE = 64 * 2**20
 
@@ -146,6 +148,14 @@ def parse_cache_size(text: str) -> int:
     size = parse_bytes(text)
     if size < SMALLEST_CACHE:
         raise ValueError("must be at least 64Mi")
+    return size
+
+
+def parse_memory_limit(text: str) -> int:
+    """The worker's memory limit in bytes."""
+    size = parse_bytes(text)
+    if size < SMALLEST_MEMORY:
+        raise ValueError("must be at least 128Mi")
     return size
 
 

@@ -92,11 +92,14 @@ def test_maxima_lower_defaults_and_deny_wishes() -> None:
     """The platform's defaults give way to a rule's maxima, a pod's annotations are denied."""
     policy = parsed("""
         rules:
-        - {name: x, namespaces: [ml], buckets: ["*"], maxima: {memoryLimit: 128Mi, cacheSize: 1Gi}}
+        - {name: x, namespaces: [ml], buckets: ["*"],
+           maxima: {memoryLimit: 128Mi, cacheSize: 512Mi}}
     """)
     decider = Decider(Platform(), lambda: policy)
-    assert isinstance(decider.decide(reviews.pod(), "ml"), Injected)
-    greedy = reviews.BUCKET | {"s3.mount/memory-limit": "1Gi", "s3.mount/cache-size": "2Gi"}
+    modest = decider.decide(reviews.pod(), "ml")
+    assert isinstance(modest, Injected)
+    assert modest.mounts[0].cache_size == 512 * 2**20
+    greedy = reviews.BUCKET | {"s3.mount/memory-limit": "1Gi", "s3.mount/cache-size": "1Gi"}
     decision = decider.decide(reviews.pod(greedy), "ml")
     assert isinstance(decision, Denied)
     assert len(decision.problems) == 2
