@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from . import handover, options, serving, status
+from . import handover, options, status
 from . import settings as parse
-from . import worker as workers
 from .attributes import Defaults
 from .errors import SetupError
-from .kernel.driver import works_here
+from .kernel import mounting
 from .settings import Mount
 from .store import StoreSettings
 from .usage import Parser
@@ -33,10 +32,21 @@ def run(arguments: list[str]) -> int:
         print(options.markdown(), end="")  # noqa: T201 - that is the command
         return 0
     if told.command == "worker":
-        session = workers.Options(told.socket, told.status_socket, once=told.once)
-        how = serving.InPod(told.config, _port(told), _drain_time(told))
-        workers.leave(serving.worker(_settings_of, how, session))
+        _work(told)
     return mount(_settings_of(arguments), arguments)
+
+
+def _work(told: argparse.Namespace) -> NoReturn:
+    # Here, and not above: whoever only supervises need not wait for boto3.
+    from . import serving
+    from . import worker as workers
+
+    session = workers.Options(told.socket, told.status_socket, once=told.once)
+    port = parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
+    drain = parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
+    reached = Path(told.reached) if told.reached else None
+    how = serving.InPod(told.config, port, drain, reached)
+    workers.leave(serving.worker(_settings_of, how, session))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +70,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
     add("--status-socket", default=status.SOCKET, help="where probes ask")
     add("--once", action="store_true", help="end in good order when the mount is gone")
+    add("--reached", metavar="FILE", help="reach the bucket before asking the keeper, say so there")
 
 
 def _add_mount(command: argparse.ArgumentParser) -> None:
@@ -171,22 +182,18 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
 def mount(settings: Mount, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
     _usable(settings.mountpoint, settings.nonempty)
-    native = works_here()
+    native = mounting.may_mount()  # and the device can be opened, or we were not here
     if settings.driver == "native" or (settings.driver is None and native):
         if not native:
             raise SetupError(
                 "the native driver needs root (or CAP_SYS_ADMIN) and /dev/fuse; use --driver fusepy"
             )
-        return serving.supervised(settings, words)
+        from . import supervisor
+
+        return supervisor.supervise(settings, words)
+    from . import serving
+
     return serving.portable(settings)
-
-
-def _port(told: argparse.Namespace) -> int | None:
-    return parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
-
-
-def _drain_time(told: argparse.Namespace) -> float | None:
-    return parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
 
 
 def _settings_of(words: Sequence[str]) -> Mount:

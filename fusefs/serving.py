@@ -1,17 +1,14 @@
 """Serving mounts, in each of the ways there are.
 
-- `worker`: the container of a pod; the keeper in another container holds the mounts.
-- `supervised`: keeper and worker as children of this process, for one machine and root.
+- `worker`: the container of a pod; the keeper in another container holds the mounts. On one
+  machine `supervisor` starts both.
 - `portable`: through libfuse in this very process, for laptops and unprivileged users.
 
 Not here: words (`command`), the filesystem (`mounting`), the protocol (`kernel`, `handover`).
 """
 
-import json
 import logging
 import os
-import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -25,7 +22,6 @@ from .interface import Invalidations
 from .metrics import Metrics, MetricsPort
 from .mounting import Mounted, Session, check, open_mount
 from .settings import Mount
-from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +31,24 @@ class InPod:
     """What a worker is told about all its mounts together.
 
     `config`: the file with the document, else the environment has it. `drain_seconds`: None for
-    what the mounts say themselves; a pod's worker takes all that the kubelet gives it.
+    what the mounts say themselves; a pod's worker takes all that the kubelet gives it. `reached`:
+    nothing is mounted before this file is there; what can't work is found out first.
     """
 
     config: str | None = None
     metrics_port: int | None = None
     drain_seconds: float | None = None
+    reached: Path | None = None
 
 
 def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Options) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
     mounts = handover.parse_document(handover.read_document(os.environ, told.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
-
+    if told.reached is not None and not told.reached.exists():
+        for settings in parsed.values():
+            check(settings)
+        told.reached.touch()
     metrics = Metrics()
 
     def open_filesystem(
@@ -79,36 +80,6 @@ def _serving(
     except SetupError as error:
         log.error("serving no metrics: %s", error)  # noqa: TRY400 - it is one line for a person
         return nullcontext()
-
-
-def supervised(settings: Mount, words: Sequence[str]) -> int:
-    """Serve one mount with a keeper and a worker of our own; return the exit code.
-
-    What can't work is found out first, for one clear line in place of two processes' ends.
-    """
-    check(settings)
-    document = {
-        "version": handover.VERSION,
-        "mounts": [
-            {
-                "name": "default",
-                "mountpoint": str(settings.mountpoint.absolute()),
-                "readOnly": settings.read_only,
-                "arguments": list(words),
-            }
-        ],
-    }
-    with tempfile.TemporaryDirectory(prefix="s3mount-run-") as directory:
-        sockets = Path(directory)
-        keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
-        ours = [sys.executable, "-m", "fusefs"]
-        told = ["--socket", keeper_socket]
-        supervisor = Supervisor(
-            [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
-            [*ours, "worker", *told, "--status-socket", worker_socket, "--once"],
-            {**os.environ, handover.CONFIG: json.dumps(document)},
-        )
-        return supervisor.run()
 
 
 def portable(settings: Mount) -> int:

@@ -2,19 +2,28 @@
 
 Does for two processes what the kubelet does for two containers: starts them, starts again whichever
 dies (the worker after a pause that grows), and stops them in order, worker first. The two hand the
-mount back and forth by themselves.
+mount back and forth by themselves. Nothing is mounted before a worker has reached the bucket.
 
-One thread. The children are in a session of their own, so that Ctrl-C reaches them through here
-alone; should this process die, they get a SIGTERM.
+No S3 here: this process only watches, and starts at once. One thread. The children are in a session
+of their own, so that Ctrl-C reaches them through here alone; should this process die, they get a
+SIGTERM.
 """
 
 import ctypes
+import json
 import logging
+import os
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from . import handover
+from .settings import Mount
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +79,8 @@ class Child:
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._process = None
+        if code == SETUP_FAILED and self.starts == 1:
+            return code  # it has said why, and that is the line to read
         if time.monotonic() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
         self._not_before = time.monotonic() + self._pause
@@ -86,13 +97,21 @@ class Child:
 
 
 class Supervisor:
-    """Runs both until a signal comes or the worker can't start at all."""
+    """Runs both until a signal comes or the worker can't start at all.
+
+    The keeper waits for the file `reached`, with which a worker says that mounting is worthwhile.
+    """
 
     def __init__(
-        self, keeper: Sequence[str], worker: Sequence[str], environment: Mapping[str, str]
+        self,
+        keeper: Sequence[str],
+        worker: Sequence[str],
+        environment: Mapping[str, str],
+        reached: Path | None = None,
     ) -> None:
         self.keeper = Child("keeper", keeper, environment)
         self.worker = Child("worker", worker, environment)
+        self._reached = reached
         self._signals = 0
         self._wake = threading.Event()
 
@@ -123,7 +142,8 @@ class Supervisor:
                     return code
                 if code == UNMOUNTED and child is self.worker:
                     return 0
-                child.start()
+                if child is self.worker or self._reached is None or self._reached.exists():
+                    child.start()
             self._wake.wait(LOOK_SECONDS)
         return None
 
@@ -148,3 +168,32 @@ class Supervisor:
             if time.monotonic() > deadline:
                 self.keeper.signal(signal.SIGKILL)
             time.sleep(LOOK_SECONDS)
+
+
+def supervise(settings: Mount, words: Sequence[str]) -> int:
+    """Serve one mount, described by the words of its command line; return the exit code."""
+    document = {
+        "version": handover.VERSION,
+        "mounts": [
+            {
+                "name": "default",
+                "mountpoint": str(settings.mountpoint.absolute()),
+                "readOnly": settings.read_only,
+                "arguments": list(words),
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory(prefix="s3mount-run-") as directory:
+        sockets = Path(directory)
+        reached = sockets / "reached"
+        keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
+        ours = [sys.executable, "-m", "fusefs"]
+        told = ["--socket", keeper_socket]
+        worker = ["worker", *told, "--status-socket", worker_socket, "--once"]
+        supervisor = Supervisor(
+            [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
+            [*ours, *worker, "--reached", str(reached)],
+            {**os.environ, handover.CONFIG: json.dumps(document)},
+            reached,
+        )
+        return supervisor.run()

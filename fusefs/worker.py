@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from fusefs import status
 from fusefs.errors import SetupError
@@ -272,7 +272,7 @@ def _join(threads: Sequence[threading.Thread], seconds: float, hurry: threading.
         threads[0].join(0.05) if threads[0].is_alive() else hurry.wait(0.05)
 
 
-def leave(code: int) -> None:
+def leave(code: int) -> NoReturn:
     """End the process now: reader threads wait in the kernel and can't be joined."""
     logging.shutdown()
     os._exit(code)

@@ -41,6 +41,7 @@ class Mount:
         self._begin()
 
     def _begin(self) -> None:
+        self._said_before = len(self.said()) if self.output.exists() else 0
         self.child = Child(self.command, self.output, self.env, REPOSITORY, death_signal="TERM")
 
     def wait_ready(self, seconds: float = 30.0) -> None:
@@ -112,3 +113,7 @@ class Mount:
     def said(self) -> str:
         """Return all it has said."""
         return self.output.read_text(errors="replace")
+
+    def said_since_start(self) -> str:
+        """Return what it has said since it was last started."""
+        return self.said()[self._said_before :]

@@ -75,7 +75,7 @@ class OurMount(Mount):
         self.child.wait_until(self._has_begun, seconds)
 
     def _has_begun(self) -> bool:
-        begun = "fusepy" in self.child.command or '"event": "serving"' in self.said()
+        begun = "fusepy" in self.child.command or '"event": "serving"' in self.said_since_start()
         return begun and self.is_mounted()
 
     def complaints(self) -> list[str]:
