@@ -61,7 +61,8 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 # Modules that run on the driver of pods alone, for the time they take, unless drivers are named.
-# What they check lies below the drivers: requests, faults, space, credentials, whole tools.
+# What they check lies below the drivers: requests, faults, space, credentials, whole tools. Single
+# tests of other modules say the same with the marker `one_driver`.
 NATIVE_ALONE = frozenset(
     f"test_{name}"
     for name in (
@@ -88,11 +89,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_spared(item: pytest.Item) -> bool:
     call = getattr(item, "callspec", None)
-    return (
-        call is not None
-        and call.params.get("driver") not in (None, drivers()[0])
-        and item.path.stem in NATIVE_ALONE
-    )
+    if call is None or call.params.get("driver") in (None, drivers()[0]):
+        return False
+    alone = item.get_closest_marker("one_driver") is not None
+    return alone or item.path.stem in NATIVE_ALONE
 
 
 def _seconds(request: pytest.FixtureRequest) -> float:
