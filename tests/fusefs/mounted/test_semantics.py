@@ -23,7 +23,8 @@ HELD_BY = {
     "Closing and syncing": "write:test_fsync_makes_it_an_object_before_close "
     "faults:test_what_could_not_be_uploaded_is_reported_kept_and_sent_later "
     "write:test_mapped_memory_is_written_and_read",
-    "Truncating and allocating": "write:test_truncate write:test_fallocate_extends_with_zeros",
+    "Truncating and allocating": "write:test_truncate write:test_fallocate_extends_with_zeros "
+    "write:test_fallocate_keeps_size_and_punches_holes write:test_an_object_has_no_holes",
     "Renaming": "budgets:test_rename_of_a_known_file rename:test_errnos "
     "rename:test_a_directory_moves_with_all_below_it rename:test_noreplace_never_replaces",
     "Removing": "budgets:test_mkdir_rmdir_unlink remove:test_a_removed_file_reads_on_while_open",

@@ -119,7 +119,9 @@ def test_git(here: Place, tree: Path, run: Run) -> None:
     for command in (["add", "-A"], ["commit", "-qm", "second"], ["gc", "-q"], ["fsck", "--full"]):
         run("git", *who, *command, cwd=clone)
     assert run("git", *who, "status", "--porcelain", cwd=clone) == ""
-    assert run("git", *who, "log", "--format=%s", cwd=clone) == "second\nfirst\n"
+    run("git", *who, "clone", "-q", "--no-local", clone, tree.parent / "again")
+    log = run("git", *who, "log", "--format=%s", cwd=tree.parent / "again")
+    assert log == "second\nfirst\n"
 
 
 @pytest.mark.parametrize("journal", ["DELETE", "TRUNCATE", "PERSIST"])
@@ -191,6 +193,14 @@ DD = {
     "fdatasync": ("conv=fdatasync,notrunc",),
     "nocreat": ("conv=nocreat",),
     "swab": ("conv=swab",),
+    "lcase": ("conv=lcase",),
+    "ucase": ("conv=ucase",),
+    "block": ("conv=block", "cbs=80"),
+    "unblock": ("conv=unblock", "cbs=80"),
+    "ascii": ("conv=ascii", "cbs=80"),
+    "ebcdic": ("conv=ebcdic", "cbs=80"),
+    "ibm": ("conv=ibm", "cbs=80"),
+    "noerror": ("conv=noerror,sync",),
     "direct": ("oflag=direct",),
     "osync": ("oflag=sync",),
     "skip": ("skip=2", "iflag=fullblock"),

@@ -240,6 +240,37 @@ def test_fallocate_extends_with_zeros(here: Place) -> None:
     assert here.keys.get("f") == b"abc".ljust(1000, b"\0")
 
 
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [("--keep-size", 300_000), ("--punch-hole", 300_000), ("--zero-range", 400_000)],
+)
+def test_fallocate_keeps_size_and_punches_holes(
+    given: Place, driver: str, mode: str, size: int
+) -> None:
+    """From 250 000 to 400 000: nothing, zeros up to the end, or past it; no other byte changes.
+
+    libfuse 2 has no such call through fusepy: there it is EOPNOTSUPP.
+    """
+    given.keys.put("f", content(300_000))
+    command = ["fallocate", mode, "-o", "250000", "-l", "150000", given / "f"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    expected = content(300_000)
+    if driver == "fusepy":
+        assert "supported" in done.stderr
+    elif mode != "--keep-size":
+        expected = expected[:250_000].ljust(size, b"\0")
+    assert (done.returncode == 0) is (driver != "fusepy"), done.stderr
+    assert given.keys.get("f") == expected
+
+
+def test_an_object_has_no_holes(given: Place) -> None:
+    """SEEK_DATA is where one is, SEEK_HOLE the end."""
+    given.keys.put("f", bytes(100_000))
+    with (given / "f").open("rb") as file:
+        assert os.lseek(file.fileno(), 5000, os.SEEK_DATA) == 5000
+        assert os.lseek(file.fileno(), 5000, os.SEEK_HOLE) == 100_000
+
+
 def test_direct_and_synchronous_writes(here: Place) -> None:
     """O_SYNC: each write is in the store when it returns. O_DIRECT is accepted."""
     fd = os.open(here / "f", os.O_CREAT | os.O_WRONLY | os.O_SYNC, 0o644)
