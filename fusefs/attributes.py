@@ -78,6 +78,9 @@ class Posix:
         return stat.S_IFMT(self.mode)
 
 
+LINK_MOST = 4096  # bytes: a link's target is its object's content, and PATH_MAX its limit
+
+
 def plain(info: ObjectInfo | None, defaults: Defaults, directory: bool) -> Posix:
     """Return the attributes of an object that has none stored, or of an implicit directory."""
     mode = stat.S_IFDIR | defaults.dir_mode if directory else stat.S_IFREG | defaults.file_mode
@@ -91,9 +94,12 @@ def read(info: ObjectInfo, defaults: Defaults, directory: bool) -> Posix:
     if info.headers is None:
         return base
     meta = info.headers.metadata
+    mode = _mode(meta, base.mode, directory)
+    if info.size > LINK_MOST and not directory:
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
     mtime = _time(meta.get("mtime"), base.mtime_ns)
     return Posix(
-        _mode(meta, base.mode, directory),
+        mode,
         _number(meta, ("uid", "owner", "file-owner"), base.uid),
         _number(meta, ("gid", "group", "file-group"), base.gid),
         _time(meta.get("atime"), mtime),

@@ -14,10 +14,10 @@ from typing import NoReturn, TypeVar
 from . import handover, options, status
 from . import settings as parse
 from .attributes import Defaults
+from .client import RETRY_FOR, StoreSettings
 from .errors import SetupError
 from .kernel import mounting
 from .settings import Mount
-from .store import StoreSettings
 from .usage import Parser
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--allow-other", action="store_true", help="other users may use the mount")
     add("--metadata", choices=["posix", "none"], default="posix")
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
+    add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
     add(
         "--driver",
@@ -151,6 +152,7 @@ def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSetting
         region=told.region,
         profile=told.profile,
         credentials_dir=read(parse.path, "--credentials-dir", None),
+        retry_for=read(parse.seconds, "--retry-for", RETRY_FOR),
     )
 
 

@@ -56,6 +56,9 @@ REFUSED = frozenset(
     | {"400", "401", "403"}
 )
 
+# Told by a store that has too much to do, whatever the status: worth asking again after a pause.
+PASSING = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
+
 
 def error_for(code: str, status: int, what: str, message: str) -> FsError:
     """Return our error for an S3 error answer; `what` names operation, bucket and key."""

@@ -176,7 +176,10 @@ class Files:
         if not flags & WRITING and (known is None or known.size):
             cached = known is not None and self.depot.cache.peek(key, known.etag)
             answer = self.depot.store.get_start(
-                key, self._first, known.etag if cached and known is not None else None
+                key,
+                self._first,
+                known.etag if cached and known is not None else None,
+                whole=known is not None and known.size <= self._first,
             )
             if answer is None and known is not None:
                 info = self.lookup.with_headers(known) or known
@@ -447,7 +450,10 @@ class Files:
             if not node.directory or not key:
                 raise
         headers = Headers(system={"ContentType": DIRECTORY_TYPE})
-        etag = self.depot.store.put(key, b"", headers, ABSENT)
+        try:
+            etag = self.depot.store.put(key, b"", headers, ABSENT)
+        except Stale:  # made meanwhile, by others or by a try of ours whose answer was lost
+            return self.depot.store.head(key)
         return ObjectInfo(key, 0, etag, self.depot.store.server_time(), headers)
 
     def store_posix(self, node: Node, info: ObjectInfo, posix: Posix) -> None:

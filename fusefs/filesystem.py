@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from . import acl
-from .attributes import Posix, Shown
+from .attributes import LINK_MOST, Posix, Shown
 from .body import Body
 from .depot import Depot
 from .dirstream import DOTS, DirStream, dots, order
@@ -58,8 +58,6 @@ XATTR_MOST = 64 << 10
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
 BLOCK = 1 << 20
 BLOCKS = 1 << 30
-# A link's target is an object; sizes above this can't be one (PATH_MAX).
-PATH_MAX = 4096
 
 
 @dataclass(eq=False)
@@ -94,7 +92,7 @@ class Filesystem:
     def lookup(self, parent: int, name: str) -> Attributes:
         """Find a name; takes a lookup reference."""
         directory = self._directory(parent)
-        node = self.lookups.find(directory, name)
+        node = self.lookups.glance(directory, name)
         with self.tree.lock:
             node.lookups += 1
         return self._attributes(node)
@@ -160,6 +158,7 @@ class Filesystem:
             posix.ctime_ns,
             nlink=2 if node.directory else 0 if node.gone else 1,
             ttl=max(0.0, self.tree.ttl - age),
+            settled=body is not None or node.posix is not None,
         )
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
@@ -182,7 +181,7 @@ class Filesystem:
         found = self.tree.get(node)
         if found.posix is None or not stat.S_ISLNK(found.posix.mode):
             raise Invalid(f"{self.tree.key(found)} is not a symbolic link")
-        answer = self.depot.store.get_start(self.tree.key(found), PATH_MAX)
+        answer = self.depot.store.get_start(self.tree.key(found), LINK_MOST, whole=True)
         # s3fs before 1.7x wrote a line break behind the target.
         target = answer[1].rstrip(b"\n") if answer is not None else b""
         return os.fsdecode(target)
@@ -354,19 +353,20 @@ class Filesystem:
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
-        if entry.directory:
-            return DirEntry(name, stat.S_IFDIR, cookie)
         node = parent.children.get(name)
+        known = node is not None and self.lookups.known(node)
+        if entry.directory:
+            return DirEntry(name, stat.S_IFDIR, cookie, known)
         if node is not None and node.posix is not None:
-            return DirEntry(name, node.posix.kind, cookie)
+            return DirEntry(name, node.posix.kind, cookie, known)
         info = entry.info
-        if info is None or not self.lookups.stored or info.size > PATH_MAX:
-            return DirEntry(name, stat.S_IFREG, cookie)
+        if info is None or not self.lookups.may_be_special(info):
+            return DirEntry(name, stat.S_IFREG, cookie, info is not None)
         full = self.lookups.with_headers(info)
         if full is None:
             # It could be a link: only its attributes tell, and they cost a request.
             return DirEntry(name, 0, cookie)
-        return DirEntry(name, self.lookups.posix(full, directory=False).kind, cookie)
+        return DirEntry(name, self.lookups.posix(full, directory=False).kind, cookie, known=True)
 
     def releasedir(self, handle: int) -> None:
         """Close a directory stream."""

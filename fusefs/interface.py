@@ -28,7 +28,8 @@ class Caller:
 class Attributes:
     """What `stat(2)` tells of a node; `mode` has the type bits, times are ns since the epoch.
 
-    `ttl` is how long, in seconds, the kernel may trust it without asking again.
+    `ttl` is how long, in seconds, the kernel may trust it without asking again. Where it isn't
+    `settled`, only the name, its kind and its size are: for the rest the kernel has to ask.
     """
 
     node: int
@@ -42,6 +43,7 @@ class Attributes:
     nlink: int = 1
     rdev: int = 0
     ttl: float = 1.0
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,14 @@ class DirEntry:
     """One name of a directory stream.
 
     `mode` holds type bits only, 0 where the type isn't known (DT_UNKNOWN). `offset` is the opaque
-    cookie that continues the stream after this entry. `attributes` is given where they are known
-    without a request (for READDIRPLUS); it took no lookup reference: call `adopt` before handing it
-    to the kernel.
+    cookie that continues the stream after this entry. `known` says that `adopt` would cost no
+    request (for READDIRPLUS).
     """
 
     name: str
     mode: int
     offset: int
-    attributes: Attributes | None = None
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

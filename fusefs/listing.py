@@ -41,6 +41,7 @@ class Listing:
         self._names: list[str] = []
         self._entries: dict[str, Entry | None] = {}
         self._own: set[str] = set()
+        self._folders: set[str] = set()  # directories with a marker of Hadoop's form
         self._hidden = 0
         self._lock = threading.Lock()
         self._loading = threading.Lock()
@@ -79,6 +80,10 @@ class Listing:
     def is_own(self, name: str) -> bool:
         """Say whether we made or removed `name` since the listing began."""
         return name in self._own
+
+    def has_folder_marker(self, name: str) -> bool:
+        """Say whether a directory has a marker of the form `NAME_$folder$`, as Hadoop writes."""
+        return name in self._folders
 
     def names(self) -> list[str]:
         """Return all names so far that are there."""
@@ -152,6 +157,7 @@ class Listing:
         folder = names.as_directory(name) if info is not None else None
         if folder is not None:
             name, info = folder, None
+            self._folders.add(folder)
         if not names.shown(name):
             self._hidden += 1
             return

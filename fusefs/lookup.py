@@ -103,11 +103,36 @@ class Lookup:
 
     # -- finding ---------------------------------------------------------------------------------
 
+    def known(self, node: Node) -> bool:
+        """Say whether asking for a node's attributes costs no request now."""
+        return node.local or (node.posix is not None and self.tree.fresh(node.checked))
+
+    def may_be_special(self, info: ObjectInfo) -> bool:
+        """Say whether an object may be something else than a plain file, a link most likely."""
+        return self.stored and info.size <= attributes.LINK_MOST
+
+    def glance(self, parent: Node, name: str) -> Node:
+        """Return the node of a name, without its attributes where they would cost a request.
+
+        Who removes or opens a file doesn't need them. Only its kind must be certain.
+        """
+        listing = self.tree.current_listing(parent)
+        entry = listing.get(name) if listing is not None else None
+        if listing is None or entry is None or entry.info is None:
+            return self.find(parent, name)
+        node = parent.children.get(name)
+        if node is not None and (node.posix is not None or node.body is not None):
+            return self.find(parent, name)
+        if self.may_be_special(entry.info) or self._scanned(listing, name):
+            return self.find(parent, name)
+        full = self.with_headers(entry.info)
+        return self.learn(parent, name, full or entry.info, listing.started)
+
     def find(self, parent: Node, name: str) -> Node:
         """Return the node of a name, with its attributes known; raises NotFound."""
         tree = self.tree
         node = parent.children.get(name)
-        if node is not None and (node.local or (node.posix and tree.fresh(node.checked))):
+        if node is not None and self.known(node):
             return node
         if tree.absent(parent, name):
             raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
@@ -119,6 +144,13 @@ class Lookup:
             if listing.complete:
                 raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
         return self._ask(parent, name)
+
+    def there(self, parent: Node, name: str) -> Node | None:
+        """Return the node of a name, None where there is none."""
+        try:
+            return self.find(parent, name)
+        except NotFound:
+            return None
 
     def _listed(self, parent: Node, listing: Listing, name: str, entry: Entry) -> Node:
         if entry.directory:
@@ -170,7 +202,8 @@ class Lookup:
                 return node
             changed = node.info is not None and node.info.etag != info.etag
             node.info = info
-            node.posix = self.posix(info, directory=False)
+            unknown = self.stored and info.headers is None
+            node.posix = None if unknown else self.posix(info, directory=False)
             node.checked = checked
         if changed and self.invalidations is not None and node.cached_etag != info.etag:
             self.invalidations.node_changed(node.id)
@@ -205,6 +238,17 @@ class Lookup:
         node.posix = self.posix(info, directory=True)
         node.checked = time.monotonic()
 
+    def other_markers(self, node: Node) -> set[str]:
+        """Return the keys of a directory's markers in other tools' forms that we know of."""
+        key = self.tree.key(node)
+        found = set()
+        if node.info is not None and node.info.key != key:
+            found.add(node.info.key)
+        listing = node.parent.listing if node.parent is not None else None
+        if listing is not None and listing.has_folder_marker(node.name):
+            found.add(key[:-1] + names.FOLDER_SUFFIX)
+        return found
+
     # -- sending HEADs ahead ---------------------------------------------------------------------
 
     def _head(self, key: str) -> ObjectInfo:
@@ -236,6 +280,11 @@ class Lookup:
             elif entry.directory:
                 self._send_directory(listing.prefix + other + "/")
 
+    def _scanned(self, listing: Listing, name: str) -> bool:
+        """Say whether attributes are being asked for in the listing's order, and `name` is next."""
+        at, window = self._scans.get(id(listing), (-1, 0))
+        return window > 0 and listing.position(name, at) is not None
+
     def _send_directory(self, key: str) -> None:
         known = self._known.get(key)
         if known is None or not self.tree.fresh(known.at):
@@ -251,7 +300,7 @@ class Lookup:
 
     def refresh(self, node: Node) -> None:
         """Ask S3 again about a node whose TTL ended; raises NotFound when it is gone."""
-        if node.local or self.tree.fresh(node.checked):
+        if self.known(node):
             return
         if node.directory:
             if time.monotonic() - node.checked >= self.tree.ttl * DIRECTORY_TTLS:
@@ -261,7 +310,7 @@ class Lookup:
         if parent is None or node.gone:
             return
         listing = self.tree.current_listing(parent)
-        if listing is not None and listing.started > node.checked:
+        if listing is not None and (listing.started > node.checked or node.posix is None):
             self.find(parent, node.name)
             return
         info = self.store.head(self.tree.key(node))

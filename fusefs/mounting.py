@@ -23,6 +23,7 @@ from .files import Files
 from .filesystem import Filesystem
 from .interface import Invalidations, Silent
 from .lookup import Lookup
+from .moves import Moves
 from .namespace import Namespace
 from .probing import keep_conditions, probe_conditions, recall_conditions
 from .reader import Reader, ReadLimits
@@ -92,9 +93,8 @@ class Mounted:
         lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
         lookup.invalidations = invalidations
         self.files = Files(tree, lookup, self.depot, limits.first, settings.read_only)
-        namespace = Namespace(
-            tree, lookup, self.files, self.depot, self._requests, stored, settings.read_only
-        )
+        moves = Moves(tree, lookup, self.files, self.depot, self._requests)
+        namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
         self.filesystem = Filesystem(
             tree, lookup, self.files, namespace, self.depot, settings.shown
         )
@@ -255,7 +255,9 @@ def reach(settings: Mount) -> None:
     """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
     bucket = settings.store.bucket
     where = settings.store.endpoint_url or "AWS"
-    first = Store(replace(settings.store, retries=2, connect_timeout=3.0, read_timeout=4.0))
+    first = Store(
+        replace(settings.store, retries=2, retry_for=0.0, connect_timeout=3.0, read_timeout=4.0)
+    )
     try:
         first.list_page(settings.prefix, limit=1)
     except NotFound as error:

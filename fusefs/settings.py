@@ -11,9 +11,9 @@ from typing import Literal
 
 from . import names, values
 from .attributes import Defaults, Shown
+from .client import StoreSettings
 from .errors import BadName, NameTooLong, SetupError
 from .plan import PlanSettings
-from .store import StoreSettings
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 

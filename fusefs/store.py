@@ -1,36 +1,21 @@
-"""The S3 seam: boto3 in, our objects and our errors out. One instance serves one bucket.
+"""The S3 requests of a mount: our objects and conditions in and out. One instance, one bucket.
 
-It knows requests, not files: no POSIX meaning, no caching, no multi-request algorithms (those are
-in `transfer`). Every method is one S3 request (plus retries) and may be called from any thread;
-boto3 clients are thread-safe. Conditions: `"*"` means "only if there is no such object"
+It knows requests, not files: no POSIX meaning, no caching, no algorithms of many requests (those
+are in `commit` and `renaming`). Every method is one S3 request (plus `client`'s retries) and may be
+called from any thread. Conditions: `"*"` means "only if there is no such object"
 (If-None-Match), an ETag means "only if it is still this one" (If-Match), None means always.
 """
 
-import base64
 import logging
-import threading
-import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import boto3
-import botocore.session
-from botocore import UNSIGNED
-from botocore.config import Config
-from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from urllib3.exceptions import HTTPError
-
-from . import errors
+from . import checksums, errors
+from .client import Broken, Client, StoreSettings, Tries, drain, rewind, status_of
 from .counters import Count, Counters
-from .credentials import CredentialsDirectory
-from .faults import EXPIRED, REFUSED, error_for
 from .objects import Headers, ObjectInfo, Page
 from .partbody import PartBody
 
@@ -49,33 +34,6 @@ KEPT = (
     "StorageClass",
     "WebsiteRedirectLocation",
 )
-# Answers to a condition or a range, not failures: 304 Not Modified, 416 Range Not Satisfiable.
-EXPECTED = frozenset({304, 416})
-# How long a store may refuse expired credentials before we give up: kubelets and token webhooks
-# renew files within about a minute.
-RENEWAL_SECONDS = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Where the bucket is and how to talk to it; times in seconds."""
-
-    bucket: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    credentials_dir: Path | None = None
-    path_style: bool = True  # for own endpoints; AWS gets virtual-hosted addresses
-    anonymous: bool = False
-    requester_pays: bool = False
-    storage_class: str | None = None
-    sse: str | None = None
-    sse_kms_key: str | None = None
-    acl: str | None = None
-    retries: int = 5
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-    connections: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,34 +43,6 @@ class Part:
     number: int
     etag: str
     crc32: str | None = None
-
-
-class _DirectoryCredentials(Credentials):
-    """boto3's view of a credentials directory: it asks for frozen credentials at each request."""
-
-    def __init__(self, directory: CredentialsDirectory) -> None:
-        keys = directory.current()
-        super().__init__(keys.access, keys.secret, keys.token, method="s3mount-directory")
-        self.directory = directory
-
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        keys = self.directory.current()
-        return ReadOnlyCredentials(keys.access, keys.secret, keys.token)
-
-
-def crc32_base64(data: bytes | bytearray | memoryview) -> str:
-    """Return S3's form of the CRC32 of `data`."""
-    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-
-
-def _crc32_of(body: bytes | bytearray | PartBody) -> str:
-    if not isinstance(body, PartBody):
-        return crc32_base64(body)
-    checksum = 0
-    while block := body.read(1 << 20):
-        checksum = zlib.crc32(block, checksum)
-    body.seek(0)
-    return base64.b64encode(checksum.to_bytes(4, "big")).decode()
 
 
 class Store:
@@ -128,162 +58,14 @@ class Store:
         # for until a store refuses the header; who ignores it does as before.
         self.conditional_delete = True
         self.conditional_copy = True
-        self._credentials: _DirectoryCredentials | None = None
-        self._client = self._connect(settings)
-        self._common: dict[str, Any] = {"Bucket": settings.bucket}
-        if settings.requester_pays:
-            self._common["RequestPayer"] = "requester"
+        self.client = Client(settings, self.counters)
         self._checksums = True
-        self._answered = time.monotonic()
-        self._away_since: float | None = None
-        self._renewed_at = 0.0  # when credentials changed last
-        self._skew = 0.0
-        self._lock = threading.Lock()
-
-    def _connect(self, settings: StoreSettings) -> Any:
-        session = botocore.session.Session(profile=settings.profile)
-        own_endpoint = settings.endpoint_url is not None
-        config = Config(
-            signature_version=UNSIGNED if settings.anonymous else "s3v4",
-            retries={"mode": "standard", "total_max_attempts": max(1, settings.retries)},
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            max_pool_connections=settings.connections,
-            tcp_keepalive=True,
-            # Checksums are sent by us, per request: see `put` and `upload_part`.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path" if own_endpoint and settings.path_style else "auto"},
-            user_agent_extra="s3mount",
-        )
-        try:
-            if settings.credentials_dir is not None:
-                self._credentials = _DirectoryCredentials(
-                    CredentialsDirectory(settings.credentials_dir)
-                )
-                session._credentials = self._credentials  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no setter that takes an object
-            return boto3.Session(botocore_session=session).client(
-                "s3",
-                endpoint_url=settings.endpoint_url,
-                region_name=settings.region or session.get_config_variable("region") or "us-east-1",
-                config=config,
-            )
-        except (BotoCoreError, ValueError) as error:
-            raise errors.SetupError(f"bucket {settings.bucket}: {error}") from error
-
-    # -- one request -----------------------------------------------------------------------------
-
-    def _call(self, operation: str, key: str | None, **arguments: Any) -> Any:
-        """Run a boto3 operation; raise our error for any of theirs."""
-        if key is not None:
-            arguments["Key"] = key
-        deadline = time.monotonic() + RENEWAL_SECONDS
-        pause = 0.2
-        while True:
-            began = time.monotonic()
-            try:
-                answer = getattr(self._client, operation)(**self._common, **arguments)
-            except ClientError as error:
-                told = self._told(operation, key, error)
-                if not self._renewed(error, began, deadline):
-                    raise told from error
-                time.sleep(pause)
-                pause = min(pause * 2, 5.0)
-                self._rewind(arguments)
-            except NoCredentialsError as error:
-                self.counters.request(operation, errors.AccessDenied.__name__)
-                raise errors.AccessDenied(
-                    f"bucket {self.bucket}: no AWS credentials found; give a Secret, a role or "
-                    "the usual AWS environment variables"
-                ) from error
-            except (BotoCoreError, HTTPError, OSError) as error:
-                self.counters.request(operation, errors.Unavailable.__name__)
-                self._away_since = self._away_since or time.monotonic()
-                raise errors.Unavailable(
-                    f"{operation} s3://{self.bucket}/{key or ''}: {error}"
-                ) from error
-            else:
-                self._note(operation, answer)
-                return answer
-
-    @staticmethod
-    def _rewind(arguments: Mapping[str, Any]) -> None:
-        body = arguments.get("Body")
-        if body is not None and hasattr(body, "seek"):
-            body.seek(0)
-
-    def _told(self, operation: str, key: str | None, error: ClientError) -> errors.FsError:
-        said = error.response.get("Error", {})
-        meta = error.response.get("ResponseMetadata", {})
-        self._answered = time.monotonic()
-        self._away_since = None
-        told = error_for(
-            str(said.get("Code", "")),
-            int(meta.get("HTTPStatusCode", 0)),
-            f"{operation} s3://{self.bucket}/{key or ''}",
-            str(said.get("Message", "")),
-        )
-        outcome = "ok" if _status(error) in EXPECTED else type(told).__name__
-        self.counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
-        return told
-
-    def _renewed(self, error: ClientError, began: float, deadline: float) -> bool:
-        """Say whether asking again may help because credentials ran out or were replaced."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code not in EXPIRED and code not in REFUSED:
-            return False
-        if self._refresh_credentials():
-            self._renewed_at = time.monotonic()
-        # Another request may have brought the new ones in while this was under way with the old.
-        return self._renewed_at > began or (code in EXPIRED and time.monotonic() < deadline)
-
-    def _refresh_credentials(self) -> bool:
-        credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
-        if credentials is None:
-            return False
-        if self._credentials is not None:
-            self._credentials.directory.current(fresh=True)
-            self._renewed_at = max(self._renewed_at, self._credentials.directory.changed_at)
-            return False
-        before = credentials.get_frozen_credentials()
-        refresh = getattr(credentials, "_protected_refresh", None)
-        if refresh is None:
-            return False
-        refresh(is_mandatory=False)
-        return bool(credentials.get_frozen_credentials() != before)
-
-    def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
-        meta = answer["ResponseMetadata"]
-        self.counters.request(operation, "ok", int(meta.get("RetryAttempts", 0)))
-        self._answered = time.monotonic()
-        self._away_since = None
-        date = meta["HTTPHeaders"].get("date")
-        if date:
-            try:
-                stamp = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S %Z")  # noqa: DTZ007 - GMT
-            except ValueError:
-                return
-            epoch = (stamp - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - both naive GMT
-            self._skew = epoch - time.time()
-
-    def server_time(self) -> float:
-        """Return the store's clock, in seconds, from the Date of its last answer."""
-        return time.time() + self._skew
-
-    def unreachable_for(self) -> float:
-        """Return the seconds since the store first failed to answer, 0 while it answers."""
-        since = self._away_since
-        return 0.0 if since is None else time.monotonic() - since
-
-    def silent_for(self) -> float:
-        """Return the seconds since the store last answered anything."""
-        return time.monotonic() - self._answered
 
     # -- reading ---------------------------------------------------------------------------------
 
     def head(self, key: str) -> ObjectInfo:
         """HEAD: size, ETag, time and headers of `key`."""
-        return _info(key, self._call("head_object", key))
+        return _info(key, self.client.call("head_object", key))
 
     def list_page(
         self, prefix: str, delimiter: str = "/", token: str | None = None, limit: int = 1000
@@ -294,7 +76,7 @@ class Store:
             arguments["Delimiter"] = delimiter
         if token is not None:
             arguments["ContinuationToken"] = token
-        answer = self._call("list_objects_v2", None, **arguments)
+        answer = self.client.call("list_objects_v2", None, **arguments)
         return Page(
             tuple(
                 ObjectInfo(
@@ -310,43 +92,44 @@ class Store:
         )
 
     def get_start(
-        self, key: str, length: int, unless: str | None = None
+        self, key: str, length: int, unless: str | None = None, whole: bool = False
     ) -> tuple[ObjectInfo, bytes] | None:
-        """GET the first `length` bytes, or all; None when the object still has ETag `unless`."""
+        """GET the first `length` bytes, or all; None when the object still has ETag `unless`.
+
+        With `whole` the object is expected not to be longer: then the store sends its checksum,
+        which it has for whole objects only, and a damaged answer is asked for again.
+        """
         arguments: dict[str, Any] = {"Range": f"bytes=0-{length - 1}"}
+        if whole:
+            arguments = {"ChecksumMode": "ENABLED"} if self._checksums else {}
         if unless is not None:
             arguments["IfNoneMatch"] = f'"{unless}"'
-        attempt = 0
+        tries = Tries(self.settings.retries, self.client.patience())
         while True:
             try:
-                return self._start(key, arguments)
-            except _Broken as broken:
-                attempt += 1
-                self._wait_after(broken, attempt)
+                return self._start(key, length, arguments)
+            except Broken as broken:
+                tries.wait_after(broken)
 
-    def _start(self, key: str, arguments: Mapping[str, Any]) -> tuple[ObjectInfo, bytes] | None:
+    def _start(
+        self, key: str, length: int, arguments: Mapping[str, Any]
+    ) -> tuple[ObjectInfo, bytes] | None:
         try:
-            answer = self._call("get_object", key, **arguments)
+            answer = self.client.call("get_object", key, **arguments)
         except errors.FsError as error:
-            if _status(error.__cause__) == 304:
+            if status_of(error) == 304:
                 return None
-            if _status(error.__cause__) == 416:  # an empty object has no first byte
+            if status_of(error) == 416:  # an empty object has no first byte
                 return self.head(key), b""
             raise
-        body = bytearray(int(answer["ContentLength"]))
-        self._drain(answer, memoryview(body), f"GET s3://{self.bucket}/{key}", lambda _: None)
         info = _info(key, answer)
         total = answer.get("ContentRange", "").rpartition("/")[2]
-        size = int(total) if total.isdigit() else len(body)
-        if size == len(body):
-            _verify(answer, body, key)
+        size = int(total) if total.isdigit() else info.size
+        body = bytearray(min(info.size, length))
+        self._drain(answer, memoryview(body), key, _nobody)
+        if size == len(body) and not checksums.agree(answer, body):
+            raise Broken(f"GET s3://{self.bucket}/{key}: the content is not its checksum's", 0)
         return ObjectInfo(key, size, info.etag, info.modified, info.headers), bytes(body)
-
-    def _wait_after(self, broken: "_Broken", attempt: int) -> None:
-        """Pause before a body that broke is asked for again, or give up."""
-        if attempt >= max(2, self.settings.retries):
-            raise errors.Unavailable(str(broken)) from broken
-        time.sleep(min(0.1 * 2**attempt, 5.0))
 
     def get_into(
         self,
@@ -362,11 +145,11 @@ class Store:
         the rest. Raises Stale when the object was replaced, Unavailable when retries are used up.
         """
         have = 0
-        attempt = 0
+        tries = Tries(self.settings.retries, self.client.patience())
         while have < len(view):
             first = offset + have
             try:
-                answer = self._call(
+                answer = self.client.call(
                     "get_object",
                     key,
                     Range=f"bytes={first}-{offset + len(view) - 1}",
@@ -374,16 +157,10 @@ class Store:
                 )
                 if answer["ETag"].strip('"') != etag:
                     raise errors.Stale(f"GET s3://{self.bucket}/{key}: replaced while being read")
-                self._drain(
-                    answer,
-                    view[have:],
-                    f"GET s3://{self.bucket}/{key}",
-                    partial(_from, arrived, have),
-                )
-            except _Broken as broken:
+                self._drain(answer, view[have:], key, partial(_from, arrived, have))
+            except Broken as broken:
                 have += broken.received
-                attempt += 1
-                self._wait_after(broken, attempt)
+                tries.wait_after(broken)
             else:
                 return
 
@@ -391,35 +168,22 @@ class Store:
         self,
         answer: Mapping[str, Any],
         view: memoryview,
-        what: str,
+        key: str,
         arrived: Callable[[int], None],
     ) -> None:
-        """Read a body into `view` in as few copies as Python allows; the connection goes back."""
-        # StreamingBody copies each byte twice more; the http.client response below urllib3's fills
-        # a buffer of ours directly and still decodes chunks and checks the length.
-        raw = answer["Body"]._raw_stream  # noqa: SLF001 - the public way costs two copies
-        source = getattr(raw, "_fp", raw)
-        have = 0
+        received = 0
         try:
-            while have < len(view):
-                count = source.readinto(view[have : have + (1 << 20)])
-                if not count:
-                    break
-                have += count
-                arrived(have)
-        except (HTTPError, OSError, ValueError) as error:
-            raw.close()
-            raise _Broken(f"{what}: the connection broke: {error}", have) from error
+            drain(answer, view, f"GET s3://{self.bucket}/{key}", arrived)
+            received = len(view)
+        except Broken as broken:
+            received = broken.received
+            raise
         finally:
-            self.counters.add(Count.RECEIVED, have)
-        if have < len(view):
-            raw.close()
-            raise _Broken(f"{what}: the body ended after {have} of {len(view)} bytes", have)
-        raw.release_conn()
+            self.counters.add(Count.RECEIVED, received)
 
     def tags(self, key: str) -> str:
         """Return the tags of `key` in the form of the Tagging header (URL query), or ''."""
-        answer = self._call("get_object_tagging", key)
+        answer = self.client.call("get_object_tagging", key)
         return urlencode([(tag["Key"], tag["Value"]) for tag in answer["TagSet"]])
 
     # -- writing ---------------------------------------------------------------------------------
@@ -484,12 +248,12 @@ class Store:
         # A copy onto itself is already pinned by its source.
         if source != key:
             arguments |= self._condition(condition, self.conditional_copy)
-        answer = self._call("copy_object", key, **arguments)["CopyObjectResult"]
+        answer = self.client.call("copy_object", key, **arguments)["CopyObjectResult"]
         return answer["ETag"].strip('"'), answer["LastModified"].timestamp()
 
     def delete(self, key: str, etag: str | None = None) -> None:
         """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds."""
-        self._call("delete_object", key, **self._condition(etag, self.conditional_delete))
+        self.client.call("delete_object", key, **self._condition(etag, self.conditional_delete))
 
     # -- multipart uploads -----------------------------------------------------------------------
 
@@ -498,13 +262,13 @@ class Store:
         arguments = self._new(headers)
         if self._checksums:
             try:
-                answer = self._call(
+                answer = self.client.call(
                     "create_multipart_upload", key, ChecksumAlgorithm="CRC32", **arguments
                 )
                 return str(answer["UploadId"])
             except errors.Unsupported as error:
                 self._no_checksums(error)
-        return str(self._call("create_multipart_upload", key, **arguments)["UploadId"])
+        return str(self.client.call("create_multipart_upload", key, **arguments)["UploadId"])
 
     def upload_part(
         self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
@@ -520,12 +284,20 @@ class Store:
         """Send a body with its CRC32, which the store compares; without to one that can't."""
         if self._checksums:
             try:
-                checksum = _crc32_of(body)
-                return self._call(operation, key, Body=body, ChecksumCRC32=checksum, **arguments)
+                checksum = checksums.crc32_of(body)
+                answer = self.client.call(
+                    operation, key, Body=body, ChecksumCRC32=checksum, **arguments
+                )
             except errors.Unsupported as error:
                 self._no_checksums(error)
-                self._rewind({"Body": body})
-        return self._call(operation, key, Body=body, **arguments)
+                rewind(body)
+            else:
+                if answer.get("ChecksumCRC32", checksum) != checksum:
+                    raise errors.Unavailable(
+                        f"{operation} s3://{self.bucket}/{key}: the store has other bytes than sent"
+                    )
+                return answer
+        return self.client.call(operation, key, Body=body, **arguments)
 
     def _no_checksums(self, error: errors.FsError) -> None:
         self._checksums = False
@@ -538,7 +310,7 @@ class Store:
         self, key: str, upload: str, number: int, source: str, etag: str, start: int, end: int
     ) -> Part:
         """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`."""
-        answer = self._call(
+        answer = self.client.call(
             "upload_part_copy",
             key,
             UploadId=upload,
@@ -558,7 +330,7 @@ class Store:
             | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
             for part in parts
         ]
-        answer = self._call(
+        answer = self.client.call(
             "complete_multipart_upload",
             key,
             UploadId=upload,
@@ -569,30 +341,33 @@ class Store:
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Throw away an unfinished multipart upload and its parts."""
-        self._call("abort_multipart_upload", key, UploadId=upload)
+        self.client.call("abort_multipart_upload", key, UploadId=upload)
+
+    # -- the store itself ------------------------------------------------------------------------
+
+    def server_time(self) -> float:
+        """Return the store's clock, in seconds."""
+        return self.client.server_time()
+
+    def unreachable_for(self) -> float:
+        """Return the seconds since the store first failed to answer, 0 while it answers."""
+        return self.client.unreachable_for()
+
+    def silent_for(self) -> float:
+        """Return the seconds since the store last answered anything."""
+        return self.client.silent_for()
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self.client.close()
 
 
 def _from(arrived: Callable[[int], None], base: int, count: int) -> None:
     arrived(base + count)
 
 
-class _Broken(Exception):
-    """A body that ended early, after `received` bytes."""
-
-    def __init__(self, message: str, received: int) -> None:
-        super().__init__(message)
-        self.received = received
-
-
-def _status(error: BaseException | None) -> int:
-    """Return the HTTP status of boto3's error, 0 for anything else."""
-    if not isinstance(error, ClientError):
-        return 0
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def _nobody(received: int) -> None:
+    """Nobody waits for a part of it."""
 
 
 def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
@@ -611,10 +386,3 @@ def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
             {name.lower(): value for name, value in answer.get("Metadata", {}).items()}, system
         ),
     )
-
-
-def _verify(answer: Mapping[str, Any], body: bytes | bytearray, key: str) -> None:
-    """Compare a whole body with the checksum that came with it, where one did."""
-    told = answer.get("ChecksumCRC32")
-    if told and answer.get("ChecksumType") != "COMPOSITE" and told != crc32_base64(body):
-        raise errors.Unavailable(f"GET {key}: the content does not match its checksum")

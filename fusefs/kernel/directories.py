@@ -81,21 +81,16 @@ class Directories:
         return b"".join(answer)
 
     def _plain(self, parent: int, entry: DirEntry, name: bytes) -> bytes:
-        return encode.dirent(_inode_number(entry), entry.offset, name, entry.mode)
+        return encode.dirent(UNKNOWN_INODE, entry.offset, name, entry.mode)
 
     def _plus(self, parent: int, entry: DirEntry, name: bytes) -> bytes:
         known = None
-        if entry.attributes is not None and entry.name not in (".", ".."):
+        if entry.known and entry.name not in (".", ".."):
             known = self._calls.adopt(parent, entry.name)
         if known is None:
             return encode.UNKNOWN_ENTRY + self._plain(parent, entry, name)
         tail = encode.dirent(known.node, entry.offset, name, known.mode)
         return self._context.entry(known) + tail
-
-
-def _inode_number(entry: DirEntry) -> int:
-    """Return d_ino; for an entry whose node isn't known the kernel's word for that."""
-    return entry.attributes.node if entry.attributes is not None else UNKNOWN_INODE
 
 
 UNKNOWN_INODE = 0xFFFFFFFF  # FUSE_UNKNOWN_INO of libfuse; 0 would hide the entry from readers

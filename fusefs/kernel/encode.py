@@ -49,10 +49,11 @@ def attr_out(attributes: Attributes) -> bytes:
 
 
 def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
-    """Lay out `fuse_entry_out`; the name is trusted for as long as the attributes."""
+    """Lay out `fuse_entry_out`; the name is trusted for as long as settled attributes are."""
     seconds, nanoseconds = _validity(attributes.ttl)
+    attr = (seconds, nanoseconds) if attributes.settled else (0, 0)
     return wire.ENTRY_OUT.pack(
-        kernel_id, 0, seconds, seconds, nanoseconds, nanoseconds, *_fields(attributes)
+        kernel_id, 0, seconds, attr[0], nanoseconds, attr[1], *_fields(attributes)
     )
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.client import StoreSettings
 from fusefs.errors import FsError, SetupError, Stale
 from fusefs.interface import ROOT, Caller
 from fusefs.metrics import Metrics, MetricsPort
 from fusefs.mounting import Mounted, open_mount
 from fusefs.settings import Mount
-from fusefs.store import StoreSettings
 from tests.mounts.log import parse
 from tests.mounts.ours import Directories, OurMount
 from tests.proxy.exchange import on

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fusefs import options
 from fusefs.attributes import Posix, Shown
+from fusefs.client import StoreSettings
 from fusefs.registry import ACCEPTED, BY_NAME, REFUSED, SET
 from fusefs.settings import Mount
-from fusefs.store import StoreSettings
 from tests.mounts.mount import Mount as Daemon
 from tests.mounts.ours import Directories, OurMount
 from tests.mounts.s3fs import S3fsMount

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs import settings
+from fusefs.client import StoreSettings
 from fusefs.errors import SetupError
 from fusefs.plan import PlanSettings
-from fusefs.store import StoreSettings
 
 MiB = 1 << 20
 MOUNT = settings.Mount(StoreSettings("bucket"), Path("/mnt"))

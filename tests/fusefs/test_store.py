@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from fusefs import errors
+from fusefs.client import StoreSettings
 from fusefs.errors import FsError, SetupError
 from fusefs.faults import BY_CODE, BY_STATUS, error_for
 from fusefs.objects import Headers
-from fusefs.store import ABSENT, Store, StoreSettings
+from fusefs.store import ABSENT, Store
 from tests.proxy.exchange import on
 from tests.proxy.faults import (
     ACCESS_DENIED,

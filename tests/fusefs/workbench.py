@@ -14,13 +14,14 @@ from typing import Any
 from fusefs.attributes import Posix
 from fusefs.body import Body
 from fusefs.cache import Cache
+from fusefs.client import StoreSettings
 from fusefs.commit import Committer
 from fusefs.depot import Depot
 from fusefs.plan import PlanSettings
 from fusefs.reader import Reader, ReadLimits
 from fusefs.space import Space
 from fusefs.staged import Staged, leftovers
-from fusefs.store import Store, StoreSettings
+from fusefs.store import Store
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
 MIB = 1 << 20

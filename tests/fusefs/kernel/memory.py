@@ -329,7 +329,7 @@ class Memory:
         self.note("readdir")
         entries = self.handles[handle].entries[offset : offset + want]
         return [
-            DirEntry(name, self.inode(node).mode, offset + place, self.attributes(node))
+            DirEntry(name, self.inode(node).mode, offset + place, known=True)
             for place, (name, node) in enumerate(entries, 1)
             if node in self.inodes
         ]

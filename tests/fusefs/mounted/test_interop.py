@@ -150,16 +150,7 @@ def test_attributes_of_other_tools(bucket: Bucket, mounts: Mounts, tool: str) ->
         assert (status.st_uid, status.st_gid) == (1001, 1002)
 
 
-@pytest.mark.parametrize(
-    "marker",
-    [
-        pytest.param(
-            "old_$folder$",
-            marks=pytest.mark.xfail(reason="rmdir leaves Hadoop's marker behind", strict=True),
-        ),
-        "old/",
-    ],
-)
+@pytest.mark.parametrize("marker", ["old_$folder$", "old/"])
 def test_directory_markers_of_other_tools(bucket: Bucket, mounts: Mounts, marker: str) -> None:
     """Hadoop's and the console's markers are directories, and vanish with rmdir."""
     bucket.put(marker)
@@ -169,3 +160,14 @@ def test_directory_markers_of_other_tools(bucket: Bucket, mounts: Mounts, marker
     (root / "old").rmdir()
     assert os.listdir(root) == []
     assert bucket.keys() == []
+
+
+@pytest.mark.parametrize("marker", ["old_$folder$", "old/"])
+def test_renaming_directories_of_other_tools(bucket: Bucket, mounts: Mounts, marker: str) -> None:
+    """The old name is gone, the new one is there, empty directory or not."""
+    bucket.put(marker)
+    root = mounts(bucket).path
+    assert os.listdir(root) == ["old"]
+    (root / "old").rename(root / "new")
+    assert os.listdir(root) == ["new"]
+    assert bucket.keys() == ["new/"]

@@ -268,7 +268,7 @@ class Directory:
             if name in (".", ".."):
                 entries.append(DirEntry(name, stat.S_IFDIR, place))
             elif (known := self.adopt(node, name)) is not None:
-                entries.append(DirEntry(name, known.mode, place, known))
+                entries.append(DirEntry(name, known.mode, place, known=True))
         return entries
 
     def releasedir(self, handle: int) -> None:
