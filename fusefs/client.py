@@ -26,6 +26,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     SSLError,
 )
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
 from urllib3.exceptions import HTTPError
 
 from . import errors
@@ -187,12 +190,14 @@ class Client:
         if key is not None:
             arguments["Key"] = key
         patience = self.patience()
+        lost = False
         while True:
             sent = time.monotonic()
             try:
                 answer = getattr(self._client, operation)(**self._common, **arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
+                told.retried = lost or _attempts(error.response) > 0
                 if not self._asks_again(error, told, sent, patience):
                     raise told from error
             except NoCredentialsError as error:
@@ -207,6 +212,7 @@ class Client:
                     raise errors.Unavailable(
                         f"{operation} {self._where}/{key or ''}: {error}"
                     ) from error
+                lost = True
             else:
                 self._note(operation, answer)
                 return answer
@@ -215,7 +221,7 @@ class Client:
     def _rides_out(self, error: Exception, patience: Patience) -> bool:
         """Wait for a store that can't be reached; False when it has been away for too long."""
         self._away_since = self._away_since or time.monotonic()
-        if not isinstance(error, (HTTPClientError, HTTPError, OSError)):
+        if not isinstance(error, (BotoConnectionError, HTTPClientError, HTTPError, OSError)):
             return False  # what boto3 refuses to send is no outage
         if isinstance(error, SSLError):
             return False  # a wrong certificate doesn't pass
@@ -233,7 +239,7 @@ class Client:
             str(said.get("Message", "")),
         )
         outcome = "ok" if _status(error) in EXPECTED else type(told).__name__
-        self._counters.request(operation, outcome, int(meta.get("RetryAttempts", 0)))
+        self._counters.request(operation, outcome, _attempts(error.response))
         return told
 
     def _asks_again(
@@ -262,7 +268,7 @@ class Client:
 
     def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
         meta = answer["ResponseMetadata"]
-        self._counters.request(operation, "ok", int(meta.get("RetryAttempts", 0)))
+        self._counters.request(operation, "ok", _attempts(answer))
         self._answered, self._away_since = time.monotonic(), None
         date = meta["HTTPHeaders"].get("date")
         if date:
@@ -319,6 +325,11 @@ def drain(
     if int(answer["ContentLength"]) > len(view):
         raw.close()  # more than was wanted is on its way
     raw.release_conn()
+
+
+def _attempts(answer: Mapping[str, Any]) -> int:
+    """Return how often boto3 had sent a request before."""
+    return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
 
 
 def rewind(body: Any) -> None:

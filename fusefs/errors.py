@@ -32,9 +32,14 @@ import errno
 
 
 class FsError(Exception):
-    """An error an application can be told of; `errno` is positive."""
+    """An error an application can be told of; `errno` is positive.
+
+    `retried`: the store refused a request that was sent before, without an answer then. It may
+    have refused our own success.
+    """
 
     errno: int = errno.EIO
+    retried: bool = False
 
 
 class NotFound(FsError):

@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 import time
+from dataclasses import replace
 
 from . import attributes, names
 from .attributes import Posix
@@ -146,25 +147,33 @@ class Namespace:
         headers = Headers(system={"ContentType": kind})
         if self.depot.stores_attributes:
             headers = attributes.write(posix, headers)
+        began = self.depot.store.server_time()
         try:
             etag = self.depot.store.put(key, body, headers, ABSENT)
-        except Stale:
-            info = self._made_before(key, len(body), headers)
+        except Stale as error:
+            info = self._made_before(key, len(body), headers, began if error.retried else None)
         else:
             info = ObjectInfo(key, len(body), etag, self.depot.store.server_time(), headers)
         self.lookup.remember(info)
         return info
 
-    def _made_before(self, key: str, size: int, headers: Headers) -> ObjectInfo:
+    def _made_before(
+        self, key: str, size: int, headers: Headers, retried: float | None
+    ) -> ObjectInfo:
         """Return what an earlier try made whose answer was lost; raises Exists for another's.
 
-        The times in nanoseconds tell them apart, where attributes are stored.
+        The times in nanoseconds tell them apart. Where none are stored (some stores keep no
+        metadata of markers) it is ours if it came into being since `retried`, when we began.
         """
         found = self.depot.store.head(key)
-        same = found.headers is not None and found.headers.metadata == headers.metadata
-        if not (self.depot.stores_attributes and same and found.size == size):
+        told = found.headers.metadata if found.headers is not None else {}
+        if told:
+            ours = told == headers.metadata
+        else:
+            ours = retried is not None and found.modified >= int(retried)
+        if not ours or found.size != size:
             raise Exists(f"{key} was made by somebody else meanwhile")
-        return found
+        return replace(found, headers=headers)
 
     def _take_over(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
         with self.tree.lock:

@@ -63,6 +63,16 @@ def mount(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> Iterator[OurMount]:
     mount.release()
 
 
+@pytest.fixture
+def impatient(bucket: Bucket, mounts: Mounts, proxy: Proxy) -> Iterator[OurMount]:
+    """As `mount`, but soon it takes an outage for lasting."""
+    mount = mounts(bucket, "--retry-for", "1s", endpoint=proxy.endpoint)
+    mount.expected.append(".")
+    yield mount
+    proxy.heal()
+    mount.release()
+
+
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 @pytest.mark.parametrize("size", [100, 24 * MIB])
 def test_a_write_survives_a_passing_fault(
@@ -111,16 +121,16 @@ def test_a_read_survives_a_passing_fault(
 
 
 def test_a_read_that_fails_for_good_is_an_error(
-    mount: OurMount, bucket: Bucket, proxy: Proxy
+    impatient: OurMount, bucket: Bucket, proxy: Proxy
 ) -> None:
     """EIO, not short content; and once the store is well again, so is the file."""
     bucket.put("f", content(3 * MIB))
     proxy.inject(Status(), on("GetObject"), times=None)
     with pytest.raises(OSError) as caught:
-        (mount.path / "f").read_bytes()
+        (impatient.path / "f").read_bytes()
     assert caught.value.errno == errno.EIO
     proxy.heal()
-    assert (mount.path / "f").read_bytes() == content(3 * MIB)
+    assert (impatient.path / "f").read_bytes() == content(3 * MIB)
 
 
 def test_a_wrong_etag_is_never_believed(mount: OurMount, bucket: Bucket, proxy: Proxy) -> None:
@@ -175,15 +185,15 @@ def test_a_short_outage_is_waited_for(mount: OurMount, bucket: Bucket, proxy: Pr
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("size", [1000, 20 * MIB])
 def test_what_could_not_be_uploaded_is_reported_kept_and_sent_later(
-    mount: OurMount, bucket: Bucket, proxy: Proxy, size: int
+    impatient: OurMount, bucket: Bucket, proxy: Proxy, size: int
 ) -> None:
     """The store refuses for good: close fails, the file reads back, and arrives when it can."""
     proxy.inject(SLOW_DOWN, writes, times=None)
     with pytest.raises(OSError) as caught:
-        (mount.path / "f").write_bytes(content(size))
+        (impatient.path / "f").write_bytes(content(size))
     assert caught.value.errno == errno.EIO
     assert "f" not in bucket
-    assert (mount.path / "f").read_bytes() == content(size)
+    assert (impatient.path / "f").read_bytes() == content(size)
     proxy.heal()
     assert eventually(lambda: "f" in bucket, 90)
     assert bucket.get("f") == content(size)
@@ -191,15 +201,15 @@ def test_what_could_not_be_uploaded_is_reported_kept_and_sent_later(
 
 @pytest.mark.timeout(240)
 def test_what_could_not_be_uploaded_survives_kill_and_restart(
-    mount: OurMount, bucket: Bucket, proxy: Proxy
+    impatient: OurMount, bucket: Bucket, proxy: Proxy
 ) -> None:
     """Failed at close, killed, started again with a store that works: uploaded."""
     proxy.inject(SLOW_DOWN, writes, times=None)
     with pytest.raises(OSError):
-        (mount.path / "f").write_bytes(content(5 * MIB))
-    mount.kill()
+        (impatient.path / "f").write_bytes(content(5 * MIB))
+    impatient.kill()
     proxy.heal()
-    mount.restart()
+    impatient.restart()
     assert eventually(lambda: "f" in bucket, 30)
     assert bucket.get("f") == content(5 * MIB)
 
@@ -218,10 +228,10 @@ def test_a_store_that_denies_writing(mount: OurMount, proxy: Proxy) -> None:
     assert monotonic() - began < 10
 
 
-def test_fsync_reports_what_close_would(mount: OurMount, bucket: Bucket, proxy: Proxy) -> None:
+def test_fsync_reports_what_close_would(impatient: OurMount, bucket: Bucket, proxy: Proxy) -> None:
     """fsync fails while the store does, and succeeds when it has recovered: nothing is lost."""
     proxy.inject(Status(), writes, times=None)
-    with (mount.path / "f").open("wb", buffering=0) as file:
+    with (impatient.path / "f").open("wb", buffering=0) as file:
         file.write(content(MIB))
         with pytest.raises(OSError):
             os.fsync(file.fileno())
