@@ -206,7 +206,7 @@ class Namespace:
     def _to_remove(self, parent: Node, name: str) -> Node | None:
         """Find what is to be removed; None where an earlier try of this call removed it."""
         try:
-            return self.lookup.find(parent, name)
+            return self.lookup.glance(parent, name)
         except NotFound:
             if not is_resent():
                 raise
