@@ -22,6 +22,7 @@ from dataclasses import replace
 from threading import Lock, RLock
 from uuid import uuid4
 
+from . import overlay
 from .arbiter import Creation
 from .attributes import Posix
 from .binding import Binding
@@ -36,11 +37,10 @@ from .objects import Headers, ObjectInfo
 from .staged import Record, Staged
 from .store import ABSENT
 from .streams import Stream
+from .trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST = 1.0  # seconds until a failed upload is tried again, doubled up to
-RETRY_MOST = 60.0
 FETCH = 4 << 20  # bytes of an object that is about to be deleted, made local at once
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -59,13 +59,11 @@ class Body:
         self.commit_lock = RLock()
         self.unlinked = False
         self.failure: FsError | None = None
-        self.trouble = ""  # what the last try to upload failed of
-        self.retry_at = float("inf")
+        self.trouble = Trouble()
         # The version the session journal knows of; it goes over to the next at a commit.
         self.logged_etag = info.etag if info is not None else None
         self.version = 0  # goes up with each change of what S3 holds
         self.on_commit: Callable[[Body], None] = lambda _: None
-        self._retry_pause = RETRY_FIRST
         self._state = Lock()
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
@@ -116,10 +114,6 @@ class Body:
         """The version it is bound to; None while it isn't in S3."""
         return self.info.etag if self.info is not None else None
 
-    def extents(self, start: int) -> list[tuple[int, int, bool]]:
-        """Return the file's pieces from `start` on; the flag says data (True) or hole."""
-        return [(start, self.size, True)] if start < self.size else []
-
     # -- reading ---------------------------------------------------------------------------------
 
     def attach(self, content: Content) -> None:
@@ -156,27 +150,17 @@ class Body:
     def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
         with self._state:
             staged = self._staged
-            size = self.size
-            count = max(0, min(len(view), size - offset))
-            elsewhere: list[tuple[int, int, Loan | None]] = []
-            if staged is None:
-                elsewhere += [(offset, offset + count, None)] if count else []
+            count = max(0, min(len(view), self.size - offset))
+            if staged is not None:
+                elsewhere = overlay.local(staged, offset, view[:count])
             else:
-                for low, high, written in staged.dirty.pieces(offset, offset + count):
-                    for begin, stop, loan in staged.loans.pieces(low, high):
-                        if loan is not None or not written:
-                            elsewhere.append((begin, stop, loan))
-                        else:
-                            staged.read(begin, view[begin - offset : stop - offset])
+                elsewhere = [(offset, offset + count, None)] if count else []
         for low, high, loan in elsewhere:
             piece = view[low - offset : high - offset]
             if loan is None:
                 self._binding.read(low, piece, stream)
             else:
-                lender = Binding(self.depot.reader, loan.lender, f"the source of {self.key}")
-                with lender.content():
-                    lender.read(low + loan.shift, piece)
-                lender.close()
+                overlay.borrowed(loan, self.depot.reader, low, piece)
         return count
 
     # -- changing --------------------------------------------------------------------------------
@@ -330,9 +314,7 @@ class Body:
             self._discard(staged)
             return Exists(f"{self.key} exists already") if isinstance(error, Stale) else error
         self.depot.counters.add(Count.UPLOAD_FAILED)
-        self.trouble = str(error)
-        self.retry_at = time.monotonic() + self._retry_pause
-        self._retry_pause = min(self._retry_pause * 2, RETRY_MOST)
+        self.trouble.failed(error)
         if isinstance(error, Stale):
             return self._lost(staged, error)
         if isinstance(error, OSError):
@@ -357,9 +339,7 @@ class Body:
             staged.become_cache(self.depot.cache, info)
         else:
             staged.discard()
-        self.trouble = ""
-        self.retry_at = float("inf")
-        self._retry_pause = RETRY_FIRST
+        self.trouble.over()
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
         self._delivery.abandon(staged)
@@ -375,7 +355,7 @@ class Body:
         self.failure = Stale(f"{error}; our version is kept in {kept}")
         self.version += 1
         self._unstage()
-        self.retry_at = float("inf")
+        self.trouble.over()
         return Stale(str(self.failure))
 
     def learned(self, info: ObjectInfo, posix: Posix) -> None:
@@ -403,6 +383,13 @@ class Body:
             if self._staged is not None:
                 record = replace(self._staged.record, key=info.key, condition=info.etag, base=info)
                 self._staged.change(replace(record, headers=self.headers))
+
+    def placed(self, node: int) -> None:
+        """The kernel's number of the file is another one, in another session."""
+        with self.commit_lock, self._state:
+            self.node = node
+            if self._staged is not None:
+                self._staged.change(replace(self._staged.record, node=node))
 
     def rekey(self, key: str) -> None:
         """The file, not in S3 yet, has another key from now on."""

@@ -9,22 +9,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .attributes import DIRECTORY_TYPE, Posix, write
+from .attributes import Posix
 from .body import Body
-from .depot import Depot, held
-from .errors import BadHandle, Invalid, IsADirectory, NoData, NotFound, ReadOnly, Stale, Unsupported
+from .copying import copy_range
+from .depot import Depot
+from .errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
 from .interface import Opened
-from .loans import Loan
 from .lookup import Lookup
-from .objects import Headers, ObjectInfo
-from .plan import MIN_PART
+from .objects import ObjectInfo
 from .resent import is_resent
+from .rewrites import Rewrites
 from .sessionlog import LoggedFile, SessionState, Version
-from .store import ABSENT
 from .streams import Stream
 from .tree import Node, Tree
 
@@ -53,9 +51,18 @@ class Handle:
 class Files:
     """All open files of a mount. `first` is how many bytes an open for reading brings along."""
 
-    def __init__(self, tree: Tree, lookup: Lookup, depot: Depot, first: int, read_only: bool):
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        rewrites: Rewrites,
+        depot: Depot,
+        first: int,
+        read_only: bool,
+    ) -> None:
         self.tree = tree
         self.lookup = lookup
+        self.rewrites = rewrites
         self.depot = depot
         self.read_only = read_only
         self._first = first
@@ -79,24 +86,40 @@ class Files:
         numbers = [*state.files, *state.directories, 0]
         self._next = itertools.count(max(numbers) + 1)
         for body in changed:
-            self._restore_body(body)
+            self._restore_body(body, state)
         for number, logged in state.files.items():
             self._restore_handle(number, logged)
         for body in changed:
             if body.unlinked and not any(used.body is body for used in self._handles.values()):
                 body.close()
 
-    def _restore_body(self, body: Body) -> None:
-        try:
+    def _restore_body(self, body: Body, state: SessionState) -> None:
+        logged = state.nodes.get(body.node)
+        same = logged is not None and logged.name == body.key.rpartition("/")[2]
+        if same or (logged is not None and body.unlinked):
             node = self.tree.get(body.node)
-        except Stale:
-            if body.unlinked:
-                body.close()
-            return  # the kernel doesn't know it: just to be uploaded
+        elif body.unlinked:
+            return body.close()
+        else:
+            node = self._named(body)
+        if node.body is not None:
+            return None  # another version of the same key: just to be uploaded
         body.on_commit = lambda done: self._committed(node, done)
         node.body = body
         if not node.gone and not body.unlinked:
             self.tree.made(node)
+        return None
+
+    def _named(self, body: Body) -> Node:
+        """Return the place in the tree of a file that the kernel doesn't know (any more)."""
+        *above, name = body.key.removeprefix(self.tree.prefix).split("/")
+        with self.tree.lock:
+            at = self.tree.root
+            for directory in above:
+                at = self.tree.place(at, directory, directory=True)
+            node = self.tree.place(at, name, directory=False)
+        body.placed(node.id)
+        return node
 
     def _restore_handle(self, number: int, logged: LoggedFile) -> None:
         try:
@@ -321,7 +344,7 @@ class Files:
         if info is None:
             return
         self.lookup.remember(info)
-        self._became(node, body, info)
+        self.rewrites.became(node, body, info)
         with self.tree.lock:
             node.info = info
             node.posix = body.posix
@@ -329,11 +352,6 @@ class Files:
             node.cached_etag = info.etag
             if node.parent is not None and not node.gone:
                 self.tree.made(node)
-
-    def _became(self, node: Node, body: Body, info: ObjectInfo) -> None:
-        version = Version(info.key, info.etag, info.size)
-        self.tree.journal.became(node.id, body.logged_etag, version)
-        body.logged_etag = info.etag
 
     def using(self, node: Node) -> bool:
         """Say whether a node is open."""
@@ -362,32 +380,7 @@ class Files:
         origin, goal = self.get(source), self._changing(target)
         if goal.flags & os.O_APPEND:
             raise BadHandle("the target of copy_file_range must not be open for appending")
-        done = 0
-        length = min(length, max(0, origin.body.size - source_offset))
-        if self._lendable(origin.body, goal.body, source_offset, target_offset, length):
-            lender = origin.body.info
-            assert lender is not None  # noqa: S101 - what is clean is in S3
-            end, shift = target_offset + length, source_offset - target_offset
-            goal.body.lend(Loan(target_offset, end, lender, shift))
-            return length
-        buffer = memoryview(bytearray(min(length, 8 << 20)))
-        stream = origin.body.stream() if not origin.body.dirty else None
-        while done < length:
-            piece = buffer[: min(len(buffer), length - done)]
-            got = origin.body.read_into(source_offset + done, piece, stream)
-            if not got:
-                break
-            goal.body.write(target_offset + done, piece[:got])
-            done += got
-        return done
-
-    @staticmethod
-    def _lendable(source: Body, target: Body, start: int, goal: int, length: int) -> bool:
-        """Say whether a range is better copied by the store: a part's size, or a whole file."""
-        if source is target or source.dirty or source.info is None or not length:
-            return False
-        whole = start == goal == target.size == 0 and length == source.size
-        return whole or length >= MIN_PART
+        return copy_range(origin.body, source_offset, goal.body, target_offset, length)
 
     def lseek(self, handle: int, offset: int, whence: int) -> int:
         """Find data or a hole. S3 objects have no holes: all is data, the end is one hole."""
@@ -399,8 +392,6 @@ class Files:
         if whence == SEEK_HOLE:
             return size
         raise Invalid(f"lseek whence {whence}")
-
-    # -- attributes of files ---------------------------------------------------------------------
 
     def resize(self, node: Node, size: int, handle: int | None) -> None:
         """Truncate or extend; of a file that isn't open the result is committed at once."""
@@ -417,72 +408,6 @@ class Files:
                 body.commit()
         finally:
             self.release(opened.handle)
-
-    def set_posix(self, node: Node, change: Callable[[Posix], Posix]) -> None:
-        """Change attributes: of a dirty file with its commit, else by one copy onto itself."""
-        with node.lock:
-            body = node.body
-            with held(body):
-                if body is not None and body.dirty:
-                    body.set_posix(change(body.posix))
-                    node.posix = body.posix
-                    return
-                self._change_stored(node, change)
-
-    def _change_stored(self, node: Node, change: Callable[[Posix], Posix]) -> None:
-        info = node.info
-        if info is not None and info.headers is not None:
-            try:
-                posix = change(node.posix or self.lookup.posix(info, node.directory))
-                return self.store_posix(node, info, posix)
-            except (Stale, NotFound):
-                log.debug("replaced by others, looking again", extra={"key": info.key})
-                node.posix = None
-        info = self._stored(node, self.tree.key(node))
-        posix = change(node.posix or self.lookup.posix(info, node.directory))
-        return self.store_posix(node, info, posix)
-
-    def _stored(self, node: Node, key: str) -> ObjectInfo:
-        """Return the object that has a node's attributes; an implicit directory gets a marker."""
-        try:
-            return self.depot.store.head(key)
-        except NotFound:
-            if not node.directory or not key:
-                raise
-        headers = Headers(system={"ContentType": DIRECTORY_TYPE})
-        try:
-            etag = self.depot.store.put(key, b"", headers, ABSENT)
-        except Stale:  # made meanwhile, by others or by a try of ours whose answer was lost
-            return self.depot.store.head(key)
-        return ObjectInfo(key, 0, etag, self.depot.store.server_time(), headers)
-
-    def store_posix(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
-        """Copy an object onto itself with other attributes."""
-        assert info.headers is not None  # noqa: S101 - the caller asked S3 for them
-        if not self.depot.stores_attributes:
-            node.posix = posix
-            return
-        headers = write(posix, info.headers)
-        with node.body.moving() if node.body is not None else nullcontext():
-            etag, modified = self.depot.committer.copy(info, info.key, headers, None)
-            after = replace(info, etag=etag, modified=modified, headers=headers)
-            self.renamed(node, info, after)
-        node.posix = posix
-        node.checked = time.monotonic()
-        if node.body is not None:
-            node.body.posix = posix
-
-    def renamed(self, node: Node, before: ObjectInfo, after: ObjectInfo) -> None:
-        """Our own copy gave the same bytes another identity: nobody has to fetch them again."""
-        self.lookup.remember(after)
-        self.depot.cache.rename(before.key, before.etag, after.key, after.etag)
-        node.info = after
-        if node.cached_etag == before.etag:
-            node.cached_etag = after.etag
-        if node.body is not None and node.body.etag == before.etag:
-            node.body.moved(after)
-            self._became(node, node.body, after)
-        self.tree.made(node)
 
 
 def _version(info: ObjectInfo | None) -> Version | None:

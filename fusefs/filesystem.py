@@ -9,7 +9,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,18 +20,15 @@ from .body import Body
 from .depot import Depot
 from .dirstream import DOTS, DirStream, dots, order
 from .errors import (
-    AttributeTooBig,
     BadHandle,
     Exists,
     FsError,
     Invalid,
-    NoAttribute,
     NotADirectory,
     NotFound,
     NotPermitted,
     ReadOnly,
     Stale,
-    Unsupported,
 )
 from .files import Files
 from .interface import (
@@ -47,14 +44,13 @@ from .lookup import Lookup
 from .names import MAX_NAME
 from .namespace import Namespace
 from .resent import is_resent
+from .rewrites import Rewrites
 from .sessionlog import SessionState
 from .tree import Node, Tree
+from .xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 
-XATTR_CREATE, XATTR_REPLACE = 1, 2
-# Linux' limit for one value, XATTR_SIZE_MAX; S3's limit for all metadata (2 KiB) comes before it.
-XATTR_MOST = 64 << 10
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
 BLOCK = 1 << 20
 BLOCKS = 1 << 30
@@ -74,6 +70,7 @@ class Filesystem:
         tree: Tree,
         lookup: Lookup,
         files: Files,
+        rewrites: Rewrites,
         namespace: Namespace,
         depot: Depot,
         shown: Shown | None = None,
@@ -81,6 +78,8 @@ class Filesystem:
         self.tree = tree
         self.lookups = lookup
         self.files = files
+        self.rewrites = rewrites
+        self._xattrs = Xattrs(lookup, rewrites)
         self.namespace = namespace
         self.depot = depot
         self._shown = shown or Shown()
@@ -169,7 +168,7 @@ class Filesystem:
             self.files.resize(found, change.size, handle)
         asked = replace(change, size=None)
         if asked != Change():
-            self.files.set_posix(found, lambda posix: _changed(posix, asked))
+            self.rewrites.set_posix(found, lambda posix: _changed(posix, asked))
         return self._attributes(found)
 
     def _writable(self) -> None:
@@ -385,57 +384,23 @@ class Filesystem:
 
     # -- extended attributes ---------------------------------------------------------------------
 
-    def _xattrs(self, node: int) -> tuple[Node, Mapping[str, bytes]]:
-        found = self.tree.get(node)
-        if not self.lookups.stored:
-            raise Unsupported("extended attributes need stored attributes (--metadata posix)")
-        if found.body is not None:
-            body = found.body
-            if body.dirty or found.posix is None:
-                return found, body.posix.xattrs
-            return found, found.posix.xattrs
-        self.lookups.refresh(found)
-        return found, found.posix.xattrs if found.posix is not None else {}
-
     def setxattr(self, node: int, name: str, value: bytes, flags: int) -> None:
         """Set an extended attribute: one self-copy, or part of a dirty file's commit."""
         self._writable()
-        found, have = self._xattrs(node)
-        if len(value) > XATTR_MOST:
-            raise AttributeTooBig(f"{name}: {len(value)} bytes are more than {XATTR_MOST}")
-        if is_resent() and have.get(name) == value:
-            return
-        if flags & XATTR_CREATE and name in have:
-            raise Exists(f"{name} is set already")
-        if flags & XATTR_REPLACE and name not in have:
-            raise NoAttribute(f"{name} is not set")
-        if name == acl.ACCESS:
-            acl.permissions(value)  # an error now, before anything is locked or asked
-        self.files.set_posix(found, lambda posix: _at_now(_with_xattr(posix, name, value)))
+        self._xattrs.set(self.tree.get(node), name, value, flags)
 
     def getxattr(self, node: int, name: str) -> bytes:
         """Return the value of an extended attribute."""
-        if not self.lookups.stored:
-            raise NoAttribute(name)
-        value = self._xattrs(node)[1].get(name)
-        if value is None:
-            raise NoAttribute(f"{name} is not set")
-        return value
+        return self._xattrs.get(self.tree.get(node), name)
 
     def listxattr(self, node: int) -> Sequence[str]:
         """Return the names of all extended attributes."""
-        return list(self._xattrs(node)[1]) if self.lookups.stored else []
+        return self._xattrs.names(self.tree.get(node))
 
     def removexattr(self, node: int, name: str) -> None:
         """Remove an extended attribute."""
         self._writable()
-        found, have = self._xattrs(node)
-        if name not in have:
-            if is_resent():
-                return
-            raise NoAttribute(f"{name} is not set")
-        left = {key: value for key, value in have.items() if key != name}
-        self.files.set_posix(found, lambda posix: _at_now(replace(posix, xattrs=left)))
+        self._xattrs.remove(self.tree.get(node), name)
 
     # -- the whole mount -------------------------------------------------------------------------
 
@@ -449,15 +414,6 @@ class Filesystem:
                 failure = failure or error
         if failure is not None:
             raise failure
-
-
-def _with_xattr(posix: Posix, name: str, value: bytes) -> Posix:
-    if name != acl.ACCESS:
-        return replace(posix, xattrs={**posix.xattrs, name: value})
-    bits, minimal = acl.permissions(value)
-    others = {key: kept for key, kept in posix.xattrs.items() if key != name}
-    xattrs = others if minimal else {**others, name: value}
-    return replace(posix, mode=posix.mode & ~0o777 | bits, xattrs=xattrs)
 
 
 def _changed(posix: Posix, change: Change) -> Posix:
@@ -476,7 +432,3 @@ def _changed(posix: Posix, change: Change) -> Posix:
         time.time_ns() if change.ctime_ns is None else change.ctime_ns,
         xattrs,
     )
-
-
-def _at_now(posix: Posix) -> Posix:
-    return replace(posix, ctime_ns=time.time_ns())

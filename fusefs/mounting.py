@@ -28,6 +28,7 @@ from .namespace import Namespace
 from .probing import keep_conditions, probe_conditions, recall_conditions
 from .reader import Reader, ReadLimits
 from .renaming import resume_renames
+from .rewrites import Rewrites
 from .sessionlog import SessionLog, SessionState
 from .settings import Mount
 from .space import Space
@@ -92,11 +93,12 @@ class Mounted:
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
         lookup.invalidations = invalidations
-        self.files = Files(tree, lookup, self.depot, limits.first, settings.read_only)
-        moves = Moves(tree, lookup, self.files, self.depot, self._requests)
+        rewrites = Rewrites(tree, lookup, self.depot)
+        self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
+        moves = Moves(tree, lookup, rewrites, self.depot, self._requests)
         namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
         self.filesystem = Filesystem(
-            tree, lookup, self.files, namespace, self.depot, settings.shown
+            tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
         )
         restored = self._restore()
         if not settings.read_only:
@@ -123,7 +125,7 @@ class Mounted:
             bodies.append(body)
             if body.unlinked:
                 continue
-            body.retry_at = time.monotonic() + RESTORED_WAIT
+            body.trouble.again_in(RESTORED_WAIT)
             log.warning(
                 "found changes that a former process did not upload",
                 extra={"key": body.key, "bytes": staged.dirty.total()},
@@ -134,7 +136,7 @@ class Mounted:
         """Upload again, after a pause, what failed to be uploaded."""
         while not self._closed.wait(0.5):
             for body in self.depot.dirty.all():
-                if body.retry_at <= time.monotonic():
+                if body.trouble.retry_at <= time.monotonic():
                     self._try(body)
 
     def _try(self, body: Body) -> None:
@@ -168,8 +170,8 @@ class Mounted:
         if away > UNWELL_AFTER:
             return f"the store has not answered for {away:.0f} s"
         for body in self.depot.dirty.all():
-            if body.trouble:
-                return f"changes of {body.key} can't be uploaded: {body.trouble}"
+            if body.trouble.said:
+                return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
         return ""
 
     def refuse_writes(self) -> None:

@@ -25,12 +25,12 @@ from .errors import (
     NotFound,
     Stale,
 )
-from .files import Files
 from .lookup import Lookup
 from .objects import Headers, ObjectInfo
 from .renamelog import Copied, RenameLog
 from .renaming import Mover
 from .resent import is_resent
+from .rewrites import Rewrites
 from .store import ABSENT
 from .tree import Node, Tree
 
@@ -43,11 +43,11 @@ class Moves:
     """The renames of one mount."""
 
     def __init__(
-        self, tree: Tree, lookup: Lookup, files: Files, depot: Depot, pool: Executor
+        self, tree: Tree, lookup: Lookup, rewrites: Rewrites, depot: Depot, pool: Executor
     ) -> None:
         self.tree = tree
         self.lookup = lookup
-        self.files = files
+        self.rewrites = rewrites
         self.depot = depot
         self._mover = Mover(depot.store, depot.committer, pool)
         self._directories = threading.Lock()
@@ -146,7 +146,7 @@ class Moves:
         self.depot.cache.drop(key)
         with node.body.moving() if node.body is not None else nullcontext():
             before, after = self._moved(before, key, condition)
-            self.files.renamed(node, before, after)
+            self.rewrites.renamed(node, before, after)
         self.lookup.forget(before.key)
         node.checked = time.monotonic()
 
@@ -230,7 +230,7 @@ class Moves:
             if after is not None:
                 self.lookup.remember(after)
         elif after is not None and etags[before.key] == before.etag:
-            self.files.renamed(node, before, after)
+            self.rewrites.renamed(node, before, after)
         elif before.key.startswith(old) and not node.gone:
             self._straggler(node, before, new + before.key[len(old) :])
 
@@ -238,7 +238,7 @@ class Moves:
         """Move a file of ours that was committed after its directory had been listed."""
         try:
             with node.lock, held(node.body):
-                self.files.renamed(node, before, self._mover.move(before, key, None))
+                self.rewrites.renamed(node, before, self._mover.move(before, key, None))
         except (Stale, NotFound) as error:
             log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
             node.info = None

@@ -48,11 +48,11 @@ def test_a_failed_upload_keeps_the_data_for_another_try(
     with pytest.raises(Unavailable):
         body.commit()
     assert body.dirty
-    assert body.trouble
+    assert body.trouble.said
     assert read(body) == b"content"
     assert body.commit()
     assert bucket.get("f") == b"content"
-    assert not body.trouble
+    assert not body.trouble.said
 
 
 @pytest.mark.parametrize("stored", [True, False])

@@ -208,8 +208,10 @@ def test_what_could_not_be_uploaded_survives_kill_and_restart(
     with pytest.raises(OSError):
         (impatient.path / "f").write_bytes(content(5 * MIB))
     impatient.kill()
-    proxy.heal()
     impatient.restart()
+    assert (impatient.path / "f").read_bytes() == content(5 * MIB), "it is shown before it is there"
+    assert "f" not in bucket
+    proxy.heal()
     assert eventually(lambda: "f" in bucket, 30)
     assert bucket.get("f") == content(5 * MIB)
 
