@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock, RLock
+from typing import Any
 from uuid import uuid4
 
-from . import overlay
+from . import conflicts, overlay
 from .arbiter import Creation
 from .attributes import Posix
 from .binding import Binding
@@ -237,8 +238,7 @@ class Body:
         """Change attributes of a dirty file: part of its next commit."""
         with self.commit_lock, self._state:
             self.posix = posix
-            if self._staged is not None:
-                self._staged.change(replace(self._staged.record, posix=posix))
+            self._note(posix=posix)
 
     def _stage(self) -> Staged:
         """Return the staged file, made at the first change; the caller holds `commit_lock`."""
@@ -344,15 +344,9 @@ class Body:
     def _lost(self, staged: Staged, error: Stale) -> FsError:
         self._delivery.abandon(staged)
         try:
-            kept = staged.keep_as_conflict(self.depot.conflicts)
+            self.failure = conflicts.keep(staged, self.depot, error)
         except OSError as trouble:
             return Unavailable(f"{error}; our version can't be moved away: {trouble}")
-        self.depot.counters.add(Count.CONFLICT)
-        log.error(
-            "conflict: another writer was first; our version is kept on the cache volume",
-            extra={"key": self.key, "kept": str(kept), "error": str(error)},
-        )
-        self.failure = Stale(f"{error}; our version is kept in {kept}")
         self.version += 1
         self._unstage()
         self.trouble.over()
@@ -380,23 +374,24 @@ class Body:
             self.key = info.key
             self.headers = info.headers or self.headers
             self.version += 1
-            if self._staged is not None:
-                record = replace(self._staged.record, key=info.key, condition=info.etag, base=info)
-                self._staged.change(replace(record, headers=self.headers))
+            self._note(key=info.key, condition=info.etag, base=info, headers=self.headers)
 
     def placed(self, node: int) -> None:
         """The kernel's number of the file is another one, in another session."""
         with self.commit_lock, self._state:
             self.node = node
-            if self._staged is not None:
-                self._staged.change(replace(self._staged.record, node=node))
+            self._note(node=node)
 
     def rekey(self, key: str) -> None:
         """The file, not in S3 yet, has another key from now on."""
         with self.commit_lock, self._state:
             self.key = key
-            if self._staged is not None:
-                self._staged.change(replace(self._staged.record, key=key))
+            self._note(key=key)
+
+    def _note(self, **changes: Any) -> None:
+        """Write into the staged file's log, if there is one, what is true from now on."""
+        if self._staged is not None:
+            self._staged.change(replace(self._staged.record, **changes))
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -417,7 +412,7 @@ class Body:
                 raise
             if self._staged is not None:
                 self._delivery.abandon(self._staged)
-                self._staged.change(replace(self._staged.record, unlinked=True))
+            self._note(unlinked=True)
             self.depot.dirty.discard(self)
 
     def _localise(self) -> bool:
@@ -439,10 +434,10 @@ class Body:
         return True
 
     def _fetch(self, staged: Staged, low: int, high: int) -> None:
-        buffer = memoryview(bytearray(min(high - low, FETCH)))
+        """Make a range of the object local."""
         deadline = time.monotonic() + self.depot.full_wait
         while low < high:
-            piece = buffer[: min(len(buffer), high - low)]
+            piece = memoryview(bytearray(min(high - low, FETCH)))
             self._read(low, piece, None)
             try:
                 with self._state:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .attributes import Posix
@@ -22,7 +22,7 @@ from .lookup import Lookup
 from .objects import ObjectInfo
 from .resent import is_resent
 from .rewrites import Rewrites
-from .sessionlog import LoggedFile, SessionState, Version
+from .sessionlog import Version
 from .streams import Stream
 from .tree import Node, Tree
 
@@ -81,67 +81,24 @@ class Files:
         with self._lock:
             return {number: handle.node.id for number, handle in self._handles.items()}
 
-    def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
-        """Open again what was open: on the changed content, or on the version it was bound to."""
-        numbers = [*state.files, *state.directories, 0]
-        self._next = itertools.count(max(numbers) + 1)
-        for body in changed:
-            self._restore_body(body, state)
-        for number, logged in state.files.items():
-            self._restore_handle(number, logged)
-        for body in changed:
-            if body.unlinked and not any(used.body is body for used in self._handles.values()):
-                body.close()
+    def start_after(self, number: int) -> None:
+        """Give no handle a number up to this one: a former process's are in use."""
+        self._next = itertools.count(number + 1)
 
-    def _restore_body(self, body: Body, state: SessionState) -> None:
-        logged = state.nodes.get(body.node)
-        same = logged is not None and logged.name == body.key.rpartition("/")[2]
-        if same or (logged is not None and body.unlinked):
-            node = self.tree.get(body.node)
-        elif body.unlinked:
-            return body.close()
-        else:
-            node = self._named(body)
-        if node.body is not None:
-            return None  # another version of the same key: just to be uploaded
-        body.on_commit = lambda done: self._committed(node, done)
-        node.body = body
-        if not node.gone and not body.unlinked:
-            self.tree.made(node)
-        return None
-
-    def _named(self, body: Body) -> Node:
-        """Return the place in the tree of a file that the kernel doesn't know (any more)."""
-        *above, name = body.key.removeprefix(self.tree.prefix).split("/")
-        with self.tree.lock:
-            at = self.tree.root
-            for directory in above:
-                at = self.tree.place(at, directory, directory=True)
-            node = self.tree.place(at, name, directory=False)
-        body.placed(node.id)
-        return node
-
-    def _restore_handle(self, number: int, logged: LoggedFile) -> None:
-        try:
-            node = self.tree.get(logged.node)
-        except Stale:
-            return
-        body = node.body
-        version = logged.version
-        if body is None or not (body.dirty or (version and body.etag == version.etag)):
-            if version is None:
-                return  # neither in S3 nor staged: calls on it answer EBADF
-            info = ObjectInfo(version.key, version.size, version.etag, 0.0)
-            posix = node.posix or self.lookup.posix(info, directory=False)
-            body = Body(self.depot, version.key, info, posix, node.id)
-            self._attach(node, body)
-        self._handles[number] = Handle(node, body, logged.flags)
+    def reopened(self, number: int, node: Node, body: Body, flags: int) -> None:
+        """Go on with a handle of a former process."""
+        self._handles[number] = Handle(node, body, flags)
         node.handles += 1
 
-    def _attach(self, node: Node, body: Body) -> None:
+    def attach(self, node: Node, body: Body) -> None:
+        """Make a body the content of its node; what it commits is the node's."""
         body.on_commit = lambda done: self._committed(node, done)
-        if node.body is None:
-            node.body = body
+        node.body = body
+
+    def in_use(self, body: Body) -> bool:
+        """Say whether a handle has this content open."""
+        with self._lock:
+            return any(handle.body is body for handle in self._handles.values())
 
     def get(self, handle: int) -> Handle:
         """Return an open handle; raises BadHandle."""
@@ -186,8 +143,7 @@ class Files:
         fresh = Body(self.depot, info.key, info, posix, node.id)
         if head:
             fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
-        fresh.on_commit = lambda changed: self._committed(node, changed)
-        node.body = fresh
+        self.attach(node, fresh)
         return fresh
 
     def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
@@ -311,9 +267,7 @@ class Files:
                 body.commit()
         finally:
             with node.lock:
-                with self._lock:
-                    last = not any(other.body is body for other in self._handles.values())
-                if last:
+                if not self.in_use(body):
                     self._close(node, body)
             self.tree.journal.closed(handle)
             self.tree.released(node)
@@ -330,9 +284,7 @@ class Files:
         for node in self.tree.walk(self.tree.root):
             if node.body is body:
                 with node.lock:
-                    with self._lock:
-                        used = any(other.body is body for other in self._handles.values())
-                    if not used:
+                    if not self.in_use(body):
                         self._close(node, body)
                 with self.tree.lock:
                     node.handles += 1

@@ -7,20 +7,16 @@ of: `tree` (names), `lookup` (finding), `namespace` (changing names), `files` (c
 import logging
 import os
 import stat
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 from . import acl
 from .attributes import LINK_MOST, Posix, Shown
 from .body import Body
 from .depot import Depot
-from .dirstream import DOTS, DirStream, dots, order
+from .directories import Directories
 from .errors import (
-    BadHandle,
     Exists,
     FsError,
     Invalid,
@@ -28,7 +24,6 @@ from .errors import (
     NotFound,
     NotPermitted,
     ReadOnly,
-    Stale,
 )
 from .files import Files
 from .interface import (
@@ -39,10 +34,11 @@ from .interface import (
     Opened,
     Statfs,
 )
-from .listing import Entry, Listing
+from .listing import Entry
 from .lookup import Lookup
 from .names import MAX_NAME
 from .namespace import Namespace
+from .reopening import reopen
 from .resent import is_resent
 from .rewrites import Rewrites
 from .sessionlog import SessionState
@@ -54,12 +50,6 @@ log = logging.getLogger(__name__)
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
 BLOCK = 1 << 20
 BLOCKS = 1 << 30
-
-
-@dataclass(eq=False)
-class _Directory:
-    node: Node
-    stream: DirStream
 
 
 class Filesystem:
@@ -83,8 +73,7 @@ class Filesystem:
         self.namespace = namespace
         self.depot = depot
         self._shown = shown or Shown()
-        self._directories: dict[int, _Directory] = {}
-        self._lock = threading.Lock()
+        self._directories = Directories(tree, lookup, files.number)
 
     # -- names and attributes --------------------------------------------------------------------
 
@@ -305,78 +294,21 @@ class Filesystem:
 
     def opendir(self, node: int) -> Opened:
         """Open a directory stream."""
-        found = self._directory(node)
-        number = self.files.number()
-        self._open_stream(number, found)
-        self.tree.journal.opened_directory(number, node)
-        return Opened(number)
+        return self._directories.open(self._directory(node))
 
-    def _open_stream(self, number: int, node: Node, told: dict[int, str] | None = None) -> None:
-        stream = DirStream(partial(self._listing, node), told)
-        with self._lock:
-            self._directories[number] = _Directory(node, stream)
-        with self.tree.lock:
-            node.handles += 1
+    def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Return the next entries of a stream."""
+        return self._directories.read(handle, offset, want)
 
-    def _listing(self, node: Node) -> Listing:
-        """Return the directory's listing while it is trusted, or a new one."""
-        listing = self.tree.current_listing(node)
-        if listing is None:
-            listing = self.tree.relist(node, Listing(self.depot.store, self.tree.key(node)))
-        return listing
+    def releasedir(self, handle: int) -> None:
+        """Close a directory stream."""
+        self._directories.release(handle)
 
     def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
         """Go on with the nodes and handles of a former process, whose changes are `changed`."""
         self.tree.restore(state)
-        self.files.restore(state, changed)
-        for number, logged in state.directories.items():
-            with suppress(Stale):
-                self._open_stream(number, self.tree.get(logged.node), logged.told)
-
-    def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
-        """Return the next entries of a stream."""
-        open_directory = self._directories.get(handle)
-        if open_directory is None:
-            raise BadHandle(f"directory handle {handle} is not open")
-        entries = list(dots(offset, stat.S_IFDIR))[:want]
-        if len(entries) < want:
-            offset = max(offset, DOTS)
-            node = open_directory.node
-            for name, entry, cookie in open_directory.stream.step(offset, want - len(entries)):
-                entries.append(self._entry(node, name, entry, cookie))
-        if entries:
-            last = entries[-1]
-            self.tree.journal.told(
-                handle, last.offset, order(last.name, bool(stat.S_ISDIR(last.mode)))
-            )
-        return entries
-
-    def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
-        node = parent.children.get(name)
-        known = node is not None and self.lookups.known(node)
-        if entry.directory:
-            return DirEntry(name, stat.S_IFDIR, cookie, known)
-        if node is not None and node.posix is not None:
-            return DirEntry(name, node.posix.kind, cookie, known)
-        info = entry.info
-        if info is None or not self.lookups.may_be_special(info):
-            return DirEntry(name, stat.S_IFREG, cookie, info is not None)
-        full = self.lookups.with_headers(info)
-        if full is None:
-            # It could be a link: only its attributes tell, and they cost a request.
-            return DirEntry(name, 0, cookie)
-        return DirEntry(name, self.lookups.posix(full, directory=False).kind, cookie, known=True)
-
-    def releasedir(self, handle: int) -> None:
-        """Close a directory stream."""
-        with self._lock:
-            stream = self._directories.pop(handle, None)
-        if stream is None:
-            if is_resent():
-                return
-            raise BadHandle(f"directory handle {handle} is not open")
-        self.tree.journal.closed(handle)
-        self.tree.released(stream.node)
+        reopen(self.files, state, changed)
+        self._directories.restore(state)
 
     def statfs(self) -> Statfs:
         """Return numbers that let `df` and installers go on; no request."""

@@ -1,0 +1,108 @@
+"""Open directories: streams of entries, with what is known of each without a request.
+
+Any thread; `_lock` guards the handles and is a leaf.
+"""
+
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from .dirstream import DOTS, DirStream, dots, order
+from .errors import BadHandle, Stale
+from .interface import DirEntry, Opened
+from .listing import Entry, Listing
+from .lookup import Lookup
+from .resent import is_resent
+from .sessionlog import SessionState
+from .tree import Node, Tree
+
+
+@dataclass(frozen=True, eq=False)
+class _Open:
+    node: Node
+    stream: DirStream
+
+
+class Directories:
+    """The directory streams of one mount; `number` gives handle numbers."""
+
+    def __init__(self, tree: Tree, lookup: Lookup, number: Callable[[], int]) -> None:
+        self._tree = tree
+        self._lookup = lookup
+        self._number = number
+        self._open: dict[int, _Open] = {}
+        self._lock = threading.Lock()
+
+    def open(self, node: Node) -> Opened:
+        """Open a stream."""
+        number = self._number()
+        self._start(number, node)
+        self._tree.journal.opened_directory(number, node.id)
+        return Opened(number)
+
+    def _start(self, number: int, node: Node, told: dict[int, str] | None = None) -> None:
+        stream = DirStream(partial(self._listing, node), told)
+        with self._lock:
+            self._open[number] = _Open(node, stream)
+        with self._tree.lock:
+            node.handles += 1
+
+    def _listing(self, node: Node) -> Listing:
+        """Return the directory's listing while it is trusted, or a new one."""
+        listing = self._tree.current_listing(node)
+        if listing is None:
+            listing = self._tree.relist(node, Listing(self._lookup.store, self._tree.key(node)))
+        return listing
+
+    def restore(self, state: SessionState) -> None:
+        """Go on with the streams of a former process."""
+        for number, logged in state.directories.items():
+            with suppress(Stale):
+                self._start(number, self._tree.get(logged.node), logged.told)
+
+    def read(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Return up to `want` entries behind the cookie `offset`."""
+        found = self._open.get(handle)
+        if found is None:
+            raise BadHandle(f"directory handle {handle} is not open")
+        entries = list(dots(offset, stat.S_IFDIR))[:want]
+        if len(entries) < want:
+            offset = max(offset, DOTS)
+            for name, entry, cookie in found.stream.step(offset, want - len(entries)):
+                entries.append(self._entry(found.node, name, entry, cookie))
+        if entries:
+            last = entries[-1]
+            self._tree.journal.told(
+                handle, last.offset, order(last.name, bool(stat.S_ISDIR(last.mode)))
+            )
+        return entries
+
+    def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
+        node = parent.children.get(name)
+        known = node is not None and self._lookup.known(node)
+        if entry.directory:
+            return DirEntry(name, stat.S_IFDIR, cookie, known)
+        if node is not None and node.posix is not None:
+            return DirEntry(name, node.posix.kind, cookie, known)
+        info = entry.info
+        if info is None or not self._lookup.may_be_special(info):
+            return DirEntry(name, stat.S_IFREG, cookie, info is not None)
+        full = self._lookup.with_headers(info)
+        if full is None:
+            # It could be a link: only its attributes tell, and they cost a request.
+            return DirEntry(name, 0, cookie)
+        return DirEntry(name, self._lookup.posix(full, directory=False).kind, cookie, known=True)
+
+    def release(self, handle: int) -> None:
+        """Close a stream."""
+        with self._lock:
+            found = self._open.pop(handle, None)
+        if found is None:
+            if is_resent():
+                return
+            raise BadHandle(f"directory handle {handle} is not open")
+        self._tree.journal.closed(handle)
+        self._tree.released(found.node)
