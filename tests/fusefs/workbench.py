@@ -113,6 +113,7 @@ def _store(root: Path, bucket: Bucket, endpoint: Endpoint) -> Store:
         endpoint_url=endpoint.url,
         region=REGION,
         credentials_dir=keys,
+        retry_for=0,
         retries=2,
         connect_timeout=3,
         read_timeout=10,

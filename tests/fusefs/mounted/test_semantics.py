@@ -45,7 +45,9 @@ HELD_BY = {
     "Two writers": "consistency:test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept "
     "consistency:test_overwrite_mode_lets_the_last_one_win",
     "Stores without conditions": "consistency:test_a_store_without_preconditions",
-    "The store is away": "faults:test_a_write_survives_a_passing_fault",
+    "The store is away": "faults:test_a_write_survives_a_passing_fault "
+    "faults:test_a_short_outage_is_waited_for "
+    "faults:test_a_bad_byte_in_a_checksummed_answer_is_noticed",
     "Credentials end": "credentials:test_without_new_credentials_it_is_an_error",
     "The disk is full": "space:test_writing_more_than_fits",
     "The process ends": "lifecycle:test_sigterm_uploads_what_is_dirty "
