@@ -11,6 +11,8 @@ EXPORT_VERSION := 1.10.1
 DEBIAN_NEEDS := fusermount3:fuse3 s3fs:s3fs getfattr:attr setfacl:acl rsync:rsync sqlite3:sqlite3 \
 	git:git unzip:unzip unshare:util-linux
 PACKAGES := webhook fusefs certs tests bench
+# Tests start hundreds of programs from these sources: compiled once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
 # Two test processes: the machines that check us have two cores.
 WORKERS ?= 2
 

@@ -5,6 +5,7 @@ Servers live as long as a pytest-xdist worker, buckets and proxies as long as a 
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -21,6 +22,9 @@ from tests.servers.seaweed import SeaweedServer
 # A test on a busy machine is slow and right.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# Hundreds of programs start from these sources: compiled once, not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Programs under test begin with default signals even where `nohup` or a shell's `&` has us ignore
 # these: a handler doesn't outlive an exec, what is ignored does.

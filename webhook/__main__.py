@@ -21,7 +21,6 @@ from webhook.errors import WebhookError
 from webhook.policy import Policy
 from webhook.policyfile import read_policy
 from webhook.reference import markdown, plain
-from webhook.service import run
 from webhook.serving import parse_port, read_serving
 from webhook.settings import parse_labels, read_platform
 from webhook.surroundings import Told
@@ -81,6 +80,9 @@ def _add_file(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Here, and not above: the offline commands need not wait for the web framework.
+    from webhook.service import run
+
     given = {
         name: getattr(arguments, name)
         for name in ("tls_dir", "policy_file", "host", "port", "metrics_port")
