@@ -8,25 +8,27 @@ Threading: each reader of the metrics has a thread of its own; `_lock` guards th
 """
 
 import logging
+import socket
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import start_http_server
+from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
 from .counters import Count
 from .errors import SetupError
 from .mounting import Mounted
+from .scrapes import ScrapeServer
 
 log = logging.getLogger(__name__)
 
 _P = "s3mount_"
-# A pod listens on its own address, whatever that is.
-EVERYWHERE = "0.0.0.0"  # noqa: S104
+# A pod listens on its own address, whatever that is, of either family.
+EVERYWHERE = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
 
 _COUNTS = (
     ("store_received_bytes", Count.RECEIVED, "Bytes of object content received from the store."),
@@ -124,10 +126,12 @@ class MetricsPort:
     def __init__(self, metrics: Metrics, port: int, host: str = EVERYWHERE) -> None:
         """Begin to serve, on a free port for 0; raises SetupError when the port can't be had."""
         try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
+            self._server = ScrapeServer(host, port, make_wsgi_app(metrics.registry))
         except OSError as error:
             raise SetupError(f"--metrics-port {port}: {error.strerror}") from error
         self.port: int = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
         log.info("metrics are served", extra={"port": self.port})
 
     def __enter__(self) -> Self:

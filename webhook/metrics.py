@@ -6,6 +6,7 @@ Label values come from short closed lists, never from users.
 
 import math
 from collections.abc import Callable
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -17,11 +18,12 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     generate_latest,
-    start_http_server,
+    make_wsgi_app,
 )
 
 from webhook import __version__
 from webhook.errors import SettingsError
+from webhook.scrapes import ScrapeServer
 
 # The API server gives us 5 s; a review takes about one millisecond.
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
@@ -111,10 +113,12 @@ class MetricsPort:
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
+            self._server = ScrapeServer(host, port, make_wsgi_app(metrics.registry))
         except (OSError, OverflowError) as error:
             raise SettingsError(f"can't serve metrics on {host} port {port}: {error}") from error
         self.port: int = self._server.server_port
+        self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,9 @@
 """What an operator can see of a mount, and the port it is seen on."""
 
+import contextlib
 import os
+import socket
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,6 +182,16 @@ def test_a_port_that_is_taken_is_told() -> None:
         pytest.raises(SetupError, match=f"--metrics-port {port.port}: Address already in use"),
     ):
         MetricsPort(Metrics(), port.port, "127.0.0.1")
+
+
+def test_silent_readers_wear_out_nothing() -> None:
+    """Who connects and asks nothing gets few of the threads and descriptors that serve files."""
+    with MetricsPort(Metrics(), 0) as port, contextlib.ExitStack() as stack:
+        before = threading.active_count()
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port.port), 5))
+        assert "process_resident_memory_bytes" in fetched(port.port)
+        assert threading.active_count() - before < 30
 
 
 def ports(mount: OurMount) -> list[int]:

@@ -1,0 +1,68 @@
+"""The HTTP server that metrics are scraped from: small, and not to be worn out by its clients.
+
+The standard library's server would wait for ever for a request that doesn't come, with a thread
+and a descriptor for each; whoever reaches the port could take both from the process. Here
+a silent client is dropped after seconds, and where too many come at once the oldest has to go.
+
+Threading: a thread for each connection; `_lock` guards the list of those that are open.
+"""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterable
+from socketserver import TCPServer, ThreadingMixIn
+from threading import Lock
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+# A scraper sends its request in one packet.
+_PATIENCE = 5.0
+_MOST = 16
+Application = Callable[..., Iterable[bytes]]
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _PATIENCE
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads who scraped."""
+
+
+class ScrapeServer(ThreadingMixIn, WSGIServer):
+    """Serves one WSGI application to few clients at a time."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, host: str, port: int, application: Application) -> None:
+        """Bind and listen; OSError when the port can't be had."""
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._lock = Lock()
+        self._open: list[Any] = []
+        super().__init__((host, port), _Handler)
+        self.set_app(application)
+
+    def server_bind(self) -> None:
+        """Not the parent's, which would ask the DNS for our name."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin with a connection, at the cost of the oldest if there are too many."""
+        with self._lock:
+            self._open.append(request)
+            oldest = self._open.pop(0) if len(self._open) > _MOST else None
+        if oldest is not None:
+            with contextlib.suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Be done with a connection."""
+        with self._lock, contextlib.suppress(ValueError):
+            self._open.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that gives up is its own business."""
