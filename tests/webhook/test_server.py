@@ -57,7 +57,7 @@ class Running:
     ca: trustme.CA
 
     def client(self) -> httpx.Client:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # none of the system's: loading them is slow
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the system's roots is slow
         self.ca.configure_trust(context)
         return httpx.Client(base_url=f"https://localhost:{self.port}", verify=context, timeout=5)
 
@@ -259,7 +259,7 @@ def test_key_with_a_password_is_refused(tmp_path: Path, ca: trustme.CA) -> None:
 
 def test_half_a_head_is_not_waited_for(webhook: Running) -> None:
     """Connections that begin a request and fall silent are closed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # none of the system's: loading them is slow
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     webhook.ca.configure_trust(context)
     with contextlib.ExitStack() as stack:
         connections = []
