@@ -62,9 +62,10 @@ def advice(
     for mount in wanted.mounts:
         yield from _mount(mount, namespace, lookup)
         yield from _owner(spec, mount, platform)
-    if spec.get("shareProcessNamespace"):
-        text = "shareProcessNamespace lets the pod's processes see and signal those of the mount"
-        yield Advice("shared-processes", text)
+    for field in ("shareProcessNamespace", "hostPID"):
+        if spec.get(field):
+            text = f"{field} lets processes of the pod see and signal those of the mount"
+            yield Advice("shared-processes", text)
 
 
 def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
@@ -76,7 +77,8 @@ def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iter
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     users = [container for container in containers if not is_reserved(container["name"])]
     ours = (rendered, platform.keeper.rendered())
-    if all(_guaranteed(section(c, "resources")) for c in users) and not all(map(_guaranteed, ours)):
+    guaranteed = users and all(_guaranteed(section(c, "resources")) for c in users)
+    if guaranteed and not all(map(_guaranteed, ours)):
         text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)
 

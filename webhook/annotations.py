@@ -125,16 +125,17 @@ def _grouped(
     mounts: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
     for key, value in sorted(given.items()):
-        if not key.startswith(DOMAIN) or key == STATUS or value is None:
+        if not key.startswith(DOMAIN) or key == STATUS:
             continue
+        text = value or ""  # null is what YAML makes of a forgotten value
         name, dot, mount = key.removeprefix(DOMAIN).partition(".")
         problem = _key_problem(key, name, mount if dot else None)
         if problem is not None:
             found.append(problem)
         elif BY_NAME[name].per_mount:
-            mounts.setdefault(mount or UNNAMED, {})[name] = value
+            mounts.setdefault(mount or UNNAMED, {})[name] = text
         else:
-            shared[name] = value
+            shared[name] = text
     if not mounts and shared:
         found.append(_missing_bucket(UNNAMED, next(iter(shared))))
     return mounts, shared

@@ -54,10 +54,11 @@ _SHAPE = {
         "terminationGracePeriodSeconds": int,
         "hostUsers": bool,
         "hostNetwork": bool,
+        "hostPID": bool,
         "shareProcessNamespace": bool,
     },
 }
-_REQUIRED = {"name", "mountPath"}
+_REQUIRED = {"name", "mountPath", "devicePath"}
 _TYPES = {str: "text", int: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
 

@@ -6,6 +6,7 @@ gets its mount. The pod given is never changed; the copy shares every part that 
 """
 
 import json
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -129,11 +130,16 @@ def _path_problems(
 def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple[str, str]]:
     for item in items(container, "volumeMounts"):
         if item["name"] != BUS:
-            yield item["mountPath"].rstrip("/") or "/", f"volume {item['name']}"
+            yield _normal(item["mountPath"]), f"volume {item['name']}"
     for item in items(container, "volumeDevices"):
-        yield item["devicePath"].rstrip("/") or "/", f"device {item['name']}"
+        yield _normal(item["devicePath"]), f"device {item['name']}"
     for mount in earlier:
         yield mount.path, f"mount {mount.name}"
+
+
+def _normal(path: str) -> str:
+    """The place the container runtime makes of a path."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _overlap(one: str, other: str) -> bool:
