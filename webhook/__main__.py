@@ -34,6 +34,9 @@ def main() -> int:
     except WebhookError as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 2
+    except RecursionError:
+        sys.stderr.write("webhook: a document is nested deeper than any Kubernetes object\n")
+        return 2
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

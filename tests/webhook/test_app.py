@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.webhook import reviews
+from webhook import __version__
 from webhook.app import make_app
 from webhook.decision import Decider
 from webhook.health import Health
@@ -172,6 +173,29 @@ def test_log_never_holds_the_pod(face: Face) -> None:
     pod["spec"]["containers"][0]["volumeMounts"] = "hunter2"
     face.post(reviews.body(pod))
     assert "hunter2" not in json.dumps(face.log())
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        (reviews.BUCKET, {"decision": "injected", "mounts": "default=my-bucket:/var/s3"}),
+        ({"s3.mount/bucket": "A"}, {"decision": "denied", "reason": "invalid"}),
+        ({}, {"decision": "skipped", "reason": "not-asked"}),
+        (
+            reviews.BUCKET | {"kubernetes.io/config.mirror": "x"},
+            {"decision": "skipped", "reason": "mirror-pod"},
+        ),
+    ],
+    ids=["injected", "denied", "skipped", "mirror"],
+)
+def test_audit_log_is_told(
+    face: Face, annotations: dict[str, str], expected: dict[str, str]
+) -> None:
+    """The API server's audit log gets decision, reason, mounts and version, all of them text."""
+    response = reviews.response(face.post(reviews.body(reviews.pod(annotations))).content)
+    audit = response["auditAnnotations"]
+    assert audit.items() >= (expected | {"version": __version__}).items()
+    assert all(isinstance(value, str) for value in audit.values())
 
 
 def test_every_review_is_counted(face: Face) -> None:

@@ -51,6 +51,56 @@ def test_inject_reads_streams_lists_and_workloads() -> None:
     assert done.stdout.count("subPath: default") == 3
 
 
+POD = "metadata: {annotations: {s3.mount/bucket: my-bucket}}, spec: {containers: [{name: app}]}"
+WORKLOADS = {
+    "Pod": f"{{kind: Pod, {POD}}}",
+    "PodTemplate": f"{{kind: PodTemplate, template: {{{POD}}}}}",
+    "CronJob": f"{{kind: CronJob, spec: {{jobTemplate: {{spec: {{template: {{{POD}}}}}}}}}}}",
+    **{
+        kind: f"{{kind: {kind}, spec: {{template: {{{POD}}}}}}}"
+        for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job",
+                     "ReplicationController")
+    },
+}  # fmt: skip
+
+
+def test_inject_knows_every_kind_of_workload() -> None:
+    """One stream of all of them: each pod gets its mount, what has none stays as it is."""
+    service = "{kind: Service, spec: {ports: [{port: 80}]}}"
+    done = run("inject", "-f", "-", stdin="\n---\n".join([*WORKLOADS.values(), service]))
+    documents = parse_documents(done.stdout, "-")
+    assert [document["kind"] for document in documents] == [*WORKLOADS, "Service"]
+    counts = [str(document).count("'subPath': 'default'") for document in documents]
+    assert counts == [1] * len(WORKLOADS) + [0]
+
+
+def test_warnings_go_to_stderr() -> None:
+    """Each with the object it is about; the exit code stays 0."""
+    text = WORKLOADS["Job"].replace("my-bucket", "my-bucket, s3.mount/cache-size: 50Gi")
+    done = run("inject", "-f", "-", "--namespace", "shop", stdin=text)
+    assert done.returncode == 0
+    assert "warning: shop/Job/?: uploading a full cache can take" in done.stderr
+    assert "warning" not in done.stdout
+
+
+def test_output_is_the_same_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No random names, no times, and no order that hangs on the process."""
+    seen = set()
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        seen.add(run("inject", "-f", str(EXAMPLES / "deployment.yaml")).stdout)
+    assert len(seen) == 1
+
+
+def test_explain_says_why_a_pod_is_skipped() -> None:
+    """With the reason that log and metrics have, and its sentence."""
+    text = WORKLOADS["Pod"].replace("s3.mount/bucket", "other")
+    done = run("explain", "-f", "-", stdin=text)
+    assert (
+        "skipped (not-asked). The pod has no annotation that begins with s3.mount/" in done.stdout
+    )
+
+
 def test_denial_ends_with_1() -> None:
     """A denied pod is explained on stderr and nothing is printed."""
     done = run("inject", "-f", "-", "--namespace", "shop", stdin=WRONG)
@@ -134,9 +184,23 @@ def test_odd_documents_are_survived(text: str) -> None:
         assert "Traceback" not in run(command, "-f", "-", stdin=text).stderr
 
 
+@pytest.mark.parametrize("depth", [330, 5000])
+def test_nesting_has_an_end(depth: int) -> None:
+    """Deeper than Kubernetes takes it is one line and exit code 2."""
+    deep = "{a: " * depth + "1" + "}" * depth
+    done = run(
+        "inject", "-f", "-", stdin=WORKLOADS["Pod"].replace("spec: {", f"spec: {{x: {deep}, ")
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("MINIMUM_GRACE", "2h"),
+        ("WORKER_METRICS_PORT", "80"),
+        ("MAXIMUM_CACHE_SIZE", "1Mi"),
         ("PORT", "70000"),
         ("MAXIMUM_MOUNTS", "0"),
         ("WORKER_MEMORY_REQUEST", "2Gi"),

@@ -63,7 +63,8 @@ def mirrored() -> Iterator[Callable[..., tuple[ClusterLookup, ScriptedApi]]]:
     yield make
     for lookup, api in made:
         lookup.stop()
-        api.events.put(None)
+        for _ in api.lists:
+            api.events.put(None)
 
 
 Mirrored = Callable[..., tuple[ClusterLookup, ScriptedApi]]
@@ -129,6 +130,17 @@ def test_missing_secret_is_warned_of(mirrored: Mirrored) -> None:
         decision = decider.decide(reviews.pod(), namespace)
         assert isinstance(decision, Injected)
         assert [warning.reason for warning in decision.warnings] == expected
+
+
+def test_reviews_ask_the_api_server_nothing(mirrored: Mirrored) -> None:
+    """Everything is answered from memory, also about namespaces and Secrets nobody knows."""
+    lookup, api = mirrored(namespaces=[entry("shop")], secrets=[entry("other", "shop")])
+    wait_until(lambda: sum("watch" in query for query in api.queries) == 2)
+    before = len(api.queries)
+    decider = Decider(Platform(), lookup=lookup)
+    for namespace in ("shop", "unknown") * 20:
+        assert isinstance(decider.decide(reviews.pod(), namespace), Injected)
+    assert len(api.queries) == before
 
 
 def test_pod_security_level_is_seen(mirrored: Mirrored) -> None:
