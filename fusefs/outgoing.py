@@ -64,6 +64,11 @@ class Outgoing:
             self.parts.pop(number, None)
             self._changes[number] = self._changes.get(number, 0) + 1
 
+    def has(self, start: int, end: int) -> bool:
+        """Say whether a part that was sent has some of these bytes."""
+        first, last = self.grid.at(start), self.grid.at(max(start, end - 1))
+        return any(number in self.parts for number in range(first, min(last, MAX_PARTS) + 1))
+
     def changes(self, number: int) -> int:
         """Return how often a cell was changed, to be compared after it was sent."""
         return self._changes.get(number, 0)

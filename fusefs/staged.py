@@ -13,6 +13,7 @@ of). Both live in the page cache until the kernel writes them: kill-safe, not po
     r {…}                 the record as it is from here on (key, base, attributes changed)
     m {…}                 a multipart upload was begun, with the record's attributes
     u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
+    v START END           parts with these bytes don't count any more: they are about to be changed
     x                     the upload is given up
 
 Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` locks.
@@ -138,7 +139,7 @@ class Staged:
         elif kind == b"b":
             low, high, shift, lender = rest.split(b" ", 3)
             self._lent(Loan(int(low), int(high), ObjectInfo(*json.loads(lender)), int(shift)))
-        elif kind in (b"m", b"u", b"x"):
+        elif kind in (b"m", b"u", b"v", b"x"):
             self._replay_upload(kind, rest)
         else:
             self.record = replace(_from_json(json.loads(rest)), size=self.record.size)
@@ -148,6 +149,8 @@ class Staged:
             self.outgoing = Outgoing.of(json.loads(rest), self.record.posix)
         elif kind == b"x" or self.outgoing is None:
             self.outgoing = None
+        elif kind == b"v":
+            self.outgoing.changed(*map(int, rest.split()))
         else:
             number, etag, crc = rest.decode().split(" ")
             part = Part(int(number), etag, crc if crc != "-" else None)
@@ -191,6 +194,7 @@ class Staged:
         self._space.take(length)
         new = 0
         try:
+            self._void(offset, offset + length)
             done = 0
             view = memoryview(data)
             while done < length:
@@ -200,6 +204,12 @@ class Staged:
             new = self._wrote(offset, offset + length)
         finally:
             self._space.give(length - new)
+
+    def _void(self, start: int, end: int) -> None:
+        """Have parts sent again whose bytes change; said first, for a death in the middle."""
+        if self.outgoing is not None and self.outgoing.has(start, end):
+            self._tell(b"v %d %d\n" % (start, end))
+            self.outgoing.changed(start, end)
 
     def _wrote(self, start: int, end: int) -> int:
         # A write beyond the end leaves a hole of zeros that S3 doesn't have either.

@@ -90,6 +90,9 @@ class Streaming:
     def _job(self, staged: Staged, outgoing: Outgoing, number: int) -> None:
         with self._state:
             changes = outgoing.changes(number)
+            wanted = staged.outgoing is outgoing and staged.local(*outgoing.grid.cell(number))
+        if not wanted:  # cut off or lent while it waited for its turn
+            return
         try:
             part = self._depot.committer.part(
                 outgoing.key, outgoing.upload, number, *outgoing.grid.cell(number), staged.read

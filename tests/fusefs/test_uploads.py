@@ -5,6 +5,9 @@ from __future__ import annotations
 import stat
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 
 from fusefs.body import Body
 from fusefs.errors import NoSpace, Stale
+from fusefs.loans import Loan
 from fusefs.outgoing import Grid
 from fusefs.partbody import PartBody
 from fusefs.plan import MAX_PART, MAX_PARTS
@@ -65,6 +69,56 @@ def test_a_rewritten_part_is_sent_again(bench: Workbench, proxy: Proxy, bucket: 
         body.commit()
     assert seen.operations == {"UploadPart": 2, "CompleteMultipartUpload": 1}
     assert bucket.get("f") == content(SIZE)[:10] + b"patched" + content(SIZE)[17:]
+
+
+def test_a_rewritten_part_is_sent_again_by_the_next_process(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """Killed after a part was sent and then written over: the object has the later bytes."""
+    body = bench.new("f")
+    write_all(body, content(SIZE))
+    ahead(bench, proxy)
+    body.write(10, b"patched")
+    with bench.again() as later:
+        [left] = later.restored()
+        left.commit()
+    assert bucket.get("f") == content(SIZE)[:10] + b"patched" + content(SIZE)[17:]
+
+
+@contextmanager
+def waiting(bench: Workbench) -> Iterator[None]:
+    """Let no part begin inside the block, and all that wait for their turn end after it."""
+    gate = threading.Event()
+    for _ in range(4):
+        bench.uploads.submit(gate.wait)
+    yield
+    gate.set()
+    behind = [bench.uploads.submit(time.sleep, 0.1) for _ in range(4)]
+    wait(behind)
+
+
+def test_a_part_cut_off_before_its_turn(bench: Workbench, bucket: Bucket) -> None:
+    """A part that waits to be sent while the file is cut in its middle adds nothing behind it."""
+    body = bench.new("f")
+    with waiting(bench):
+        write_all(body, content(SIZE))
+        body.resize(12 * MIB)
+    body.commit()
+    assert bucket.get("f") == content(12 * MIB)
+
+
+def test_a_part_copied_over_before_its_turn(bench: Workbench, bucket: Bucket) -> None:
+    """A part that waits to be sent while others' bytes take its place: theirs are in the object."""
+    bucket.put("other", content(5 * MIB, 3))
+    other = bench.open("other").info
+    assert other is not None
+    body = bench.new("f")
+    with waiting(bench):
+        write_all(body, content(SIZE))
+        body.lend(Loan(5 * MIB, 10 * MIB, other, -5 * MIB))
+    body.commit()
+    wanted = content(SIZE)[: 5 * MIB] + content(5 * MIB, 3) + content(SIZE)[10 * MIB :]
+    assert bucket.get("f") == wanted
 
 
 @pytest.mark.parametrize("size", [100, 12 * MIB, 20 * MIB + 1])
