@@ -104,7 +104,9 @@ class Arbiter:
             raise Unavailable(f"{where}: other writers are in the way") from error
 
     def _is(self, found: ObjectInfo, record: Record, staged: Staged) -> bool:
-        """Say whether an object is what `record` makes."""
+        """Say whether an object is what `record` makes; what it replaces is not."""
+        if found.etag == record.condition:
+            return False
         if record.posix is None:
             return found.size == record.size and self._holds(found, staged)
         return self._sent(found, record)

@@ -223,12 +223,14 @@ class Body:
         """Around one change of the content; what fails leaves a clean file clean."""
         with self.commit_lock:
             fresh = self._staged is None
-            staged = self._stage()
+            now = time.time_ns()
+            touched = replace(self.posix, mtime_ns=now, ctime_ns=now)
+            staged = self._stage(touched)
             try:
                 with self._state:
+                    self._delivery.changing(staged, touched)
                     yield staged
-                    now = time.time_ns()
-                    self.posix = replace(self.posix, mtime_ns=now, ctime_ns=now)
+                    self.posix = touched
             except BaseException:
                 if fresh and not staged.dirty and staged.record.size == staged.initial_size:
                     self._unstage().discard()
@@ -240,12 +242,17 @@ class Body:
             self.posix = posix
             self._note(posix=posix)
 
-    def _stage(self) -> Staged:
-        """Return the staged file, made at the first change; the caller holds `commit_lock`."""
+    def _stage(self, posix: Posix | None = None) -> Staged:
+        """Return the staged file, made at the first change; the caller holds `commit_lock`.
+
+        `posix` are the attributes after that change: a next process must not find the old object's
+        in the journal, or it takes that object for this one.
+        """
         if self.failure is not None:
             raise self.failure
         if self._staged is None:
-            staged = Staged(self.depot.staging / uuid4().hex, self._record(), self.depot.space)
+            record = self._record(posix or self.posix)
+            staged = Staged(self.depot.staging / uuid4().hex, record, self.depot.space)
             with self._state:
                 self._staged = staged
             self.depot.dirty.add(self)
@@ -264,14 +271,14 @@ class Body:
         self._unstage()
         staged.discard()
 
-    def _record(self) -> Record:
+    def _record(self, posix: Posix) -> Record:
         return Record(
             self.key,
             self.info.etag if self.info is not None else ABSENT,
             self.info,
             self.size,
             self.headers,
-            self.posix,
+            posix,
             node=self.node,
         )
 

@@ -36,6 +36,7 @@ class Delivery:
         self._arbiter = Arbiter(depot)
         self._streaming = Streaming(depot, state)
         self._tried: list[Record] = []
+        self._sent_as: Posix | None = None
 
     def wrote(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
         """Send ahead what a write leaves complete behind it."""
@@ -43,7 +44,16 @@ class Delivery:
 
     def left_by_another(self, staged: Staged) -> None:
         """A former process may have sent just this, and not have lived to hear of it."""
-        self._tried = [self._outgoing(staged)]
+        self._tried = [self._as_sent(each) for each in staged.journaled][-TRIED_MOST:]
+        self._sent_as = staged.record.posix
+
+    def changing(self, staged: Staged, posix: Posix) -> None:
+        """Journal, before the first change after a try, that the file isn't what was sent.
+
+        Else the next process would take the try, if it arrived, for the file as it is.
+        """
+        if self._tried and staged.record.posix == self._sent_as:
+            staged.change(replace(staged.record, posix=posix))
 
     def abandon(self, staged: Staged) -> None:
         """Throw away what went ahead: nobody wants these bytes in S3 any more."""
@@ -66,10 +76,11 @@ class Delivery:
         with self._state:
             # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
             staged.change(replace(staged.record, key=key, posix=posix))
+        self._sent_as = posix
         return self._deliver(staged, outgoing), posix
 
     def _deliver(self, staged: Staged, outgoing: Outgoing | None) -> Committed:
-        record = self._outgoing(staged)
+        record = self._as_sent(staged.record)
         if self._tried:
             done = self._arbiter.arrived(self._case(staged, record))
             if done is not None:
@@ -81,8 +92,7 @@ class Delivery:
             self._call_in(staged)
             return self._arbiter.judge(self._case(staged, record))
 
-    def _outgoing(self, staged: Staged) -> Record:
-        record = staged.record
+    def _as_sent(self, record: Record) -> Record:
         return record if self._depot.stores_attributes else replace(record, posix=None)
 
     def _case(self, staged: Staged, record: Record) -> Case:

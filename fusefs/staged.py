@@ -40,6 +40,7 @@ from .store import Part
 
 VERSION = 1
 ZEROS = bytes(1 << 20)
+JOURNALED_MOST = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Staged:
         self._log = -1
         self.outgoing: Outgoing | None = None
         self.initial_size = record.size
+        self.journaled: list[Record] = []  # by a former process: one of them may be in the bucket
         try:
             self._log = os.open(
                 _log(stem), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -107,6 +109,7 @@ class Staged:
         self.record = _from_json(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
+        self.journaled = [self.record]
         for line in lines[1:]:
             self._replay(line)
         self._data = os.open(_data(stem), os.O_RDWR | os.O_CLOEXEC)
@@ -143,6 +146,7 @@ class Staged:
             self._replay_upload(kind, rest)
         else:
             self.record = replace(_from_json(json.loads(rest)), size=self.record.size)
+            self.journaled = [*self.journaled[-JOURNALED_MOST:], self.record]
 
     def _replay_upload(self, kind: bytes, rest: bytes) -> None:
         if kind == b"m":

@@ -106,6 +106,36 @@ def test_a_crash_between_store_and_disk_is_no_conflict(
         assert not (later.depot.conflicts).exists()
 
 
+def test_a_change_after_a_lost_answer_outlives_its_process(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """A try that arrived unheard of isn't taken for what was written over it afterwards."""
+    proxy.inject(LostAnswer(), on("PutObject"), times=2)
+    body = bench.new("f")
+    body.write(0, b"first")
+    with pytest.raises(FsError):
+        body.commit()
+    body.write(0, b"other")
+    with bench.again() as later:
+        [left] = later.restored()
+        left.commit()
+    assert bucket.get("f") == b"other"
+
+
+def test_an_edit_in_place_outlives_its_process(bench: Workbench, bucket: Bucket) -> None:
+    """Killed with bytes replaced, none added: the object of before isn't taken for the change."""
+    body = bench.new("f")
+    body.write(0, b"first")
+    body.commit()
+    before = bucket.metadata("f")
+    body.write(0, b"other")
+    with bench.again() as later:
+        [left] = later.restored()
+        left.commit()
+    assert bucket.get("f") == b"other"
+    assert bucket.metadata("f")["mtime"] != before["mtime"]
+
+
 def test_the_loser_of_a_race_keeps_its_bytes(bench: Workbench, bucket: Bucket) -> None:
     """ESTALE, the winner's object untouched, our bytes in conflicts/ with the log beside them."""
     bucket.put("f", b"old")
