@@ -312,7 +312,6 @@ class Body:
                     raise
                 raise told from error
             self._settle(staged, done)
-        self.on_commit(self)
         return True
 
     def _failed(self, staged: Staged, error: Exception, exclusive: bool) -> Exception:
@@ -342,11 +341,13 @@ class Body:
             self.version += 1
             self._staged = None
         self.depot.dirty.discard(self)
+        self.trouble.over()
+        # Killed before this, a next process finds the changes; killed after it, the version.
+        self.on_commit(self)
         if fully and done.content is None:
             staged.become_cache(self.depot.cache, info)
         else:
             staged.discard()
-        self.trouble.over()
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
         self._delivery.abandon(staged)

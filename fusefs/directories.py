@@ -5,18 +5,20 @@ Any thread; `_lock` guards the handles and is a leaf.
 
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from .dirstream import DOTS, DirStream, dots, order
 from .errors import BadHandle, Stale
+from .files import Files
 from .interface import DirEntry, Opened
 from .listing import Entry, Listing
 from .lookup import Lookup
 from .resent import is_resent
-from .sessionlog import SessionState
+from .sessionlog import SessionState, Told
 from .tree import Node, Tree
 
 
@@ -27,24 +29,27 @@ class _Open:
 
 
 class Directories:
-    """The directory streams of one mount; `number` gives handle numbers."""
+    """The directory streams of one mount; `files` numbers the handles."""
 
-    def __init__(self, tree: Tree, lookup: Lookup, number: Callable[[], int]) -> None:
+    def __init__(self, tree: Tree, lookup: Lookup, files: Files) -> None:
         self._tree = tree
         self._lookup = lookup
-        self._number = number
+        self._files = files
         self._open: dict[int, _Open] = {}
         self._lock = threading.Lock()
 
     def open(self, node: Node) -> Opened:
         """Open a stream."""
-        number = self._number()
+        before = self._files.opened_before(self._open)
+        if before is not None:
+            return before
+        number = self._files.number()
         self._start(number, node)
         self._tree.journal.opened_directory(number, node.id)
         return Opened(number)
 
-    def _start(self, number: int, node: Node, told: dict[int, str] | None = None) -> None:
-        stream = DirStream(partial(self._listing, node), told)
+    def _start(self, number: int, node: Node, told: Sequence[Told] = ()) -> None:
+        stream = DirStream(partial(self._listing, node), dict(chain.from_iterable(told)))
         with self._lock:
             self._open[number] = _Open(node, stream)
         with self._tree.lock:
@@ -74,10 +79,8 @@ class Directories:
             for name, entry, cookie in found.stream.step(offset, want - len(entries)):
                 entries.append(self._entry(found.node, name, entry, cookie))
         if entries:
-            last = entries[-1]
-            self._tree.journal.told(
-                handle, last.offset, order(last.name, bool(stat.S_ISDIR(last.mode)))
-            )
+            told = [(e.offset, order(e.name, stat.S_ISDIR(e.mode))) for e in entries]
+            self._tree.journal.told(handle, told)
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:

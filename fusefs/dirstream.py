@@ -25,7 +25,7 @@ class DirStream:
 
     def __init__(self, listing: Callable[[], Listing], told: dict[int, str] | None = None) -> None:
         self._acquire = listing
-        self._told = told or {}
+        self._told = {0: "", **(told or {})}
         self._listing: Listing | None = None
         self._names: list[str] | None = None  # None: follow the listing page by page
         self._base = DOTS
@@ -51,7 +51,7 @@ class DirStream:
         self._base, self._names = DOTS, None
         if offset > DOTS:
             listing.load()
-            last = self._told.get(offset, self._told.get(max(self._told, default=0), ""))
+            last = self._told[max((told for told in self._told if told <= offset), default=0)]
             self._base = offset
             self._names = [name for key, name in _sorted(listing) if key > last]
         elif listing.complete or listing.changed:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from .attributes import Posix
@@ -20,7 +20,7 @@ from .errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, U
 from .interface import Opened
 from .lookup import Lookup
 from .objects import ObjectInfo
-from .resent import is_resent
+from .resent import is_resent, unique
 from .rewrites import Rewrites
 from .sessionlog import Version
 from .streams import Stream
@@ -68,6 +68,7 @@ class Files:
         self._first = first
         self._handles: dict[int, Handle] = {}
         self._next = itertools.count(1)
+        self._begun: Mapping[int, int] = {}
         self._lock = threading.Lock()
         self.closing = False
 
@@ -81,9 +82,18 @@ class Files:
         with self._lock:
             return {number: handle.node.id for number, handle in self._handles.items()}
 
-    def start_after(self, number: int) -> None:
-        """Give no handle a number up to this one: a former process's are in use."""
+    def start_after(self, number: int, begun: Mapping[int, int]) -> None:
+        """Give no handle a number up to this one: they were a former process's.
+
+        `begun`: the handles, of files and directories, by the requests that opened them.
+        """
         self._next = itertools.count(number + 1)
+        self._begun = begun
+
+    def opened_before(self, among: Container[int]) -> Opened | None:
+        """Return the handle that a former process opened for the running request, if it did."""
+        number = self._begun.get(unique()) if is_resent() else None
+        return Opened(number) if number is not None and number in among else None
 
     def reopened(self, number: int, node: Node, body: Body, flags: int) -> None:
         """Go on with a handle of a former process."""
@@ -109,8 +119,11 @@ class Files:
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def open(self, node: Node, flags: int) -> Opened:
-        """Open a file: bound to the version S3 has now, unless this mount has it dirty."""
+    def open(self, node: Node, flags: int, *, told: bool = True) -> Opened:
+        """Open a file: bound to the version S3 has now, unless this mount has it dirty.
+
+        `told`: the kernel gets the handle, so a next process has to know it.
+        """
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         if flags & WRITING:
@@ -121,7 +134,7 @@ class Files:
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
-            return replace(self._register(node, body, flags), changed=changed)
+            return replace(self._register(node, body, flags, told=told), changed=changed)
 
     def _writable(self) -> None:
         if self.read_only:
@@ -177,14 +190,15 @@ class Files:
                 node.posix = self.lookup.posix(info, directory=False)
             node.checked = time.monotonic()
 
-    def _register(self, node: Node, body: Body, flags: int) -> Opened:
+    def _register(self, node: Node, body: Body, flags: int, *, told: bool = True) -> Opened:
         handle = Handle(node, body, flags)
         number = self.number()
         with self._lock:
             self._handles[number] = handle
         with self.tree.lock:
             node.handles += 1
-        self.tree.journal.opened(number, node.id, flags, _version(body.info))
+        if told:
+            self.tree.journal.opened(number, node.id, flags, _version(body.info))
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         node.cached_etag = body.etag
         whole = -1
@@ -351,7 +365,7 @@ class Files:
         if handle is not None and handle in self._handles and self.get(handle).writes:
             self._changing(handle).body.resize(size)
             return
-        opened = self.open(node, os.O_WRONLY)
+        opened = self.open(node, os.O_WRONLY, told=False)
         try:
             body = self._changing(opened.handle).body
             if size != body.size:

@@ -39,7 +39,6 @@ from .lookup import Lookup
 from .names import MAX_NAME
 from .namespace import Namespace
 from .reopening import reopen
-from .resent import is_resent
 from .rewrites import Rewrites
 from .sessionlog import SessionState
 from .tree import Node, Tree
@@ -73,7 +72,7 @@ class Filesystem:
         self.namespace = namespace
         self.depot = depot
         self._shown = shown or Shown()
-        self._directories = Directories(tree, lookup, files.number)
+        self._directories = Directories(tree, lookup, files)
 
     # -- names and attributes --------------------------------------------------------------------
 
@@ -217,7 +216,8 @@ class Filesystem:
 
     def open(self, node: int, flags: int) -> Opened:
         """Open a file."""
-        return self.files.open(self.tree.get(node), flags)
+        before = self.files.opened_before(self.files.open_handles())
+        return before or self.files.open(self.tree.get(node), flags)
 
     def create(
         self, parent: int, name: str, mode: int, flags: int, caller: Caller
@@ -226,6 +226,8 @@ class Filesystem:
         directory = self._directory(parent)
         self.namespace.writable(directory, name)
         exclusive = bool(flags & os.O_EXCL)
+        before = self.files.opened_before(self.files.open_handles())
+        made = self._made_before(directory, name) if exclusive else None
         try:
             node = self.lookups.find(directory, name)
         except NotFound:
@@ -233,12 +235,23 @@ class Filesystem:
             posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)
             opened = self._begin(directory, node, flags, posix, exclusive)
         else:
-            if exclusive and not is_resent():
+            if exclusive and made is not node and before is None:
                 raise Exists(f"{self.tree.key(node)} exists already")
-            opened = self.files.open(node, flags)
+            opened = before or self.files.open(node, flags)
         with self.tree.lock:
             node.lookups += 1
         return self._attributes(node), opened
+
+    def _made_before(self, directory: Node, name: str) -> Node | None:
+        """Return the file that an earlier try of an exclusive create made; it is in S3 now."""
+        node = self.namespace.made_before(directory, name)
+        if node is not None and node.body is not None:
+            try:
+                node.body.commit(exclusive=True)
+            except BaseException:
+                self.tree.detach(node)
+                raise
+        return node
 
     def _begin(
         self, directory: Node, node: Node, flags: int, posix: Posix, exclusive: bool

@@ -1,4 +1,4 @@
-"""Punching holes: giving the disk blocks in the middle of a file back to the filesystem.
+"""Disk space of a file that its size doesn't tell: holes given back, room taken ahead.
 
 Python has no call for `fallocate(2)` with a mode, so this is the C library's. Where it doesn't
 exist (macOS) or the filesystem can't do it, `OSError(EOPNOTSUPP)` says so.
@@ -23,9 +23,18 @@ if _fallocate is not None:
 
 def punch(fd: int, offset: int, length: int) -> None:
     """Free the disk space of a range; it reads as zeros then and the file keeps its size."""
+    _allocate(fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
+
+
+def reserve(fd: int, offset: int, length: int) -> None:
+    """Take disk space for a range beyond the end, so that writing there needs none; same size."""
+    _allocate(fd, KEEP_SIZE, offset, length)
+
+
+def _allocate(fd: int, mode: int, offset: int, length: int) -> None:
     if _fallocate is None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-    while _fallocate(fd, PUNCH_HOLE | KEEP_SIZE, offset, length) != 0:
+    while _fallocate(fd, mode, offset, length) != 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))

@@ -27,7 +27,6 @@ from .moves import Moves
 from .namespace import Namespace
 from .probing import keep_conditions, probe_conditions, recall_conditions
 from .reader import Reader, ReadLimits
-from .renaming import resume_renames
 from .rewrites import Rewrites
 from .sessionlog import SessionLog, SessionState
 from .settings import Mount
@@ -101,9 +100,15 @@ class Mounted:
             tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
         )
         restored = self._restore()
-        if not settings.read_only:
-            resume_renames(self.depot)
+        self._moves = moves
+        self._renames_at = float("inf") if settings.read_only else time.monotonic()
+        if session is not Session.RESUMED:
+            self._finish_renames()
         self.filesystem.restore(state, restored)
+        if session is Session.RESUMED:
+            moves.restore()
+            # Who waits for a rename asks for it again; nobody else should wait for it, too.
+            self._renames_at += RESTORED_WAIT
         self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
         self._retrier.start()
 
@@ -135,9 +140,15 @@ class Mounted:
     def _retry(self) -> None:
         """Upload again, after a pause, what failed to be uploaded."""
         while not self._closed.wait(0.5):
+            self._finish_renames()
             for body in self.depot.dirty.all():
                 if body.trouble.retry_at <= time.monotonic():
                     self._try(body)
+
+    def _finish_renames(self) -> None:
+        if self._renames_at <= time.monotonic():
+            self._renames_at = float("inf")
+            self._moves.finish_left()
 
     def _try(self, body: Body) -> None:
         try:
@@ -172,7 +183,7 @@ class Mounted:
         for body in self.depot.dirty.all():
             if body.trouble.said:
                 return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
-        return ""
+        return self._journal.trouble() if self._journal is not None else ""
 
     def refuse_writes(self) -> None:
         """From now on, EROFS for whatever would make something dirty."""

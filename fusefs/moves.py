@@ -28,7 +28,7 @@ from .errors import (
 from .lookup import Lookup
 from .objects import Headers, ObjectInfo
 from .renamelog import Copied, RenameLog
-from .renaming import Mover
+from .renaming import Mover, forget_renames, resume_renames
 from .resent import is_resent
 from .rewrites import Rewrites
 from .store import ABSENT
@@ -65,34 +65,71 @@ class Moves:
         if target is node:
             return
         if flags & NOREPLACE and target is not None:
-            raise Exists(f"{self.tree.child_key(new_parent, new_name)} exists already")
+            if not self._copied_before(node, target):
+                raise Exists(f"{self.tree.child_key(new_parent, new_name)} exists already")
+            flags = 0
         self._compatible(node, target)
         for going in (node, target):
             if going is not None:
                 self.depot.repay(self.tree.key(going))
         if node.directory:
             self._not_inside(node, new_parent)
-            self._rename_directory(node, new_parent, new_name, target)
+            self._rename_directory(node, new_parent, new_name, replaces=target is not None)
         else:
             self._rename_file(node, new_parent, new_name, target, flags)
+            self._move(node, parent, name, new_parent, new_name)
+
+    def _move(
+        self, node: Node, parent: Node | None, name: str, new_parent: Node, new_name: str
+    ) -> None:
         with self.tree.lock:
-            self.tree.unlisted(parent, name)
+            if parent is not None:
+                self.tree.unlisted(parent, name)
             self.tree.move(node, new_parent, new_name)
+            node.gone = False
             self.tree.made(node)
 
     def _renamed_before(self, parent: Node, name: str, new_parent: Node, new_name: str) -> bool:
-        """Say whether an earlier try of a rename was done; then take over its outcome."""
-        left = parent.children.get(name)
-        if (
-            self.lookup.there(parent, name) is not None
-            or self.lookup.there(new_parent, new_name) is None
-        ):
+        """Finish what an earlier try of a rename began; False where it had not come that far.
+
+        The tree is as the session's journal told it.
+        """
+        node = parent.children.get(name)
+        if node is None:
+            return new_name in new_parent.children  # noted there last, so all was done
+        if node.directory and self._rename_directory(node, new_parent, new_name, resumed=True):
+            return True
+        found = self.lookup.there(new_parent, new_name)
+        if found is None or self.lookup.there(parent, name) is not None:
             return False
-        if left is not None:
-            with self.tree.lock:
-                self.tree.move(left, new_parent, new_name)
-                left.gone = False
+        before = node.body.info if node.body is not None else None
+        with self._replaced(found):
+            self._move(node, parent, name, new_parent, new_name)
+        if before is not None and found.info is not None and before.size == found.info.size:
+            self.rewrites.renamed(node, before, found.info)
         return True
+
+    def _copied_before(self, node: Node, target: Node) -> bool:
+        """Say whether the target is the copy that an earlier try of this rename made."""
+        return (
+            is_resent()
+            and node.info is not None
+            and target.info is not None
+            and self._mover.same(target.info, node.info)
+        )
+
+    def restore(self) -> None:
+        """Forget the renames that were complete but for the end of their journals.
+
+        The tree is as the session's journal told it, in which a rename is noted when all is done.
+        """
+        known = self.tree.known
+        forget_renames(self.depot, lambda old, new: known(old) is None and known(new) is not None)
+
+    def finish_left(self) -> None:
+        """Finish the directory renames of former processes; nobody waits for them."""
+        with self._directories:
+            resume_renames(self.depot)
 
     def _compatible(self, node: Node, target: Node | None) -> None:
         if target is None:
@@ -162,36 +199,56 @@ class Moves:
                 raise Exists(f"{key} exists already") from None
             return now, self._mover.move(now, key, condition)
 
-    def _rename_directory(self, node: Node, parent: Node, name: str, target: Node | None) -> None:
+    def _rename_directory(
+        self,
+        node: Node,
+        parent: Node,
+        name: str,
+        *,
+        replaces: bool = False,
+        resumed: bool = False,
+    ) -> bool:
+        """Rename a directory; with `resumed` only one whose journal a former process left."""
         old = self.tree.key(node)
         new = self.tree.child_key(parent, name) + "/"
         names.check(name, new)
         with self._directories, ExitStack() as stack:
+            journal = RenameLog.find(self.depot.renames, old, new) if resumed else None
+            if journal is not None and journal.undoing:
+                self._mover.take_back(journal)
+                return False
+            if resumed and journal is None:
+                return False
             for child in self._open_below(node):
                 body = child.body
                 stack.enter_context(held(body))
                 if body is not None and body.dirty:
                     body.commit()
-            known = {child.info.key: child for child in self.tree.walk(node) if child.info}
+            below = map(_info, self.tree.walk(node))
+            known = {info.key: info for info in below if info is not None}
             moved: dict[str, ObjectInfo] = {}
+            moved_from: dict[str, str] = {}
 
             def told(entry: Copied) -> None:
-                child = known.get(old + entry.suffix)
-                if child is not None and child.info is not None:
-                    moved[child.info.key] = replace(
-                        child.info,
+                info = known.get(old + entry.suffix)
+                if info is not None:
+                    moved[info.key] = replace(
+                        info,
                         key=new + entry.suffix,
                         etag=entry.new_etag,
                         modified=entry.modified,
                     )
-                    moved_from[child.info.key] = entry.etag
+                    moved_from[info.key] = entry.etag
 
-            moved_from: dict[str, str] = {}
-            journal = RenameLog.begin(self.depot.renames, old, new)
-            self._mover.move_all(journal, told, replaces=target is not None)
-            self._move_markers(node, new)
-            for child in self.tree.walk(node):
-                self._follow(child, moved, moved_from, old, new)
+            def settle() -> None:
+                self._move_markers(node, new)
+                for child in self.tree.walk(node):
+                    self._follow(child, moved, moved_from, old, new)
+                self._move(node, node.parent, node.name, parent, name)
+
+            journal = journal or RenameLog.begin(self.depot.renames, old, new)
+            self._mover.move_all(journal, told, settle, replaces=replaces, resumed=resumed)
+        return True
 
     def _move_markers(self, node: Node, new: str) -> None:
         """Give a renamed directory a marker of our form for those of other tools' forms."""
@@ -218,7 +275,7 @@ class Moves:
         with self.tree.lock:
             node.listing = None
             node.negatives.clear()
-        before, body = node.info, node.body
+        before, body = _info(node), node.body
         if body is not None and body.info is None and body.key.startswith(old):
             body.rekey(new + body.key[len(old) :])  # created meanwhile
         if before is None:
@@ -242,3 +299,10 @@ class Moves:
         except (Stale, NotFound) as error:
             log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
             node.info = None
+
+
+def _info(node: Node) -> ObjectInfo | None:
+    """Return the object of a node: of one that a journal told of, what its handles are bound to."""
+    if node.info is None and node.body is not None:
+        return node.body.info
+    return node.info

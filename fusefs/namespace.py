@@ -75,8 +75,24 @@ class Namespace:
 
     def new_posix(self, mode: int, caller: Caller) -> Posix:
         """Return the attributes of something `caller` makes now."""
-        now = time.time_ns()
+        now = self.tree.journal.begun()
         return Posix(mode, caller.uid, caller.gid, now, now, now)
+
+    def made_before(self, parent: Node, name: str) -> Node | None:
+        """Return what an earlier try of the running call made; None where it made nothing.
+
+        It is known by the time it was to get; where a store keeps none, by being there.
+        """
+        began = self.tree.journal.begun_before()
+        node = self.lookup.there(parent, name) if began is not None else None
+        if node is None:
+            return None
+        body, info = node.body, node.info
+        posix = body.posix if body is not None and body.dirty else node.posix
+        told = posix is not None and (
+            node.local or (info is not None and "atime" in (info.headers or Headers()).metadata)
+        )
+        return node if not told or posix is None or posix.atime_ns == began else None
 
     def new_node(self, parent: Node, name: str, directory: bool) -> Node:
         """Take a place in the tree for something new."""
@@ -91,7 +107,7 @@ class Namespace:
     def mkdir(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
         """Make a directory: one PUT of its marker."""
         key = self.writable(parent, name) + "/"
-        if is_resent() and (made := self.lookup.there(parent, name)) is not None and made.directory:
+        if (made := self.made_before(parent, name)) is not None and made.directory:
             return made
         self._absent(parent, name)
         posix = self.new_posix(stat.S_IFDIR | stat.S_IMODE(mode), caller)
@@ -106,20 +122,11 @@ class Namespace:
         """Make a symbolic link: an object with the target as content."""
         key = self.writable(parent, name)
         self._attributes_needed("symbolic links")
-        if is_resent() and (made := self.lookup.there(parent, name)) is not None:
-            return self._same_link(made, target)
+        if (made := self.made_before(parent, name)) is not None:
+            return made
         self._absent(parent, name)
         posix = self.new_posix(stat.S_IFLNK | 0o777, caller)
         return self._special(parent, name, key, os.fsencode(target), posix)
-
-    def _same_link(self, node: Node, target: str) -> Node:
-        """Return the link that an earlier try made; anything else was there before."""
-        answer = self.depot.store.get_start(self.tree.key(node), len(os.fsencode(target)) + 1)
-        if node.posix is None or not stat.S_ISLNK(node.posix.mode) or answer is None:
-            raise Exists(f"{self.tree.key(node)} exists already")
-        if answer[1] != os.fsencode(target):
-            raise Exists(f"{self.tree.key(node)} exists already, with another target")
-        return node
 
     def mknod(self, parent: Node, name: str, mode: int, caller: Caller) -> Node:
         """Make an empty file, fifo or socket as s3fs stores them; devices are refused."""
@@ -128,6 +135,8 @@ class Namespace:
             raise NotPermitted("device files can't be made in a bucket")
         if not stat.S_ISREG(mode) and stat.S_IFMT(mode):
             self._attributes_needed("fifos and sockets")
+        if (made := self.made_before(parent, name)) is not None:
+            return made
         self._absent(parent, name)
         kind = stat.S_IFMT(mode) or stat.S_IFREG
         posix = self.new_posix(kind | stat.S_IMODE(mode), caller)

@@ -53,6 +53,17 @@ class RenameLog:
         return log
 
     @classmethod
+    def find(cls, directory: Path, old: str, new: str) -> "RenameLog | None":
+        """Go on with the journal of just this rename, where a former process left one."""
+        intent = {"old": old, "new": new}
+        for path in directory.glob("*.json"):
+            with path.open("rb") as file:
+                first = file.readline()
+            if first.endswith(b"\n") and json.loads(first) == intent:
+                return cls.left(path)
+        return None
+
+    @classmethod
     def left(cls, path: Path) -> "RenameLog | None":
         """Go on with a journal that a former process left; None for one without an intent."""
         with path.open("rb") as file:

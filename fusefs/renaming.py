@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import TypeVar
 
 from . import names
@@ -65,40 +66,57 @@ class Mover:
     # -- a directory -----------------------------------------------------------------------------
 
     def move_all(
-        self, journal: RenameLog, told: Callable[[Copied], None], replaces: bool = False
+        self,
+        journal: RenameLog,
+        told: Callable[[Copied], None],
+        settle: Callable[[], None] = lambda: None,
+        *,
+        replaces: bool = False,
+        resumed: bool = False,
     ) -> None:
         """Move all keys of a directory; `replaces`: the new one is there already, and empty.
 
-        Raises what the first failed copy raised, with the source complete and the copies gone. A
-        failed delete is left to the next start, and raised.
+        `settle` is called at the end, before the journal forgets. Raises what the first failed copy
+        raised, with the source complete and the copies gone. A failed delete is left to the next
+        start, and raised. `resumed`: a former process began it, and is still waited for.
         """
         try:
-            if not journal.deleting and not journal.undoing:
-                self._copy_all(journal, resumed=False)
+            if not journal.deleting:
+                self._copy_all(journal, resumed=resumed)
                 journal.note_deleting()
         except (FsError, OSError):
             self._undo(journal, replaces)
             raise
-        self._finish(journal, told)
+        self._finish(journal, told, settle, resumed=False)
 
     def resume(self, journal: RenameLog, told: Callable[[Copied], None]) -> None:
         """Go on where a former process was killed: forward, or back where it was going back."""
         if journal.undoing:
-            self._take_back(journal, replaces=False)
-            journal.end()
+            self.take_back(journal)
             return
         if not journal.deleting:
             self._copy_all(journal, resumed=True)
             journal.note_deleting()
-        self._finish(journal, told, resumed=True)
+        self._finish(journal, told, lambda: None, resumed=True)
+
+    def take_back(self, journal: RenameLog) -> None:
+        """Go on with going back, where a former process was killed."""
+        self._take_back(journal, replaces=False)
+        journal.end()
 
     def _finish(
-        self, journal: RenameLog, told: Callable[[Copied], None], *, resumed: bool = False
+        self,
+        journal: RenameLog,
+        told: Callable[[Copied], None],
+        settle: Callable[[], None],
+        *,
+        resumed: bool,
     ) -> None:
         try:
             self._delete_all(journal, resumed=resumed)
             for entry in journal.entries():
                 told(entry)
+            settle()
         except (FsError, OSError):
             journal.leave()
             raise
@@ -142,7 +160,7 @@ class Mover:
             etag, modified = self._committer.copy(source, key, None, condition)
         except Stale:
             found = self._there(key)
-            if found is None or not self._same(found, source):
+            if found is None or not self.same(found, source):
                 return self._in_the_way(source, key, resumed)
             etag, modified = found.etag, found.modified  # ours: its answer or note was lost
         except NotFound:
@@ -168,7 +186,7 @@ class Mover:
         found = self._there(key)
         return found is not None and found.etag == etag
 
-    def _same(self, found: ObjectInfo, source: ObjectInfo) -> bool:
+    def same(self, found: ObjectInfo, source: ObjectInfo) -> bool:
         """Say whether an object is a copy of another: by content where the ETag tells it."""
         if found.size != source.size:
             return False
@@ -225,10 +243,23 @@ class Mover:
         )
 
 
-def resume_renames(depot: Depot) -> None:
-    """Finish the directory renames that a former process began; call it before serving.
+def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:
+    """End the journals of renames of which `complete(old, new)` knows that all else was done."""
+    for path in sorted(depot.renames.glob("*.json")):
+        # What can't be read is said by whoever finishes the others.
+        with suppress(OSError, ValueError, KeyError):
+            journal = RenameLog.left(path)
+            if journal is not None and journal.deleting and complete(journal.old, journal.new):
+                journal.end()
+            elif journal is not None:
+                journal.leave()
 
-    Changes it left unsent follow. What can't be finished now is said, and tried at the next start.
+
+def resume_renames(depot: Depot) -> None:
+    """Finish the directory renames that former processes began.
+
+    Changes they left unsent follow. What can't be finished now is said, and tried at the next
+    start.
     """
     mover = Mover(depot.store, depot.committer, depot.pool)
     for path in sorted(depot.renames.glob("*.json")):

@@ -15,7 +15,9 @@ from .tree import Node
 
 def reopen(files: Files, state: SessionState, changed: Sequence[Body]) -> None:
     """Open again what was open: on the `changed` content, or on the version it was bound to."""
-    files.start_after(max([*state.files, *state.directories, 0]))
+    begun = {logged.request: number for number, logged in state.files.items()}
+    begun |= {logged.request: number for number, logged in state.directories.items()}
+    files.start_after(state.last_handle, begun)
     for body in changed:
         _give_back(files, body, state)
     for number, logged in state.files.items():
@@ -71,4 +73,6 @@ def _open(files: Files, number: int, logged: LoggedFile) -> None:
         before = node.body
         files.attach(node, body)
         node.body = before or body
+    if version is not None:
+        body.logged_etag = version.etag
     files.reopened(number, node, body, logged.flags)

@@ -8,24 +8,41 @@ kernel is answered; a torn last line is something the kernel was never told.
     m ID PARENT NAME           node has another place
     x ID                       node's name is gone; it lives on while it is open
     f ID                       node forgotten
-    o HANDLE ID FLAGS VERSION  file opened; VERSION is [key, etag, size] in JSON, or null: not in S3
+    o HANDLE ID FLAGS REQUEST VERSION
+                               file opened; VERSION is [key, etag, size] in JSON, or null: not in S3
     v ID OLD VERSION           our own commit or copy turned version OLD (an ETag or -) into VERSION
-    d HANDLE ID                directory opened
-    r HANDLE COOKIE NAME       entries up to here were told (NAME in JSON, with `/` for a directory)
+    d HANDLE ID REQUEST        directory opened
+    r HANDLE TOLD              these entries were told, as [[cookie, name], …]; a directory's name
+                               ends in `/`
     c HANDLE                   file or directory closed
+    q REQUEST STAMP            something is about to be made, with these nanoseconds as its times
+    i ID HANDLE                the highest numbers so far: none is used twice
 
-Not here: the content of changed files (`staged`). Any thread; `_lock` is a leaf and is held over
-one write(2) to a local file.
+REQUEST is the kernel's number, by which it asks again what was not answered. Not here: the content
+of changed files (`staged`), the file itself (`linefile`). Any thread; `_lock` is a leaf and is held
+over one write(2) to a local file.
 """
 
+import errno
 import json
-import os
+import logging
 import threading
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from . import resent
+from .linefile import LineFile
+
+log = logging.getLogger(__name__)
+
 COMPACT_AT = 8 << 20  # bytes; what is alive is usually far less
+# More requests than the kernel can have waiting for an answer of ours.
+STAMPS_KEPT = 256
+
+Told = Sequence[tuple[int, str]]  # cookies and names
 
 
 @dataclass(slots=True)
@@ -54,14 +71,16 @@ class LoggedFile:
     node: int
     flags: int
     version: Version | None
+    request: int = 0
 
 
 @dataclass(slots=True)
 class LoggedDirectory:
-    """An open directory; `told` maps the cookies of the last answers to names."""
+    """An open directory; `told` is what the last two answers told."""
 
     node: int
-    told: dict[int, str] = field(default_factory=dict)
+    request: int = 0
+    told: list[list[tuple[int, str]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -71,69 +90,105 @@ class SessionState:
     nodes: dict[int, LoggedNode] = field(default_factory=dict)
     files: dict[int, LoggedFile] = field(default_factory=dict)
     directories: dict[int, LoggedDirectory] = field(default_factory=dict)
+    stamps: dict[int, int] = field(default_factory=dict)
+    last_node: int = 0
+    last_handle: int = 0
 
     def apply(self, line: str) -> None:
-        """Take over one record; raises ValueError for one that isn't."""
+        """Take over one record; raises ValueError or KeyError for one that makes no sense."""
         kind, _, rest = line.partition(" ")
-        if kind == "n":
-            node, parent, what, name = rest.split(" ", 3)
-            self.nodes[int(node)] = LoggedNode(int(parent), what == "d", json.loads(name))
-        elif kind == "m":
-            node, parent, name = rest.split(" ", 2)
-            found = self.nodes[int(node)]
-            found.parent, found.name, found.gone = int(parent), json.loads(name), False
-        elif kind == "x":
-            self.nodes[int(rest)].gone = True
-        elif kind == "f":
-            self.nodes.pop(int(rest), None)
+        if kind in ("n", "m", "x", "f"):
+            self._apply_node(kind, rest)
+        elif kind in ("o", "d"):
+            self._apply_opened(kind, rest)
+        elif kind == "q":
+            request, stamp = rest.split(" ")
+            self.stamps[int(request)] = int(stamp)
+            while len(self.stamps) > STAMPS_KEPT:
+                self.stamps.pop(next(iter(self.stamps)))
+        elif kind == "i":
+            node, handle = rest.split(" ")
+            self._used(int(node), int(handle))
         else:
             self._apply_handle(kind, rest)
 
-    def _apply_handle(self, kind: str, rest: str) -> None:
+    def _used(self, node: int, handle: int) -> None:
+        self.last_node = max(self.last_node, node)
+        self.last_handle = max(self.last_handle, handle)
+
+    def _apply_node(self, kind: str, rest: str) -> None:
+        if kind == "n":
+            node, parent, what, name = rest.split(" ", 3)
+            self.nodes[int(node)] = LoggedNode(int(parent), what == "d", _name(json.loads(name)))
+            self._used(int(node), 0)
+        elif kind == "m":
+            node, parent, name = rest.split(" ", 2)
+            found = self.nodes[int(node)]
+            found.parent, found.name, found.gone = int(parent), _name(json.loads(name)), False
+        elif kind == "x":
+            self.nodes[int(rest)].gone = True
+        else:
+            self.nodes.pop(int(rest), None)
+
+    def _apply_opened(self, kind: str, rest: str) -> None:
         if kind == "o":
-            handle, node, flags, version = rest.split(" ", 3)
-            self.files[int(handle)] = LoggedFile(int(node), int(flags), _version(version))
-        elif kind == "v":
+            handle, node, flags, request, version = rest.split(" ", 4)
+            opened = LoggedFile(int(node), int(flags), _version(version), int(request))
+            self.files[int(handle)] = opened
+        else:
+            handle, node, request = rest.split(" ")
+            self.directories[int(handle)] = LoggedDirectory(int(node), int(request))
+        self._used(0, int(handle))
+
+    def _apply_handle(self, kind: str, rest: str) -> None:
+        if kind == "v":
             node, old, version = rest.split(" ", 2)
             for file in self.files.values():
                 etag = file.version.etag if file.version is not None else "-"
                 if file.node == int(node) and etag == old:
                     file.version = _version(version)
-        elif kind == "d":
-            handle, node = rest.split(" ")
-            self.directories[int(handle)] = LoggedDirectory(int(node))
         elif kind == "r":
-            handle, cookie, name = rest.split(" ", 2)
-            told = self.directories[int(handle)].told
+            handle, entries = rest.split(" ", 1)
+            told = [(int(cookie), _name(name)) for cookie, name in json.loads(entries)]
             # The answer before the last one may be asked for again, no older one.
-            while len(told) > 1:
-                told.pop(next(iter(told)))
-            told[int(cookie)] = json.loads(name)
+            last = self.directories[int(handle)].told
+            last[:] = [*last[-1:], told]
         elif kind == "c":
             self.files.pop(int(rest), None)
             self.directories.pop(int(rest), None)
         else:
             raise ValueError(f"unknown record {kind!r}")
 
-    def lines(self) -> list[str]:
-        """Return the records that make this state."""
-        out = []
+    def lines(self) -> Iterable[str]:
+        """Yield the records that make this state."""
+        yield f"i {self.last_node} {self.last_handle}"
+        for request, stamp in self.stamps.items():
+            yield f"q {request} {stamp}"
         for number, node in self.nodes.items():
             what = "d" if node.directory else "f"
-            out.append(f"n {number} {node.parent} {what} {json.dumps(node.name)}")
+            yield f"n {number} {node.parent} {what} {json.dumps(node.name)}"
             if node.gone:
-                out.append(f"x {number}")
+                yield f"x {number}"
         for handle, file in self.files.items():
-            out.append(f"o {handle} {file.node} {file.flags} {_version_text(file.version)}")
+            version = _version_text(file.version)
+            yield f"o {handle} {file.node} {file.flags} {file.request} {version}"
         for handle, directory in self.directories.items():
-            out.append(f"d {handle} {directory.node}")
-            out += [f"r {handle} {at} {json.dumps(name)}" for at, name in directory.told.items()]
-        return out
+            yield f"d {handle} {directory.node} {directory.request}"
+            yield from (f"r {handle} {json.dumps(told)}" for told in directory.told)
+
+
+def _name(told: object) -> str:
+    if not isinstance(told, str):
+        raise ValueError("a name is a text")  # noqa: TRY004 - one error for what makes no sense
+    return told
 
 
 def _version(text: str) -> Version | None:
     told = json.loads(text)
-    return Version(*told) if told is not None else None
+    if told is None:
+        return None
+    key, etag, size = told
+    return Version(_name(key), _name(etag), int(size))
 
 
 def _version_text(version: Version | None) -> str:
@@ -157,9 +212,15 @@ class Journal(Protocol):
 
     def opened_directory(self, handle: int, node: int) -> None: ...
 
-    def told(self, handle: int, cookie: int, name: str) -> None: ...
+    def told(self, handle: int, entries: Told) -> None: ...
 
     def closed(self, handle: int) -> None: ...
+
+    def begun(self) -> int:
+        """Return the time for what the running request makes, in ns, before it is made."""
+
+    def begun_before(self) -> int | None:
+        """Return what `begun` returned to a worker that died of answering this; None if nothing."""
 
 
 class NoJournal:
@@ -186,11 +247,19 @@ class NoJournal:
     def opened_directory(self, handle: int, node: int) -> None:
         """Say nothing."""
 
-    def told(self, handle: int, cookie: int, name: str) -> None:
+    def told(self, handle: int, entries: Told) -> None:
         """Say nothing."""
 
     def closed(self, handle: int) -> None:
         """Say nothing."""
+
+    def begun(self) -> int:
+        """Say nothing; it is now."""
+        return time.time_ns()
+
+    def begun_before(self) -> int | None:
+        """Nobody was before."""
+        return None
 
 
 class SessionLog:
@@ -200,44 +269,50 @@ class SessionLog:
         """Begin with what `state` says; the file is replaced at once, never half."""
         self._path = path
         self._lock = threading.Lock()
-        self._fd = -1
-        self._size = 0
-        self._rewrite(state)
+        self._stamps = dict(state.stamps)
+        self._file = LineFile(path, state.lines())
+        self._compact_at = COMPACT_AT
 
     @staticmethod
     def read(path: Path) -> SessionState:
-        """Return what a former process left; empty where there is no log."""
+        """Return what a former process left; empty where there is no log.
+
+        What makes no sense is left out and said: what the kernel holds of it answers ESTALE.
+        """
         state = SessionState()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return state
-        for line in text.split("\n")[:-1]:
-            state.apply(line)
+        damaged = 0
+        for line in LineFile.read(path):
+            try:
+                state.apply(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                damaged += 1
+        if damaged:
+            log.error(
+                "the session's journal is damaged; what it lost answers ESTALE",
+                extra={"file": str(path), "lines": damaged},
+            )
         return state
 
-    def _rewrite(self, state: SessionState) -> None:
-        new = self._path.with_suffix(".new")
-        data = "".join(line + "\n" for line in state.lines()).encode()
-        new.write_bytes(data)
-        fd = os.open(new, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        new.rename(self._path)
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._size = fd, len(data)
+    def trouble(self) -> str:
+        """Return why a next process could not go on with all there is; "" while it could."""
+        with self._lock:
+            complete = self._file.complete
+        return "" if complete else "the cache disk is full: a restart would lose open files"
 
     def _say(self, line: str) -> None:
-        data = (line + "\n").encode()
         with self._lock:
-            os.write(self._fd, data)
-            self._size += len(data)
-            if self._size > COMPACT_AT:
+            self._file.say(line)
+            if self._file.size > self._compact_at:
                 self._compact()
 
     def _compact(self) -> None:
-        self._rewrite(self.read(self._path))
-        # Where all of it is alive, the next time is when it has doubled.
-        self._size = min(self._size, COMPACT_AT // 2)
+        try:
+            self._file.rewrite(self.read(self._path).lines())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        # Where all of it is alive, or the disk full, the next time is when it has doubled.
+        self._compact_at = max(COMPACT_AT, 2 * self._file.size)
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None:
         """A node was made."""
@@ -257,7 +332,7 @@ class SessionLog:
 
     def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None:
         """A file was opened."""
-        self._say(f"o {handle} {node} {flags} {_version_text(version)}")
+        self._say(f"o {handle} {node} {flags} {resent.unique()} {_version_text(version)}")
 
     def became(self, node: int, old: str | None, version: Version) -> None:
         """Our own request turned one version of an open file into another."""
@@ -265,23 +340,30 @@ class SessionLog:
 
     def opened_directory(self, handle: int, node: int) -> None:
         """A directory was opened."""
-        self._say(f"d {handle} {node}")
+        self._say(f"d {handle} {node} {resent.unique()}")
 
-    def told(self, handle: int, cookie: int, name: str) -> None:
-        """A directory stream was told up to this entry."""
-        self._say(f"r {handle} {cookie} {json.dumps(name)}")
+    def told(self, handle: int, entries: Told) -> None:
+        """A directory stream told these entries in one answer."""
+        self._say(f"r {handle} {json.dumps(entries)}")
 
     def closed(self, handle: int) -> None:
         """A file or directory was closed."""
         self._say(f"c {handle}")
 
+    def begun(self) -> int:
+        """Something is about to be made: return its time, of a first try the same."""
+        before = self.begun_before()
+        if before is not None:
+            return before
+        now = time.time_ns()
+        self._say(f"q {resent.unique()} {now}")
+        return now
+
+    def begun_before(self) -> int | None:
+        """Return the time of a request's first try, if it came so far."""
+        return self._stamps.get(resent.unique()) if resent.is_resent() else None
+
     def close(self) -> None:
         """Close the file; it stays for the next process."""
         with self._lock:
-            os.close(self._fd)
-            self._fd = -1
-
-    def discard(self) -> None:
-        """The mount is gone: nothing is left to go on with."""
-        self.close()
-        self._path.unlink(missing_ok=True)
+            self._file.close()

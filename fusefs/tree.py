@@ -82,6 +82,13 @@ class Tree:
             path += "/"
         return self.prefix + path
 
+    def known(self, key: str) -> Node | None:
+        """Return the node of a key, where there is one in the tree."""
+        node: Node | None = self.root
+        for name in key.removeprefix(self.prefix).rstrip("/").split("/"):
+            node = node.children.get(name) if node is not None else None
+        return node
+
     def child_key(self, parent: Node, name: str) -> str:
         """Return the key a file `name` in `parent` has."""
         return self.key(parent) + name
@@ -116,7 +123,7 @@ class Tree:
                 self._nodes[number] = node
             for number, logged in state.nodes.items():
                 self._restore_link(self._nodes[number], logged)
-            self._next = max([self._next, *(number + 1 for number in state.nodes)])
+            self._next = max(self._next, state.last_node + 1)
 
     def _restore_link(self, node: Node, logged: LoggedNode) -> None:
         parent = self._nodes.get(logged.parent)

@@ -177,9 +177,8 @@ class Session:
                 self._unknown.add(request.opcode)
                 log.info("the kernel asks for %s, not supported here", _name(request.opcode))
             raise OSError(errno.ENOSYS, "not a request this filesystem knows")
-        if request.unique & wire.UNIQUE_RESEND:
-            with resent.replaying():
-                return handler(request)
+        again = bool(request.unique & wire.UNIQUE_RESEND)
+        resent.asked(request.unique & ~wire.UNIQUE_RESEND, again=again)
         return handler(request)
 
     def _refuse(self, message: memoryview) -> None:

@@ -120,7 +120,7 @@ def test_what_others_write_meanwhile_is_not_deleted(
     bucket.put("old/a/f1", b"newer")
     bucket.put("old/b/added", b"added")
     journal.note_deleting()
-    mover._finish(journal, told)
+    mover.move_all(journal, told)
     assert bucket.get("old/a/f1") == b"newer"
     assert bucket.get("old/b/added") == b"added"
     assert bucket.keys("old/") == ["old/a/f1", "old/b/added"]

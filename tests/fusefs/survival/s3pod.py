@@ -1,0 +1,53 @@
+"""A pod of the real thing: keeper and worker as in Kubernetes, a bucket behind the mount."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.fusefs.survival.pod import Pod
+from tests.servers.s3 import REGION, Bucket, Endpoint
+
+
+class S3Pod(Pod):
+    """One mount for each of `buckets`, named by its place; caches lie below `base`/cache.
+
+    `endpoint` is another way to the store (a proxy). `extra` goes into each mount's configuration.
+    """
+
+    def __init__(
+        self, base: Path, *buckets: Bucket, endpoint: Endpoint | None = None, **told: object
+    ) -> None:
+        self.caches = base / "cache"
+        self._buckets = {f"m{number}": bucket for number, bucket in enumerate(buckets)}
+        self._endpoint = endpoint or buckets[0].endpoint
+        super().__init__(base, tuple(self._buckets), **told)  # type: ignore[arg-type] # as they are
+        self.environment |= self._endpoint.credentials.environment()
+        self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(base)}
+
+    @property
+    def root(self) -> Path:
+        """The root of the first mount."""
+        return self.bus / "m0"
+
+    def cache(self, name: str = "m0") -> Path:
+        """Return a mount's cache directory."""
+        return self.caches / name
+
+    def _mount(self, base: Path, name: str, extra: dict[str, object]) -> dict[str, object]:
+        cache = self.cache(name)
+        cache.mkdir(parents=True)
+        os.chown(cache, self._uid, self._uid)
+        return {
+            "name": name,
+            "mountpoint": str(self.bus / name),
+            "bucket": self._buckets[name].name,
+            "endpoint": self._endpoint.url,
+            "region": REGION,
+            "cacheDir": str(cache),
+            **extra,
+        }
+
+    def worker_command(self) -> list[str]:
+        sockets = ["--socket", str(self.keeper_socket), "--status-socket", str(self.status_socket)]
+        return [*self._run_as, self.python, "-m", "fusefs", "worker", *sockets]
