@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import boto3
@@ -29,11 +29,13 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.loaders import Loader, create_loader
 from urllib3.exceptions import HTTPError
 
 from . import errors
 from .counters import Counters
 from .credentials import CredentialsDirectory
+from .endpoint import StoreSettings
 from .faults import EXPIRED, PASSING, REFUSED, error_for
 
 # Answers to a condition or a range, not failures: 304 Not Modified, 416 Range Not Satisfiable.
@@ -41,37 +43,8 @@ EXPECTED = frozenset({304, 416})
 # How long a store may refuse expired credentials before we give up: kubelets and token webhooks
 # renew files within about a minute.
 RENEWAL_SECONDS = 90.0
-# How long an outage is waited for: what a store needs to be restarted or replaced.
-RETRY_FOR = 30.0
 PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has its own in each
 READ_MOST = 1 << 20  # bytes of a body asked for at once
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Where the bucket is and how to talk to it; times in seconds.
-
-    `retries` are boto3's tries of one request, over within a few seconds. `retry_for` is how long
-    an outage of the store is waited for in all before the application gets an error.
-    """
-
-    bucket: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    credentials_dir: Path | None = None
-    path_style: bool = True  # for own endpoints; AWS gets virtual-hosted addresses
-    anonymous: bool = False
-    requester_pays: bool = False
-    storage_class: str | None = None
-    sse: str | None = None
-    sse_kms_key: str | None = None
-    acl: str | None = None
-    retries: int = 5
-    retry_for: float = RETRY_FOR
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-    connections: int = 64
 
 
 class _DirectoryCredentials(Credentials):
@@ -85,6 +58,12 @@ class _DirectoryCredentials(Credentials):
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         keys = self.directory.current()
         return ReadOnlyCredentials(keys.access, keys.secret, keys.token)
+
+
+@cache
+def _descriptions(path: str | None) -> Loader:
+    """Return botocore's descriptions of S3: 0.1 s of reading and megabytes, once a process."""
+    return create_loader(path)
 
 
 class Broken(Exception):
@@ -150,6 +129,9 @@ class Client:
 
     def _connect(self, settings: StoreSettings) -> Any:
         session = botocore.session.Session(profile=settings.profile)
+        session.register_component(
+            "data_loader", _descriptions(session.get_config_variable("data_path"))
+        )
         own_endpoint = settings.endpoint_url is not None
         config = Config(
             signature_version=UNSIGNED if settings.anonymous else "s3v4",

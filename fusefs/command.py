@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 from . import handover, options, status
 from . import settings as parse
 from .attributes import Defaults
-from .client import RETRY_FOR, StoreSettings
+from .endpoint import RETRY_FOR, StoreSettings
 from .errors import SetupError
 from .kernel import mounting
 from .settings import Mount

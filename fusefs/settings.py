@@ -11,7 +11,7 @@ from typing import Literal
 
 from . import names, values
 from .attributes import Defaults, Shown
-from .client import StoreSettings
+from .endpoint import StoreSettings
 from .errors import BadName, NameTooLong, SetupError
 from .plan import PlanSettings
 

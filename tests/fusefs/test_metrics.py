@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.client import StoreSettings
+from fusefs.endpoint import StoreSettings
 from fusefs.errors import FsError, SetupError, Stale
 from fusefs.interface import ROOT, Caller
 from fusefs.metrics import Metrics, MetricsPort

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fusefs import options
 from fusefs.attributes import Posix, Shown
-from fusefs.client import StoreSettings
+from fusefs.endpoint import StoreSettings
 from fusefs.registry import ACCEPTED, BY_NAME, REFUSED, SET
 from fusefs.settings import Mount
 from tests.mounts.mount import Mount as Daemon

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs import settings
-from fusefs.client import StoreSettings
+from fusefs.endpoint import StoreSettings
 from fusefs.errors import SetupError
 from fusefs.plan import PlanSettings
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusefs import errors
-from fusefs.client import StoreSettings
+from fusefs.endpoint import StoreSettings
 from fusefs.errors import FsError, SetupError
 from fusefs.faults import BY_CODE, BY_STATUS, error_for
 from fusefs.objects import Headers

@@ -14,9 +14,9 @@ from typing import Any
 from fusefs.attributes import Posix
 from fusefs.body import Body
 from fusefs.cache import Cache
-from fusefs.client import StoreSettings
 from fusefs.commit import Committer
 from fusefs.depot import Depot
+from fusefs.endpoint import StoreSettings
 from fusefs.plan import PlanSettings
 from fusefs.reader import Reader, ReadLimits
 from fusefs.space import Space

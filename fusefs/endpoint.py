@@ -1,0 +1,34 @@
+"""Where a bucket is and how to talk to it, as it was told. No requests, and no boto3."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# How long an outage is waited for: what a store needs to be restarted or replaced.
+RETRY_FOR = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the bucket is and how to talk to it; times in seconds.
+
+    `retries` are boto3's tries of one request, over within a few seconds. `retry_for` is how long
+    an outage of the store is waited for in all before the application gets an error.
+    """
+
+    bucket: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    credentials_dir: Path | None = None
+    path_style: bool = True  # for own endpoints; AWS gets virtual-hosted addresses
+    anonymous: bool = False
+    requester_pays: bool = False
+    storage_class: str | None = None
+    sse: str | None = None
+    sse_kms_key: str | None = None
+    acl: str | None = None
+    retries: int = 5
+    retry_for: float = RETRY_FOR
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    connections: int = 64
