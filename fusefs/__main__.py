@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # The keeper must stay small and a probe quick: neither may import boto3 or structlog.
+    # The keeper must stay small and a probe quick: neither may import boto3 or logging.
     if arguments[:1] == ["keeper"]:
         from . import keeper
 

@@ -66,6 +66,23 @@ def _descriptions(path: str | None) -> Loader:
     return create_loader(path)
 
 
+def _config(settings: StoreSettings) -> Config:
+    own_endpoint = settings.endpoint_url is not None
+    return Config(
+        signature_version=UNSIGNED if settings.anonymous else "s3v4",
+        retries={"mode": "standard", "total_max_attempts": max(1, settings.retries)},
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        max_pool_connections=settings.connections,
+        tcp_keepalive=True,
+        # Checksums are sent and compared by us, per request.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path" if own_endpoint and settings.path_style else "auto"},
+        user_agent_extra="s3mount",
+    )
+
+
 class Broken(Exception):
     """A body that ended early or is damaged; its first `received` bytes are good."""
 
@@ -129,24 +146,9 @@ class Client:
 
     def _connect(self, settings: StoreSettings) -> Any:
         session = botocore.session.Session(profile=settings.profile)
-        session.register_component(
-            "data_loader", _descriptions(session.get_config_variable("data_path"))
-        )
-        own_endpoint = settings.endpoint_url is not None
-        config = Config(
-            signature_version=UNSIGNED if settings.anonymous else "s3v4",
-            retries={"mode": "standard", "total_max_attempts": max(1, settings.retries)},
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            max_pool_connections=settings.connections,
-            tcp_keepalive=True,
-            # Checksums are sent and compared by us, per request.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={"addressing_style": "path" if own_endpoint and settings.path_style else "auto"},
-            user_agent_extra="s3mount",
-        )
         try:
+            described = _descriptions(session.get_config_variable("data_path"))
+            session.register_component("data_loader", described)
             if settings.credentials_dir is not None:
                 self._credentials = _DirectoryCredentials(
                     CredentialsDirectory(settings.credentials_dir)
@@ -156,7 +158,7 @@ class Client:
                 "s3",
                 endpoint_url=settings.endpoint_url,
                 region_name=settings.region or session.get_config_variable("region") or "us-east-1",
-                config=config,
+                config=_config(settings),
             )
         except (BotoCoreError, ValueError) as error:
             raise errors.SetupError(f"bucket {settings.bucket}: {error}") from error

@@ -28,7 +28,7 @@ THIRD_PARTIES = {
     "kubernetes": {"webhook.cluster", "certs.cluster"},
     "prometheus_client": {"webhook.metrics", "fusefs.metrics"},
     "starlette": {"webhook.app"},
-    "structlog": {"webhook.log", "fusefs.logs", "certs.agent"},
+    "structlog": {"webhook.log", "certs.agent"},
     "urllib3": {"fusefs.client", "webhook.cluster", "certs.cluster"},  # its errors come through
     "uvicorn": {"webhook.server"},
     "yaml": {"webhook.documents"},

@@ -44,6 +44,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
             REGION,
             credentials_dir=tmp_path,
             retries=retries,
+            retry_for=0.5,
             connect_timeout=2,
             read_timeout=5,
         )
