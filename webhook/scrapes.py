@@ -33,6 +33,8 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     block_on_close = False
+    # With the library's 5, a burst of clients makes the next one wait for a TCP retry: seconds.
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, application: Application) -> None:
         """Bind and listen; OSError when the port can't be had."""

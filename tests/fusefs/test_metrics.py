@@ -56,7 +56,9 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         keys.mkdir(exist_ok=True)
         for name, value in endpoint.credentials.environment().items():
             (keys / name).write_text(value)
-        store = StoreSettings(bucket.name, endpoint.url, REGION, credentials_dir=keys, retries=1)
+        store = StoreSettings(
+            bucket.name, endpoint.url, REGION, credentials_dir=keys, retries=1, retry_for=0.5
+        )
         cache = tmp_path / f"cache{len(made)}"
         made.append(open_mount(Mount(store, tmp_path, cache_dir=cache)))
         return made[-1], Seen(made[-1])
