@@ -6,12 +6,12 @@ is `store`'s; here it is a name of boto3 and its arguments. Any thread; boto3 cl
 thread-safe, and the few numbers kept here are each written in one step.
 """
 
-import random
+import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from http.client import HTTPException
 from typing import Any
 
 import boto3
@@ -29,21 +29,25 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader, create_loader
+from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from . import errors
 from .counters import Counters
 from .credentials import CredentialsDirectory
+from .direct import Direct, Refused, Unclear, Wire
 from .endpoint import StoreSettings
 from .faults import EXPIRED, PASSING, REFUSED, error_for
+from .patience import Broken, Patience
+from .signing import Signature
 
 # Answers to a condition or a range, not failures: 304 Not Modified, 416 Range Not Satisfiable.
 EXPECTED = frozenset({304, 416})
 # How long a store may refuse expired credentials before we give up: kubelets and token webhooks
 # renew files within about a minute.
 RENEWAL_SECONDS = 90.0
-PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has its own in each
 READ_MOST = 1 << 20  # bytes of a body asked for at once
 
 
@@ -83,50 +87,6 @@ def _config(settings: StoreSettings) -> Config:
     )
 
 
-class Broken(Exception):
-    """A body that ended early or is damaged; its first `received` bytes are good."""
-
-    def __init__(self, message: str, received: int) -> None:
-        super().__init__(message)
-        self.received = received
-
-
-@dataclass
-class Patience:
-    """The pauses between the tries of one request; `since` is when its trouble began."""
-
-    limit: float
-    since: float
-    pause: float = PAUSE_FIRST
-
-    def wait(self, limit: float | None = None) -> bool:
-        """Sleep until the next try; False when `limit` (or the own one) would be over by then."""
-        pause = self.pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
-        left = self.since + (self.limit if limit is None else limit) - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        self.pause = min(self.pause * 2, PAUSE_MOST)
-        return True
-
-
-@dataclass
-class Tries:
-    """The tries of one body: as many as boto3 makes of a request, and as long as an outage."""
-
-    most: int
-    patience: Patience
-    made: int = 0
-
-    def wait_after(self, broken: Broken) -> None:
-        """Pause before a body that broke is asked for again, or give up."""
-        self.made += 1
-        if self.made < max(2, self.most):
-            time.sleep(min(0.1 * 2**self.made, 5.0))
-        elif not self.patience.wait():
-            raise errors.Unavailable(str(broken)) from broken
-
-
 class Client:
     """boto3's client of one bucket."""
 
@@ -136,6 +96,7 @@ class Client:
         self._where = f"s3://{settings.bucket}"
         self._credentials: _DirectoryCredentials | None = None
         self._client = self._connect(settings)
+        self._direct = self._direct_way(settings)
         self._common: dict[str, Any] = {"Bucket": settings.bucket}
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
@@ -163,6 +124,36 @@ class Client:
         except (BotoCoreError, ValueError) as error:
             raise errors.SetupError(f"bucket {settings.bucket}: {error}") from error
 
+    def _direct_way(self, settings: StoreSettings) -> Direct | None:
+        """Return the way around boto3; None where a proxy or the settings ask for boto3."""
+        url = self._client.meta.endpoint_url
+        if not settings.direct or settings.anonymous or get_environ_proxies(url):
+            return None
+        direct = Direct(
+            settings.bucket,
+            Wire(
+                settings.connect_timeout,
+                settings.read_timeout,
+                settings.connections,
+                os.environ.get("AWS_CA_BUNDLE") or get_cert_path(verify=True),
+            ),
+            self._keys,
+        )
+
+        def sends(request: Any, **_: Any) -> None:
+            told = {name: _text(value) for name, value in request.headers.items()}
+            direct.learn(request.url, told)
+
+        self._client.meta.events.register("before-send.s3", sends)
+        return direct
+
+    def _keys(self) -> Signature | None:
+        credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
+        if credentials is None:
+            return None
+        frozen = credentials.get_frozen_credentials()
+        return Signature(frozen.access_key, frozen.secret_key, frozen.token)
+
     # -- one request -----------------------------------------------------------------------------
 
     def patience(self) -> Patience:
@@ -174,39 +165,59 @@ class Client:
         if key is not None:
             arguments["Key"] = key
         patience = self.patience()
+        arguments |= self._common
         lost = False
         while True:
             sent = time.monotonic()
             try:
-                answer = getattr(self._client, operation)(**self._common, **arguments)
+                answer = None if lost else self._directly(operation, arguments)
+                if answer is None:
+                    answer = getattr(self._client, operation)(**arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
                 told.retried = lost or _attempts(error.response) > 0
                 if not self._asks_again(error, told, sent, patience):
                     raise told from error
-            except NoCredentialsError as error:
-                self._counters.request(operation, errors.AccessDenied.__name__)
-                raise errors.AccessDenied(
-                    f"{self._where}: no AWS credentials found; give a Secret, a role or "
-                    "the usual AWS environment variables"
-                ) from error
+            except Unclear:
+                lost = True  # boto3 finds out what is wrong
             except (BotoCoreError, HTTPError, OSError) as error:
-                self._counters.request(operation, errors.Unavailable.__name__)
+                told = self._unanswered(operation, key, error)
                 if not self._rides_out(error, patience):
-                    raise errors.Unavailable(
-                        f"{operation} {self._where}/{key or ''}: {error}"
-                    ) from error
+                    raise told from error
                 lost = True
             else:
                 self._note(operation, answer)
                 return answer
             rewind(arguments.get("Body"))
 
+    def _directly(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """Try it without boto3; None where that isn't possible. Raises Unclear."""
+        if self._direct is None:
+            return None
+        try:
+            return self._direct.send(operation, arguments)
+        except Refused as refused:
+            meta = {"HTTPStatusCode": refused.status, "HTTPHeaders": dict(refused.headers)}
+            answer: Any = {"Error": {"Code": refused.code}, "ResponseMetadata": meta}
+            raise ClientError(answer, operation) from None
+
+    def _unanswered(self, operation: str, key: str | None, error: Exception) -> errors.FsError:
+        told: errors.FsError
+        if isinstance(error, NoCredentialsError):
+            told = errors.AccessDenied(
+                f"{self._where}: no AWS credentials found; give a Secret, a role or "
+                "the usual AWS environment variables"
+            )
+        else:
+            told = errors.Unavailable(f"{operation} {self._where}/{key or ''}: {error}")
+        self._counters.request(operation, type(told).__name__)
+        return told
+
     def _rides_out(self, error: Exception, patience: Patience) -> bool:
         """Wait for a store that can't be reached; False when it has been away for too long."""
-        self._away_since = self._away_since or time.monotonic()
         if not isinstance(error, (BotoConnectionError, HTTPClientError, HTTPError, OSError)):
             return False  # what boto3 refuses to send is no outage
+        self._away_since = self._away_since or time.monotonic()
         if isinstance(error, SSLError):
             return False  # a wrong certificate doesn't pass
         patience.since = min(patience.since, self._away_since)
@@ -279,6 +290,8 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        if self._direct is not None:
+            self._direct.close()
 
 
 def drain(
@@ -300,7 +313,7 @@ def drain(
                 break
             have += count
             arrived(have)
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
         raw.close()
         raise Broken(f"{what}: the connection broke: {error}", have) from error
     if have < len(view):
@@ -309,6 +322,10 @@ def drain(
     if int(answer["ContentLength"]) > len(view):
         raw.close()  # more than was wanted is on its way
     raw.release_conn()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _attempts(answer: Mapping[str, Any]) -> int:

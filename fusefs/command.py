@@ -93,6 +93,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--metadata", choices=["posix", "none"], default="posix")
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
+    add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
     add(
         "--driver",
@@ -152,6 +153,7 @@ def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSetting
         region=told.region,
         profile=told.profile,
         credentials_dir=read(parse.path, "--credentials-dir", None),
+        direct=not told.sdk_only,
         retry_for=read(parse.seconds, "--retry-for", RETRY_FOR),
     )
 

@@ -32,3 +32,4 @@ class StoreSettings:
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     connections: int = 64
+    direct: bool = True  # small requests past boto3, where they are plain

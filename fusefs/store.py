@@ -14,11 +14,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from . import checksums, errors
-from .client import Broken, Client, Tries, drain, rewind, status_of
+from .client import Client, drain, rewind, status_of
 from .counters import Count, Counters
 from .endpoint import StoreSettings
 from .objects import Headers, ObjectInfo, Page
 from .partbody import PartBody
+from .patience import Broken, Tries
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,132 @@
+"""HTTP/1.1 connections to one host, kept open, with as little work per request as there can be.
+
+Not here: what is asked and what an answer means. Any thread; one connection is used by one at a
+time. Errors are OSError or http.client's.
+"""
+
+import http.client
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Mapping
+
+CLOSED = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Connections:
+    """The idle connections of one host; `tls` is None for plain HTTP. Times in seconds."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        connect_timeout: float,
+        read_timeout: float,
+        most: int,
+    ) -> None:
+        self._address = (host, port)
+        self._tls = tls
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._idle: deque[socket.socket] = deque(maxlen=most)
+
+    def send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | bytearray = b""
+    ) -> "Answer":
+        """Send one request and read the head of its answer."""
+        head = [f"{method} {target} HTTP/1.1\r\n"]
+        head += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head.append("\r\n")
+        sock = self._idle_one() or self._connected()
+        try:
+            sock.sendall("".join(head).encode("latin-1") + (body if len(body) < 1 << 16 else b""))
+            if len(body) >= 1 << 16:
+                sock.sendall(body)
+            response = http.client.HTTPResponse(sock, method=method)
+            response.begin()
+        except BaseException:
+            sock.close()
+            raise
+        return Answer(response, sock, self)
+
+    def _idle_one(self) -> socket.socket | None:
+        """Return a connection that the other side hasn't closed meanwhile."""
+        while True:
+            try:
+                sock = self._idle.pop()
+            except IndexError:
+                return None
+            poll = select.poll()
+            poll.register(sock, CLOSED)
+            if not poll.poll(0):
+                return sock
+            sock.close()
+
+    def _connected(self) -> socket.socket:
+        sock = socket.create_connection(self._address, self._connect_timeout)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_hostname=self._address[0])
+            sock.settimeout(self._read_timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def give_back(self, sock: socket.socket) -> None:
+        """Keep a connection whose answer was read to its end."""
+        if len(self._idle) == self._idle.maxlen:
+            sock.close()
+        else:
+            self._idle.append(sock)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Answer:
+    """An answer whose body may still be on its way."""
+
+    def __init__(
+        self, response: http.client.HTTPResponse, sock: socket.socket, home: Connections
+    ) -> None:
+        self._response = response
+        self._sock = sock
+        self._home = home
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+
+    def read(self) -> bytes:
+        """Return the whole body; the connection goes back."""
+        try:
+            body = self._response.read()
+        except BaseException:
+            self.close()
+            raise
+        self.release_conn()
+        return body
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view` with what has come of the body; 0 at its end."""
+        return self._response.readinto(view)
+
+    def close(self) -> None:
+        """Give up the rest of the body, and the connection with it."""
+        self._response.close()
+        self._sock.close()
+
+    def release_conn(self) -> None:
+        """The body was read: the connection may be used again, if nothing is left in it."""
+        whole = self._response.isclosed() or self._response.length == 0
+        keep = whole and not self._response.will_close
+        self._response.close()
+        if keep:
+            self._home.give_back(self._sock)
+        else:
+            self._sock.close()

@@ -1,0 +1,99 @@
+"""Signatures of requests, AWS Signature Version 4 with headers, for S3.
+
+Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)" in the
+Amazon S3 API reference. Any thread: the cached key is replaced as a whole.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED = "UNSIGNED-PAYLOAD"  # for bodies that TLS protects
+UNRESERVED = "-_.~"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """An access key's secret parts, for one request."""
+
+    access: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False, default=None)
+
+
+def encoded(path: str) -> str:
+    """Return a key as it stands in a URL and in its signature: encoded once, slashes kept."""
+    return quote(path, safe="/" + UNRESERVED)
+
+
+def query_string(query: Mapping[str, str]) -> str:
+    """Return a query in its canonical form, which is also sent."""
+    pairs = sorted((quote(k, safe=UNRESERVED), quote(v, safe=UNRESERVED)) for k, v in query.items())
+    return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def payload_hash(body: bytes | bytearray, tls: bool) -> str:
+    """Return what is said of a body: its SHA-256, or nothing where TLS protects it."""
+    return UNSIGNED if tls else hashlib.sha256(body).hexdigest()
+
+
+class Signer:
+    """Signs for one region and service."""
+
+    def __init__(self, region: str, service: str) -> None:
+        self.region = region
+        self.service = service
+        self._key: tuple[str, str, bytes] = ("", "", b"")
+
+    def sign(
+        self,
+        keys: Signature,
+        method: str,
+        path: str,
+        query: str,
+        headers: dict[str, str],
+        now: datetime,
+    ) -> None:
+        """Add date, token and signature to `headers`.
+
+        Their names are in lower case and they have `host` and `x-amz-content-sha256`. `path` and
+        `query` are encoded; `now` is UTC.
+        """
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        headers["x-amz-date"] = stamp
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        signed = sorted(name for name in headers if name == "host" or name.startswith("x-amz-"))
+        names = ";".join(signed)
+        canonical = "\n".join(
+            [
+                method,
+                path,
+                query,
+                *(f"{name}:{' '.join(headers[name].split())}" for name in signed),
+                "",
+                names,
+                headers["x-amz-content-sha256"],
+            ]
+        )
+        scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{digest}"
+        signature = hmac.new(self._signing_key(keys.secret, stamp[:8]), text.encode(), "sha256")
+        headers["authorization"] = (
+            f"{ALGORITHM} Credential={keys.access}/{scope}, SignedHeaders={names}, "
+            f"Signature={signature.hexdigest()}"
+        )
+
+    def _signing_key(self, secret: str, day: str) -> bytes:
+        known = self._key
+        if known[:2] != (secret, day):
+            key = f"AWS4{secret}".encode()
+            for part in (day, self.region, self.service, "aws4_request"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            self._key = known = (secret, day, key)
+        return known[2]

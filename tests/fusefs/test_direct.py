@@ -1,0 +1,171 @@
+"""Small requests past boto3: the same answers, and boto3 wherever it isn't plain."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fusefs import errors
+from fusefs.direct import Direct, Unclear, Wire
+from fusefs.endpoint import StoreSettings
+from fusefs.objects import Headers
+from fusefs.signing import Signature
+from fusefs.store import ABSENT, Store
+from tests.proxy.exchange import Exchange, on
+from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer
+from tests.proxy.proxy import Proxy
+from tests.servers.s3 import REGION, Bucket
+
+Connect = Callable[..., Store]
+HEADERS = Headers(
+    {"mode": "33188", "foreign": "a  b"},
+    {"ContentType": "text/plain", "CacheControl": "max-age=3", "ContentEncoding": "gzip"},
+)
+
+
+@pytest.fixture
+def connect(bucket: Bucket, tmp_path: Path) -> Iterator[Connect]:
+    """Open stores of the test's bucket."""
+    made: list[Store] = []
+
+    def build(proxy: Proxy | None = None, *, direct: bool = True) -> Store:
+        endpoint = proxy.endpoint if proxy else bucket.endpoint
+        for name, value in endpoint.credentials.environment().items():
+            (tmp_path / name).write_text(value)
+        settings = StoreSettings(
+            bucket.name, endpoint.url, REGION, credentials_dir=tmp_path, retry_for=1, direct=direct
+        )
+        made.append(Store(settings))
+        made[-1].list_page("")  # by this request of boto3's it learns where the bucket is
+        return made[-1]
+
+    yield build
+    for store in made:
+        store.close()
+
+
+def agent(exchange: Exchange) -> str:
+    """Return who sent a request."""
+    return {name.lower(): value for name, value in exchange.headers.items()}["user-agent"]
+
+
+@pytest.mark.parametrize("key", ["f", "a b/c+d", "ü/%41", "x=1&y?#", "new\nline"])
+def test_it_finds_what_boto3_finds(bucket: Bucket, connect: Connect, key: str) -> None:
+    """Objects made either way look the same either way."""
+    plain, direct = connect(direct=False), connect()
+    etag = direct.put(key, b"content", HEADERS, None)
+    assert direct.head(key) == plain.head(key)
+    assert direct.head(key).etag == etag
+    assert direct.get_start(key, 4) == plain.get_start(key, 4)
+    assert direct.get_start(key, 100, whole=True) == plain.get_start(key, 100, whole=True)
+    assert direct.list_page("") == plain.list_page("")
+    direct.copy(key, etag, "copy", Headers({"mode": "1"}, {"ContentType": "a/b"}))
+    assert plain.head("copy").headers == Headers({"mode": "1"}, {"ContentType": "a/b"})
+    direct.delete(key)
+    assert key not in bucket
+
+
+def test_a_listing_page_by_page(bucket: Bucket, connect: Connect) -> None:
+    """Objects, prefixes and the way on."""
+    bucket.put_many(["a b", "c/1", "c/2", "d+/x", "e"])
+    plain, direct = connect(direct=False), connect()
+    token: str | None = None
+    for _ in range(6):
+        page = direct.list_page("", token=token, limit=2)
+        theirs = plain.list_page("", token=token, limit=2)
+        assert (page.objects, page.prefixes) == (theirs.objects, theirs.prefixes)
+        if (token := page.next_token) is None:
+            break
+    assert token is None
+
+
+def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
+    """boto3 sends the first request only."""
+    store = connect(proxy)
+    with proxy.counting() as seen:
+        store.put("f", b"x", Headers(), ABSENT)
+        store.head("f")
+        store.get_start("f", 10)
+        store.list_page("")
+        store.copy("f", None, "g", None)
+        store.delete("f")
+    assert {agent(exchange) for exchange in seen} == {"s3mount"}
+
+
+def test_what_is_not_there_and_what_does_not_hold(connect: Connect, proxy: Proxy) -> None:
+    """404, 412 and 304 are answers: one request each."""
+    store = connect(proxy)
+    etag = store.put("f", b"x", Headers(), ABSENT)
+    with proxy.counting() as seen:
+        for ask in (store.head, lambda key: store.get_start(key, 10)):
+            with pytest.raises(errors.NotFound):
+                ask("nothing")
+        with pytest.raises(errors.Stale) as caught:
+            store.put("f", b"y", Headers(), ABSENT)
+        assert store.get_start("f", 10, unless=etag) is None
+    assert len(seen) == 4
+    assert not caught.value.retried
+
+
+def test_a_lost_answer_is_asked_for_by_boto3(connect: Connect, proxy: Proxy) -> None:
+    """And what the store says then may be about our own success."""
+    store = connect(proxy)
+    proxy.inject(LostAnswer(), on("PutObject"))
+    with pytest.raises(errors.Stale) as caught:
+        store.put("f", b"x", Headers(), ABSENT)
+    assert caught.value.retried
+    assert store.get_start("f", 10) is not None
+
+
+@pytest.mark.parametrize("fault", [SLOW_DOWN, LostAnswer()])
+def test_what_fails_is_tried_again_by_boto3(connect: Connect, proxy: Proxy, fault: Fault) -> None:
+    """With its pauses, its redirects and its new credentials."""
+    store = connect(proxy)
+    store.put("f", b"x", Headers(), None)
+    proxy.inject(fault, on("HeadObject"))
+    with proxy.counting() as seen:
+        assert store.head("f").size == 1
+    assert agent(seen[0]) == "s3mount"
+    assert "boto" in agent(seen[-1]).lower()
+
+
+def test_odd_arguments_are_boto3s(connect: Connect, proxy: Proxy) -> None:
+    """Metadata that isn't ASCII is refused by it, with its reason."""
+    store = connect(proxy)
+    with proxy.counting() as seen, pytest.raises(errors.FsError):
+        store.put("f", b"x", Headers({"name": "ü"}), None)
+    assert len(seen) == 0
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used(connect: Connect, proxy: Proxy) -> None:
+    """A store that comes back after a restart is asked at once, without boto3's help."""
+    store = connect(proxy)
+    store.put("f", b"x", Headers(), None)
+    proxy.refuse()
+    proxy.accept()
+    with proxy.counting() as seen:
+        store.head("f")
+    assert [agent(exchange) for exchange in seen] == ["s3mount"]
+
+
+ROUTES = [
+    ("https://b.s3.eu-west-1.amazonaws.com/k", "eu-west-1/s3", True),
+    ("http://127.0.0.1:9000/b/k", "us-east-1/s3", True),
+    ("http://127.0.0.1:9000/b?list-type=2", "us-east-1/s3", True),
+    ("http://127.0.0.1:9000/other/k", "us-east-1/s3", False),
+    ("https://b--x-s3.s3express-a.amazonaws.com/k", "us-east-1/s3express", False),
+    ("https://ap-1.s3-accesspoint.eu-west-1.amazonaws.com/k", "eu-west-1/s3", False),
+]
+
+
+@pytest.mark.parametrize(("url", "scope", "known"), ROUTES)
+def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool) -> None:
+    """Access points, directory buckets and what else signs otherwise are boto3's."""
+    direct = Direct("b", Wire(0.01, 0.01, 1), lambda: Signature("A", "S"))
+    direct.learn(url, {"Authorization": f"AWS4-HMAC-SHA256 Credential=A/20260101/{scope}/aws4, x"})
+    if not known:
+        assert direct.send("head_object", {"Key": "k"}) is None
+    else:
+        with pytest.raises(Unclear):
+            direct.send("head_object", {"Key": "k" * 3000 + "\r\n"})
+    direct.close()
