@@ -12,7 +12,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tests.mounts.mount import Mount
 from tests.mounts.ours import Directories, OurMount, drivers
 from tests.mounts.s3fs import S3fsMount
 from tests.mounts.table import OWN_PREFIX, sweep
+from tests.proxy.proxy import Proxy
 from tests.servers import seaweed
 from tests.servers.buckets import bucket_name
 from tests.servers.s3 import Bucket, Endpoint
@@ -162,40 +163,73 @@ class Place:
         return self.path / name
 
 
-@pytest.fixture(scope="session")
-def shared(
-    store: Endpoint, room: Callable[[], Directories], driver: str
-) -> Iterator[tuple[Mount, Bucket]]:
-    """A mount for many tests."""
-    bucket = store.create_bucket(bucket_name())
-    where = room()
+@dataclass(frozen=True)
+class Shared:
+    """A mount for many tests, its bucket, and the proxy between them if there is one."""
+
     mount: Mount
-    if driver == "s3fs":
-        mount = S3fsMount(bucket.name, where, store)
-    else:
-        mount = OurMount(bucket.name, where, store, driver)
-    try:
-        mount.wait_ready()
-        yield mount, bucket
-    finally:
-        mount.release()
-        bucket.destroy()
+    bucket: Bucket
+    proxy: Proxy | None = None
+
+    @contextmanager
+    def place(self, request: pytest.FixtureRequest) -> Iterator[Place]:
+        """Give a directory that the mount has never heard of."""
+        ours = self.mount if isinstance(self.mount, OurMount) else None
+        self.mount.watch(_seconds(request))
+        told = len(ours.complaints()) if ours else 0
+        name = f"place-{next(_places)}"
+        yield Place(self.mount.path / name, self.bucket.under(f"{name}/"))
+        self.mount.unwatch()
+        assert ours is None or ours.complaints()[told:] == [], "the daemon complains"
+
+
+Share = Callable[[Endpoint, Proxy | None], AbstractContextManager[Shared]]
+
+
+@pytest.fixture(scope="session")
+def share(store: Endpoint, room: Callable[[], Directories], driver: str) -> Share:
+    """Mount for many tests: through this endpoint, which may be a proxy's."""
+
+    @contextmanager
+    def begin(endpoint: Endpoint, proxy: Proxy | None) -> Iterator[Shared]:
+        bucket, where = store.create_bucket(bucket_name()), room()
+        mount: Mount
+        if driver == "s3fs":
+            mount = S3fsMount(bucket.name, where, endpoint)
+        else:
+            mount = OurMount(bucket.name, where, endpoint, driver)
+        try:
+            mount.wait_ready()
+            yield Shared(mount, bucket, proxy)
+        finally:
+            mount.release()
+            bucket.destroy()
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def shared(store: Endpoint, share: Share) -> Iterator[Shared]:
+    """A mount for many tests."""
+    with share(store, None) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def tapped(store: Endpoint, share: Share) -> Iterator[Shared]:
+    """A mount for many tests that count its requests."""
+    with Proxy(store) as proxy, share(proxy.endpoint, proxy) as shared:
+        yield shared
 
 
 @pytest.fixture
-def given(shared: tuple[Mount, Bucket], request: pytest.FixtureRequest) -> Iterator[Place]:
+def given(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A directory of the shared mount that isn't there until the test stores a key below it.
 
     The mount has never heard of it, so what is stored first is seen at once.
     """
-    mount, bucket = shared
-    mount.watch(_seconds(request))
-    told = len(mount.complaints()) if isinstance(mount, OurMount) else 0
-    name = f"place-{next(_places)}"
-    yield Place(mount.path / name, bucket.under(f"{name}/"))
-    mount.unwatch()
-    if isinstance(mount, OurMount):
-        assert mount.complaints()[told:] == [], "the daemon complains"
+    with shared.place(request) as place:
+        yield place
 
 
 @pytest.fixture
