@@ -6,7 +6,6 @@ is `store`'s; here it is a name of boto3 and its arguments. Any thread; boto3 cl
 thread-safe, and the few numbers kept here are each written in one step.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -107,6 +106,7 @@ class Client:
 
     def _connect(self, settings: StoreSettings) -> Any:
         session = botocore.session.Session(profile=settings.profile)
+        self._authorities = session.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         try:
             described = _descriptions(session.get_config_variable("data_path"))
             session.register_component("data_loader", described)
@@ -135,7 +135,7 @@ class Client:
                 settings.connect_timeout,
                 settings.read_timeout,
                 settings.connections,
-                os.environ.get("AWS_CA_BUNDLE") or get_cert_path(verify=True),
+                self._authorities,
             ),
             self._keys,
         )

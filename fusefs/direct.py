@@ -11,6 +11,7 @@ Standard library only. Any thread.
 
 import http.client
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,6 +84,10 @@ NONSENSE = (ElementTree.ParseError, ValueError, KeyError)  # of an answer that i
 CODES = {304: "304", 404: "404", 412: "PreconditionFailed", 416: "InvalidRange"}
 
 
+# Where connections only boto3 can make don't work here, it is left alone for a while; seconds.
+FAILURES_MOST, REST = 10, 60.0
+
+
 class Refused(Exception):
     """The store answered with one of `CODES`: no failure, but an answer to take as it is."""
 
@@ -115,6 +120,8 @@ class Direct:
         self._wire = wire
         self._keys = keys
         self._route: _Route | None = None
+        self._failures = 0  # connections in a row that didn't work
+        self._rests_until = 0.0
 
     @property
     def known(self) -> bool:
@@ -137,13 +144,23 @@ class Direct:
         route, keys = self._route, self._keys()
         if route is None or keys is None or operation not in METHODS:
             return None
+        if time.monotonic() < self._rests_until:
+            return None
         request = _request(operation, arguments)
         if request is None:
             return None
         try:
             answer = route.ask(keys, METHODS[operation], request)
+        except (OSError, http.client.HTTPException) as error:
+            self._failures += 1
+            if self._failures >= FAILURES_MOST:
+                self._rests_until = time.monotonic() + REST
+            raise Unclear(f"{operation}: {error}") from error
+        self._failures = 0
+        try:
             return _understood(operation, answer)
         except (OSError, http.client.HTTPException, *NONSENSE) as error:
+            answer.close()
             raise Unclear(f"{operation}: {error}") from error
 
     def close(self) -> None:

@@ -1,12 +1,13 @@
 """Small requests past boto3: the same answers, and boto3 wherever it isn't plain."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fusefs import errors
-from fusefs.direct import Direct, Unclear, Wire
+from fusefs.direct import FAILURES_MOST, REST, Direct, Unclear, Wire
 from fusefs.endpoint import StoreSettings
 from fusefs.objects import Headers
 from fusefs.signing import Signature
@@ -169,3 +170,18 @@ def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool)
         with pytest.raises(Unclear):
             direct.send("head_object", {"Key": "k" * 3000 + "\r\n"})
     direct.close()
+
+
+def test_where_connections_fail_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An odd network is boto3's for a minute; then it is tried again."""
+    direct = Direct("b", Wire(0.1, 0.1, 1), lambda: Signature("A", "S"))
+    scope = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/s3/aws4_request, x"
+    direct.learn("http://127.0.0.1:1/b/k", {"Authorization": scope})
+    for _ in range(FAILURES_MOST):
+        with pytest.raises(Unclear):
+            direct.send("head_object", {"Key": "k"})
+    assert direct.send("head_object", {"Key": "k"}) is None
+    later = time.monotonic() + REST
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    with pytest.raises(Unclear):
+        direct.send("head_object", {"Key": "k"})
