@@ -11,7 +11,7 @@ from typing import Any
 from webhook.annotations import MountSpec, Wanted
 from webhook.containers import is_reserved
 from webhook.memory import needed
-from webhook.placement import places, start_index
+from webhook.placement import Place, places, start_index
 from webhook.pods import Pod, items, section
 from webhook.ports import rivals
 from webhook.quantities import format_bytes
@@ -54,14 +54,15 @@ def advice(
 ) -> Iterator[Advice]:
     """Everything about a pod that gets its mounts and will run badly."""
     spec = pod["spec"]
+    found = list(places(spec, start_index(spec, platform.mesh_containers)))
     yield from misplaced(pod)
     yield from _resources(spec, wanted, platform)
     yield from _grace(spec, wanted, platform)
-    yield from _order(spec, wanted, platform)
+    yield from _order(spec, found, wanted, platform)
     yield from _metrics(spec, platform)
     for mount in wanted.mounts:
         yield from _mount(mount, namespace, lookup)
-        yield from _owner(spec, mount, platform)
+        yield from _owner(spec, found, mount, platform)
     for field in ("shareProcessNamespace", "hostPID"):
         if spec.get(field):
             text = f"{field} lets processes of the pod see and signal those of the mount"
@@ -69,16 +70,14 @@ def advice(
 
 
 def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
-    rendered = wanted.worker.rendered()
-    if not rendered:
+    if wanted.worker.unset:
         text = "the mount has no resource requests: it is the first to starve on a busy node"
         yield Advice("no-resources", text)
     yield from _memory(wanted)
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     users = [container for container in containers if not is_reserved(container["name"])]
-    ours = (rendered, platform.keeper.rendered())
-    guaranteed = users and all(_guaranteed(section(c, "resources")) for c in users)
-    if guaranteed and not all(map(_guaranteed, ours)):
+    ours = wanted.worker.guaranteed and platform.keeper.guaranteed
+    if users and not ours and all(_guaranteed(section(c, "resources")) for c in users):
         text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)
 
@@ -110,10 +109,12 @@ def _grace(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator
         yield Advice("short-grace", text)
 
 
-def _order(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
+def _order(
+    spec: dict[str, Any], found: list[Place], wanted: Wanted, platform: Platform
+) -> Iterator[Advice]:
     mesh = platform.mesh_containers
     if wanted.mounts and all(mount.containers is None for mount in wanted.mounts):
-        for place in places(spec, start_index(spec, mesh)):
+        for place in found:
             if place.early and place.name not in mesh:
                 text = f"init container {place.name} runs before the mount and doesn't see it"
                 yield Advice("early-container", text)
@@ -139,12 +140,14 @@ def _mount(mount: MountSpec, namespace: str, lookup: Lookup) -> Iterator[Advice]
         yield Advice("unencrypted", text)
 
 
-def _owner(spec: dict[str, Any], mount: MountSpec, platform: Platform) -> Iterator[Advice]:
+def _owner(
+    spec: dict[str, Any], found: list[Place], mount: MountSpec, platform: Platform
+) -> Iterator[Advice]:
     """A container whose user may not write what the mount says belongs to another."""
     if mount.read_only or int(mount.dir_mode, 8) & 0o002:
         return
     pod_user = section(spec, "securityContext").get("runAsUser")
-    for place in places(spec, start_index(spec, platform.mesh_containers)):
+    for place in found:
         user = section(place.container, "securityContext").get("runAsUser", pod_user)
         if user and user != mount.uid and place.gets(mount, platform.mesh_containers):
             whose = f"{mount.path} belongs to {mount.uid}"

@@ -27,7 +27,6 @@ def make_app(
     """
     app = FastAPI(title="s3mount webhook", openapi_url=None, lifespan=lifespan)
 
-    @app.post("/mutate")
     async def mutate(request: Request) -> Response:
         try:
             answer = reviewer.review(await _body(request, limits))
@@ -36,6 +35,9 @@ def make_app(
             return _json(error.status, {"error": str(error)}, close=True)
         headers = {"connection": "close"} if health.draining else None
         return Response(answer, media_type="application/json", headers=headers)
+
+    # A plain route: there are no parameters for FastAPI to resolve on each request.
+    app.add_route("/mutate", mutate, methods=["POST"])
 
     @app.get("/healthz")
     async def healthz() -> Response:

@@ -44,7 +44,7 @@ _CACHE_SLACK = 64 * 2**20
 
 def is_reserved(name: str) -> bool:
     """Whether a container or volume of this name could only be ours."""
-    return name == RESERVED or name.startswith(RESERVED + "-")
+    return name.startswith(RESERVED) and (name == RESERVED or name[len(RESERVED)] == "-")
 
 
 def sidecars(

@@ -43,14 +43,18 @@ def _compare(old: Any, new: Any, path: str, found: list[Operation]) -> None:
 def _compare_objects(
     old: dict[str, Any], new: dict[str, Any], path: str, found: list[Operation]
 ) -> None:
-    if lost := old.keys() - new.keys():
-        raise NotAddOnlyError(f"the patch would remove {path}/{_escaped(min(lost))}")
+    kept = 0
     for key, value in new.items():
         before = old.get(key, _ABSENT)
         if before is _ABSENT:
             found.append({"op": "add", "path": f"{path}/{_escaped(key)}", "value": value})
-        elif before is not value:
+            continue
+        kept += 1
+        if before is not value:
             _compare(before, value, f"{path}/{_escaped(key)}", found)
+    if kept != len(old):
+        lost = min(old.keys() - new.keys())
+        raise NotAddOnlyError(f"the patch would remove {path}/{_escaped(lost)}")
 
 
 def _compare_lists(old: list[Any], new: list[Any], path: str, found: list[Operation]) -> None:

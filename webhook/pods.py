@@ -5,7 +5,7 @@ nothing the rest of the package may index without looking: absent, null and empt
 what is there has its type. Pure functions.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable
 from typing import Any
 
 from webhook.problems import Problem
@@ -65,7 +65,7 @@ _TYPES = {str: "text", int: "a number", bool: "true or false", dict: "an object"
 def shape_problems(pod: Pod) -> list[Problem]:
     """What in the pod isn't of the type the Kubernetes API gives it; empty for a real pod."""
     found: list[Problem] = []
-    if type(pod) is dict and _fits(pod, _SHAPE) and pod.get("spec"):
+    if _FITS(pod) and pod.get("spec"):
         return found
     _walk(pod, _SHAPE, "", found)
     if not found and not pod.get("spec"):
@@ -90,30 +90,60 @@ def size_problems(pod: Pod) -> list[Problem]:
     ]
 
 
-def _fits(value: dict[str, Any], shape: dict[str, Any], needed: Collection[str] = ()) -> bool:
-    """The quick answer for an object that is as it should be, as all but a few in a million are."""
-    for key, below in shape.items():
-        found = value.get(key)
-        if found is None:
-            if key in needed:
-                return False
-        elif type(below) is type:
-            if type(found) is not below:
-                return False
-        elif type(found) is not type(below) or not _fits_within(found, below):
-            return False
-    return True
+def _fits(shape: Any, *, needs: bool = False) -> Callable[[Any], bool]:
+    """The quick answer for what is as it should be, as all but a few in a million pods are.
 
-
-def _fits_within(found: Any, shape: Any) -> bool:
+    Made once for a shape, without a call for each of the many small objects of a list. `needs`:
+    whether the object is an item of a list, where some fields have to be there.
+    """
+    if type(shape) is type:
+        return lambda value: type(value) is shape
     if shape is _STRINGS:
-        return all(type(text) is str for text in found.values())
-    if type(shape) is dict:
-        return _fits(found, shape)
-    below = shape[0]
-    if type(below) is type:
-        return all(type(item) is below for item in found)
-    return all(type(item) is dict and _fits(item, below, _REQUIRED) for item in found)
+        return lambda value: type(value) is dict and all(type(t) is str for t in value.values())
+    if type(shape) is list:
+        return _list_fits(shape[0])
+    fields = [(key, _fits(below), needs and key in _REQUIRED) for key, below in shape.items()]
+
+    def fits(value: Any) -> bool:
+        if type(value) is not dict:
+            return False
+        for key, check, needed in fields:
+            found = value.get(key)
+            if found is None:
+                if needed:
+                    return False
+            elif not check(found):
+                return False
+        return True
+
+    return fits
+
+
+def _list_fits(shape: Any) -> Callable[[Any], bool]:
+    """The same for a list of what the shape says."""
+    if type(shape) is type:
+        return lambda value: type(value) is list and all(type(item) is shape for item in value)
+    if not all(type(below) is type for below in shape.values()):
+        check = _fits(shape, needs=True)
+        return lambda value: type(value) is list and all(map(check, value))
+    fields = [(key, kind, key in _REQUIRED) for key, kind in shape.items()]
+
+    def fits(value: Any) -> bool:
+        if type(value) is not list:
+            return False
+        for item in value:
+            if type(item) is not dict:
+                return False
+            for key, kind, needed in fields:
+                found = item.get(key)
+                if (found is None and needed) or (found is not None and type(found) is not kind):
+                    return False
+        return True
+
+    return fits
+
+
+_FITS = _fits(_SHAPE)
 
 
 def _walk(value: Any, shape: Any, where: str, found: list[Problem]) -> None:

@@ -107,6 +107,8 @@ def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]
 
 def capped(platform: Platform, rule: Rule) -> Platform:
     """The platform's settings with its defaults inside the rule's maxima."""
+    if rule.maximum_cache_size is None and rule.maximum.unset:
+        return platform
     base, most = platform.worker, rule.maximum
     worker = Resources(
         _least(base.cpu_request, most.cpu_request),
@@ -115,8 +117,6 @@ def capped(platform: Platform, rule: Rule) -> Platform:
         _least(base.memory_limit, most.memory_limit) or most.memory_limit,
     )
     cache = min(platform.default_cache_size, rule.maximum_cache_size or platform.default_cache_size)
-    if (worker, cache) == (base, platform.default_cache_size):
-        return platform
     return replace(platform, worker=worker, default_cache_size=cache)
 
 

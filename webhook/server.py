@@ -109,6 +109,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         limit_concurrency=serving.connections,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=serving.limits.deadline + 1,

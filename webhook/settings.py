@@ -40,6 +40,21 @@ class Resources:
     memory_request: int | None = None
     memory_limit: int | None = None
 
+    @property
+    def unset(self) -> bool:
+        """Whether nothing at all is asked for."""
+        return self == Resources()
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether both limits are there, and no request is below: the class Guaranteed."""
+        cpu, memory = self.cpu_limit, self.memory_limit
+        return (
+            None not in (cpu, memory)
+            and self.cpu_request in (None, cpu)
+            and self.memory_request in (None, memory)
+        )
+
     def rendered(self) -> dict[str, dict[str, str]]:
         """As in a container's `resources`: only what is set."""
         rows = {

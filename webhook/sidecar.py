@@ -9,6 +9,7 @@ import json
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from webhook import __version__
@@ -137,6 +138,7 @@ def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple
         yield mount.path, f"mount {mount.name}"
 
 
+@lru_cache(maxsize=4096)
 def _normal(path: str) -> str:
     """The place the container runtime makes of a path."""
     return posixpath.normpath("/" + path.lstrip("/"))
