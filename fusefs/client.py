@@ -34,11 +34,13 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from . import errors
+from .connections import PIECE
 from .counters import Counters
 from .credentials import CredentialsDirectory
 from .direct import Direct, Refused, Unclear, Wire
 from .endpoint import StoreSettings
 from .faults import EXPIRED, PASSING, REFUSED, error_for
+from .partbody import PartBody
 from .patience import Broken, Patience
 from .signing import Signature
 
@@ -172,6 +174,7 @@ class Client:
             try:
                 answer = None if lost else self._directly(operation, arguments)
                 if answer is None:
+                    arguments = _in_pieces(arguments)
                     answer = getattr(self._client, operation)(**arguments)
             except ClientError as error:
                 told = self._told(operation, key, error)
@@ -331,6 +334,19 @@ def _text(value: str | bytes) -> str:
 def _attempts(answer: Mapping[str, Any]) -> int:
     """Return how often boto3 had sent a request before."""
     return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
+
+
+def _in_pieces(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have a body read as it goes: one given whole must be sent within the connection's timeout."""
+    body = arguments.get("Body")
+    if not isinstance(body, (bytes, bytearray)) or len(body) <= PIECE:
+        return arguments
+    whole = memoryview(body)
+
+    def fill(offset: int, view: memoryview) -> None:
+        view[:] = whole[offset : offset + len(view)]
+
+    return arguments | {"Body": PartBody(fill, 0, len(body))}
 
 
 def rewind(body: Any) -> None:

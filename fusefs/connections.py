@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 
+PIECE = 1 << 16  # bytes of a body sent at once
 CLOSED = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -41,9 +42,7 @@ class Connections:
         head.append("\r\n")
         sock = self._idle_one() or self._connected()
         try:
-            sock.sendall("".join(head).encode("latin-1") + (body if len(body) < 1 << 16 else b""))
-            if len(body) >= 1 << 16:
-                sock.sendall(body)
+            _send(sock, "".join(head).encode("latin-1"), body)
             response = http.client.HTTPResponse(sock, method=method)
             response.begin()
         except BaseException:
@@ -90,6 +89,17 @@ class Connections:
             self._idle.pop().close()
 
 
+def _send(sock: socket.socket, head: bytes, body: bytes | bytearray) -> None:
+    """Send head and body; the time limit of a socket is for each piece, not for the whole."""
+    if len(body) <= PIECE:
+        sock.sendall(head + body)
+        return
+    sock.sendall(head)
+    view = memoryview(body)
+    for start in range(0, len(body), PIECE):
+        sock.sendall(view[start : start + PIECE])
+
+
 class Answer:
     """An answer whose body may still be on its way."""
 
@@ -99,6 +109,7 @@ class Answer:
         self._response = response
         self._sock = sock
         self._home = home
+        self._released = False
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.getheaders()}
 
@@ -117,16 +128,18 @@ class Answer:
         return self._response.readinto(view)
 
     def close(self) -> None:
-        """Give up the rest of the body, and the connection with it."""
+        """Give up the rest of the body, and the connection with it, unless it went back."""
         self._response.close()
-        self._sock.close()
+        if not self._released:
+            self._released = True
+            self._sock.close()
 
     def release_conn(self) -> None:
         """The body was read: the connection may be used again, if nothing is left in it."""
         whole = self._response.isclosed() or self._response.length == 0
-        keep = whole and not self._response.will_close
+        if self._released or not whole or self._response.will_close:
+            self.close()
+            return
+        self._released = True
         self._response.close()
-        if keep:
-            self._home.give_back(self._sock)
-        else:
-            self._sock.close()
+        self._home.give_back(self._sock)

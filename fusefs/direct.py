@@ -2,9 +2,10 @@
 
 boto3 needs some 2 ms of one core for a request, all under the interpreter's lock; a directory of
 10 000 files is 10 000 requests. So those that come by the thousand (HEAD, GET, LIST, PUT, COPY,
-DELETE) are made here, once each, with boto3's names and shapes. Whatever isn't plain is boto3's:
-arguments not known here, every error but "not there" and "the condition doesn't hold", retries,
-redirects, proxies. Where the bucket is and how to sign is learned by watching boto3's own requests.
+DELETE, parts) are made here, once each, with boto3's names and shapes. Whatever isn't plain is
+boto3's: arguments not known here, every error but "not there" and "the condition doesn't hold",
+retries, redirects, proxies. Where the bucket is and how to sign for it is learned by watching
+boto3's own requests.
 
 Standard library only. Any thread.
 """
@@ -49,7 +50,9 @@ QUERY = {
     "ContinuationToken": "continuation-token",
     "Delimiter": "delimiter",
     "MaxKeys": "max-keys",
+    "PartNumber": "partNumber",
     "Prefix": "prefix",
+    "UploadId": "uploadId",
 }
 # What an answer tells of an object, by header.
 TOLD = {
@@ -78,6 +81,7 @@ METHODS = {
     "head_object": "HEAD",
     "list_objects_v2": "GET",
     "put_object": "PUT",
+    "upload_part": "PUT",
 }
 META = "x-amz-meta-"
 NONSENSE = (ElementTree.ParseError, ValueError, KeyError)  # of an answer that isn't understood
@@ -192,7 +196,7 @@ def _request(operation: str, arguments: Mapping[str, Any]) -> _Request | None:
     plain = all(f"{name}{text}".isascii() and text.isprintable() for name, text in headers.items())
     if left or not plain or not isinstance(body, (bytes, bytearray)):
         return None
-    if operation in ("put_object", "copy_object"):
+    if METHODS[operation] == "PUT":
         headers["content-length"] = str(len(body))
     return _Request(key, query, headers, body)
 

@@ -13,10 +13,11 @@ from fusefs.objects import Headers
 from fusefs.signing import Signature
 from fusefs.store import ABSENT, Store
 from tests.proxy.exchange import Exchange, on
-from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer
+from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket
 
+MIB = 1 << 20
 Connect = Callable[..., Store]
 HEADERS = Headers(
     {"mode": "33188", "foreign": "a  b"},
@@ -29,12 +30,19 @@ def connect(bucket: Bucket, tmp_path: Path) -> Iterator[Connect]:
     """Open stores of the test's bucket."""
     made: list[Store] = []
 
-    def build(proxy: Proxy | None = None, *, direct: bool = True) -> Store:
+    def build(proxy: Proxy | None = None, *, direct: bool = True, timeout: float = 10.0) -> Store:
         endpoint = proxy.endpoint if proxy else bucket.endpoint
         for name, value in endpoint.credentials.environment().items():
             (tmp_path / name).write_text(value)
         settings = StoreSettings(
-            bucket.name, endpoint.url, REGION, credentials_dir=tmp_path, retry_for=1, direct=direct
+            bucket.name,
+            endpoint.url,
+            REGION,
+            credentials_dir=tmp_path,
+            retry_for=1,
+            connect_timeout=timeout,
+            read_timeout=10 * timeout,
+            direct=direct,
         )
         made.append(Store(settings))
         made[-1].list_page("")  # by this request of boto3's it learns where the bucket is
@@ -185,3 +193,31 @@ def test_where_connections_fail_it_rests(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(time, "monotonic", lambda: later)
     with pytest.raises(Unclear):
         direct.send("head_object", {"Key": "k"})
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_slow_line_is_not_a_silent_one(
+    bucket: Bucket, connect: Connect, proxy: Proxy, direct: bool
+) -> None:
+    """Time limits are for the store's silence; a body may take as long as it goes on moving."""
+    store = connect(proxy, direct=direct, timeout=0.5)
+    proxy.inject(SlowUpload(4 * MIB), on("PutObject"), times=None)
+    proxy.inject(SlowUpload(4 * MIB), on("UploadPart"), times=None)
+    content = bytes(12 * MIB)  # three seconds, and more than the kernel's buffers take at once
+    with proxy.counting() as seen:
+        store.put("f", content, Headers(), None)
+        upload = store.create_upload("g", Headers())
+        store.upload_part("g", upload, 1, bytearray(content))
+    assert seen.operations == {"PutObject": 1, "CreateMultipartUpload": 1, "UploadPart": 1}
+
+
+def test_a_connection_is_used_by_one_at_a_time(connect: Connect, proxy: Proxy) -> None:
+    """Also after an answer that is left to boto3: the next one finds it open."""
+    store = connect(proxy)
+    store.put("f", b"x", Headers(), None)
+    for _ in range(3):
+        proxy.inject(SLOW_DOWN, on("HeadObject"))
+        store.head("f")
+    with proxy.counting() as seen:
+        assert store.head("f").size == 1
+    assert [agent(exchange) for exchange in seen] == ["s3mount"]

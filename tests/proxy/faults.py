@@ -8,6 +8,7 @@ happens there. Frozen values; one may be used by many threads at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -104,6 +105,18 @@ class ResetUpload(Fault):
             left -= len(block)
             if left <= 0:
                 raise Cut
+            yield block
+
+
+@dataclass(frozen=True)
+class SlowUpload(Fault):
+    """The request's body comes through at so many bytes per second."""
+
+    rate: int
+
+    def upload(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            time.sleep(len(block) / self.rate)
             yield block
 
 
