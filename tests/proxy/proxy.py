@@ -59,6 +59,7 @@ class Proxy:
         self._injections: list[Injection] = []
         self._connections: set[Connection] = set()
         self._closing = threading.Event()
+        self._relief = threading.Event()  # ends the stalls that are under way
         self._listener = self._listen(0)
         self._port = self._listener.getsockname()[1]
         self.endpoint = Endpoint(f"http://127.0.0.1:{self._port}", store.credentials)
@@ -103,9 +104,11 @@ class Proxy:
         return self.inject(fault, lambda exchange: exchange.access_key == access_key, times=None)
 
     def heal(self) -> None:
-        """Inject nothing any more."""
+        """Inject nothing any more; what stalls goes on."""
         with self._lock:
             self._injections.clear()
+            relief, self._relief = self._relief, threading.Event()
+        relief.set()
 
     def refuse(self) -> None:
         """Break all connections and refuse new ones until `accept`."""
@@ -132,6 +135,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
+        self.heal()
         with suppress(OSError):
             self.refuse()
 
@@ -224,7 +228,9 @@ class Proxy:
         return answer.headers.get("connection", "").lower() != "close"
 
     def _pause(self, seconds: float) -> None:
-        self._closing.wait(seconds)
+        with self._lock:
+            relief = self._relief
+        relief.wait(seconds)
 
 
 def _parse(head: Head) -> Exchange:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from time import monotonic
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
 
 import pytest
 
@@ -135,6 +136,19 @@ def test_stalls(bucket: Bucket, seen: Bucket, proxy: Proxy, fault: Stall) -> Non
     began = monotonic()
     assert seen.get("k") == b"x" * 1000
     assert monotonic() - began >= 0.5
+
+
+def test_healing_ends_stalls(bucket: Bucket, seen: Bucket, proxy: Proxy) -> None:
+    """What stalls goes on at once."""
+    bucket.put("k", b"v")
+    proxy.inject(Stall(50), on("GetObject"))
+    with ThreadPoolExecutor(1) as pool:
+        began = monotonic()
+        reading = pool.submit(seen.get, "k")
+        sleep(0.1)
+        proxy.heal()
+        assert reading.result() == b"v"
+    assert monotonic() - began < 10
 
 
 def test_refuses_connections_for_a_while(seen: Bucket, proxy: Proxy) -> None:

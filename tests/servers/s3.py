@@ -145,7 +145,8 @@ class Bucket:
     def uploads(self) -> list[str]:
         """Return the keys of multipart uploads begun and neither completed nor aborted."""
         answer = self.client.list_multipart_uploads(Bucket=self.name)
-        return [upload["Key"] for upload in answer.get("Uploads", ())]
+        keys = [str(upload["Key"]) for upload in answer.get("Uploads", ())]
+        return [key[len(self.prefix) :] for key in keys if key.startswith(self.prefix)]
 
     def put_many(self, keys: Iterable[str], body: bytes = b"") -> None:
         """Store the same content under many keys."""
