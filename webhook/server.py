@@ -29,6 +29,9 @@ POLL = 1.0
 _KEEP_ALIVE = 120
 # How long a request's head may take; an API server sends it in one packet.
 HEAD_SECONDS = 5.0
+# uvicorn refuses requests at so many times the connections that we keep: those we close go a little
+# later than others come.
+_HEADROOM = 2
 _HOW_TO = "see that the certificate agent runs, or give a directory made by `certs issue`"
 
 
@@ -59,29 +62,50 @@ class Server(uvicorn.Server):
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes a connection whose next request's head doesn't come to an end.
+    """Keeps connections from being held for nothing, by whoever can reach the port.
 
-    uvicorn waits for ever for a head that has begun, and every connection counts against the limit:
-    without this whoever reaches the port could keep the API server out with some hundred sockets.
-    Bodies have a deadline of their own (`app`).
+    A connection whose next request's head doesn't come to an end is closed: uvicorn would wait for
+    ever. While there are too many the one that has been idle longest has to go, since uvicorn would
+    refuse everybody; the API server's are in use. Bodies have a deadline of their own (`app`).
     """
 
     _timer: asyncio.TimerHandle | None = None
+    idle_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.idle_since = self.loop.time()
         self._expect_head()
+        self._make_room()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        if self.idle:
             self._expect_head()
         else:
             self._stop_expecting()
 
+    def on_response_complete(self) -> None:
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_expecting()
         super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        if len(self.connections) * _HEADROOM <= (self.limit_concurrency or 0):
+            return
+        others = (each for each in self.connections if isinstance(each, ImpatientProtocol))
+        idle = [each for each in others if each.idle and not each.transport.is_closing()]
+        if idle:
+            # Not close(): over TLS it waits for the other side's good-bye.
+            min(idle, key=lambda each: each.idle_since).transport.abort()
 
     def _expect_head(self) -> None:
         if self._timer is None:
@@ -94,7 +118,7 @@ class ImpatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._timer = None
-        self.transport.close()
+        self.transport.abort()
 
 
 def make_server(
@@ -110,7 +134,7 @@ def make_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=serving.connections,
+        limit_concurrency=serving.connections * _HEADROOM,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=serving.limits.deadline + 1,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,

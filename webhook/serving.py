@@ -32,7 +32,7 @@ class Serving:
     `policy_file`: without one the shipped policy holds. `lookup_...`: mirror labels of namespaces
     and names of Secrets from the API server, which takes rights and a token.
     `drain`: seconds between "not ready" and the end, for endpoints to be taken out everywhere.
-    `tls_wait`: seconds a first certificate may take. `connections`: more get a 503.
+    `tls_wait`: seconds a first certificate may take. `connections`: above this idle ones go.
     """
 
     host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its pod IP, whatever that is

@@ -270,3 +270,19 @@ def test_half_a_head_is_not_waited_for(webhook: Running) -> None:
             secure.sendall(beginning)
         assert [connection.recv(100) for connection in connections] == [b"", b"", b""]
     webhook.wait(200)
+
+
+def test_idle_strangers_keep_nobody_out(tmp_path: Path, ca: trustme.CA) -> None:
+    """Above the limit of connections the one that has been idle longest has to go."""
+    issue(tmp_path, ca)
+    with running(tmp_path, ca, S3MOUNT_MAXIMUM_CONNECTIONS="4") as server:
+        server.wait()
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stranger = stack.enter_context(server.client())
+                assert stranger.get("/healthz").status_code == 200
+            used = stack.enter_context(server.client())
+            for _ in range(3):
+                answer = used.post("/mutate", content=reviews.body(), headers=JSON)
+                assert answer.status_code == 200
+                stack.enter_context(server.client()).get("/healthz")
