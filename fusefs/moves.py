@@ -195,7 +195,7 @@ class Moves:
             return before, self._mover.move(before, key, condition)
         except (Stale, NotFound):
             now = self.depot.store.head(before.key)
-            if now.etag == before.etag:  # so it was the condition on the new key
+            if condition is not None and now.etag == before.etag:  # so it was that one
                 raise Exists(f"{key} exists already") from None
             return now, self._mover.move(now, key, condition)
 

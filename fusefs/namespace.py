@@ -174,7 +174,10 @@ class Namespace:
         The times in nanoseconds tell them apart. Where none are stored (some stores keep no
         metadata of markers) it is ours if it came into being since `retried`, when we began.
         """
-        found = self.depot.store.head(key)
+        try:
+            found = self.depot.store.head(key)
+        except NotFound as error:
+            raise Exists(f"{key} was made and removed by somebody else meanwhile") from error
         told = found.headers.metadata if found.headers is not None else {}
         if told:
             ours = told == headers.metadata

@@ -46,7 +46,13 @@ class Mover:
 
     def move(self, before: ObjectInfo, key: str, condition: str | None) -> ObjectInfo:
         """Give one object another key: one copy, one delete."""
-        etag, modified = self._committer.copy(before, key, None, condition)
+        try:
+            etag, modified = self._committer.copy(before, key, None, condition)
+        except (Stale, NotFound) as error:
+            found = self._there(key) if error.retried else None
+            if found is None or not self.same(found, before):
+                raise
+            etag, modified = found.etag, found.modified  # ours: only its answer was lost
         self._delete(before.key, before.etag)
         return ObjectInfo(key, before.size, etag, modified, before.headers)
 

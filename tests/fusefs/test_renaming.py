@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.errors import Exists, FsError, Unavailable
+from fusefs.errors import Exists, FsError, Stale, Unavailable
 from fusefs.renamelog import Copied, RenameLog
 from fusefs.renaming import Mover, resume_renames
+from fusefs.store import ABSENT
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import Workbench
 from tests.proxy.exchange import on
@@ -46,6 +47,32 @@ def told(_: Copied) -> None:
 def journals(bench: Workbench) -> list[Path]:
     """Return the journals there are."""
     return list(bench.depot.renames.glob("*"))
+
+
+@pytest.mark.parametrize("condition", [ABSENT, None])
+def test_a_lost_answer_of_a_copy_is_no_file_of_others(
+    bench: Workbench, proxy: Proxy, bucket: Bucket, condition: str | None
+) -> None:
+    """RENAME_NOREPLACE: what the first try of the copy made is not in the way of the second."""
+    bucket.put("old", b"content", {"mode": "33188"})
+    mover, before = begin(bench)[0], bench.store.head("old")
+    proxy.inject(LostAnswer(), on("CopyObject"))
+    mover.move(before, "new", condition)
+    assert bucket.keys() == ["new"]
+    assert bucket.get("new") == b"content"
+
+
+def test_a_copy_never_replaces_what_others_made(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """RENAME_NOREPLACE with a lost answer and a stranger's file: both stay."""
+    bucket.put("old", b"content")
+    mover, before = begin(bench)[0], bench.store.head("old")
+    bucket.put("new", b"theirs")
+    proxy.inject(LostAnswer(), on("CopyObject"))
+    with pytest.raises(Stale):
+        mover.move(before, "new", ABSENT)
+    assert [bucket.get(key) for key in ("old", "new")] == [b"content", b"theirs"]
 
 
 def test_one_copy_and_one_delete_for_each_key(
