@@ -217,12 +217,12 @@ class Committer:
         self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
     ) -> tuple[str, float]:
         try:
-            return self.store.copy(source.key, source.etag, key, headers, condition)
+            return self.store.copy(source.key, source.etag, key, headers, condition, source.placed)
         except Unsupported:
             if condition is None or not self.store.conditional_copy:
                 raise
             self.store.conditional_copy = False
-            return self.store.copy(source.key, source.etag, key, headers, None)
+            return self.store.copy(source.key, source.etag, key, headers, None, source.placed)
 
     def _copy_marker(
         self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None

@@ -6,6 +6,9 @@ Plain immutable values; no requests, no POSIX meaning (that is `attributes`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# What S3 takes the bucket's defaults for in a copy that doesn't say it (API reference, CopyObject).
+PLACED = ("StorageClass", "ServerSideEncryption", "SSEKMSKeyId")
+
 
 @dataclass(frozen=True, slots=True)
 class Headers:
@@ -24,7 +27,7 @@ class Headers:
 class ObjectInfo:
     """One object. `etag` keeps its quotes off; `modified` is LastModified in seconds.
 
-    `headers` is None where a LIST was the source: it doesn't tell them.
+    `headers` is None where a LIST was the source: it doesn't tell them, but `storage_class`.
     """
 
     key: str
@@ -32,6 +35,16 @@ class ObjectInfo:
     etag: str
     modified: float
     headers: Headers | None = None
+    storage_class: str | None = None
+
+    @property
+    def placed(self) -> Mapping[str, str]:
+        """How the store keeps it, which a copy has to be told again: else S3 takes its defaults."""
+        told = self.headers.system if self.headers is not None else {}
+        kept = {name: told[name] for name in PLACED if name in told}
+        if self.storage_class not in (None, "STANDARD"):
+            kept.setdefault("StorageClass", str(self.storage_class))
+        return kept
 
 
 @dataclass(frozen=True, slots=True)

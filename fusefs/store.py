@@ -86,6 +86,7 @@ class Store:
                     item["Size"],
                     item["ETag"].strip('"'),
                     item["LastModified"].timestamp(),
+                    storage_class=item.get("StorageClass"),
                 )
                 for item in answer.get("Contents", ())
             ),
@@ -235,18 +236,22 @@ class Store:
         key: str,
         headers: Headers | None,
         condition: str | None = None,
+        placed: Mapping[str, str] | None = None,
     ) -> tuple[str, float]:
         """Copy server side (at most 5 GiB); `headers` replaces all headers, None keeps them.
 
-        Returns ETag and LastModified of the copy. `etag` pins the source.
+        Storage class and encryption aren't kept by S3: `placed` says those of the source. Returns
+        ETag and LastModified of the copy. `etag` pins the source.
         """
         arguments: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": source}}
         if etag is not None:
             arguments["CopySourceIfMatch"] = f'"{etag}"'
         if headers is not None:
             arguments |= {"MetadataDirective": "REPLACE", **self._new(headers)}
-        elif self.settings.storage_class:
-            arguments["StorageClass"] = self.settings.storage_class
+        else:
+            if self.settings.storage_class:
+                arguments["StorageClass"] = self.settings.storage_class
+            arguments |= placed or {}
         # A copy onto itself is already pinned by its source.
         if source != key:
             arguments |= self._condition(condition, self.conditional_copy)

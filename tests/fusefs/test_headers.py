@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,16 @@ def test_a_new_object_has_the_settings_of_the_mount(
     [seen] = proxy.requests.of("PutObject")
     assert seen.headers["x-amz-storage-class"] == "STANDARD_IA"
     assert seen.headers["x-amz-acl"] == "private"
+
+
+def test_a_renamed_object_is_kept_as_it_was(lenient_bucket: Bucket, tmp_path: Path) -> None:
+    """Storage class and encryption, which S3 forgets in a plain copy: of a directory the class."""
+    kept = {"StorageClass": "STANDARD_IA", "ServerSideEncryption": "AES256"}
+    for key in ("f", "old/f"):
+        lenient_bucket.client.put_object(Bucket=lenient_bucket.name, Key=key, **kept)
+    with Workbench(lenient_bucket, tmp_path) as bench:
+        mover = Mover(bench.store, bench.depot.committer, bench.requests)
+        mover.move(bench.store.head("f"), "g", None)
+        mover.move_all(RenameLog.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
+    assert {name: lenient_bucket.head("g").get(name) for name in kept} == kept
+    assert lenient_bucket.head("new/f")["StorageClass"] == "STANDARD_IA"
