@@ -105,7 +105,7 @@ def test_a_failed_copy_leaves_the_source_complete(
 ) -> None:
     """The error is told, the copies made so far are taken back, and another try succeeds."""
     fill(bucket)
-    proxy.inject(DOWN, on("CopyObject", "new/b/f3"))
+    proxy.inject(DOWN, on("CopyObject", "new/b/f3"), times=2)
     mover, journal = begin(bench)
     with pytest.raises(Unavailable):
         mover.move_all(journal, told)
