@@ -16,6 +16,7 @@ from webhook import __version__
 from webhook.adoption import differences
 from webhook.annotations import MountSpec, Wanted
 from webhook.containers import BUS, application_mount, is_reserved, sidecars, volumes
+from webhook.identity import with_identity
 from webhook.placement import Container, Place, places, start_index
 from webhook.pods import Pod, annotations, items, section
 from webhook.ports import metrics_port, port_problems
@@ -52,8 +53,10 @@ def inject(pod: Pod, wanted: Wanted, platform: Platform, *, ambient: bool) -> In
     _mount_applications(spec, found, wanted.mounts, platform)
     port = metrics_port(spec, platform.worker_metrics_port)
     problems += port_problems(spec, port)
-    needed = sidecars(wanted, platform, ambient=ambient, metrics_port=port)
-    _add_sidecars(spec, needed, start, problems)
+    keeper, worker = sidecars(wanted, platform, ambient=ambient, metrics_port=port)
+    # An identity counts when we add the worker; in one that is there it is its webhook's business.
+    added = [keeper, with_identity(worker, spec, wanted)]
+    _add_sidecars(spec, [keeper, worker], added, start, problems)
     _add_volumes(spec, volumes(wanted), problems)
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
@@ -169,13 +172,18 @@ def _mount_applications(
 
 
 def _add_sidecars(
-    spec: dict[str, Any], needed: list[Container], start: int, problems: list[Problem]
+    spec: dict[str, Any],
+    needed: list[Container],
+    added: list[Container],
+    start: int,
+    problems: list[Problem],
 ) -> None:
+    """Put in what isn't there, as in `added`; what is there has to be as in `needed`."""
     containers = list(items(spec, "initContainers"))
     for offset, container in enumerate(needed):
         present = [item for item in containers if item["name"] == container["name"]]
         if not present:
-            containers.insert(start + offset, container)
+            containers.insert(start + offset, added[offset])
         elif strange := differences(present[0], container):
             problems.append(_stranger(container["name"], f"differs in {', '.join(strange)}"))
     if containers:
