@@ -75,6 +75,7 @@ bench-webhook: setup
 bench: setup
 	@$(BIN)/python -m bench.reader
 	@$(BIN)/python -m bench.session
+	@$(BIN)/python -m bench.peers
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
