@@ -9,48 +9,64 @@ DOCUMENT = HERE.parents[2] / "docs/semantics.md"
 HELD_BY = {
     "The five tenets": "interop:test_back_and_forth "
     "consistency:test_what_one_closed_the_other_opens",
-    "Listing a directory": "budgets:test_ls_is_list_and_nothing_else "
+    "Listing a directory": "sentences:test_names_keep_the_order_of_the_store "
+    "sentences:test_only_attributes_tell_whether_a_small_object_is_a_link "
+    "budgets:test_ls_is_list_and_nothing_else "
     "names:test_a_stream_survives_removal_of_what_it_has_told",
     "Looking at a file": "budgets:test_stat_of_a_name_not_cached "
     "budgets:test_ls_l_asks_for_attributes_in_parallel budgets:test_ls_l_again_after_the_ttl",
     "Opening and reading": "budgets:test_reading_a_small_file_just_listed "
     "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
     "consistency:test_a_reader_never_sees_two_versions_mixed",
-    "Creating and writing": "budgets:test_creating_a_small_file write:test_holes_read_as_zero "
+    "Creating and writing": "sentences:test_what_is_set_before_the_close_of_a_large_file_is_kept "
+    "budgets:test_creating_a_small_file write:test_holes_read_as_zero "
     "write:test_readers_see_what_is_not_closed_yet consistency:test_two_creators_of_one_name",
     "Changing part of a file": "budgets:test_appending_to_a_large_object write:test_append "
     "budgets:test_editing_in_the_middle_of_a_large_object",
     "Closing and syncing": "write:test_fsync_makes_it_an_object_before_close "
     "faults:test_what_could_not_be_uploaded_is_reported_kept_and_sent_later "
     "write:test_mapped_memory_is_written_and_read",
-    "Truncating and allocating": "write:test_truncate write:test_fallocate_extends_with_zeros "
+    "Truncating and allocating": "sentences:test_truncating_a_closed_file_stores_it "
+    "write:test_truncate write:test_fallocate_extends_with_zeros "
     "write:test_fallocate_keeps_size_and_punches_holes write:test_an_object_has_no_holes",
-    "Renaming": "budgets:test_rename_of_a_known_file rename:test_errnos "
+    "Renaming": "sentences:test_exchanging_two_names_is_refused "
+    "rename:test_an_open_file_follows_its_name "
+    "budgets:test_rename_of_a_known_file rename:test_errnos "
     "rename:test_a_directory_moves_with_all_below_it rename:test_noreplace_never_replaces",
-    "Removing": "budgets:test_mkdir_rmdir_unlink remove:test_a_removed_file_reads_on_while_open",
-    "Mode, owner and times": "attributes:test_chmod attributes:test_utimens "
+    "Removing": "budgets:test_rm_rf "
+    "budgets:test_mkdir_rmdir_unlink remove:test_a_removed_file_reads_on_while_open",
+    "Mode, owner and times": "sentences:test_without_attributes_none_are_stored_or_asked_for "
+    "attributes:test_new_files_belong_to_their_maker "
+    "attributes:test_chmod attributes:test_utimens "
     "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file",
-    "Extended attributes": "attributes:test_extended_attributes",
+    "Extended attributes": "attributes:test_errnos_of_extended_attributes "
+    "attributes:test_extended_attributes",
     "Links and special files": "remove:test_symlink remove:test_no_hard_links "
     "attributes:test_device_nodes_are_refused_or_stored tools:test_file_locks_within_the_mount",
     "Space": "attributes:test_statfs_lets_programs_go_on",
-    "Names that are keys": "names:test_any_name_written_is_that_key "
+    "Names that are keys": "names:test_a_name_that_is_not_utf8_is_kept_or_refused "
+    "names:test_any_name_written_is_that_key "
     "names:test_names_and_keys_have_a_longest_length",
-    "Keys that can't be shown": "names:test_keys_that_are_no_paths_harm_nobody "
+    "Keys that can't be shown": "sentences:test_hidden_keys_are_told_once "
+    "names:test_keys_that_are_no_paths_harm_nobody "
     "names:test_a_key_that_is_file_and_directory interop:test_directory_markers_of_other_tools",
     "Metadata of others": "attributes:test_content_type_follows_the_suffix "
     "interop:test_attributes_of_other_tools",
     "Trust and its end": "consistency:test_names_of_others_appear_after_the_ttl "
     "consistency:test_our_own_changes_are_seen_at_once",
-    "Two writers": "consistency:test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept "
+    "Two writers": "consistency:test_two_appenders_in_two_mounts "
+    "consistency:test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept "
     "consistency:test_overwrite_mode_lets_the_last_one_win",
     "Stores without conditions": "consistency:test_a_store_without_preconditions",
-    "The store is away": "faults:test_a_write_survives_a_passing_fault "
+    "The store is away": "sentences:test_in_a_long_outage_calls_fail_soon "
+    "faults:test_a_write_survives_a_passing_fault "
     "faults:test_a_short_outage_is_waited_for "
     "faults:test_a_bad_byte_in_a_checksummed_answer_is_noticed",
-    "Credentials end": "credentials:test_without_new_credentials_it_is_an_error",
-    "The disk is full": "space:test_writing_more_than_fits",
-    "The process ends": "lifecycle:test_sigterm_uploads_what_is_dirty "
+    "Credentials end": "credentials:test_new_credentials_are_taken_up_in_the_middle_of_an_upload "
+    "credentials:test_without_new_credentials_it_is_an_error",
+    "The disk is full": "full_disk:test_a_full_disk_and_no_store space:test_writing_more_than_fits",
+    "The process ends": "lifecycle:test_sigterm_without_a_store_keeps_the_data "
+    "lifecycle:test_sigterm_uploads_what_is_dirty "
     "lifecycle:test_what_was_dirty_when_it_was_killed_is_uploaded_by_the_next",
 }
 
