@@ -56,13 +56,30 @@ class Arbiter:
     def __init__(self, depot: Depot) -> None:
         self._depot = depot
 
-    def arrived(self, case: Case) -> Committed | None:
-        """Find out whether a try whose answer was lost has been carried out."""
+    def arrived(self, case: Case) -> Committed | ObjectInfo | None:
+        """Find out whether a try whose answer was lost has been carried out.
+
+        Returns what an earlier one made where the file has been changed since.
+        """
         try:
             found = self._depot.store.head(case.record.key)
         except NotFound:
             return None
-        return Committed(found) if self._is(found, case.record, case.staged) else None
+        if self._is(found, case.record, case.staged):
+            return Committed(found)
+        return found if self._is_earlier(found, case.record, case.tried) else None
+
+    def earlier(self, record: Record, tried: Sequence[Record]) -> ObjectInfo | None:
+        """Return the object that is there, if one of these tries made it."""
+        try:
+            found = self._depot.store.head(record.key)
+        except NotFound:
+            return None
+        return found if self._is_earlier(found, record, tried) else None
+
+    def _is_earlier(self, found: ObjectInfo, record: Record, tried: Sequence[Record]) -> bool:
+        replaced = found.etag != record.condition
+        return replaced and any(self._sent(found, each) for each in tried)
 
     def judge(self, case: Case) -> Committed:
         """Finish a refused commit where that is right; raises Stale where somebody else won."""

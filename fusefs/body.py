@@ -68,7 +68,7 @@ class Body:
         self._state = Lock()
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
-        self._delivery = Delivery(depot, self._state, self._fill, self._fetch)
+        self._delivery = Delivery(depot, self._state, self._fill, self._fetch, self._adopt)
 
     @classmethod
     def restored(cls, depot: Depot, staged: Staged) -> "Body":
@@ -143,7 +143,7 @@ class Body:
                 return self._read(offset, view, stream)
             except (Stale, NotFound) as error:
                 with self.commit_lock:  # a commit or rename of ours may be about to tell why
-                    if self.version == version:
+                    if self.version == version and not self._reconciled():
                         if self.failure is not None:
                             raise self.failure from None
                         raise Stale(str(error)) from error  # deleted is replaced too
@@ -348,6 +348,18 @@ class Body:
             staged.become_cache(self.depot.cache, info)
         else:
             staged.discard()
+
+    def _adopt(self, info: ObjectInfo) -> None:
+        """A try of ours is in S3, changed since: what wasn't changed is the same there."""
+        with self._state:
+            self._binding.rebind(info)
+            self.version += 1
+            self._note(condition=info.etag, base=info)
+
+    def _reconciled(self) -> bool:
+        """Say whether what we are bound to was replaced by a try of ours, whose answer was lost."""
+        staged = self._staged
+        return staged is not None and not self.unlinked and self._delivery.reconcile(staged)
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
         self._delivery.abandon(staged)

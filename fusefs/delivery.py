@@ -13,6 +13,7 @@ from .attributes import Posix
 from .commit import Committed, Fill
 from .depot import Depot
 from .errors import FsError, NotFound, Stale
+from .objects import ObjectInfo
 from .outgoing import Outgoing
 from .plan import Changed
 from .staged import Record, Staged
@@ -25,14 +26,25 @@ Fetch = Callable[[Staged, int, int], None]
 
 
 class Delivery:
-    """`fill(offset, view)` reads the file as it shall be, `fetch` makes a range of it local."""
+    """`fill(offset, view)` reads the file as it shall be, `fetch` makes a range of it local.
 
-    def __init__(self, depot: Depot, state: threading.Lock, fill: Fill, fetch: Fetch) -> None:
+    `adopt(info)` takes an object of our own making for what lies below the changes.
+    """
+
+    def __init__(
+        self,
+        depot: Depot,
+        state: threading.Lock,
+        fill: Fill,
+        fetch: Fetch,
+        adopt: Callable[[ObjectInfo], None],
+    ) -> None:
         self.creation: Creation | None = None
         self._depot = depot
         self._state = state
         self._fill = fill
         self._fetch = fetch
+        self._adopt = adopt
         self._arbiter = Arbiter(depot)
         self._streaming = Streaming(depot, state)
         self._tried: list[Record] = []
@@ -54,6 +66,15 @@ class Delivery:
         """
         if self._tried and staged.record.posix == self._sent_as:
             staged.change(replace(staged.record, posix=posix))
+
+    def reconcile(self, staged: Staged) -> bool:
+        """Go on from an earlier try where it arrived, for it replaced what wasn't changed."""
+        found = None
+        if self._tried:
+            found = self._arbiter.earlier(self._as_sent(staged.record), self._tried)
+        if found is not None:
+            self._adopt(found)
+        return found is not None
 
     def abandon(self, staged: Staged) -> None:
         """Throw away what went ahead: nobody wants these bytes in S3 any more."""
@@ -83,8 +104,11 @@ class Delivery:
         record = self._as_sent(staged.record)
         if self._tried:
             done = self._arbiter.arrived(self._case(staged, record))
-            if done is not None:
+            if isinstance(done, Committed):
                 return done
+            if done is not None:
+                self._adopt(done)
+                record = self._as_sent(staged.record)
         try:
             return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
         except (Stale, NotFound):

@@ -106,6 +106,25 @@ def test_a_crash_between_store_and_disk_is_no_conflict(
         assert not (later.depot.conflicts).exists()
 
 
+def test_a_lost_answer_leaves_the_rest_of_a_file_readable(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """What wasn't changed is read from, and copied of, the object that our unheard try made."""
+    old = content(20 * MIB)
+    bucket.put("f", old)
+    body = bench.open("f")
+    body.write(0, b"first")
+    proxy.inject(LostAnswer(), on("CompleteMultipartUpload"), times=None)
+    proxy.inject(DOWN, on("HeadObject"), times=None)
+    with pytest.raises(FsError):
+        body.commit()
+    proxy.heal()
+    assert read(body, 12 * MIB, 10) == old[12 * MIB :][:10]
+    body.write(8 * MIB, b"second")
+    body.commit()
+    assert bucket.get("f") == b"first" + old[5 : 8 * MIB] + b"second" + old[8 * MIB + 6 :]
+
+
 def test_a_change_after_a_lost_answer_outlives_its_process(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
