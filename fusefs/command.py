@@ -94,6 +94,8 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
+    add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
+    add("--full-wait", help="how long a write waits for room in a full cache (default 10s)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
     add(
         "--driver",
@@ -179,6 +181,8 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
         on_conflict=told.on_conflict,
         driver=told.driver,
         metrics_port=read(parse.port, "--metrics-port", base.metrics_port),
+        drain_seconds=read(parse.seconds, "--drain-time", base.drain_seconds),
+        full_wait=read(parse.seconds, "--full-wait", base.full_wait),
         fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
     )
 

@@ -45,7 +45,7 @@ class Depot:
     conflicts: Path
     stores_attributes: bool
     on_conflict: Literal["fail", "overwrite"] = "fail"
-    full_wait: float = 10.0  # seconds a writer waits for room before ENOSPC
+    full_wait: float = 10.0  # see settings.Mount
     dirty: "DirtySet" = field(default_factory=lambda: DirtySet())
     counters: Counters = field(default_factory=Counters)
 

@@ -84,6 +84,7 @@ class Mounted:
             cache_dir / "conflicts",
             stored,
             settings.on_conflict,
+            full_wait=settings.full_wait,
             counters=store.counters,
         )
         log_path = cache_dir / "session.log"

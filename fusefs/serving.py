@@ -98,9 +98,13 @@ def _served(settings: Mount, mounted: Mounted) -> int:
         _serve_portable(settings, mounted)
     finally:
         clean = _drain(mounted, settings.drain_seconds)
-        mounted.close()
+        if clean:
+            mounted.close()
     log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
-    return 0 if clean else 1
+    if not clean:
+        log.error("not everything is in S3; the journal keeps it for the next start")
+        workers.leave(1)  # what is under way waits for the store, and Python would wait for that
+    return 0
 
 
 def _drain(mounted: Mounted, seconds: float) -> bool:
@@ -109,13 +113,16 @@ def _drain(mounted: Mounted, seconds: float) -> bool:
     files, size = mounted.dirty()
     if files:
         log.info("uploading before the end", extra={"files": files, "bytes": size})
-    stop = threading.Event()
-    timer = threading.Timer(seconds, stop.set)
-    timer.start()
-    try:
-        return mounted.drain(stop)
-    finally:
-        timer.cancel()
+    stop, done = threading.Event(), threading.Event()
+
+    def run() -> None:
+        if mounted.drain(stop):
+            done.set()
+
+    threading.Thread(target=run, name="drain", daemon=True).start()
+    clean = done.wait(seconds)
+    stop.set()
+    return clean
 
 
 def _serve_portable(settings: Mount, mounted: Mounted) -> None:

@@ -46,6 +46,7 @@ class Mount:
     driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount
     metrics_port: int | None = None
     drain_seconds: float = 25.0  # a pod's default grace period is 30
+    full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
     debug: bool = False  # debug lines in the log
 
     @property

@@ -57,12 +57,14 @@ def test_the_words_reach_the_settings() -> None:
         *("--cache-dir", "/c", "--cache-size", "2Gi", "--memory-limit", "64Mi", "--uid", "7"),
         *("--gid", "8", "--file-mode", "0600", "--dir-mode", "0700", "--allow-other"),
         *("--metadata", "none", "--attr-ttl", "5m", "--on-conflict", "overwrite"),
+        *("--drain-time", "1m", "--full-wait", "500ms"),
     )
     assert mount.store.endpoint_url == "http://h:1"
     assert (mount.store.region, mount.read_only, mount.allow_other) == ("eu", True, True)
     assert (mount.cache_dir, mount.cache_size, mount.memory_limit) == (Path("/c"), 2 << 30, 1 << 26)
     assert mount.defaults == Defaults(7, 8, 0o600, 0o700)
     assert (mount.metadata, mount.attr_ttl, mount.on_conflict) == ("none", 300.0, "overwrite")
+    assert (mount.drain_seconds, mount.full_wait) == (60.0, 0.5)
 
 
 def test_an_option_goes_before_its_long_spelling() -> None:

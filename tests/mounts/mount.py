@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.mounts.table import abort, connection_of, detach
-from tests.servers.child import Child
+from tests.servers.child import Child, descendants
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -109,6 +109,14 @@ class Mount:
             with suppress(MountLeftError):
                 self.stop(20)
         self.kill()
+
+    def peak_memory(self) -> int:
+        """Return the bytes that the largest of its processes has had in memory at most."""
+        found = []
+        for pid in (self.child.pid, *descendants(self.child.pid)):
+            status = Path(f"/proc/{pid}/status").read_text()
+            found.append(int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+        return max(found)
 
     def said(self) -> str:
         """Return all it has said."""

@@ -83,7 +83,7 @@ class Child:
         """End it and all it has started, at once, and return its exit status."""
         with suppress(ProcessLookupError):
             self.signal(signal.SIGSTOP)  # it starts nobody again, and nobody hears of its death
-        for pid in (*_descendants(self.pid), self.pid):
+        for pid in (*descendants(self.pid), self.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
@@ -99,11 +99,11 @@ class Child:
         return " ".join(self.command[:4])
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return the processes below one, the deepest first; sessions of their own hide none."""
     found: list[int] = []
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
             for child in map(int, listing.read_text().split()):
-                found += [*_descendants(child), child]
+                found += [*descendants(child), child]
     return found

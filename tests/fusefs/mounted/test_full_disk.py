@@ -18,9 +18,9 @@ SMALL_DISK = ("--fake-disk-free", "88Mi")
 
 @pytest.mark.timeout(180)
 def test_a_file_larger_than_the_disk(mounts: Mounts, bucket: Bucket) -> None:
-    """Four times the room there is can be written, and read back."""
+    """Three times the room there is can be written, and read back."""
     mount = mounts(bucket, *SMALL_DISK)
-    data = content(96 * MIB)
+    data = content(72 * MIB)
     (mount.path / "f").write_bytes(data)
     assert bucket.get("f") == data
     assert (mount.path / "f").read_bytes() == data
@@ -29,7 +29,7 @@ def test_a_file_larger_than_the_disk(mounts: Mounts, bucket: Bucket) -> None:
 @pytest.mark.timeout(180)
 def test_a_full_disk_and_no_store(mounts: Mounts, bucket: Bucket, proxy: Proxy) -> None:
     """ENOSPC at write(2); what was acknowledged is in the object after the store is back."""
-    mount = mounts(bucket, *SMALL_DISK, endpoint=proxy.endpoint)
+    mount = mounts(bucket, *SMALL_DISK, "--full-wait", "2", endpoint=proxy.endpoint)
     mount.expected += ["upload failed", "could not be sent ahead", "unfinished upload"]
     proxy.inject(
         Status(400, "InvalidRequest"), lambda seen: seen.method in ("PUT", "POST"), times=None
