@@ -38,7 +38,8 @@ from .tree import Tree
 log = logging.getLogger(__name__)
 
 
-# A restored file may still be open: its writer's own close comes first, and tells the writer.
+# A file of a resumed mount may still be open: its writer's own close comes first, and tells the
+# writer.
 RESTORED_WAIT = 5.0
 # How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
 UNWELL_AFTER = 60.0
@@ -100,7 +101,7 @@ class Mounted:
         self.filesystem = Filesystem(
             tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
         )
-        restored = self._restore()
+        restored = self._restore(RESTORED_WAIT if session is Session.RESUMED else 0.0)
         self._moves = moves
         self._renames_at = float("inf") if settings.read_only else time.monotonic()
         if session is not Session.RESUMED:
@@ -113,8 +114,8 @@ class Mounted:
         self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
         self._retrier.start()
 
-    def _restore(self) -> list[Body]:
-        """Take over what a former process could not upload."""
+    def _restore(self, wait: float) -> list[Body]:
+        """Take over what a former process could not upload; upload it when `wait` is over."""
         bodies = []
         for stem in leftovers(self.depot.staging):
             try:
@@ -131,7 +132,7 @@ class Mounted:
             bodies.append(body)
             if body.unlinked:
                 continue
-            body.trouble.again_in(RESTORED_WAIT)
+            body.trouble.again_in(wait)
             log.warning(
                 "found changes that a former process did not upload",
                 extra={"key": body.key, "bytes": staged.dirty.total()},
