@@ -74,7 +74,7 @@ class Staged:
         self.loans = Loans()
         self._stored = RangeSet()  # what takes space: dirty without the holes and loans
         self._space = space
-        self._data = os.open(_data(stem), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._data = _created(_data(stem))
         self._log = -1
         self.outgoing: Outgoing | None = None
         self.initial_size = record.size
@@ -346,6 +346,15 @@ def leftovers(directory: Path) -> Iterator[Path]:
     logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
     for log in logs:
         yield log.with_suffix("")
+
+
+def _created(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:  # somebody emptied the cache volume: ENOENT would be a lie
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def _data(stem: Path) -> Path:

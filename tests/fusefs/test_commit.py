@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -275,6 +276,19 @@ def test_the_staged_file_of_a_killed_process_is_uploaded(bench: Workbench, bucke
     assert bucket.get("f") == wanted
 
 
+def test_an_emptied_cache_volume_takes_new_changes(bench: Workbench, bucket: Bucket) -> None:
+    """Whoever deletes the cache under a running mount has not ended writing to it."""
+    open_before = bench.new("a")
+    open_before.write(0, b"before")
+    shutil.rmtree(bench.depot.staging.parent)
+    open_before.write(6, b" and after")
+    open_before.commit()
+    body = bench.new("b")
+    body.write(0, b"after")
+    body.commit()
+    assert [bucket.get(key) for key in ("a", "b")] == [b"before and after", b"after"]
+
+
 def test_an_unlinked_dirty_file_is_not_uploaded(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
@@ -333,10 +347,12 @@ def test_a_sick_disk_fails_the_write_not_the_file(bench: Workbench, bucket: Buck
     bucket.put("f", b"old")
     body = bench.open("f")
     os.rmdir(bench.depot.staging)
-    with pytest.raises(FileNotFoundError):
+    bench.depot.staging.touch()
+    with pytest.raises(NotADirectoryError):
         body.write(0, b"new")
     assert not body.dirty
-    Path(bench.depot.staging).mkdir()
+    bench.depot.staging.unlink()
+    bench.depot.staging.mkdir()
     body.write(0, b"new")
     body.commit()
     assert bucket.get("f") == b"new"
