@@ -130,6 +130,7 @@ def make_server(
         host=serving.host,
         port=serving.port,
         http=ImpatientProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
