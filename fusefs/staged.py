@@ -101,11 +101,8 @@ class Staged:
             _data(stem).unlink(missing_ok=True)
             return None
         self = cls.__new__(cls)
-        self.stem = stem
-        self.dirty = RangeSet()
-        self.loans = Loans()
-        self._stored = RangeSet()
-        self._space = space
+        self.stem, self._space = stem, space
+        self.dirty, self._stored, self.loans = RangeSet(), RangeSet(), Loans()
         self.record = _from_json(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
@@ -199,8 +196,7 @@ class Staged:
         new = 0
         try:
             self._void(offset, offset + length)
-            done = 0
-            view = memoryview(data)
+            done, view = 0, memoryview(data)
             while done < length:
                 done += os.pwrite(self._data, view[done:], offset + done)
             if not self._stored.covers(offset, offset + length):
