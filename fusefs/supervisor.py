@@ -1,8 +1,9 @@
 """Keeper and worker in one process tree, for `fusefs mount --driver native` on one machine.
 
 Does for two processes what the kubelet does for two containers: starts them, starts again whichever
-dies (the worker after a pause that grows), and stops them in order, worker first. The two hand the
-mount back and forth by themselves. Nothing is mounted before a worker has reached the bucket.
+dies (after a pause, which grows for one that fails by itself), and stops them in order, worker
+first. The two hand the mount back and forth by themselves. Nothing is mounted before a worker has
+reached the bucket.
 
 No S3 here: this process only watches, and starts at once. One thread. The children are in a session
 of their own, so that Ctrl-C reaches them through here alone; should this process die, they get a
@@ -32,6 +33,8 @@ SETUP_FAILED = 2  # exit code of a child whose configuration can't work: no use 
 UNMOUNTED = 3  # exit code of a worker whose mount somebody took away
 LOOK_SECONDS = 0.05
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+# At most, after a kill: callers wait, and it says nothing against the next start.
+KILLED_PAUSE = 0.4
 WELL_AFTER = 30.0  # a worker that lived this long begins again with the first pause
 KEEPER_SECONDS = 5.0  # for an unmount; it takes milliseconds
 
@@ -83,7 +86,8 @@ class Child:
             return code  # it has said why, and that is the line to read
         if time.monotonic() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
-        self._not_before = time.monotonic() + self._pause
+        pause = self._pause if code >= 0 else min(self._pause, KILLED_PAUSE)
+        self._not_before = time.monotonic() + pause
         # A child that was told to end before it could listen ended as told.
         level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
         log.log(level, "a process ended", extra={"part": self.name, "code": code})

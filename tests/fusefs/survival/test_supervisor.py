@@ -13,6 +13,7 @@ import pytest
 
 from fusefs import status
 from fusefs.kernel import mounting
+from fusefs.supervisor import Child
 
 pytestmark = pytest.mark.mount
 
@@ -77,6 +78,18 @@ def test_kills_of_either_are_not_seen(start: Start, base: Path, victim: str) -> 
         assert done.stdout.startswith(b"d5816f35")
         assert time.monotonic() - began < 2
         time.sleep(0.5)
+
+
+@pytest.mark.parametrize(("end", "starts"), [("kill -9 $$", 8), ("exit 1", 4)])
+def test_what_is_killed_comes_back_soon_and_what_fails_less_and_less(end: str, starts: int) -> None:
+    """Callers wait for the one; the other may fail for ever, and costs a start each time."""
+    child = Child("worker", ["sh", "-c", end], {})
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        child.ended()
+        child.start()
+        time.sleep(0.01)
+    assert child.starts >= starts if "kill" in end else 3 <= child.starts <= starts + 1
 
 
 def test_a_worker_that_cannot_start_ends_it(start: Start, base: Path) -> None:
