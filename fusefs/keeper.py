@@ -134,7 +134,7 @@ class Keeper:
             message, descriptor = handover.receive(peer)
             answer, handed = self._result(peer, message, descriptor)
             handover.send(peer, answer, handed)
-        except (EOFError, BlockingIOError):
+        except (EOFError, BlockingIOError, ConnectionError):
             self._drop(peer)
         except (OSError, Malformed) as error:
             log("warning", "dropped a connection", error=str(error))

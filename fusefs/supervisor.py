@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import handover
+from .kernel import mounting
 from .settings import Mount
 
 log = logging.getLogger(__name__)
@@ -200,4 +201,9 @@ def supervise(settings: Mount, words: Sequence[str]) -> int:
             {**os.environ, handover.CONFIG: json.dumps(document)},
             reached,
         )
-        return supervisor.run()
+        code = supervisor.run()
+    # A keeper that was killed, or told to end before it could listen, unmounts nothing.
+    mountpoint = os.path.realpath(settings.mountpoint.parent)
+    for path in mounting.unmount_stale(f"{mountpoint}/{settings.mountpoint.name}"):
+        log.warning("unmounted what a keeper left", extra={"mountpoint": path})
+    return code

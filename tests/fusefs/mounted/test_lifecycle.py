@@ -98,6 +98,23 @@ def test_under_nohup_a_hangup_is_ignored(mounts: Mounts, bucket: Bucket) -> None
     assert mount.stop() == 0
 
 
+def test_a_signal_while_no_keeper_runs(mounts: Mounts, bucket: Bucket, driver: str) -> None:
+    """It was killed a moment ago: nothing stays mounted."""
+    if driver != "native":
+        pytest.skip("only the native driver has a keeper")
+    mount = mounts(bucket)
+    mount.expected += ["a process ended", "what a keeper left"]
+    children = Path(f"/proc/{mount.child.pid}/task/{mount.child.pid}/children").read_text().split()
+    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
+    keeper = next(pid for pid in children if b"keeper" in words[pid])
+    mount.child.signal(signal.SIGSTOP)
+    os.kill(int(keeper), signal.SIGKILL)
+    mount.child.signal(signal.SIGTERM)
+    mount.child.signal(signal.SIGCONT)
+    assert mount.child.wait(20) == 0, mount.said()
+    assert not mount.is_mounted()
+
+
 HOLD = """
 import os, sys, time
 for path in sys.argv[1:]:
