@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from .counters import Count
 from .errors import SetupError
-from .mounting import Mounted
+from .mounting import Mounted, Session
 from .scrapes import ScrapeServer
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,16 @@ _COUNTS = (
 
 _GAUGES: tuple[tuple[str, Callable[[Mounted], float], str], ...] = (
     ("well", lambda m: float(not m.trouble()), "1 while the mount is well, as its probe says."),
+    (
+        "resumed",
+        lambda m: float(m.session is Session.RESUMED),
+        "1 if the worker went on with the mount of one that died.",
+    ),
+    (
+        "remounted",
+        lambda m: float(m.session is Session.RENEWED),
+        "1 if the worker mounted anew after one that died: what was open failed.",
+    ),
     ("dirty_files", lambda m: len(m.depot.dirty.all()), "Files with changes not in the store."),
     (
         "dirty_bytes",

@@ -51,6 +51,7 @@ class Session(Enum):
     SINGLE = auto()  # the mount ends with us
     FIRST = auto()  # another process may go on
     RESUMED = auto()  # we go on with the mount of another
+    RENEWED = auto()  # as FIRST, in place of another's that this kernel can't go on with
 
 
 class Mounted:
@@ -65,6 +66,7 @@ class Mounted:
         invalidations: Invalidations,
     ) -> None:
         self.settings = settings
+        self.session = session
         self.store = store
         self._closed = threading.Event()
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)

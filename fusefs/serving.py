@@ -26,6 +26,13 @@ from .settings import Mount
 log = logging.getLogger(__name__)
 
 
+SESSIONS = {
+    workers.Beginning.NEW: Session.FIRST,
+    workers.Beginning.RESUMED: Session.RESUMED,
+    workers.Beginning.RENEWED: Session.RENEWED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class InPod:
     """What a worker is told about all its mounts together.
@@ -52,11 +59,10 @@ def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Opti
     metrics = Metrics()
 
     def open_filesystem(
-        config: Mapping[str, object], invalidations: Invalidations, fresh: bool
+        config: Mapping[str, object], invalidations: Invalidations, beginning: workers.Beginning
     ) -> Mounted:
-        session = Session.FIRST if fresh else Session.RESUMED
         name = str(config["name"])
-        mounted = open_mount(parsed[name], session, invalidations)
+        mounted = open_mount(parsed[name], SESSIONS[beginning], invalidations)
         metrics.watch(name, mounted)
         return mounted
 

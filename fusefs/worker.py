@@ -13,6 +13,7 @@ Threading: mounts are opened at once, a few threads each its own; after that onl
 acts, and the sessions have threads of their own.
 """
 
+import errno
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import NoReturn, Protocol
 
 from fusefs import status
@@ -28,7 +30,7 @@ from fusefs.interface import Calls, Invalidations
 from fusefs.keeperclient import KeeperClient, KeeperRegistry, Taken
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.negotiation import Wishes
-from fusefs.kernel.notify import Notifier
+from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.session import Session, Settings
 from fusefs.kernel.wire import Init
 from fusefs.status import SERVING, MountStatus, Status
@@ -66,9 +68,17 @@ class Served(Protocol):
         """Let go of everything; the journal keeps what isn't in S3."""
 
 
-# Configuration of the mount, where to tell of changes, and whether the kernel's side is new: then
-# nodes and handles of the journal mean nothing to it any more (its dirty data still counts).
-OpenFilesystem = Callable[[Mapping[str, object], Invalidations, bool], Served]
+class Beginning(Enum):
+    """What the kernel knows when a worker begins; only of RESUMED it has nodes and handles."""
+
+    NEW = auto()
+    RESUMED = auto()
+    RENEWED = auto()  # it had, and lost them with the mount: it can't send requests again
+
+
+# Configuration of the mount, where to tell of changes, and how it begins: where not RESUMED, nodes
+# and handles of the journal mean nothing to the kernel any more (dirty data still counts).
+OpenFilesystem = Callable[[Mapping[str, object], Invalidations, Beginning], Served]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,20 @@ class Signals:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
+def sends_again(taken: Taken) -> bool:
+    """Say whether the kernel can send again what a dead worker did not answer."""
+    if taken.negotiated is not None:
+        return taken.negotiated.has(Init.HAS_RESEND)
+    # Killed before INIT was answered: nothing was agreed, and asking is the only way to know.
+    try:
+        send_resend(taken.device)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise SetupError(f"mount {taken.name} can't be taken over: {error}") from error
+        return False
+    return True
+
+
 class Mount:
     """One mount of this worker, from its configuration to its end."""
 
@@ -116,9 +140,10 @@ class Mount:
     def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
         """Take the mount, build its filesystem, and serve it."""
         taken = keeper.take(self.name)
-        if taken.resumed and taken.negotiated and not taken.negotiated.has(Init.HAS_RESEND):
-            taken = self._renew(keeper)
-        self._serve(keeper, taken, open_filesystem)
+        beginning = Beginning.RESUMED if taken.resumed else Beginning.NEW
+        if taken.resumed and not sends_again(taken):
+            taken, beginning = self._renew(keeper), Beginning.RENEWED
+        self._serve(keeper, taken, beginning, open_filesystem)
         self.state = SERVING
         log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
 
@@ -130,10 +155,16 @@ class Mount:
         )
         return keeper.renew(self.name)
 
-    def _serve(self, keeper: KeeperClient, taken: Taken, open_filesystem: OpenFilesystem) -> None:
+    def _serve(
+        self,
+        keeper: KeeperClient,
+        taken: Taken,
+        beginning: Beginning,
+        open_filesystem: OpenFilesystem,
+    ) -> None:
         backings = Backings(KeeperRegistry(keeper, self.name))
         notifier = Notifier(taken.device, backings.kernel_ids)
-        self.served = open_filesystem(self._config, notifier, not taken.resumed)
+        self.served = open_filesystem(self._config, notifier, beginning)
         backings.restore(taken.backings, self.served.open_handles())
         self._session = Session(
             taken.device,

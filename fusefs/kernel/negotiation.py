@@ -41,7 +41,6 @@ WANTED = (
     | Init.INIT_EXT
     | Init.DIRECT_IO_ALLOW_MMAP
     | Init.NO_EXPORT_SUPPORT
-    | Init.HAS_RESEND
 )
 
 
@@ -50,11 +49,13 @@ class Wishes:
     """What this mount would like beyond `WANTED`.
 
     `posix_acl`: the kernel enforces ACLs stored as xattrs (costs a GETXATTR per node for callers
-    who aren't the owner). `passthrough`: there is somebody to register cache files with.
+    who aren't the owner). `passthrough`: there is somebody to register cache files with. `resend`:
+    a successor may ask for requests again; without it the kernel counts as one that can't.
     """
 
     posix_acl: bool = True
     passthrough: bool = False
+    resend: bool = True
     max_request: int = MAX_REQUEST
 
 
@@ -112,6 +113,8 @@ def agree(offer: Offer, wishes: Wishes) -> Negotiated:
         wanted |= Init.POSIX_ACL
     if wishes.passthrough:
         wanted |= Init.PASSTHROUGH
+    if wishes.resend:
+        wanted |= Init.HAS_RESEND
     minor = min(offer.minor, wire.KERNEL_MINOR_VERSION)
     return Negotiated(minor, offer.flags & wanted, wishes.max_request)
 

@@ -5,6 +5,7 @@ The only module of the tests that knows boto3. Thread-safe, as boto3's clients a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -103,6 +104,13 @@ class Bucket:
             return bytes(answer["Body"].read())
         except self.client.exceptions.NoSuchKey as error:
             raise KeyError(key) from error
+
+    def digest(self, key: str) -> str:
+        """Return the SHA-256 of an object of any size."""
+        seen = hashlib.sha256()
+        for block in self.client.get_object(Bucket=self.name, Key=self.prefix + key)["Body"]:
+            seen.update(block)
+        return seen.hexdigest()
 
     def head(self, key: str) -> dict[str, Any]:
         """Return the headers of an object; KeyError if there is none."""

@@ -1,6 +1,6 @@
 """What applications do to a mount while its processes are killed, each a program of its own.
 
-    python -m tests.fusefs.survival.loads NAME DIRECTORY STOP
+    python -m tests.fusefs.survival.loads NAME DIRECTORY SIZE STOP
 
 Each works below DIRECTORY in rounds until the file STOP is there, ends with an exception at the
 first wrong byte or failed call, and prints what it did as one JSON object. The content of files
@@ -19,20 +19,45 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1 << 20
+DIRECTORIES = 20
+
+Did = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Load:
+    """`run(place, size, going)` works; `given(size)` is what has to be there, name -> content.
+
+    `left(size, did)` is what the bucket holds in the end, name -> digest.
+    """
+
+    run: Callable[[Path, int, Callable[[], bool]], Did]
+    left: Callable[[int, Did], Mapping[str, str]]
+    given: Callable[[int], Mapping[str, bytes]] = lambda _: {}
+
+
+def pieces(name: str, size: int) -> Iterator[bytes]:
+    """Yield the content of a file of this name, a piece at a time."""
+    for start in range(0, size, MIB):
+        yield random.Random(f"{name} {start}").randbytes(min(MIB, size - start))
 
 
 def content(name: str, size: int) -> bytes:
     """Return the content of a file of this name."""
-    return random.Random(name).randbytes(size)
+    return b"".join(pieces(name, size))
 
 
-def digest(data: bytes) -> str:
+def digest(blocks: Iterable[bytes]) -> str:
     """Return what two contents are compared by."""
-    return hashlib.sha256(data).hexdigest()
+    seen = hashlib.sha256()
+    for block in blocks:
+        seen.update(block)
+    return seen.hexdigest()
 
 
 def direct(path: Path) -> int:
@@ -40,9 +65,9 @@ def direct(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECT)
 
 
-def sequential(place: Path, going: Callable[[], bool]) -> dict[str, object]:
+def sequential(place: Path, size: int, going: Callable[[], bool]) -> Did:
     """Read a file from its beginning to its end, over and over, and check every byte."""
-    expected = digest(content("file", (place / "file").stat().st_size))
+    expected = digest(pieces("file", size))
     buffer = mmap.mmap(-1, 256 << 10)
     passes = 0
     while going():
@@ -56,29 +81,27 @@ def sequential(place: Path, going: Callable[[], bool]) -> dict[str, object]:
     return {"passes": passes}
 
 
-def scattered(place: Path, going: Callable[[], bool]) -> dict[str, object]:
+def scattered(place: Path, size: int, going: Callable[[], bool]) -> Did:
     """Read pieces at random, through one descriptor that stays open, and check every byte."""
-    expected = content("file", (place / "file").stat().st_size)
-    device, reads, dice = direct(place / "file"), 0, random.Random(1)
+    expected = content("file", size)
+    file, reads, dice = direct(place / "file"), 0, random.Random(1)
     while going():
-        start = dice.randrange(len(expected))
+        start = dice.randrange(size)
         length = dice.randrange(1, 128 << 10)
-        assert os.pread(device, length, start) == expected[start : start + length]
+        assert os.pread(file, length, start) == expected[start : start + length]
         reads += 1
     return {"reads": reads}
 
 
-def untar(place: Path, going: Callable[[], bool]) -> dict[str, object]:
-    """Unpack an archive of small files with tar, again into a new directory."""
-    count = int(os.environ["FILES"])
+def untar(place: Path, size: int, going: Callable[[], bool]) -> Did:
+    """Unpack an archive of `size` small files with tar, again into a new directory."""
+    rounds = 0
     with tempfile.TemporaryDirectory() as directory:
-        archive = Path(directory, "archive.tar")
+        archive, source = Path(directory, "archive"), Path(directory, "file")
         with tarfile.open(archive, "w") as tar:
-            for number in range(count):
-                source = Path(directory, "file")
-                source.write_bytes(content(f"{number}", number % 5000))
-                tar.add(source, f"{number % 20}/{number}")
-        rounds = 0
+            for number in range(size):
+                source.write_bytes(small(number))
+                tar.add(source, f"{number % DIRECTORIES}/{number}")
         while going():
             (place / f"{rounds}").mkdir()
             subprocess.run(["tar", "xf", archive, "-C", place / f"{rounds}"], check=True)
@@ -86,42 +109,52 @@ def untar(place: Path, going: Callable[[], bool]) -> dict[str, object]:
     return {"rounds": rounds}
 
 
-def append(place: Path, going: Callable[[], bool]) -> dict[str, object]:
+def small(number: int) -> bytes:
+    """Return the content of a small file; some are empty."""
+    return content(f"{number}", 7 * number % 5000)
+
+
+def unpacked(size: int, did: Did) -> Mapping[str, str]:
+    """Return all files of all rounds of `untar`."""
+    return {
+        f"{turn}/{number % DIRECTORIES}/{number}": digest([small(number)])
+        for turn in range(did["rounds"])
+        for number in range(size)
+    }
+
+
+def append(place: Path, _: int, going: Callable[[], bool]) -> Did:
     """Append lines to a file, each brought to S3 by fsync."""
     lines = 0
     log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     while going():
-        assert os.write(log, b"%d\n" % lines) == len(b"%d\n" % lines)
+        line = b"%d\n" % lines
+        assert os.write(log, line) == len(line)
         os.fsync(log)
         lines += 1
     os.close(log)
     return {"lines": lines}
 
 
-def copy(place: Path, going: Callable[[], bool]) -> dict[str, object]:
-    """Copy a large file into the mount with cp."""
+def appended(_: int, did: Did) -> Mapping[str, str]:
+    """Return the log with each line once."""
+    return {"log": digest(b"%d\n" % number for number in range(did["lines"]))}
+
+
+def copy(place: Path, size: int, going: Callable[[], bool]) -> Did:
+    """Copy a large file into the mount with cp, the second time over the first."""
     rounds = 0
     with tempfile.NamedTemporaryFile() as source:
-        source.write(content("copy", int(os.environ["BYTES"])))
+        for piece in pieces("copy", size):
+            source.write(piece)
         source.flush()
         while going():
-            subprocess.run(["cp", source.name, place / f"copy{rounds % 2}"], check=True)
+            subprocess.run(["cp", source.name, place / "copy"], check=True)
             rounds += 1
     return {"rounds": rounds}
 
 
-def pulse(place: Path, going: Callable[[], bool]) -> dict[str, object]:
-    """Read a byte every now and then; tell the longest time that one took, in seconds."""
-    file, longest = direct(place / "pulse"), 0.0
-    while going():
-        began = time.monotonic()
-        assert os.pread(file, 1, 0) == b"p"
-        longest = max(longest, time.monotonic() - began)
-        time.sleep(0.02)
-    return {"longest": longest}
-
-
-def rename(place: Path, going: Callable[[], bool]) -> dict[str, object]:
+def rename(place: Path, _: int, going: Callable[[], bool]) -> Did:
     """Rename a directory again and again; all its files are there each time, under one name."""
     names = files(place / "0")
     rounds = 0
@@ -143,13 +176,44 @@ def files(place: Path) -> list[str]:
     )
 
 
-LOADS = {
-    load.__name__: load for load in (sequential, scattered, untar, append, copy, rename, pulse)
+def renamed(size: int, did: Did) -> Mapping[str, str]:
+    """Return the files under the last name."""
+    return {f"{did['rounds']}/{number}": digest([b"x"]) for number in range(size)}
+
+
+def pulse(place: Path, _: int, going: Callable[[], bool]) -> Did:
+    """Read a byte every now and then; tell of each time that took long, in milliseconds."""
+    file, waits = direct(place / "pulse"), {}
+    while going():
+        began = time.monotonic()
+        assert os.pread(file, 1, 0) == b"p"
+        took = int(1000 * (time.monotonic() - began))
+        if took > 100:
+            waits[f"{len(waits)}"] = took
+        time.sleep(0.02)
+    return waits
+
+
+def one_file(size: int, _: Did) -> Mapping[str, str]:
+    """Return the file that was only read."""
+    return {"file": digest(pieces("file", size))}
+
+
+ALL = {
+    "sequential": Load(sequential, one_file, lambda size: {"file": content("file", size)}),
+    "scattered": Load(scattered, one_file, lambda size: {"file": content("file", size)}),
+    "untar": Load(untar, unpacked),
+    "append": Load(append, appended),
+    "copy": Load(copy, lambda size, _: {"copy": digest(pieces("copy", size))}),
+    "rename": Load(
+        rename, renamed, lambda size: {"0/": b"", **{f"0/{each}": b"x" for each in range(size)}}
+    ),
+    "pulse": Load(pulse, lambda *_: {"pulse": digest([b"p"])}, lambda _: {"pulse": b"p"}),
 }
 
 
-def main(name: str, place: str, stop: str) -> None:
-    """Run one load, once at least."""
+def main(name: str, place: str, size: str, stop: str) -> None:
+    """Run one load, for one round at least."""
     begun = False
 
     def going() -> bool:
@@ -157,7 +221,7 @@ def main(name: str, place: str, stop: str) -> None:
         first, begun = not begun, True
         return first or not Path(stop).exists()
 
-    print(json.dumps(LOADS[name](Path(place), going)))
+    print(json.dumps(ALL[name].run(Path(place), int(size), going)))
 
 
 if __name__ == "__main__":

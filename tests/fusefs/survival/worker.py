@@ -22,7 +22,7 @@ from tests.fusefs.survival.directory import Directory
 class Served:
     """A directory with the life of a filesystem that uploads."""
 
-    def __init__(self, config: Mapping[str, object], fresh: bool) -> None:
+    def __init__(self, config: Mapping[str, object], *, fresh: bool) -> None:
         if config.get("refuses"):
             raise SetupError(str(config["refuses"]))
         self._config = config
@@ -57,8 +57,8 @@ class Served:
         """Nothing is held that the process's end doesn't give back."""
 
 
-def build(config: Mapping[str, object], _: Invalidations, fresh: bool) -> Served:
-    return Served(config, fresh)
+def build(config: Mapping[str, object], _: Invalidations, how: worker.Beginning) -> Served:
+    return Served(config, fresh=how is not worker.Beginning.RESUMED)
 
 
 def main() -> int:

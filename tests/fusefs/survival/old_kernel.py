@@ -1,0 +1,18 @@
+"""A worker that doesn't ask the kernel for resending: what every worker is before Linux 6.9.
+
+S3MOUNT_CONFIG=… python -m tests.fusefs.survival.old_kernel KEEPER-SOCKET STATUS-SOCKET PORT
+"""
+
+import sys
+
+from fusefs import command, logs, serving, worker
+from fusefs.kernel.negotiation import Wishes
+from fusefs.kernel.session import Settings
+
+if __name__ == "__main__":
+    logs.set_up()
+    keeper, status, port = sys.argv[1:]
+    session = Settings(wishes=Wishes(passthrough=True, resend=False))
+    options = worker.Options(keeper, status, session)
+    told = serving.InPod(metrics_port=int(port))
+    worker.leave(serving.worker(command._settings_of, told, options))
