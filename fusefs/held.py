@@ -46,10 +46,10 @@ class Held:
         """Say whether something of ours is mounted there, whoever serves it."""
         return self.mountpoint in {path for path, _ in mounting.fuse_mounts()}
 
-    def mount(self) -> None:
-        """Mount anew; what was there is unmounted lazily, and its requests fail."""
+    def mount(self, *, abort: bool = True) -> None:
+        """Mount anew; what was there is unmounted lazily, and with `abort` its requests fail."""
         self.close()
-        self.unmount(abort=True)
+        self.unmount(abort=abort)
         os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
         device = mounting.open_device()
         try:

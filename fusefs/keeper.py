@@ -8,7 +8,8 @@ nothing that comes from S3, and does nothing else that it is asked: only the wor
 
 After a restart of the keeper the mounts are there but their descriptors aren't: they are
 "orphaned" until the worker offers its own (it connects again as soon as the socket is back). Asked
-for an orphaned mount by a worker that holds nothing, the keeper unmounts it lazily and mounts anew.
+for an orphaned mount by a worker that holds nothing, the keeper unmounts it lazily and mounts anew;
+so it does when nobody comes: the pod may begin anew, and its worker wait for us.
 
 On SIGTERM: lazy unmount of everything, exit 0, at once. Meant to be PID 1 of a container. One
 thread; every call here returns at once. Standard library only, and less than 20 MiB of memory.
@@ -31,6 +32,7 @@ from fusefs.held import Held, is_connection, log
 from fusefs.kernel import mounting
 
 MOST_CONNECTIONS = 8
+ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
 MOST_BACKINGS = 1024  # registrations per mount; each keeps a file open in the kernel
 
 
@@ -44,6 +46,7 @@ class Keeper:
     def __init__(self, mounts: list[Message], worker_uid: int) -> None:
         self._worker_uid = worker_uid
         self._poll = select.poll()
+        self._patience = time.monotonic() + ORPHANED_SECONDS
         self._connections: dict[int, socket.socket] = {}
         self._held = {
             str(mount["name"]): Held(
@@ -94,13 +97,28 @@ class Keeper:
         self._poll.register(listener, select.POLLIN)
         self._poll.register(wake, select.POLLIN)
         while True:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, _ in self._poll.poll(self._mount_orphans()):
                 if descriptor == wake:
                     return
                 if descriptor == listener.fileno():
                     self._accept(listener)
                 elif descriptor in self._connections:
                     self._answer(self._connections[descriptor])
+
+    def _mount_orphans(self) -> int | None:
+        """Mount anew what nobody has offered for long; return the ms to wait, None for ever."""
+        orphans = [held for held in self._held.values() if held.device < 0]
+        left = self._patience - time.monotonic()
+        if not orphans or left > 0:
+            return int(1000 * left) + 1 if orphans else None
+        self._patience = time.monotonic() + ORPHANED_SECONDS
+        for held in orphans:
+            log("warning", "nobody has the mount any more, mounting anew", mount=held.name)
+            try:
+                held.mount(abort=False)  # a worker may only have been stopped, and go on serving
+            except OSError as error:
+                log("error", "cannot mount", mountpoint=held.mountpoint, error=str(error))
+        return int(1000 * ORPHANED_SECONDS)
 
     def _accept(self, listener: socket.socket) -> None:
         try:

@@ -2,7 +2,7 @@
 
     probe              the worker of this container: all mounts serve, S3 answers, uploads go
     probe MOUNTPOINT   a FUSE mount whose root answers
-    probe --keeper     the keeper of this container: it holds all its mounts
+    probe --keeper     the keeper of this container: it holds all its mounts, none is orphaned
 
 Standard library only, and few imports: a probe runs every few seconds. A filesystem whose daemon
 hangs blocks whoever touches it, so a mountpoint is asked from a thread that is left behind.
@@ -46,7 +46,9 @@ def _keeper_reason(path: str, timeout: float) -> str:
             mounts = handover.receive(peer)[0].get("mounts")
     except (OSError, EOFError, handover.Malformed) as error:
         return f"no keeper answers at {path}: {error}"
-    return "" if isinstance(mounts, dict) and mounts else "the keeper holds no mount"
+    if not isinstance(mounts, dict) or not mounts:
+        return "the keeper holds no mount"
+    return "; ".join(f"{name}: {state}" for name, state in mounts.items() if state != "mounted")
 
 
 def probe(mountpoint: Path, timeout: float) -> int:

@@ -231,6 +231,41 @@ def test_stale_mounts_of_a_dead_pod_are_replaced(make_pod: Callable[..., Pod]) -
     assert paths.count(str(pod.bus / "one")) == 1
 
 
+def probed(pod: Pod) -> tuple[int, str]:
+    """Return the exit code of the keeper's probe, and what it says."""
+    command = [sys.executable, "-m", "fusefs", "probe", "--keeper", "--socket", pod.keeper_socket]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return done.returncode, done.stderr.strip()
+
+
+def test_a_probe_does_not_accept_an_orphaned_mount(pod: Pod) -> None:
+    """Nobody but a stopped worker has its descriptor: were that to die, the mount would, too."""
+    assert probed(pod) == (0, "")
+    assert pod.worker is not None
+    pod.worker.send_signal(signal.SIGSTOP)
+    pod.kill_keeper()
+    pod.wait_for_log('"ready"', 2)
+    assert probed(pod) == (1, "one: orphaned")
+    pod.worker.send_signal(signal.SIGCONT)
+    pod.wait_for_log("took the mount back")
+    assert probed(pod) == (0, "")
+
+
+def test_a_mount_that_nobody_offers_is_made_anew(pod: Pod) -> None:
+    """The worker of a pod that begins anew waits for the keeper's probe, so it can't ask."""
+    for process in (pod.keeper, pod.worker):
+        assert process is not None
+        process.kill()
+        process.wait(10)
+    pod.start_keeper()
+    pod.wait_for_log('"ready"', 2)
+    assert probed(pod) == (1, "one: orphaned")
+    pod.wait_for_log("nobody has the mount any more")
+    assert probed(pod) == (0, "")
+    pod.start_worker()
+    pod.wait_until_well()
+
+
 def test_a_wrong_configuration_ends_it_with_one_line(make_pod: Callable[..., Pod]) -> None:
     """Exit 2, nothing mounted."""
     pod = make_pod()
