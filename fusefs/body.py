@@ -318,7 +318,8 @@ class Body:
         """Do what a failed commit asks for; return the error that the caller is told."""
         if exclusive:
             self._discard(staged)
-            return Exists(f"{self.key} exists already") if isinstance(error, Stale) else error
+            rival = isinstance(error, Stale) or isinstance(error.__cause__, Stale)
+            return Exists(f"{self.key} exists already") if rival else error
         self.depot.counters.add(Count.UPLOAD_FAILED)
         self.trouble.failed(error)
         if isinstance(error, Stale):

@@ -13,20 +13,28 @@ FOLDER_SUFFIX = "_$folder$"  # Hadoop's and old s3 tools' directory markers
 
 def check(name: str, key: str) -> None:
     """Raise BadName or NameTooLong where `name` can't be created as `key`."""
+    check_key(name, key)
+    if len(name.encode("utf-8")) > MAX_NAME:
+        raise NameTooLong(f"{name[:40]!r}… has more than {MAX_NAME} bytes")
+
+
+def check_key(name: str, key: str) -> None:
+    """Raise BadName or NameTooLong where there can't be an object `key`.
+
+    Other tools make names longer than ours: those can be used, and removed.
+    """
     try:
         size = len(key.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise BadName(f"{name!r} is not valid UTF-8, which S3 keys must be") from error
     if size > MAX_KEY:
         raise NameTooLong(f"the key of {name!r} has {size} bytes; S3 allows {MAX_KEY}")
-    if len(name.encode("utf-8")) > MAX_NAME:
-        raise NameTooLong(f"{name[:40]!r}… has more than {MAX_NAME} bytes")
 
 
 def findable(name: str, key: str) -> bool:
     """Say whether an object could have this name at all, so that asking S3 makes sense."""
     try:
-        check(name, key)
+        check_key(name, key)
     except (BadName, NameTooLong):
         return False
     return True

@@ -54,8 +54,8 @@ class Namespace:
         self.depot = depot
         self._read_only = read_only
 
-    def writable(self, parent: Node, name: str) -> str:
-        """Check that `name` may be changed in `parent`; return the key of a file of that name."""
+    def writable(self, parent: Node, name: str, *, new: bool = True) -> str:
+        """Check that `name` may be changed in `parent`, or made; return the key of such a file."""
         if self._read_only:
             raise ReadOnly("the mount is read-only")
         if parent.gone:
@@ -63,7 +63,7 @@ class Namespace:
         if not parent.directory:
             raise NotADirectory(f"{self.tree.key(parent)} is not a directory")
         key = self.tree.child_key(parent, name)
-        names.check(name, key)
+        (names.check if new else names.check_key)(name, key)
         return key
 
     def _absent(self, parent: Node, name: str) -> None:
@@ -198,7 +198,7 @@ class Namespace:
 
     def unlink(self, parent: Node, name: str) -> None:
         """Remove a file: one DELETE. Handles on it go on with their content."""
-        self.writable(parent, name)
+        self.writable(parent, name, new=False)
         node = self._to_remove(parent, name)
         if node is None:
             return
@@ -242,7 +242,7 @@ class Namespace:
 
     def rmdir(self, parent: Node, name: str) -> None:
         """Remove an empty directory: one LIST to know, one DELETE of its marker."""
-        self.writable(parent, name)
+        self.writable(parent, name, new=False)
         node = self._to_remove(parent, name)
         if node is None:
             return
@@ -264,6 +264,6 @@ class Namespace:
 
     def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
         """Rename as rename(2): files by one copy and one delete, directories key by key."""
-        self.writable(parent, name)
+        self.writable(parent, name, new=False)
         self.writable(new_parent, new_name)
         self.moves.rename(parent, name, new_parent, new_name, flags)

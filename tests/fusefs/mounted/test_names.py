@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,23 @@ def test_names_and_keys_have_a_longest_length(here: Place) -> None:
     with pytest.raises(OSError) as caught:
         (here / deep / f"{longest}f").touch()
     assert caught.value.errno == errno.ENAMETOOLONG
+
+
+@pytest.mark.one_driver
+def test_longer_names_of_others_can_be_used_and_removed(
+    lenient_bucket: Bucket, mounts: Mounts
+) -> None:
+    """They aren't made here, but nobody is stuck with them: listed, read, moved away, removed."""
+    longer = "n" * 300
+    for key in (longer, f"{longer}d/f"):
+        lenient_bucket.put(key, b"content")
+    path = mounts(lenient_bucket).path
+    assert (path / longer).read_bytes() == b"content"
+    assert sorted(os.listdir(path)) == [longer, f"{longer}d"]
+    (path / longer).rename(path / "short")
+    assert lenient_bucket.get("short") == b"content"
+    shutil.rmtree(path / f"{longer}d")
+    assert os.listdir(path) == ["short"]
 
 
 @pytest.mark.parametrize("path", ["missing", "missing/below", "file/below"])
