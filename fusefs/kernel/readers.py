@@ -1,5 +1,8 @@
 """The threads that read requests: as many as are under way, plus one, within limits.
 
+When all of them wait for something slow, a few more follow one by one: there may be an interrupt to
+be read, or a request that the disk can answer.
+
 Each reader has a buffer for requests and, once it needs one, a second for large answers. A request
 that waits for S3 keeps its own reader only: before it is answered another one listens already.
 
@@ -19,6 +22,9 @@ log = logging.getLogger(__name__)
 GONE = frozenset({errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED, errno.EBADF})
 AGAIN = frozenset({errno.ENOENT, errno.EAGAIN, errno.EINTR})  # taken back while it was read
 
+# How long all readers may be busy before there is one more, and how many times `most` in the end.
+RELIEF_SECONDS, RELIEF = 0.25, 4
+
 Scratch = Callable[[int], memoryview]
 AnswerRequest = Callable[[memoryview, Scratch], None]
 
@@ -33,7 +39,8 @@ class Ending(Enum):
 class Readers:
     """Reads from `device` and has `answer` called with each request and a maker of buffers.
 
-    `most` threads at a time; one that finds `spare` others idle ends. Buffers have `size` bytes.
+    `most` threads at a time, unless they stall; one that finds `spare` others idle ends. Buffers
+    have `size` bytes.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Readers:
         self._lock = threading.Lock()
         self._threads: set[_Reader] = set()
         self._idle = 0
+        self._relieving = False
         self._ended = threading.Event()
         self._ending: Ending | None = None
 
@@ -76,7 +84,20 @@ class Readers:
         """Note that a reader has a request, and see to it that another one listens."""
         with self._lock:
             self._idle -= 1
-            if not self._idle and len(self._threads) < self._most:
+            if self._idle:
+                return
+            if len(self._threads) < self._most:
+                self._add()
+            elif not self._relieving:
+                self._relieving = True
+                threading.Thread(target=self._relieve, name="fuse-relief", daemon=True).start()
+
+    def _relieve(self) -> None:
+        """Have somebody listen, if after a while still nobody does."""
+        time.sleep(RELIEF_SECONDS)
+        with self._lock:
+            self._relieving = False
+            if not self._idle and len(self._threads) < RELIEF * self._most:
                 self._add()
 
     def free(self, reader: "_Reader") -> bool:

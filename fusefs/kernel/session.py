@@ -17,6 +17,7 @@ import errno
 import logging
 import os
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from fusefs.kernel import negotiation, wire
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.directories import Directories
 from fusefs.kernel.files import Files
+from fusefs.kernel.interrupts import BLIND_SECONDS, Interrupts
 from fusefs.kernel.names import Names
 from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.nodes import Nodes
@@ -34,6 +36,7 @@ from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
+from fusefs.kernel.undoing import undo
 from fusefs.kernel.wire import Init, Opcode
 
 log = logging.getLogger(__name__)
@@ -50,12 +53,14 @@ class Settings:
     `max_readers`: threads, each with one or two buffers of `wishes.max_request` bytes in use.
     `spare_readers`: how many may wait idle before the next one ends.
     `negative_ttl`: seconds the kernel may remember that a name isn't there; 0 for never.
+    `blind_seconds`: how long a caller in another process namespace waits after a signal.
     """
 
     wishes: Wishes = field(default_factory=Wishes)
     max_readers: int = 32
     spare_readers: int = 4
     negative_ttl: float = 0.0
+    blind_seconds: float = BLIND_SECONDS
 
 
 def _nobody(_: Negotiated) -> None:
@@ -88,9 +93,10 @@ class Session:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
+        self._interrupts = Interrupts(self._give_up, settings.blind_seconds)
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
-        self._handlers[Opcode.INTERRUPT] = _interrupt
+        self._handlers[Opcode.INTERRUPT] = self._interrupt
         self._handlers[Opcode.DESTROY] = _destroy
         # A predecessor may have agreed to more than we would have.
         largest = max(settings.wishes.max_request, negotiated.max_request if negotiated else 0)
@@ -130,15 +136,41 @@ class Session:
         except (struct.error, ValueError):
             self._refuse(message)
             return
-        try:
-            answer = self._ask(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller needs an errno
-            number = _errno(request, error)
-            if request.opcode not in SILENT:
-                self._reply(request.unique, EMPTY, number)
+        if request.opcode in SILENT:
+            self._carry_out(request)
             return
-        if answer is not None:
-            self._reply(request.unique, answer)
+        self._interrupts.begin(request.unique, request.pid)
+        number, answer = self._carry_out(request)
+        if self._interrupts.end(request.unique):
+            self._reply(request.unique, answer, number)
+        elif not number:
+            self._undo(request, answer)
+
+    def _carry_out(self, request: Request) -> tuple[int, bytes | memoryview]:
+        """Return what to reply: an errno, or 0 and the body."""
+        try:
+            return 0, self._ask(request) or EMPTY
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller needs an errno
+            return _errno(request, error), EMPTY
+
+    def _interrupt(self, request: Request) -> Answer:
+        (unique,) = wire.INTERRUPT_IN.unpack_from(request.body)
+        if not self._interrupts.interrupt(unique):
+            # Its reader has not got to noting it, or it was answered: the kernel knows which.
+            time.sleep(0.001)
+            self._reply(request.unique, EMPTY, errno.EAGAIN)
+        return None
+
+    def _give_up(self, unique: int) -> None:
+        """Let a caller go that is being killed; what it asked for goes on."""
+        log.info("a caller was killed while it waited; its request is given up")
+        self._reply(unique, EMPTY, errno.EINTR)
+
+    def _undo(self, request: Request, answer: bytes | memoryview) -> None:
+        try:
+            undo(self._calls, self._backings, request, answer)
+        except Exception as error:  # noqa: BLE001 - there is nobody to be told but the log
+            _errno(request, error)
 
     def _table(self, negotiated: Negotiated) -> Handlers:
         negative_ttl = self._settings.negative_ttl
@@ -216,11 +248,6 @@ def _errno(request: Request, error: Exception) -> int:
 
 def _name(opcode: int) -> str:
     return Opcode(opcode).name if opcode in list(Opcode) else f"opcode {opcode}"
-
-
-def _interrupt(request: Request) -> Answer:
-    """Let the request go on: what it began in S3 can't be taken back, and its answer is due."""
-    return None
 
 
 def _destroy(request: Request) -> Answer:

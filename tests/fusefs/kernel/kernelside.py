@@ -40,7 +40,13 @@ class KernelSide:
         self.session = Session(
             self._device.fileno(),
             calls,
-            Settings(wishes=SMALL, max_readers=4, spare_readers=2, negative_ttl=negative_ttl),
+            Settings(
+                wishes=SMALL,
+                max_readers=4,
+                spare_readers=2,
+                negative_ttl=negative_ttl,
+                blind_seconds=0.3,
+            ),
             self.notifier,
             backings,
             negotiated=negotiated,
@@ -53,11 +59,18 @@ class KernelSide:
         body = wire.INIT_IN_EXT.pack(7, minor, 1 << 17, flags & 0xFFFFFFFF, flags >> 32)
         return wire.INIT_OUT.unpack(self.ok(Opcode.INIT, body, node=0))
 
-    def send(self, opcode: int, body: bytes = b"", node: int = 1, unique: int | None = None) -> int:
+    def send(
+        self,
+        opcode: int,
+        body: bytes = b"",
+        node: int = 1,
+        unique: int | None = None,
+        pid: int = 77,
+    ) -> int:
         """Send one request; return its unique."""
         unique = next(self._uniques) if unique is None else unique
         size = wire.IN_HEADER.size + len(body)
-        header = wire.IN_HEADER.pack(size, opcode, unique, node, 1000, 1001, 77, 0, 0)
+        header = wire.IN_HEADER.pack(size, opcode, unique, node, 1000, 1001, pid, 0, 0)
         self._socket.send(header + body)
         return unique
 

@@ -390,12 +390,6 @@ def test_an_opcode_from_the_future_is_enosys_and_logged_once(
     assert len(told) == 2 and "opcode 9999" in told[0] and "BMAP" in told[1]
 
 
-def test_an_interrupt_is_not_answered(kernel: KernelSide) -> None:
-    """The request it is about will be."""
-    kernel.send(Opcode.INTERRUPT, wire.INTERRUPT_IN.pack(2), 0, unique=3)
-    assert kernel.silent()
-
-
 def test_destroy_is_answered(kernel: KernelSide) -> None:
     """The kernel waits for it before the superblock goes."""
     assert kernel.ok(Opcode.DESTROY, node=0) == b""

@@ -1,0 +1,105 @@
+"""Callers that got a signal while they wait for an answer.
+
+The kernel tells of the first signal only, not which, and lets a caller go when it is answered: one
+that was killed while the store stalls would wait for minutes, deaf to everything. So a request
+whose caller is about to die is answered EINTR, whatever becomes of it; the kernel then takes its
+outcome for unknown. A signal that isn't fatal must not be seen by the application: what a file
+system does isn't interrupted. Which it is stands in /proc, where the caller can be seen at all; of
+one in another process namespace we only know that it waits, and after `BLIND_SECONDS` let it go.
+
+Threading: readers begin and end requests; a thread of its own looks at those that are interrupted,
+while there are any. `_lock` guards the tables and is a leaf.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.1
+# Less than a pod's grace period of 30 s, more than a store's usual hiccup.
+BLIND_SECONDS = 15.0
+KILL_PENDING = 1 << 8  # SIGKILL, which any fatal signal becomes (kernel/signal.c)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    pid: int
+    interrupted_at: float = 0.0
+
+
+class Interrupts:
+    """The requests under way; `give_up(unique)` answers one with EINTR.
+
+    `blind_seconds`: how long a caller waits that can't be seen.
+    """
+
+    def __init__(
+        self, give_up: Callable[[int], None], blind_seconds: float = BLIND_SECONDS
+    ) -> None:
+        self._give_up = give_up
+        self._blind_seconds = blind_seconds
+        self._lock = threading.Lock()
+        self._waiting: dict[int, _Waiting] = {}
+        self._looking = False
+
+    def begin(self, unique: int, pid: int) -> None:
+        """A request was read; `pid` is its caller's, 0 for one that can't be seen."""
+        with self._lock:
+            self._waiting[unique] = _Waiting(pid)
+
+    def end(self, unique: int) -> bool:
+        """A request is about to be answered; False when it was given up before."""
+        with self._lock:
+            return self._waiting.pop(unique, None) is not None
+
+    def interrupt(self, unique: int) -> bool:
+        """The caller of a request got a signal; False for a request that isn't under way."""
+        with self._lock:
+            found = self._waiting.get(unique)
+            if found is None:
+                return False
+            found.interrupted_at = time.monotonic()
+            start, self._looking = not self._looking, True
+        if start:
+            threading.Thread(target=self._look, name="fuse-interrupts", daemon=True).start()
+        return True
+
+    def _look(self) -> None:
+        while hopeless := self._hopeless():
+            for unique in hopeless:
+                if unique and self.end(unique):
+                    self._give_up(unique)
+            time.sleep(LOOK_SECONDS)
+
+    def _hopeless(self) -> list[int]:
+        """Return the requests to give up, and a 0 as long as others are interrupted."""
+        with self._lock:
+            left = {u: each for u, each in self._waiting.items() if each.interrupted_at}
+            if not left:
+                self._looking = False
+                return []
+        now = time.monotonic()
+        return [0, *(unique for unique, each in left.items() if self._is_hopeless(each, now))]
+
+    def _is_hopeless(self, waiting: _Waiting, now: float) -> bool:
+        """Say whether a caller is being killed, or can't be seen and has waited long."""
+        pending = _pending(waiting.pid) if waiting.pid else None
+        if pending is None:
+            return now - waiting.interrupted_at > self._blind_seconds
+        return bool(pending & KILL_PENDING)
+
+
+def _pending(pid: int) -> int | None:
+    """Return the signals a thread has waiting; None for one that can't be seen."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    lines = (line.partition(":") for line in status.splitlines())
+    found = [int(value, 16) for name, _, value in lines if name in ("SigPnd", "ShdPnd")]
+    return found[0] | found[1] if len(found) == 2 else None
