@@ -181,6 +181,43 @@ def renamed(size: int, did: Did) -> Mapping[str, str]:
     return {f"{did['rounds']}/{number}": digest([b"x"]) for number in range(size)}
 
 
+def names(place: Path, _: int, going: Callable[[], bool]) -> Did:
+    """Make, rename, link and remove: none is answered as if it had been done before."""
+    rounds = 0
+    while going():
+        (place / "d").mkdir()
+        os.close(os.open(place / "d/f", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.rename(place / "d/f", place / "d/g")
+        os.symlink("g", place / "d/l")
+        os.mknod(place / "d/n")
+        os.rename(place / "d", place / "e")
+        assert sorted(os.listdir(place / "e")) == ["g", "l", "n"]
+        for name in ("g", "l", "n"):
+            (place / "e" / name).unlink()
+        (place / "e").rmdir()
+        rounds += 1
+    return {"rounds": rounds}
+
+
+def streams(place: Path, size: int, going: Callable[[], bool]) -> Did:
+    """List a directory, whose names don't fit into one answer, to its end."""
+    rounds = 0
+    while going():
+        assert sorted(os.listdir(place)) == sorted(long_name(number) for number in range(size))
+        rounds += 1
+    return {"rounds": rounds}
+
+
+def long_name(number: int) -> str:
+    """Return a name of one of two lengths."""
+    return f"{number:05}" + "-" * (number % 2 * 100)
+
+
+def listed(size: int, _: Did) -> Mapping[str, str]:
+    """Return the files of the directory."""
+    return {long_name(number): digest([b""]) for number in range(size)}
+
+
 def pulse(place: Path, _: int, going: Callable[[], bool]) -> Did:
     """Read a byte every now and then; tell of each time that took long, in milliseconds."""
     file, waits = direct(place / "pulse"), {}
@@ -207,6 +244,10 @@ ALL = {
     "copy": Load(copy, lambda size, _: {"copy": digest(pieces("copy", size))}),
     "rename": Load(
         rename, renamed, lambda size: {"0/": b"", **{f"0/{each}": b"x" for each in range(size)}}
+    ),
+    "names": Load(names, lambda *_: {}),
+    "streams": Load(
+        streams, listed, lambda size: {long_name(number): b"" for number in range(size)}
     ),
     "pulse": Load(pulse, lambda *_: {"pulse": digest([b"p"])}, lambda _: {"pulse": b"p"}),
 }

@@ -7,6 +7,7 @@ the worker.
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -35,25 +36,30 @@ SHORT = {
     "append": (4, 0),
     "copy": (3, 48 * MIB),
     "rename": (3, 30),
+    "names": (3, 0),
+    "streams": (3, 300),
 }
 LONG = {
-    "sequential": (30, 256 * MIB),
-    "scattered": (30, 256 * MIB),
+    "sequential": (30, 128 * MIB),
+    "scattered": (30, 128 * MIB),
     "untar": (35, 2000),
     "append": (40, 0),
     "copy": (30, 1024 * MIB),
     "rename": (35, 200),
+    "names": (10, 0),
+    "streams": (10, 3000),
 }
+WITH_KEEPER = ("append", "copy", "rename")
 SOAK = (pytest.mark.soak, pytest.mark.timeout(300))
 FORMS = [
     *(pytest.param(name, *form, id=name) for name, form in SHORT.items()),
     *(pytest.param(name, *form, id=f"{name}-long", marks=SOAK) for name, form in LONG.items()),
 ]
 # What a kill may be told of in the log.
-EXPECTED = ("the keeper", "former process", "mounted already", "refused", "finishing a rename")
+EXPECTED = ("the keeper", "former process", "mounted already", "refused", "cached blocks of")
 TAKEN = "took the mount back"
-WAIT = 2000  # milliseconds that a call may take that meets a kill
-RARELY = 10  # of so many kills one may take longer: the machine has other work
+WAIT = 2000  # milliseconds that a call may take that meets a kill, where nobody else works
+RARELY = 10  # of so many kills one may take longer
 
 
 class Application:
@@ -142,8 +148,9 @@ def nothing_is_lost(bucket: Bucket, pod: S3Pod, name: str, size: int, did: loads
 
 
 def brief(waits: loads.Did, kills: int) -> bool:
-    """Say whether calls that met a kill were answered soon."""
-    return sum(wait > WAIT for wait in waits.values()) <= max(1, kills // RARELY)
+    """Say whether calls that met a kill were answered soon, for a machine as busy as this one."""
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return sum(wait > WAIT * max(1, busy) for wait in waits.values()) <= max(1, kills // RARELY)
 
 
 def survive(
@@ -172,7 +179,7 @@ def test_the_worker_is_killed(
 
 KEEPERS = [
     pytest.param("append", 3, 0, id="append"),
-    *(pytest.param(name, 8, SHORT[name][1], id=f"{name}-long", marks=SOAK) for name in LONG),
+    *(pytest.param(name, 8, SHORT[name][1], id=f"{name}-long", marks=SOAK) for name in WITH_KEEPER),
 ]
 
 
@@ -193,7 +200,7 @@ def test_the_keeper_is_killed(
 
 BOTH = [
     pytest.param("untar", 2, 60, id="untar"),
-    *(pytest.param(name, 8, SHORT[name][1], id=f"{name}-long", marks=SOAK) for name in LONG),
+    *(pytest.param(name, 8, SHORT[name][1], id=f"{name}-long", marks=SOAK) for name in WITH_KEEPER),
 ]
 
 
