@@ -27,9 +27,21 @@ NAMES = st.sampled_from(["a", "b", "dir", "dir/a", "dir/b", "dir/sub", "dir/sub/
 DATA = st.binary(max_size=40) | st.builds(lambda n: b"x" * n, st.sampled_from([5000, 140_000]))
 SIZES = st.sampled_from([0, 1, 39, 4096, 5001, 200_000])
 MODES = st.sampled_from([0o600, 0o644, 0o755, 0o1777])
+# Descriptors that stay open while other things happen.
+SLOTS = st.sampled_from([1, 2, 3])
+FLAGS = st.sampled_from(
+    [
+        os.O_RDONLY,
+        os.O_RDWR,
+        os.O_RDWR | os.O_CREAT,
+        os.O_RDWR | os.O_APPEND,
+        os.O_WRONLY | os.O_TRUNC,
+    ]
+)
 # Two right answers to one question: rename(2) lets a file system choose between these.
 SAME = {errno.ENOTEMPTY: errno.EEXIST, errno.EPERM: errno.EISDIR}
 Result = object
+LONG = 60  # steps
 
 
 class Comparison(RuleBasedStateMachine):
@@ -46,11 +58,14 @@ class Comparison(RuleBasedStateMachine):
         self.ours = self.mount.path / f"r{self.rounds}"
         self.disk = self.scratch / f"r{self.rounds}"
         self.keys = self.bucket.under(f"r{self.rounds}/")
+        self.open: dict[int, dict[Path, int]] = {}
         for root in (self.ours, self.disk):
             root.mkdir()
 
     def teardown(self) -> None:
         """Remove both trees; ours has to let itself be removed."""
+        for slot in list(self.open):
+            self.close(slot)
         shutil.rmtree(self.disk)
         shutil.rmtree(self.ours)
         assert self.keys.keys() == []
@@ -140,9 +155,50 @@ class Comparison(RuleBasedStateMachine):
 
         self.both(act)
 
+    @rule(slot=SLOTS, name=NAMES, flags=FLAGS)
+    def keep_open(self, slot: int, name: str, flags: int) -> None:
+        self.close(slot)
+        opened: dict[Path, int] = {}
+
+        def act(root: Path) -> Result:
+            opened[root] = os.open(root / name, flags, 0o644)
+            return os.fstat(opened[root]).st_size
+
+        self.both(act)
+        if opened:
+            self.open[slot] = opened
+
+    @rule(slot=SLOTS)
+    def close(self, slot: int) -> None:
+        opened = self.open.pop(slot, {})
+        if opened:
+            self.both(lambda root: os.close(opened[root]))
+
+    def with_open(self, slot: int, act: Callable[[int], Result]) -> None:
+        if opened := self.open.get(slot):
+            self.both(lambda root: act(opened[root]))
+
+    @rule(slot=SLOTS, offset=SIZES)
+    def read_open(self, slot: int, offset: int) -> None:
+        self.with_open(slot, lambda fd: os.pread(fd, 300_000, offset))
+
+    @rule(slot=SLOTS, offset=SIZES, data=DATA)
+    def write_open(self, slot: int, offset: int, data: bytes) -> None:
+        self.with_open(slot, lambda fd: os.pwrite(fd, data, offset))
+
+    @rule(slot=SLOTS, size=SIZES)
+    def truncate_open(self, slot: int, size: int) -> None:
+        self.with_open(slot, lambda fd: os.ftruncate(fd, size))
+
+    @rule(slot=SLOTS)
+    def sync_open(self, slot: int) -> None:
+        self.with_open(slot, os.fsync)
+
     @rule(name=NAMES, data=DATA)
     def others_put(self, name: str, data: bytes) -> None:
         """Somebody else stores an object where a file could be on the disk, too."""
+        if self.open:
+            return  # who writes to it would rightly be told ESTALE
         target = self.disk / name
         parents = [target, *target.parents][: len(Path(name).parts)]
         if any(path.is_symlink() for path in parents) or target.is_dir():
@@ -159,7 +215,12 @@ class Comparison(RuleBasedStateMachine):
     def others_delete(self, name: str) -> None:
         """Somebody else deletes a file's object; its directory has a marker or other files."""
         target = self.disk / name
-        if target.is_symlink() or not target.is_file() or any(map(Path.is_symlink, target.parents)):
+        if (
+            self.open
+            or target.is_symlink()
+            or not target.is_file()
+            or any(map(Path.is_symlink, target.parents))
+        ):
             return
         if name.count("/") and f"{Path(name).parent}/" not in self.keys:
             return
@@ -209,8 +270,9 @@ def compare(mount: OurMount, bucket: Bucket, scratch: Path, examples: int, steps
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            derandomize=True,
+            derandomize=steps < LONG,
             database=None,
+            print_blob=True,
         ),
     )
 
@@ -230,5 +292,5 @@ def test_like_a_disk(mount: OurMount, bucket: Bucket, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_like_a_disk_for_minutes(mount: OurMount, bucket: Bucket, tmp_path: Path) -> None:
-    """Long form."""
-    compare(mount, bucket, tmp_path, examples=120, steps=60)
+    """Long form, another one each time."""
+    compare(mount, bucket, tmp_path, examples=60, steps=LONG)
