@@ -201,9 +201,9 @@ def test_a_slow_line_is_not_a_silent_one(
 ) -> None:
     """Time limits are for the store's silence; a body may take as long as it goes on moving."""
     store = connect(proxy, direct=direct, timeout=0.5)
-    proxy.inject(SlowUpload(4 * MIB), on("PutObject"), times=None)
-    proxy.inject(SlowUpload(4 * MIB), on("UploadPart"), times=None)
-    content = bytes(12 * MIB)  # three seconds, and more than the kernel's buffers take at once
+    proxy.inject(SlowUpload(8 * MIB), on("PutObject"), times=None)
+    proxy.inject(SlowUpload(8 * MIB), on("UploadPart"), times=None)
+    content = bytes(12 * MIB)  # 1.5 seconds, and more than the kernel's buffers take at once
     with proxy.counting() as seen:
         store.put("f", content, Headers(), None)
         upload = store.create_upload("g", Headers())

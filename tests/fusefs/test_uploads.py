@@ -275,20 +275,20 @@ def test_a_short_append_keeps_its_budget(bench: Workbench, proxy: Proxy, bucket:
 
 @pytest.mark.timeout(180)
 def test_a_file_larger_than_the_cache_can_be_written(benches: Benches, bucket: Bucket) -> None:
-    """Four times the cache: what is sent makes room, no byte is missing."""
-    body = benches(limit=24 * MIB).new("f")
-    write_all(body, content(96 * MIB))
+    """Three times the cache: what is sent makes room, no byte is missing."""
+    body = benches(limit=16 * MIB).new("f")
+    write_all(body, content(48 * MIB))
     body.commit()
-    assert bucket.get("f") == content(96 * MIB)
+    assert bucket.get("f") == content(48 * MIB)
 
 
 @pytest.mark.timeout(180)
 def test_two_writers_of_large_files_share_a_small_cache(benches: Benches, bucket: Bucket) -> None:
     """Both end, and both are whole."""
-    bench = benches(limit=24 * MIB)
+    bench = benches(limit=16 * MIB)
     bodies = [bench.new(name) for name in ("a", "b")]
     threads = [
-        threading.Thread(target=write_all, args=(body, content(48 * MIB, seed)))
+        threading.Thread(target=write_all, args=(body, content(30 * MIB, seed)))
         for seed, body in enumerate(bodies)
     ]
     for thread in threads:
@@ -297,7 +297,7 @@ def test_two_writers_of_large_files_share_a_small_cache(benches: Benches, bucket
         thread.join(120)
     for seed, body in enumerate(bodies):
         body.commit()
-        assert bucket.get(body.key) == content(48 * MIB, seed)
+        assert bucket.get(body.key) == content(30 * MIB, seed)
 
 
 def test_a_full_disk_without_a_store_is_told_at_write(
