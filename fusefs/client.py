@@ -35,7 +35,7 @@ from urllib3.exceptions import HTTPError
 
 from . import errors
 from .connections import PIECE
-from .counters import Counters
+from .counters import Count, Counters
 from .credentials import CredentialsDirectory
 from .direct import Direct, Refused, Unclear, Wire
 from .endpoint import StoreSettings
@@ -183,6 +183,7 @@ class Client:
                     raise told from error
             except Unclear:
                 lost = True  # boto3 finds out what is wrong
+                self._counters.add(Count.RETRIED)
             except (BotoCoreError, HTTPError, OSError) as error:
                 told = self._unanswered(operation, key, error)
                 if not self._rides_out(error, patience):

@@ -16,7 +16,7 @@ class Count(IntEnum):
 
     RECEIVED = 0  # bytes of object content that came from the store
     SENT = 1  # bytes of object content that went there
-    RETRIED = 2  # requests that the SDK sent again by itself
+    RETRIED = 2  # requests that were sent again
     HIT = 3  # bytes of reads that came from the cache disk
     MISSED = 4  # bytes of reads that came from the store, ahead or not
     UPLOAD_FAILED = 5  # commits that failed and are tried again

@@ -33,7 +33,7 @@ EVERYWHERE = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
 _COUNTS = (
     ("store_received_bytes", Count.RECEIVED, "Bytes of object content received from the store."),
     ("store_sent_bytes", Count.SENT, "Bytes of object content sent to the store."),
-    ("store_retries", Count.RETRIED, "Requests the SDK sent again by itself."),
+    ("store_retries", Count.RETRIED, "Requests that were sent again."),
     ("cache_hit_bytes", Count.HIT, "Bytes that reads took from the cache disk."),
     ("cache_miss_bytes", Count.MISSED, "Bytes that reads took from the store, ahead or not."),
     ("upload_failures", Count.UPLOAD_FAILED, "Uploads that failed; each is tried again."),
