@@ -28,8 +28,20 @@ def stopped(process: "subprocess.Popen[bytes] | None") -> Iterator[None]:
     """Stop a process for the time of a with statement, as a frozen container is."""
     assert process is not None
     process.send_signal(signal.SIGSTOP)
-    yield
-    process.send_signal(signal.SIGCONT)
+    while not all(is_stopped(task) for task in Path(f"/proc/{process.pid}/task").iterdir()):
+        time.sleep(0.01)  # each thread stops when it is next scheduled
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def is_stopped(task: Path) -> bool:
+    """Say whether a thread has stopped; one that is gone has."""
+    try:
+        return (task / "stat").read_text().rpartition(") ")[2].startswith("T")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def limit_descriptors(process: "subprocess.Popen[bytes] | None", most: int) -> None:
@@ -44,9 +56,11 @@ def test_a_stopped_worker_makes_callers_wait_and_a_probe_fail(pod: Pod) -> None:
     (pod.bus / "one/f").write_text("x")
     with stopped(pod.worker):
         reader = subprocess.Popen(["md5sum", pod.bus / "one/f"], stdout=subprocess.PIPE)
-        assert "timed out" in pod.verdict()
-        assert reader.poll() is None
-    assert reader.communicate(timeout=10)[0] and reader.returncode == 0
+        verdict, waits = pod.verdict(), reader.poll() is None
+    output, _ = reader.communicate(timeout=20)
+    assert "timed out" in verdict
+    assert waits
+    assert output and reader.returncode == 0
 
 
 def test_a_second_worker_can_not_take_the_mount_of_a_stopped_one(pod: Pod) -> None:
