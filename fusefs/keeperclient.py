@@ -49,8 +49,10 @@ class Taken:
 class KeeperClient:
     """One connection to the keeper, made again whenever it breaks."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, stop: threading.Event | None = None) -> None:
+        """`stop` ends the waiting for a keeper, or for a former worker, with a SetupError."""
         self._path = path
+        self._stop = stop or threading.Event()
         self._lock = threading.Lock()
         self._taken: dict[str, Taken] = {}
         self._closed = threading.Event()
@@ -62,9 +64,8 @@ class KeeperClient:
         """Connect for the first time; SetupError when the keeper isn't there in `timeout` s."""
         deadline = time.monotonic() + timeout
         while not self._connect():
-            if time.monotonic() > deadline:
+            if self._stop.wait(RETRY_SECONDS) or time.monotonic() > deadline:
                 raise SetupError(f"no keeper answers at {self._path}")
-            self._closed.wait(RETRY_SECONDS)
         self._watcher.start()
 
     def take(self, name: str, *, timeout: float = 10.0) -> Taken:
@@ -75,9 +76,9 @@ class KeeperClient:
                 return self._hold(name, {"op": "take", "name": name})
             except OSError as error:
                 waiting = isinstance(error, ConnectionError) or error.errno == errno.EBUSY
-                if not waiting or time.monotonic() > deadline:
+                over = time.monotonic() > deadline or self._stop.wait(RETRY_SECONDS)
+                if not waiting or over:
                     raise SetupError(f"mount {name} can't be taken: {error}") from error
-            self._closed.wait(RETRY_SECONDS)
 
     def renew(self, name: str) -> Taken:
         """Have a mount aborted and mounted anew; what used it gets errors."""

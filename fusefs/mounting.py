@@ -191,7 +191,7 @@ class Mounted:
 
     def refuse_writes(self) -> None:
         """From now on, EROFS for whatever would make something dirty."""
-        self.files.closing = True
+        self.files.closing = self.filesystem.namespace.closing = True
 
     def dirty(self) -> tuple[int, int]:
         """Return the number of files and bytes that are not in S3 yet."""

@@ -53,11 +53,14 @@ class Namespace:
         self.moves = moves
         self.depot = depot
         self._read_only = read_only
+        self.closing = False
 
     def writable(self, parent: Node, name: str, *, new: bool = True) -> str:
         """Check that `name` may be changed in `parent`, or made; return the key of such a file."""
         if self._read_only:
             raise ReadOnly("the mount is read-only")
+        if self.closing:
+            raise ReadOnly("the mount is being shut down; no name can be changed any more")
         if parent.gone:
             raise NotFound("the directory was removed")
         if not parent.directory:

@@ -18,7 +18,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -41,6 +42,7 @@ DONE, FAILED, SETUP_FAILED, UNMOUNTED = 0, 1, 2, 3  # exit codes
 OPENED_AT_ONCE = 8
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 
 
 class Served(Protocol):
@@ -183,6 +185,19 @@ class Mount:
             self.state = "gone"
         return self.state == "gone"
 
+    def drain(self, stop: threading.Event) -> bool:
+        """Upload all there is, and let changes finish that were under way; False: `stop` came.
+
+        A rename that ended in its middle would leave its directory under two names.
+        """
+        assert self.served is not None and self._session is not None  # noqa: S101 - it is open
+        began = time.monotonic()
+        uploaded = self.served.drain(stop)
+        while self._session.changes(began):
+            if stop.wait(LOOK_SECONDS / 10):
+                return False
+        return uploaded and self.served.drain(stop)
+
     def status(self) -> MountStatus:
         """Say how the mount is; returns at once."""
         trouble = self.served.trouble() if self.served is not None else ""
@@ -204,11 +219,14 @@ def run(
     ours = [Mount(config, options) for config in mounts]
     answering = Status(options.status_socket, lambda: {each.name: each.status() for each in ours})
     answering.start()
-    keeper = KeeperClient(options.keeper_socket)
+    keeper = KeeperClient(options.keeper_socket, signals.stop)
     try:
         keeper.connect(options.keeper_wait)
         _open_all(ours, keeper, open_filesystem)
     except SetupError as error:
+        if signals.stop.is_set():
+            log.info("told to end before anything was served")
+            return FAILED
         log.critical("%s", error)
         return SETUP_FAILED
     lost = _wait(ours, signals, options.once)
@@ -254,30 +272,38 @@ def drain(mounts: Sequence[Mount], signals: Signals, grace: float) -> bool:
         served.refuse_writes()
     results: dict[str, bool] = {}
     threads = [
-        threading.Thread(target=_drain_one, args=(m, s, signals.hurry, results), daemon=True)
-        for m, s in open_ones
+        threading.Thread(target=_drain_one, args=(mount, signals.hurry, results), daemon=True)
+        for mount, _ in open_ones
     ]
     for thread in threads:
         thread.start()
-    _report_progress(open_ones, threads, signals, grace)
+    _report_progress([served for _, served in open_ones], threads, signals, grace)
+    _close(served for _, served in open_ones)
     clean = all(results.get(mount.name, False) for mount, _ in open_ones)
     if not clean:
         log.error("not everything is in S3; the journal keeps it for the next start")
     return clean
 
 
-def _drain_one(
-    mount: Mount, served: Served, stop: threading.Event, results: dict[str, bool]
-) -> None:
+def _drain_one(mount: Mount, stop: threading.Event, results: dict[str, bool]) -> None:
     try:
-        results[mount.name] = served.drain(stop)
-        served.close()
+        results[mount.name] = mount.drain(stop)
     except Exception:  # one mount's failure must not keep the others from draining
         log.exception("draining failed", extra={"mount": mount.name})
 
 
+def _close(served: Iterable[Served]) -> None:
+    """Let go of all of them; requests that hang are left to the end of the process."""
+    threads = [threading.Thread(target=each.close, daemon=True) for each in served]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + CLOSE_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
 def _report_progress(
-    open_ones: Sequence[tuple[Mount, Served]],
+    open_ones: Sequence[Served],
     threads: Sequence[threading.Thread],
     signals: Signals,
     grace: float,
@@ -288,7 +314,7 @@ def _report_progress(
         if not pending or signals.hurry.is_set():
             return
         _join(pending, PROGRESS_SECONDS, signals.hurry)
-        left = [served.dirty() for _, served in open_ones]
+        left = [served.dirty() for served in open_ones]
         if any(thread.is_alive() for thread in pending):
             files, size = sum(f for f, _ in left), sum(b for _, b in left)
             log.info("uploading before the end", extra={"files": files, "bytes": size})

@@ -73,13 +73,6 @@ class Readers:
             thread.join(timeout=5)
         return self._ending
 
-    def oldest(self) -> float:
-        """Return for how many seconds the longest request has been under way, 0.0 for none."""
-        now = time.monotonic()
-        with self._lock:
-            began = [thread.began for thread in self._threads]
-        return max((now - each for each in began if each), default=0.0)
-
     def busy(self) -> None:
         """Note that a reader has a request, and see to it that another one listens."""
         with self._lock:
@@ -150,16 +143,13 @@ class _Reader(threading.Thread):
         super().__init__(name="fuse-reader", daemon=True)
         self._readers = readers
         self._scratch: memoryview | None = None
-        self.began = 0.0
 
     def run(self) -> None:
         """Serve until the mount is gone or there are readers enough."""
         readers, buffer = self._readers, memoryview(bytearray(self._readers.size))
         while size := readers.receive(buffer):
-            self.began = time.monotonic()
             readers.busy()
             readers.answer(buffer[:size], self._room)
-            self.began = 0.0
             if not readers.free(self):
                 return
 

@@ -28,7 +28,6 @@ from fusefs.kernel import negotiation, wire
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.directories import Directories
 from fusefs.kernel.files import Files
-from fusefs.kernel.interrupts import BLIND_SECONDS, Interrupts
 from fusefs.kernel.names import Names
 from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.nodes import Nodes
@@ -36,6 +35,7 @@ from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
+from fusefs.kernel.underway import BLIND_SECONDS, UnderWay
 from fusefs.kernel.undoing import undo
 from fusefs.kernel.wire import Init, Opcode
 
@@ -93,7 +93,7 @@ class Session:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
-        self._interrupts = Interrupts(self._give_up, settings.blind_seconds)
+        self._under_way = UnderWay(self._give_up, settings.blind_seconds)
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
         self._handlers[Opcode.INTERRUPT] = self._interrupt
@@ -127,7 +127,11 @@ class Session:
 
     def oldest_request(self) -> float:
         """Return for how many seconds the longest request has been under way, 0.0 for none."""
-        return self._readers.oldest()
+        return self._under_way.oldest()
+
+    def changes(self, before: float) -> int:
+        """Return how many requests that change something and began before a moment go on."""
+        return self._under_way.changes(before)
 
     def answer(self, message: memoryview, scratch: Scratch) -> None:
         """Carry out one request and send its reply."""
@@ -139,9 +143,9 @@ class Session:
         if request.opcode in SILENT:
             self._carry_out(request)
             return
-        self._interrupts.begin(request.unique, request.pid)
+        self._under_way.begin(request.unique, request.opcode, request.pid)
         number, answer = self._carry_out(request)
-        if self._interrupts.end(request.unique):
+        if self._under_way.end(request.unique):
             self._reply(request.unique, answer, number)
         elif not number:
             self._undo(request, answer)
@@ -155,7 +159,7 @@ class Session:
 
     def _interrupt(self, request: Request) -> Answer:
         (unique,) = wire.INTERRUPT_IN.unpack_from(request.body)
-        if not self._interrupts.interrupt(unique):
+        if not self._under_way.interrupt(unique):
             # Its reader has not got to noting it, or it was answered: the kernel knows which.
             time.sleep(0.001)
             self._reply(request.unique, EMPTY, errno.EAGAIN)

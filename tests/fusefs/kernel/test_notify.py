@@ -69,6 +69,7 @@ def test_callers_never_wait_and_equal_changes_are_sent_once(
     assert wire.NOTIFY_INVAL_INODE_OUT.unpack(received[16:])[0] == 0
     second = wire.NOTIFY_INVAL_INODE_OUT.unpack(pair[1].recv(100)[16:])[0]
     assert second == 1
+    pair[1].close()  # its thread waits for room in the socket
     notifier.close()
 
 

@@ -1,4 +1,4 @@
-"""Callers that got a signal while they wait for an answer.
+"""The requests under way: for how long, and whether their callers are still there.
 
 The kernel tells of the first signal only, not which, and lets a caller go when it is answered: one
 that was killed while the store stalls would wait for minutes, deaf to everything. So a request
@@ -11,14 +11,13 @@ Threading: readers begin and end requests; a thread of its own looks at those th
 while there are any. `_lock` guards the tables and is a leaf.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from fusefs.kernel.wire import Opcode
 
 LOOK_SECONDS = 0.1
 # Less than a pod's grace period of 30 s, more than a store's usual hiccup.
@@ -26,13 +25,24 @@ BLIND_SECONDS = 15.0
 KILL_PENDING = 1 << 8  # SIGKILL, which any fatal signal becomes (kernel/signal.c)
 
 
+# Whoever ends the worker has to let these finish: what they began is half done until then.
+CHANGES = frozenset(
+    {Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.CREATE}
+    | {Opcode.SYMLINK, Opcode.MKNOD, Opcode.MKDIR, Opcode.UNLINK, Opcode.RMDIR}
+    | {Opcode.RENAME, Opcode.RENAME2, Opcode.WRITE, Opcode.FALLOCATE, Opcode.COPY_FILE_RANGE}
+    | {Opcode.COPY_FILE_RANGE_64, Opcode.FLUSH, Opcode.FSYNC, Opcode.RELEASE, Opcode.SYNCFS}
+)
+
+
 @dataclass(slots=True)
 class _Waiting:
+    opcode: int
     pid: int
+    began: float
     interrupted_at: float = 0.0
 
 
-class Interrupts:
+class UnderWay:
     """The requests under way; `give_up(unique)` answers one with EINTR.
 
     `blind_seconds`: how long a caller waits that can't be seen.
@@ -47,15 +57,28 @@ class Interrupts:
         self._waiting: dict[int, _Waiting] = {}
         self._looking = False
 
-    def begin(self, unique: int, pid: int) -> None:
+    def begin(self, unique: int, opcode: int, pid: int) -> None:
         """A request was read; `pid` is its caller's, 0 for one that can't be seen."""
+        waiting = _Waiting(opcode, pid, time.monotonic())
         with self._lock:
-            self._waiting[unique] = _Waiting(pid)
+            self._waiting[unique] = waiting
 
     def end(self, unique: int) -> bool:
         """A request is about to be answered; False when it was given up before."""
         with self._lock:
             return self._waiting.pop(unique, None) is not None
+
+    def oldest(self) -> float:
+        """Return for how many seconds the longest request has been under way, 0.0 for none."""
+        with self._lock:
+            began = min((each.began for each in self._waiting.values()), default=0.0)
+        return time.monotonic() - began if began else 0.0
+
+    def changes(self, before: float) -> int:
+        """Return how many requests that change something began before a moment (monotonic)."""
+        with self._lock:
+            left = list(self._waiting.values())
+        return sum(each.opcode in CHANGES and each.began < before for each in left)
 
     def interrupt(self, unique: int) -> bool:
         """The caller of a request got a signal; False for a request that isn't under way."""

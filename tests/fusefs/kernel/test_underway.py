@@ -19,17 +19,18 @@ from tests.fusefs.kernel.memory import Memory
 BLIND = 0  # the pid of a caller in another process namespace
 
 
-def interrupt(kernel: KernelSide, unique: int) -> None:
-    """Say that the caller of a request got a signal."""
-    kernel.send(Opcode.INTERRUPT, wire.INTERRUPT_IN.pack(unique), 0, unique=unique | 1)
-
-
 def soon(holds: Callable[[], bool]) -> bool:
     """Say whether something that another thread does comes true within seconds."""
     deadline = time.monotonic() + 5
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.01)
     return holds()
+
+
+def interrupt(kernel: KernelSide, unique: int, memory: Memory, call: str) -> None:
+    """Say that the caller of a request got a signal, once the filesystem works on it."""
+    assert soon(lambda: memory.calls[call] > 0)
+    kernel.send(Opcode.INTERRUPT, wire.INTERRUPT_IN.pack(unique), 0, unique=unique | 1)
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_caller_that_can_not_be_seen_is_let_go_after_a_while(
     """EINTR, once; the answer that comes later is nobody's."""
     gate = memory.gates["statfs"] = threading.Event()
     unique = kernel.send(Opcode.STATFS, pid=BLIND)
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "statfs")
     assert kernel.receive() == (-errno.EINTR, unique, b"")
     gate.set()
     assert kernel.silent()
@@ -56,7 +57,7 @@ def test_a_caller_that_is_seen_and_lives_gets_its_answer(
     """Its signal was another one: what a file system does isn't interrupted."""
     gate = memory.gates["statfs"] = threading.Event()
     unique = kernel.send(Opcode.STATFS, pid=os.getpid())
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "statfs")
     assert kernel.silent()
     time.sleep(0.6)  # twice as long as one that can't be seen
     gate.set()
@@ -65,7 +66,7 @@ def test_a_caller_that_is_seen_and_lives_gets_its_answer(
 
 def test_an_interrupt_that_comes_before_its_request_is_sent_again(kernel: KernelSide) -> None:
     """Two readers: one has read the request and not noted it yet. EAGAIN asks for that."""
-    interrupt(kernel, 40)
+    kernel.send(Opcode.INTERRUPT, wire.INTERRUPT_IN.pack(40), 0, unique=41)
     assert kernel.receive() == (-errno.EAGAIN, 41, b"")
 
 
@@ -75,7 +76,7 @@ def test_handles_of_opens_that_were_given_up_are_closed(
     """The kernel will never release what it never heard of."""
     gate = memory.gates["open"] = threading.Event()
     unique = kernel.send(Opcode.OPEN, wire.OPEN_IN.pack(os.O_RDONLY, 0), file, pid=BLIND)
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "open")
     assert kernel.receive()[0] == -errno.EINTR
     gate.set()
     assert soon(lambda: memory.calls["release"] == 1) and memory.handles == {}
@@ -88,7 +89,7 @@ def test_references_of_lookups_that_were_given_up_are_given_back(
     before = memory.lookups[file]
     gate = memory.gates["lookup"] = threading.Event()
     unique = kernel.send(Opcode.LOOKUP, b"f\0", pid=BLIND)
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "lookup")
     assert kernel.receive()[0] == -errno.EINTR
     gate.set()
     assert soon(lambda: memory.calls["forget"] == 1) and memory.lookups[file] == before
@@ -103,7 +104,7 @@ def test_references_of_a_directory_s_entries_are_given_back(
     gate = memory.gates["readdir"] = threading.Event()
     body = wire.READ_IN.pack(handle, 0, 4096, 0, 0, 0, 0)
     unique = kernel.send(Opcode.READDIRPLUS, body, pid=BLIND)
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "readdir")
     assert kernel.receive()[0] == -errno.EINTR
     gate.set()
     assert soon(lambda: memory.calls["forget"] == 1) and memory.lookups[file] == before
@@ -114,7 +115,7 @@ def test_a_file_that_was_created_for_nobody_is_closed(kernel: KernelSide, memory
     gate = memory.gates["create"] = threading.Event()
     body = wire.CREATE_IN.pack(os.O_WRONLY, 0o644, 0, 0) + b"new\0"
     unique = kernel.send(Opcode.CREATE, body, pid=BLIND)
-    interrupt(kernel, unique)
+    interrupt(kernel, unique, memory, "create")
     assert kernel.receive()[0] == -errno.EINTR
     gate.set()
     assert soon(lambda: memory.calls["release"] == 1) and memory.handles == {}
@@ -126,7 +127,7 @@ def test_interrupts_are_read_when_all_readers_wait(kernel: KernelSide, memory: M
     """A stalled store must not make its callers deaf, however many there are."""
     gate = memory.gates["statfs"] = threading.Event()
     waiting = [kernel.send(Opcode.STATFS, pid=BLIND) for _ in range(6)]
-    interrupt(kernel, waiting[0])
+    interrupt(kernel, waiting[0], memory, "statfs")
     assert kernel.receive() == (-errno.EINTR, waiting[0], b"")
     gate.set()
     assert {kernel.receive()[1] for _ in waiting[1:]} == set(waiting[1:])
