@@ -103,7 +103,7 @@ def test_a_signal_while_no_keeper_runs(mounts: Mounts, bucket: Bucket, driver: s
     if driver != "native":
         pytest.skip("only the native driver has a keeper")
     mount = mounts(bucket)
-    mount.expected += ["a process ended", "what a keeper left"]
+    mount.expected += ["a process ended", "what a keeper left", "the keeper doesn't know yet"]
     children = Path(f"/proc/{mount.child.pid}/task/{mount.child.pid}/children").read_text().split()
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
     keeper = next(pid for pid in children if b"keeper" in words[pid])
