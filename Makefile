@@ -67,7 +67,7 @@ unit: setup
 test: lint unit
 
 soak: setup
-	@$(BIN)/python -m pytest -q -m soak
+	@$(BIN)/python -m pytest -q -m soak -n $(WORKERS) --dist loadgroup
 
 bench-webhook: setup
 	@$(BIN)/python -m bench.webhook
