@@ -10,14 +10,21 @@ from tests.servers.s3 import REGION, Bucket, Endpoint
 
 
 class S3Pod(Pod):
-    """One mount for each of `buckets`, named by its place; caches lie below `base`/cache.
+    """One mount for each of `buckets` (or views), named by its place; caches are in `base`/cache.
 
-    `endpoint` is another way to the store (a proxy). `extra` goes into each mount's configuration.
+    `endpoint` is another way to the store (a proxy), `drain_time` seconds for the uploads at the
+    end. `extra` goes into each mount's configuration.
     """
 
     def __init__(
-        self, base: Path, *buckets: Bucket, endpoint: Endpoint | None = None, **told: object
+        self,
+        base: Path,
+        *buckets: Bucket,
+        endpoint: Endpoint | None = None,
+        drain_time: int = 25,
+        **told: object,
     ) -> None:
+        self.drain_time = drain_time
         self.caches = base / "cache"
         self._buckets = {f"m{number}": bucket for number, bucket in enumerate(buckets)}
         self._endpoint = endpoint or buckets[0].endpoint
@@ -42,6 +49,7 @@ class S3Pod(Pod):
             "name": name,
             "mountpoint": str(self.bus / name),
             "bucket": self._buckets[name].name,
+            "prefix": self._buckets[name].prefix,
             "endpoint": self._endpoint.url,
             "region": REGION,
             "cacheDir": str(cache),
@@ -50,4 +58,5 @@ class S3Pod(Pod):
 
     def worker_command(self) -> list[str]:
         sockets = ["--socket", str(self.keeper_socket), "--status-socket", str(self.status_socket)]
-        return [*self._run_as, self.python, "-m", "fusefs", "worker", *sockets]
+        worker = [self.python, "-m", "fusefs", "worker", "--drain-time", str(self.drain_time)]
+        return [*self._run_as, *worker, *sockets]

@@ -153,14 +153,6 @@ def test_a_rename_that_is_under_way_is_finished(
     assert bucket.keys("old/") == [] and len(bucket.keys("new/")) == FILES
 
 
-def drains_briefly(pod: S3Pod) -> None:
-    """Start the pod's worker anew, with three seconds for its end."""
-    command = pod.worker_command
-    pod.worker_command = lambda: [*command(), "--drain-time", "3"]  # type: ignore[method-assign]
-    pod.kill_worker()
-    pod.wait_until_well()
-
-
 def test_without_a_store_the_next_start_uploads(
     make: Make,
     bucket: Bucket,
@@ -168,12 +160,12 @@ def test_without_a_store_the_next_start_uploads(
     at_work: AtWork,
 ) -> None:
     """Exit 1 within the time for it; the journal keeps everything."""
-    pod = make(bucket, endpoint=proxy.endpoint)
-    drains_briefly(pod)
+    pod = make(bucket, endpoint=proxy.endpoint, drain_time=3)
     at_work(pod)
     with proxy.refusing():
-        assert terminate(pod, 6) == 1
+        assert terminate(pod, 7) == 1
     assert "not everything is in S3" in pod.log.read_text()
+    pod.drain_time = 25
     pod.start_worker()
     pod.wait_until_well()
     assert pod.stop() == (0, 0)

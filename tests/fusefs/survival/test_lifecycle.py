@@ -12,28 +12,10 @@ import pytest
 
 from fusefs import status
 from fusefs.kernel import mounting
+from tests.fusefs.survival.nobody import nobody
 from tests.fusefs.survival.pod import Pod
 
 pytestmark = pytest.mark.mount
-
-NOBODY = [
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--bounding-set=-all",
-    "--inh-caps=-all",
-    "--no-new-privs",
-]
-
-
-def python_for_nobody() -> str:
-    """Return a Python that an unprivileged user may run."""
-    for candidate in (sys.executable, "/usr/bin/python3"):
-        check = [*NOBODY, candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
-        if not subprocess.run(check, check=False, capture_output=True, timeout=10).returncode:
-            return candidate
-    pytest.skip("no Python that other users may run")
 
 
 def exit_code(process: "subprocess.Popen[bytes] | None", timeout: float = 15.0) -> int:
@@ -132,41 +114,10 @@ def test_a_probe_takes_less_than_100_ms(pod: Pod) -> None:
     assert min(times) < 0.1
 
 
-def test_24_mounts_of_one_configuration(make_pod: Callable[..., Pod]) -> None:
-    """Each its own directory; a kill of the worker brings all of them back."""
-    names = [f"m{number}" for number in range(24)]
-    pod = make_pod(names=names)
-    pod.start()
-    for name in names:
-        (pod.bus / name / "f").write_text(name)
-    pod.kill_worker()
-    pod.wait_until_well()
-    assert [(pod.bus / name / "f").read_text() for name in names] == names
-    assert pod.stop() == (0, 0)
-
-
-def test_descriptors_and_threads_of_both_go_back(pod: Pod) -> None:
-    """After work by many processes and two restarts of the keeper."""
-
-    def counts() -> list[int]:
-        """Count descriptors, without those of a probe that is just being answered."""
-        pids = [process.pid for process in (pod.keeper, pod.worker) if process is not None]
-        time.sleep(0.3)
-        return [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids]
-
-    before = counts()
-    script = "for i in $(seq 64); do (echo $i > $i; cat $i; rm $i) > /dev/null & done; wait"
-    subprocess.run(["sh", "-c", script], cwd=pod.bus / "one", check=True, timeout=60)
-    for _ in range(2):
-        pod.kill_keeper()
-    pod.wait_for_log("took the mount back", 1)
-    assert counts() == before
-
-
-def test_an_unprivileged_worker_survives_kills(make_pod: Callable[..., Pod]) -> None:
+def test_an_unprivileged_worker_survives_kills(make_pod: Callable[..., Pod], base: Path) -> None:
     """uid 65534, no capabilities, no_new_privs; reads, writes, passthrough, resume."""
-    pod = make_pod(run_as=NOBODY, worker_uid=65534, python=python_for_nobody())
-    pod.environment |= {"WHOLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    pod = make_pod(**nobody(base))
+    pod.environment |= {"WHOLE": "1"}
     pod.start()
     rights = Path(f"/proc/{pod.worker.pid if pod.worker else 0}/status").read_text()
     assert "CapEff:\t0000000000000000" in rights and "NoNewPrivs:\t1" in rights
