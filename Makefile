@@ -13,8 +13,8 @@ DEBIAN_NEEDS := fusermount3:fuse3 s3fs:s3fs getfattr:attr setfacl:acl rsync:rsyn
 PACKAGES := webhook fusefs certs tests bench
 # Tests start hundreds of programs from these sources: compiled once, not each time.
 unexport PYTHONDONTWRITEBYTECODE
-# Two test processes: the machines that check us have two cores.
-WORKERS ?= 2
+# One test process more than the machines that check us have cores: tests wait for much.
+WORKERS ?= 3
 
 .PHONY: setup system demo test lint format unit soak bench-webhook bench clean
 

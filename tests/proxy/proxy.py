@@ -82,7 +82,7 @@ class Proxy:
             with self._lock:
                 seen.extend(self._requests[first:])
 
-    def settle(self, quiet: float = 0.3, seconds: float = 20.0) -> None:
+    def settle(self, quiet: float = 0.2, seconds: float = 20.0) -> None:
         """Wait until no request has been under way for `quiet` seconds: the end of read-ahead."""
         deadline, calm_since = monotonic() + seconds, monotonic()
         while monotonic() - calm_since < quiet:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
 
 import pytest
 
-from tests.fusefs.mounted.conftest import Mounts
+from tests.fusefs.mounted.conftest import Mounts, Place, Shared
 from tests.fusefs.mounted.test_read import MIB, content
+from tests.mounts.mount import Mount
 from tests.mounts.ours import OurMount
 from tests.servers.s3 import Bucket
 
@@ -34,17 +35,15 @@ def test_what_one_closed_the_other_opens(pair: tuple[OurMount, OurMount]) -> Non
     assert (here.path / "f").read_bytes() == b"third"
 
 
-def test_an_object_replaced_by_others_is_seen_by_the_next_open(
-    mount: OurMount, bucket: Bucket
-) -> None:
+def test_an_object_replaced_by_others_is_seen_by_the_next_open(given: Place) -> None:
     """Within the TTL: open asks."""
-    bucket.put("f", content(2 * MIB, 1))
-    assert (mount.path / "f").read_bytes() == content(2 * MIB, 1)
-    bucket.put("f", content(2 * MIB, 2))
-    assert (mount.path / "f").read_bytes() == content(2 * MIB, 2)
-    bucket.put("f", b"short")
-    assert (mount.path / "f").read_bytes() == b"short"
-    assert (mount.path / "f").stat().st_size == 5
+    given.keys.put("f", content(2 * MIB, 1))
+    assert (given / "f").read_bytes() == content(2 * MIB, 1)
+    given.keys.put("f", content(2 * MIB, 2))
+    assert (given / "f").read_bytes() == content(2 * MIB, 2)
+    given.keys.put("f", b"short")
+    assert (given / "f").read_bytes() == b"short"
+    assert (given / "f").stat().st_size == 5
 
 
 def test_names_of_others_appear_after_the_ttl(bucket: Bucket, mounts: Mounts) -> None:
@@ -62,14 +61,14 @@ def test_names_of_others_appear_after_the_ttl(bucket: Bucket, mounts: Mounts) ->
     assert os.listdir(root) == []
 
 
-def test_a_reader_never_sees_two_versions_mixed(mount: OurMount, bucket: Bucket) -> None:
+def test_a_reader_never_sees_two_versions_mixed(given: Place) -> None:
     """Replaced under an open file: the old bytes or ESTALE, never the new ones."""
     old, new = content(40 * MIB, 1), content(40 * MIB, 2)
-    bucket.put("f", old)
+    given.keys.put("f", old)
     stale = False
-    with (mount.path / "f").open("rb", buffering=0) as file:
+    with (given / "f").open("rb", buffering=0) as file:
         assert file.read(1000) == old[:1000]
-        bucket.put("f", new)
+        given.keys.put("f", new)
         for offset in (30 * MIB, 39 * MIB, 10 * MIB, 20 * MIB):
             try:
                 assert os.pread(file.fileno(), 5000, offset) == old[offset : offset + 5000]
@@ -77,27 +76,28 @@ def test_a_reader_never_sees_two_versions_mixed(mount: OurMount, bucket: Bucket)
                 assert error.errno == errno.ESTALE
                 stale = True
     assert stale, "40 MiB can't all have been read ahead"
-    assert (mount.path / "f").read_bytes() == new
+    assert (given / "f").read_bytes() == new
 
 
-def test_a_reader_of_a_removed_object(mount: OurMount, bucket: Bucket) -> None:
+def test_a_reader_of_a_removed_object(given: Place) -> None:
     """Removed by others while open: old bytes or ESTALE, then ENOENT by name."""
-    bucket.put("f", content(40 * MIB))
-    with (mount.path / "f").open("rb", buffering=0) as file:
+    given.keys.put("f", content(40 * MIB))
+    with (given / "f").open("rb", buffering=0) as file:
         file.read(1000)
-        bucket.delete("f")
+        given.keys.delete("f")
         try:
             read = os.pread(file.fileno(), 1000, 39 * MIB)
             assert read == content(40 * MIB)[39 * MIB : 39 * MIB + 1000]
         except OSError as error:
             assert error.errno == errno.ESTALE
     with pytest.raises(FileNotFoundError):
-        (mount.path / "f").read_bytes()
+        (given / "f").read_bytes()
 
 
-def lost(mount: OurMount) -> list[bytes]:
-    """Return what was kept of the writes that lost."""
-    return [path.read_bytes() for path in mount.cache.rglob("conflicts/**/*") if path.is_file()]
+def lost(mount: Mount) -> set[Path]:
+    """Return the files with what was kept of the writes that lost."""
+    assert isinstance(mount, OurMount)
+    return {path for path in mount.cache.rglob("conflicts/**/*") if path.is_file()}
 
 
 Write = Callable[[Path], None]
@@ -120,20 +120,28 @@ def edit(path: Path) -> None:
         file.write(b"from here")
 
 
+@pytest.fixture
+def contested(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A directory whose files others change, too; the daemon may say so."""
+    with shared.place(request, "conflict", "changed", "replaced") as place:
+        yield place
+
+
 @pytest.mark.parametrize("change", [rewrite, append, edit])
 @pytest.mark.parametrize("size", [100, 20 * MIB])
 def test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept(
-    mount: OurMount, bucket: Bucket, change: Write, size: int
+    shared: Shared, contested: Place, change: Write, size: int
 ) -> None:
     """Replaced by others between open and close: ESTALE, the store keeps what others wrote."""
-    mount.expected.append("conflict|changed|replaced")
-    bucket.put("f", content(size))
+    contested.keys.put("f", content(size))
+    before = lost(shared.mount)
     with pytest.raises(OSError) as caught:
-        interrupted(bucket, mount.path / "f", change)
+        interrupted(contested.keys, contested / "f", change)
     assert caught.value.errno == errno.ESTALE
-    assert bucket.get("f") == b"from others"
-    assert any(b"from here" in kept for kept in lost(mount)), "the loser's bytes are gone"
-    assert "f" in mount.said(), "the log doesn't name the file"
+    assert contested.keys.get("f") == b"from others"
+    kept = [path.read_bytes() for path in lost(shared.mount) - before]
+    assert any(b"from here" in each for each in kept), "the loser's bytes are gone"
+    assert f'"{contested.keys.prefix}f"' in shared.mount.said(), "the log doesn't name the file"
 
 
 def interrupted(bucket: Bucket, path: Path, change: Write) -> None:
@@ -211,16 +219,16 @@ def test_overwrite_mode_lets_the_last_one_win(bucket: Bucket, mounts: Mounts) ->
     assert bucket.get("f") == b"from here"
 
 
-def test_our_own_changes_are_seen_at_once(mount: OurMount) -> None:
+def test_our_own_changes_are_seen_at_once(here: Place) -> None:
     """No TTL stands between a program and what it did itself."""
     for number in range(20):
-        path = mount.path / f"f{number % 3}"
+        path = here / f"f{number % 3}"
         path.write_bytes(b"x" * number)
         assert path.stat().st_size == number
-        assert path.name in os.listdir(mount.path)
+        assert path.name in os.listdir(here.path)
         path.unlink()
         assert not path.exists()
-        assert path.name not in os.listdir(mount.path)
+        assert path.name not in os.listdir(here.path)
 
 
 def test_a_store_without_preconditions(degraded_bucket: Bucket, mounts: Mounts) -> None:
