@@ -16,9 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fusefs.cache import Cache
-from fusefs.reader import Content, Reader, ReadLimits
-from fusefs.space import Space
+from fusefs.cache.cache import Cache
+from fusefs.disk.space import Space
+from fusefs.read.reader import Content, Reader, ReadLimits
 
 MiB = 1024 * 1024
 CHUNK = 256 * 1024

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fusefs.interface import Caller
-from fusefs.kernel import driver, mounting
+from fusefs.kernel import driver, mountcalls
 from tests.fusefs.kernel.memory import Memory
 
 MIB = 1 << 20
@@ -106,7 +106,7 @@ def main() -> None:
         fill(plain, size)
         server = multiprocessing.Process(target=serve, args=(str(mountpoint), size))
         server.start()
-        while str(mountpoint) not in {path for path, _ in mounting.fuse_mounts()}:
+        while str(mountpoint) not in {path for path, _ in mountcalls.fuse_mounts()}:
             time.sleep(0.05)
         try:
             for unit, work in (
@@ -120,7 +120,7 @@ def main() -> None:
                 here, there = rate(work, mountpoint), rate(work, plain)
                 print(f"{work.__name__:16}{here:10.0f}{there:10.0f} {unit:8}{here / there:6.2f}")
         finally:
-            mounting.unmount(str(mountpoint))
+            mountcalls.unmount(str(mountpoint))
             server.join()
 
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from certs import folder
 from certs.errors import CertsError
-from certs.issue import new_signer, sign_leaf
+from certs.x509 import new_signer, sign_leaf
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from certs.errors import BadOutput
-from certs.issue import Leaf, Signer
+from certs.x509 import Leaf, Signer
 
 KEY_MODE = 0o600
 CERTIFICATE_MODE = 0o644

@@ -21,8 +21,8 @@ from typing import Protocol
 
 from certs import trust
 from certs.errors import BadAuthority, CertsError, Conflict, Missing, Unreachable
-from certs.issue import Authority, Leaf, check_names, is_ours, load_bundle, sign_leaf
 from certs.trust import LEAF_LIFETIME, Trust, renewal_due
+from certs.x509 import Authority, Leaf, check_names, is_ours, load_bundle, sign_leaf
 
 # Between writing a caBundle and every API server acting on it lies its watch: moments, usually.
 SETTLE_SECONDS = 5.0

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from certs.errors import BadAuthority, BadOutput
-from certs.issue import Leaf, load_leaf
+from certs.x509 import Leaf, load_leaf
 
 _DATA = "..data"
 _READY = "ready"

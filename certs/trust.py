@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certs.errors import BadAuthority
-from certs.issue import Authority, Signer, load_bundle, load_signer, new_signer
+from certs.x509 import Authority, Signer, load_bundle, load_signer, new_signer
 
 AUTHORITY_LIFETIME = timedelta(days=365)
 LEAF_LIFETIME = timedelta(days=7)

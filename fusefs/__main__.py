@@ -6,7 +6,7 @@ that can't start.
 
 import sys
 
-from .errors import SetupError
+from fusefs.errors import SetupError
 
 
 def main(arguments: list[str]) -> int:
@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except SetupError as error:
-        from . import logs
+        from fusefs import logs
 
         logs.set_up()
         logs.critical(str(error))
@@ -24,14 +24,15 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     # The keeper must stay small and a probe quick: neither may import boto3 or logging.
     if arguments[:1] == ["keeper"]:
-        from . import keeper
+        from fusefs.keeper import keeper
 
         return keeper.main(arguments[1:])
     if arguments[:1] == ["probe"]:
-        from . import probe
+        from fusefs.run import probe
 
         return probe.main(arguments[1:])
-    from . import command, logs
+    from fusefs import logs
+    from fusefs.cli import command
 
     logs.set_up()
     return command.run(arguments)

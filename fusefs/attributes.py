@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
-from .objects import Headers, ObjectInfo
+from fusefs.objects import Headers, ObjectInfo
 
 NS = 1_000_000_000
 KEYS = ("mode", "uid", "gid", "atime", "mtime", "ctime", "xattr")

@@ -1,8 +1,8 @@
 """The mount and the webhook each have a list of s3fs's options; one may not promise too much."""
 
-from fusefs.registry import ACCEPTED, BY_NAME, REFUSED, SET
-from webhook.options import ANNOTATED, KNOWN
-from webhook.options import REFUSED as DENIED
+from fusefs.cli.s3fsoptions import ACCEPTED, BY_NAME, REFUSED, SET
+from webhook.parse.s3fsoptions import ANNOTATED, KNOWN
+from webhook.parse.s3fsoptions import REFUSED as DENIED
 
 
 def test_what_passes_at_admission_is_what_the_mount_takes() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import command
+from fusefs.cli import command
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

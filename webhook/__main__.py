@@ -14,16 +14,17 @@ import os
 import sys
 from pathlib import Path
 
-from webhook import __version__, cli
-from webhook.cli import Terminal
-from webhook.decision import Decider
+from webhook import __version__
 from webhook.errors import WebhookError
-from webhook.policy import Policy
-from webhook.policyfile import read_policy
-from webhook.reference import markdown, plain
-from webhook.serving import parse_port, read_serving
-from webhook.settings import parse_labels, read_platform
-from webhook.surroundings import Told
+from webhook.offline import commands
+from webhook.offline.commands import Terminal
+from webhook.platform import parse_labels, read_platform
+from webhook.policy.file import read_policy
+from webhook.policy.rules import Policy
+from webhook.review.decision import Decider
+from webhook.review.lookup import Told
+from webhook.serve.settings import parse_port, read_serving
+from webhook.spec.reference import markdown, plain
 
 
 def main() -> int:
@@ -84,7 +85,7 @@ def _add_file(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     # Here, and not above: the offline commands need not wait for the web framework.
-    from webhook.service import run
+    from webhook.serve.replica import run
 
     given = {
         name: getattr(arguments, name)
@@ -111,21 +112,21 @@ def _terminal() -> Terminal:
 
 def _inject(arguments: argparse.Namespace) -> int:
     decider = _offline(arguments)
-    return cli.inject(arguments.filename, arguments.namespace, decider, _terminal())
+    return commands.inject(arguments.filename, arguments.namespace, decider, _terminal())
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     decider = _offline(arguments)
-    return cli.explain(arguments.filename, arguments.namespace, decider, _terminal())
+    return commands.explain(arguments.filename, arguments.namespace, decider, _terminal())
 
 
 def _check_policy(arguments: argparse.Namespace) -> int:
     policy = read_policy(arguments.policy)
     if arguments.filename is None:
-        cli.check_policy(policy, _terminal())
+        commands.check_policy(policy, _terminal())
         return 0
     decider = _decider(arguments, policy)
-    return cli.explain(arguments.filename, arguments.namespace, decider, _terminal())
+    return commands.explain(arguments.filename, arguments.namespace, decider, _terminal())
 
 
 def _annotations(arguments: argparse.Namespace) -> int:

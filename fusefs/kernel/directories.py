@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fusefs.interface import DirEntry
 from fusefs.kernel import encode, wire
-from fusefs.kernel.files import open_out
+from fusefs.kernel.handles import open_out
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Opcode
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fusefs.errors import SetupError
 from fusefs.interface import Calls, Invalidations
-from fusefs.kernel import mounting
+from fusefs.kernel import mountcalls
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.notify import Notifier
 from fusefs.kernel.readers import Ending
@@ -26,11 +26,11 @@ class DeviceRegistry:
 
     def register(self, descriptor: int, tag: str) -> int:
         """Return the backing id of an open file; the tag isn't kept, nobody takes over."""
-        return mounting.register_backing(self.device, descriptor)
+        return mountcalls.register_backing(self.device, descriptor)
 
     def unregister(self, backing: int) -> None:
         """Give a backing id back."""
-        mounting.unregister_backing(self.device, backing)
+        mountcalls.unregister_backing(self.device, backing)
 
 
 class NativeMount:
@@ -57,14 +57,14 @@ class NativeMount:
     def unmount(self) -> None:
         """Take the mount away at once; open files go on until they are closed."""
         try:
-            mounting.unmount(self.mountpoint)
+            mountcalls.unmount(self.mountpoint)
         except OSError as error:
             raise SetupError(f"cannot unmount {self.mountpoint}: {error.strerror}") from error
 
 
 def works_here() -> bool:
     """Say whether this process may open the device and mount(2) with it."""
-    return os.access(mounting.DEVICE, os.R_OK | os.W_OK) and mounting.may_mount()
+    return os.access(mountcalls.DEVICE, os.R_OK | os.W_OK) and mountcalls.may_mount()
 
 
 def mount(
@@ -78,14 +78,14 @@ def mount(
     """Mount what `build` returns and serve it; `SetupError` where the kernel refuses."""
     settings = settings or Settings()
     try:
-        device = mounting.open_device()
+        device = mountcalls.open_device()
     except OSError as error:
-        raise SetupError(f"cannot open {mounting.DEVICE}: {error.strerror}") from error
+        raise SetupError(f"cannot open {mountcalls.DEVICE}: {error.strerror}") from error
     backings = Backings(DeviceRegistry(device) if settings.wishes.passthrough else None)
     notifier = Notifier(device, backings.kernel_ids)
     try:
         session = Session(device, build(notifier), settings, notifier, backings)
-        mounting.mount(device, mountpoint, read_only=read_only, allow_other=allow_other)
+        mountcalls.mount(device, mountpoint, read_only=read_only, allow_other=allow_other)
     except OSError as error:
         os.close(device)
         raise SetupError(f"cannot mount at {mountpoint}: {error.strerror}") from error

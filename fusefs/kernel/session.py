@@ -21,22 +21,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fusefs import resent
+from fusefs import resend
 from fusefs.errors import FsError, SetupError, errno_of
 from fusefs.interface import Calls
 from fusefs.kernel import negotiation, wire
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.directories import Directories
-from fusefs.kernel.files import Files
-from fusefs.kernel.names import Names
+from fusefs.kernel.entries import Names
+from fusefs.kernel.handles import Files
+from fusefs.kernel.inflight import BLIND_SECONDS, UnderWay
 from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.nodes import Nodes
 from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
-from fusefs.kernel.underway import BLIND_SECONDS, UnderWay
-from fusefs.kernel.undoing import undo
+from fusefs.kernel.rollback import undo
 from fusefs.kernel.wire import Init, Opcode
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class Session:
                 log.info("the kernel asks for %s, not supported here", _name(request.opcode))
             raise OSError(errno.ENOSYS, "not a request this filesystem knows")
         again = bool(request.unique & wire.UNIQUE_RESEND)
-        resent.asked(request.unique & ~wire.UNIQUE_RESEND, again=again)
+        resend.asked(request.unique & ~wire.UNIQUE_RESEND, again=again)
         return handler(request)
 
     def _refuse(self, message: memoryview) -> None:

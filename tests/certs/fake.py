@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from certs.errors import Conflict, Missing, Unreachable
-from certs.issue import Leaf, load_bundle
 from certs.rotation import Live, Rotation, Stored
+from certs.x509 import Leaf, load_bundle
 
 START = datetime(2031, 5, 17, 12, 0, tzinfo=UTC)
 NAMES = ["s3mount-webhook.s3mount-system.svc"]

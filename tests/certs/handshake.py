@@ -4,7 +4,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
-from certs.issue import Leaf
+from certs.x509 import Leaf
 
 
 def server_context(leaf: Leaf) -> ssl.SSLContext:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from certs.__main__ import main
-from certs.issue import Leaf, load_bundle, load_signer
+from certs.x509 import Leaf, load_bundle, load_signer
 from tests.certs.handshake import handshake
-from tests.certs.test_issue import verify
+from tests.certs.test_x509 import verify
 
 FILES = ["ca.crt", "ca.key", "tls.crt", "tls.key"]
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.errors import Missing, Unreachable
-from certs.issue import is_ours, load_bundle, load_signer, new_signer
 from certs.rotation import Rotation
 from certs.trust import AUTHORITY_LIFETIME, LEAF_LIFETIME, parse
+from certs.x509 import is_ours, load_bundle, load_signer, new_signer
 from tests.certs.fake import NAMES, FakeCluster, TestClock, replica, settle
 from tests.certs.handshake import handshake
-from tests.certs.test_issue import verify
+from tests.certs.test_x509 import verify
 
 YEAR = timedelta(days=365)
 # How late an API server may act on a caBundle in these tests: less than what a leaf waits.

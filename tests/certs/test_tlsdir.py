@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from certs.errors import BadOutput
-from certs.issue import Leaf, new_signer, sign_leaf
 from certs.tlsdir import TlsDirectory
+from certs.x509 import Leaf, new_signer, sign_leaf
 
 NOW = datetime.now(UTC)
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certs.issue import load_bundle, new_signer
 from certs.trust import AUTHORITY_LIFETIME
+from certs.x509 import load_bundle, new_signer
 from tests.certs.fake import NAMES, FakeCluster, TestClock
 from tests.certs.test_agent import Pod, wait_for
 

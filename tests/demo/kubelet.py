@@ -168,6 +168,6 @@ def _setpriv(user: int) -> list[str]:
 @functools.cache
 def may_run(user: int) -> bool:
     """Say whether a user may run this Python with this checkout: both may lie in a private home."""
-    check = [*_setpriv(user), sys.executable, "-c", "import boto3, fusefs.worker"]
+    check = [*_setpriv(user), sys.executable, "-c", "import boto3, fusefs.run.worker"]
     done = subprocess.run(check, check=False, cwd=REPOSITORY, capture_output=True, timeout=30)
     return done.returncode == 0

@@ -71,7 +71,7 @@ def webhook(stage: Stage, directory: Path) -> Iterator[str]:
     }
     url = f"https://127.0.0.1:{port}"
     with stage.step("start the webhook with TLS: python -m webhook serve"):
-        server = Child(command, directory / "webhook.log", env, REPOSITORY)
+        server = Child(command, directory / "webhook.serve.log", env, REPOSITORY)
     try:
         with stage.step("the webhook says it is ready"):
             server.wait_until(lambda: _is_ready(url, tls / "ca.crt"), 30)

@@ -17,9 +17,9 @@ from tests.proxy.proxy import Proxy
 from tests.servers.ports import free_ports
 from tests.servers.s3 import REGION, Bucket
 from tests.webhook import reviews
-from webhook import admission
-from webhook.decision import Decider, Injected
-from webhook.settings import Platform
+from webhook.platform import Platform
+from webhook.review import admission
+from webhook.review.decision import Decider, Injected
 
 pytestmark = [
     pytest.mark.mount,

@@ -17,7 +17,7 @@ from tests.certs.fake import NAMES, TestClock, settle
 from tests.certs.test_cluster import PATH
 from tests.deploy.rendered import DEPLOY, KUBECTL, manifests, one, overlays
 from tests.deploy.test_manifests import container, pod_spec
-from webhook.policyfile import parse_policy
+from webhook.policy.file import parse_policy
 
 CERT_MANAGER = "overlays/cert-manager"
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fusefs.metrics import Metrics
+from fusefs.disk.space import Space
+from fusefs.mount.metrics import Metrics
 from fusefs.objects import ObjectInfo
-from fusefs.space import Space
-from fusefs.staged import Record, Staged
+from fusefs.write.staged import Record, Staged
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docs/troubleshooting.md").read_text()

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from fusefs.attributes import Posix
-from fusefs.body import Body
-from fusefs.cache import Cache
-from fusefs.commit import Committer
-from fusefs.depot import Depot
-from fusefs.endpoint import StoreSettings
-from fusefs.plan import PlanSettings
-from fusefs.reader import Reader, ReadLimits
-from fusefs.space import Space
-from fusefs.staged import Staged, leftovers
-from fusefs.store import Store
+from fusefs.cache.cache import Cache
+from fusefs.disk.space import Space
+from fusefs.read.reader import Reader, ReadLimits
+from fusefs.s3.settings import StoreSettings
+from fusefs.s3.store import Store
+from fusefs.write.filecontent import Body
+from fusefs.write.staged import Staged, leftovers
+from fusefs.write.staging import Depot
+from fusefs.write.uploader import Committer
+from fusefs.write.uploadplan import PlanSettings
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
 MIB = 1 << 20

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webhook import admission, problems
-from webhook.decision import Decider, Decision, Denied, Injected
-from webhook.documents import parse_documents, render_documents
+from webhook import problems
+from webhook.parse.yamldocs import parse_documents, render_documents
+from webhook.platform import read_platform
 from webhook.pods import Pod, title
-from webhook.policy import Policy
-from webhook.policyfile import parse_policy
-from webhook.settings import read_platform
-from webhook.surroundings import Told
+from webhook.policy.file import parse_policy
+from webhook.policy.rules import Policy
+from webhook.review import admission
+from webhook.review.decision import Decider, Decision, Denied, Injected
+from webhook.review.lookup import Told
 
 DIRECTORY = Path(__file__).parent / "pods"
 RESULTS = (".injected.yaml", ".denied.txt")

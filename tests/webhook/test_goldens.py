@@ -7,7 +7,7 @@ import pytest
 
 from tests import schemas
 from tests.webhook import goldens
-from webhook.decision import Denied, Injected
+from webhook.review.decision import Denied, Injected
 
 VERSIONS = ("1.29", "1.33", "1.36")
 

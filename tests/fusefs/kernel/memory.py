@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fusefs import errors, resent
+from fusefs import errors, resend
 from fusefs.interface import ROOT, Attributes, Caller, Change, DirEntry, Opened, Statfs
 
 TYPES = stat.S_IFMT(0xFFFF)
@@ -62,7 +62,7 @@ class Memory:
     def note(self, call: str) -> None:
         """Count a call, and wait where a test closed its gate."""
         self.calls[call] += 1
-        if resent.is_resent():
+        if resend.is_resent():
             self.seen_resent.append(call)
         gate = self.gates.get(call)
         if gate is not None:

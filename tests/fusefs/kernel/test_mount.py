@@ -16,7 +16,7 @@ import pytest
 
 from fusefs.errors import SetupError
 from fusefs.interface import Caller
-from fusefs.kernel import driver, mounting
+from fusefs.kernel import driver, mountcalls
 from fusefs.kernel.readers import Ending
 from tests.fusefs.kernel.memory import Memory
 
@@ -329,10 +329,10 @@ def test_stale_mounts_are_found_and_taken_away(tmp_path: Path) -> None:
     """Whoever served them is dead, and even stat(2) would fail or hang."""
     mountpoint = tmp_path / "a b"
     mountpoint.mkdir()
-    device = mounting.open_device()
-    mounting.mount(device, str(mountpoint), read_only=False, allow_other=True)
-    assert str(mountpoint) in {path for path, _ in mounting.fuse_mounts()}
-    assert mounting.unmount_stale(str(tmp_path)) == [str(mountpoint)]
+    device = mountcalls.open_device()
+    mountcalls.mount(device, str(mountpoint), read_only=False, allow_other=True)
+    assert str(mountpoint) in {path for path, _ in mountcalls.fuse_mounts()}
+    assert mountcalls.unmount_stale(str(tmp_path)) == [str(mountpoint)]
     os.close(device)
     assert names(mountpoint) == []
 
@@ -345,7 +345,7 @@ def test_an_abort_in_the_middle_of_a_read_ends_the_session(mountpoint: Path) -> 
     gate = memory.gates["flush"] = threading.Event()
     waiting = subprocess.Popen(["cp", "/dev/null", mountpoint / "g"], stderr=subprocess.PIPE)
     eventually(lambda: memory.calls["flush"] > 1)
-    mounting.unmount(str(mountpoint), abort=True)
+    mountcalls.unmount(str(mountpoint), abort=True)
     assert waiting.wait(10) != 0 and waiting.communicate()[1]
     gate.set()
     assert mount.wait(10) in set(Ending)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fusefs import errors
 from fusefs.interface import ROOT, Attributes, Caller, Change, DirEntry, Opened, Statfs
-from fusefs.resent import is_resent
+from fusefs.resend import is_resent
 
 
 class Directory:

@@ -26,12 +26,12 @@ from types import FrameType
 from typing import Any
 
 import fusefs
-from fusefs import resent
+from fusefs import resend
 from fusefs.errors import FsError
 from fusefs.interface import Silent
-from fusefs.mounting import Mounted, Session
-from fusefs.settings import Mount
-from fusefs.store import Store, StoreSettings
+from fusefs.mount.mount import Mounted, Session
+from fusefs.mount.settings import Mount
+from fusefs.s3.store import Store, StoreSettings
 from tests.fusefs.survival import stories
 from tests.servers.s3 import REGION
 
@@ -113,7 +113,7 @@ class Kernel:
         again = self._number in self._begun
         os.write(self._told, b"%d\n" % self._number)
         call = self._read if name == "read" else getattr(self._calls, name)
-        resent.asked(self._number, again=again)
+        resend.asked(self._number, again=again)
         self._killer.armed = True
         try:
             answer = call(*arguments)

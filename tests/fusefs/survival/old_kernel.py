@@ -5,9 +5,11 @@ S3MOUNT_CONFIG=… python -m tests.fusefs.survival.old_kernel KEEPER-SOCKET STAT
 
 import sys
 
-from fusefs import command, logs, serving, worker
+from fusefs import logs
+from fusefs.cli import command
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.session import Settings
+from fusefs.run import serving, worker
 
 if __name__ == "__main__":
     logs.set_up()

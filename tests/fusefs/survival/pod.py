@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusefs import status
-from fusefs.kernel import mounting
+from fusefs.kernel import mountcalls
+from fusefs.run import status
 
 
 class Pod:
@@ -60,7 +60,7 @@ class Pod:
         }
 
     def keeper_command(self) -> list[str]:
-        main = "import sys; from fusefs.keeper import main; sys.exit(main(sys.argv[1:]))"
+        main = "import sys; from fusefs.keeper.keeper import main; sys.exit(main(sys.argv[1:]))"
         told = ["--socket", str(self.keeper_socket), "--worker-uid", str(self._uid)]
         return [sys.executable, "-c", main, *told]
 
@@ -130,4 +130,4 @@ class Pod:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait(10)
-        mounting.unmount_stale(str(self.bus.parent))
+        mountcalls.unmount_stale(str(self.bus.parent))

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from fusefs.supervisor import Supervisor
+from fusefs.run.supervisor import Supervisor
 from tests.fusefs.survival.pod import Pod
 
 if __name__ == "__main__":

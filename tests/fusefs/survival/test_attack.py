@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import handover
 from fusefs.errors import SetupError
-from fusefs.keeperclient import KeeperClient
-from fusefs.kernel import mounting
+from fusefs.keeper import protocol
+from fusefs.keeper.client import KeeperClient
+from fusefs.kernel import mountcalls
 from tests.fusefs.survival.pod import Pod
 
 pytestmark = pytest.mark.mount
@@ -112,8 +112,8 @@ def test_a_full_descriptor_table_of_the_keeper_ends(pod: Pod) -> None:
         peer.connect(str(pod.keeper_socket))
     pod.wait_for_log("cannot accept")
     limit_descriptors(pod.keeper, 100)
-    handover.send(peers[-1], {"op": "status"})
-    assert handover.receive(peers[-1])[0]["ok"] is True
+    protocol.send(peers[-1], {"op": "status"})
+    assert protocol.receive(peers[-1])[0]["ok"] is True
     for peer in peers:
         peer.close()
 
@@ -149,7 +149,7 @@ def test_an_abort_in_mid_read_is_an_error_and_then_a_new_mount(pod: Pod) -> None
     script = "while dd if=f of=/dev/null iflag=direct bs=64k status=none; do :; done"
     reader = subprocess.Popen(["sh", "-c", script], cwd=pod.bus / "one", stderr=subprocess.PIPE)
     time.sleep(0.3)
-    mounting.unmount(str(pod.bus / "one"), abort=True)
+    mountcalls.unmount(str(pod.bus / "one"), abort=True)
     assert reader.communicate(timeout=10)[1]
     assert pod.worker is not None and pod.worker.wait(10) == 1
     pod.start_worker()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.kernel import mounting
+from fusefs.kernel import mountcalls
 from tests.fusefs.survival.nobody import nobody
 from tests.fusefs.survival.s3pod import S3Pod
 from tests.proxy.faults import Stall
@@ -127,7 +127,7 @@ def test_under_load_everything_is_uploaded(make: Make, bucket: Bucket, at_work: 
     program = at_work(pod)
     time.sleep(0.6)
     assert pod.stop() == (0, 0), pod.log.read_text()
-    assert str(pod.bus) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(pod.bus) not in "".join(path for path, _ in mountcalls.fuse_mounts())
     assert program.stdout is not None
     acknowledged = int(program.stdout.readline())
     lines = bucket.get("log").split()

@@ -12,10 +12,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from fusefs import handover
-from fusefs.keeperclient import Taken
-from fusefs.kernel import mounting, wire
-from fusefs.worker import sends_again
+from fusefs.keeper import protocol
+from fusefs.keeper.client import Taken
+from fusefs.kernel import mountcalls, wire
+from fusefs.run.worker import sends_again
 from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.pod import Pod
 from tests.fusefs.survival.s3pod import S3Pod
@@ -30,8 +30,8 @@ def take(pod: Pod) -> tuple[socket.socket, int]:
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer.connect(str(pod.keeper_socket))
     peer.settimeout(5)
-    handover.send(peer, {"op": "take", "name": "one"})
-    return peer, handover.receive(peer)[1]
+    protocol.send(peer, {"op": "take", "name": "one"})
+    return peer, protocol.receive(peer)[1]
 
 
 def read_init(device: int) -> None:
@@ -56,8 +56,8 @@ def test_killed_before_init_was_answered(keeper: Pod, remembered: bool) -> None:
     read_init(device)
     if remembered:
         state = {"minor": 45, "flags": int(wire.Init.HAS_RESEND), "max_request": 1 << 20}
-        handover.send(peer, {"op": "remember", "name": "one", "state": state})
-        handover.receive(peer)
+        protocol.send(peer, {"op": "remember", "name": "one", "state": state})
+        protocol.receive(peer)
     os.close(device)
     peer.close()
     keeper.start_worker()
@@ -123,7 +123,7 @@ def test_without_resend_a_dead_worker_s_mount_is_made_anew(
     assert "can't send requests again" in pod.log.read_text()
     assert metric(port, "s3mount_remounted") == "1.0"
     assert "failed OSError" in application.do("f.write(b'more')")
-    paths = [path for path, _ in mounting.fuse_mounts()]
+    paths = [path for path, _ in mountcalls.fuse_mounts()]
     assert paths.count(str(pod.root)) == 1
     assert (pod.root / "f").read_bytes() == b"unsent"
     assert pod.stop() == (0, 0)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import handover
-from fusefs.handover import Message
-from fusefs.kernel import mounting
+from fusefs.keeper import protocol
+from fusefs.keeper.protocol import Message
+from fusefs.kernel import mountcalls
 from tests.fusefs.survival.pod import Pod
 
 pytestmark = pytest.mark.mount
@@ -45,8 +45,8 @@ def connect(pod: Pod) -> socket.socket:
 
 
 def ask(peer: socket.socket, descriptor: int = -1, /, **message: object) -> tuple[Message, int]:
-    handover.send(peer, dict(message), descriptor)
-    return handover.receive(peer)
+    protocol.send(peer, dict(message), descriptor)
+    return protocol.receive(peer)
 
 
 def refused(peer: socket.socket, descriptor: int = -1, /, **message: object) -> int:
@@ -58,7 +58,7 @@ def refused(peer: socket.socket, descriptor: int = -1, /, **message: object) -> 
 
 def test_a_mount_is_there_before_any_worker(keeper: Pod) -> None:
     """Its descriptor goes to who takes it, and to one at a time."""
-    assert str(keeper.bus / "one") in {path for path, _ in mounting.fuse_mounts()}
+    assert str(keeper.bus / "one") in {path for path, _ in mountcalls.fuse_mounts()}
     with connect(keeper) as first, connect(keeper) as second:
         answer, device = ask(first, op="take", name="one")
         assert os.fstat(device).st_rdev == os.makedev(10, 229)
@@ -89,12 +89,12 @@ def test_what_init_agreed_is_kept_for_the_next(keeper: Pod) -> None:
 
 def test_a_dead_connection_is_mounted_anew_when_taken(keeper: Pod) -> None:
     """Somebody aborted or unmounted it."""
-    mounting.unmount(str(keeper.bus / "one"), abort=True)
+    mountcalls.unmount(str(keeper.bus / "one"), abort=True)
     with connect(keeper) as peer:
         answer, device = ask(peer, op="take", name="one")
         os.close(device)
     assert answer["resumed"] is False
-    assert str(keeper.bus / "one") in {path for path, _ in mounting.fuse_mounts()}
+    assert str(keeper.bus / "one") in {path for path, _ in mountcalls.fuse_mounts()}
 
 
 def test_everything_else_is_refused(peer: socket.socket) -> None:
@@ -140,7 +140,7 @@ def test_a_peer_that_never_reads_does_not_stop_it(keeper: Pod) -> None:
         deaf.settimeout(0.2)
         try:
             while True:
-                handover.send(deaf, {"op": "status"})
+                protocol.send(deaf, {"op": "status"})
         except OSError:
             assert ask(peer, op="status")[0]["ok"] is True
 
@@ -152,8 +152,8 @@ def test_connections_have_a_limit(keeper: Pod) -> None:
         for _ in range(20):
             peer = peers.enter_context(connect(keeper))
             with suppress(OSError, EOFError):
-                handover.send(peer, {"op": "status"})
-                handover.receive(peer)
+                protocol.send(peer, {"op": "status"})
+                protocol.receive(peer)
                 answered += 1
     assert answered == 8
 
@@ -186,7 +186,7 @@ def test_sigterm_unmounts_at_once(keeper: Pod) -> None:
     keeper.keeper.send_signal(signal.SIGTERM)
     assert keeper.keeper.wait(5) == 0 and time.monotonic() - began < 1
     assert hanging.wait(5) != 0
-    assert str(keeper.bus) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(keeper.bus) not in "".join(path for path, _ in mountcalls.fuse_mounts())
 
 
 def test_it_works_as_the_first_process_of_a_container(make_pod: Callable[..., Pod]) -> None:
@@ -207,13 +207,13 @@ def test_it_is_small(keeper: Pod) -> None:
     resident = int(status.split("VmRSS:")[1].split()[0])
     assert resident < 20 << 10
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, fusefs.keeper; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, fusefs.keeper.keeper; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
     assert not {"boto3", "botocore", "structlog", "logging"} & set(loaded)
-    lines = Path(handover.__file__).with_name("keeper.py").read_text().splitlines()
+    lines = Path(protocol.__file__).with_name("keeper.py").read_text().splitlines()
     assert len(lines) < 300
 
 
@@ -227,7 +227,7 @@ def test_stale_mounts_of_a_dead_pod_are_replaced(make_pod: Callable[..., Pod]) -
         process.wait(10)
     pod.start()
     assert list((pod.bus / "one").iterdir()) == []
-    paths = [path for path, _ in mounting.fuse_mounts()]
+    paths = [path for path, _ in mountcalls.fuse_mounts()]
     assert paths.count(str(pod.bus / "one")) == 1
 
 
@@ -282,4 +282,4 @@ def test_a_mount_that_fails_takes_the_others_back(make_pod: Callable[..., Pod]) 
     (pod.bus / "two").write_text("a file, not a directory")
     pod.start_keeper()
     assert pod.keeper is not None and pod.keeper.wait(10) == 2
-    assert str(pod.bus) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(pod.bus) not in "".join(path for path, _ in mountcalls.fuse_mounts())

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import status
-from fusefs.kernel import mounting
+from fusefs.kernel import mountcalls
+from fusefs.run import status
 from tests.fusefs.survival.nobody import nobody
 from tests.fusefs.survival.pod import Pod
 
@@ -27,7 +27,7 @@ def test_sigterm_in_order_leaves_nothing(pod: Pod) -> None:
     """Worker and keeper exit 0 and the mount is gone from the mount table."""
     (pod.bus / "one/f").write_text("x")
     assert pod.stop() == (0, 0)
-    assert str(pod.bus) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(pod.bus) not in "".join(path for path, _ in mountcalls.fuse_mounts())
 
 
 def test_a_drain_refuses_writes_tells_what_is_left_and_ends(make_pod: Callable[..., Pod]) -> None:
@@ -70,7 +70,7 @@ def test_a_drain_ends_with_the_grace_period(make_pod: Callable[..., Pod]) -> Non
 
 def test_a_mount_that_is_taken_away_ends_the_worker(pod: Pod) -> None:
     """The next one has it mounted anew."""
-    mounting.unmount(str(pod.bus / "one"), abort=True)
+    mountcalls.unmount(str(pod.bus / "one"), abort=True)
     assert exit_code(pod.worker) == 1
     pod.start_worker()
     pod.wait_until_well()
@@ -103,7 +103,9 @@ def test_a_probe_says_what_is_wrong(make_pod: Callable[..., Pod], base: Path) ->
 def test_a_probe_takes_less_than_100_ms(pod: Pod) -> None:
     """With Python's start, of a processor's time: the machine of a test may be busy."""
     socket = str(pod.status_socket)
-    script = f"from fusefs.status import verdict; raise SystemExit(bool(verdict(None, {socket!r})))"
+    script = (
+        f"from fusefs.run.status import verdict; raise SystemExit(bool(verdict(None, {socket!r})))"
+    )
     times = []
     for _ in range(5):
         before = os.times()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import status
-from fusefs.kernel import mounting
-from fusefs.supervisor import Child
+from fusefs.kernel import mountcalls
+from fusefs.run import status
+from fusefs.run.supervisor import Child
 
 pytestmark = pytest.mark.mount
 
@@ -52,7 +52,7 @@ def start(base: Path) -> Iterator[Start]:
         process.wait(10)
         if process.stderr is not None:
             process.stderr.close()
-    mounting.unmount_stale(str(base))
+    mountcalls.unmount_stale(str(base))
 
 
 def test_ctrl_c_ends_all_in_order(start: Start, base: Path) -> None:
@@ -61,7 +61,7 @@ def test_ctrl_c_ends_all_in_order(start: Start, base: Path) -> None:
     pids = children(supervisor.pid)
     supervisor.send_signal(signal.SIGINT)
     assert supervisor.wait(15) == 0
-    assert str(base) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(base) not in "".join(path for path, _ in mountcalls.fuse_mounts())
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
 
 
@@ -102,7 +102,7 @@ def test_a_worker_that_cannot_start_ends_it(start: Start, base: Path) -> None:
     assert supervisor.wait(10) == 2
     _, log = supervisor.communicate()
     assert log.count("bucket x does not exist") == 1
-    assert str(base) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(base) not in "".join(path for path, _ in mountcalls.fuse_mounts())
 
 
 def test_a_second_signal_stops_a_drain(start: Start) -> None:
@@ -124,4 +124,4 @@ def test_its_own_death_takes_the_others_along(start: Start, base: Path) -> None:
     while any(Path(f"/proc/{pid}/fd/0").exists() for pid in pids.values()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert str(base) not in "".join(path for path, _ in mounting.fuse_mounts())
+    assert str(base) not in "".join(path for path, _ in mountcalls.fuse_mounts())

@@ -13,9 +13,10 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from fusefs import handover, worker
 from fusefs.errors import SetupError
 from fusefs.interface import Calls, Invalidations
+from fusefs.keeper import protocol
+from fusefs.run import worker
 from tests.fusefs.survival.directory import Directory
 
 
@@ -65,7 +66,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s %(name)s")
     grace = float(os.environ.get("GRACE", "20"))
     options = worker.Options(sys.argv[1], sys.argv[2], grace=grace)
-    mounts = handover.parse_document(handover.read_document(os.environ, None))
+    mounts = protocol.parse_document(protocol.read_document(os.environ, None))
     return worker.run(mounts, build, options)
 
 

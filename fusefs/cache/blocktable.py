@@ -1,0 +1,156 @@
+"""The state of each block of one cached version, in memory.
+
+A block moves ABSENT -> BUSY -> CHECKED (written by us) or STORED -> CHECKED (left by a former
+process, its CRC compared at the first read), and back through BUSY to ABSENT when it is evicted or
+found bad. Only who made a block BUSY touches its bytes, so a block is never written and punched at
+the same time. Nobody waits for a BUSY block: for readers and writers it isn't there.
+
+`epoch` grows whenever a block leaves: who reads bytes without a lock compares it before and after.
+
+Not here: bytes and files (`cachefile`).
+
+Threading: any thread; the lock is a leaf and is held for moments, never over I/O.
+"""
+
+import re
+from collections import deque
+from threading import Lock
+
+from fusefs.cache.blockindex import STORED
+
+CHECKED, BUSY = 2, 3
+
+_EMPTY = re.compile(rb"\x00+")
+_UNCHECKED = re.compile(rb"\x01+")
+_PRESENT = re.compile(rb"[\x01\x02]+")
+_UNREADABLE = re.compile(rb"[\x00\x03]+")
+
+Run = tuple[int, int]  # blocks [first, last)
+
+
+class BlockTable:
+    """States of `count` blocks, all ABSENT at first, and the order in which they came."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.present = 0
+        self.epoch = 0
+        self.pinned = False
+        self._lock = Lock()
+        self._states = bytearray(count)
+        self._order: deque[Run] = deque()
+
+    @property
+    def whole(self) -> bool:
+        """True while no block is missing."""
+        return self.present == self.count
+
+    def load(self, states: bytearray) -> list[Run]:
+        """Take over what is on disk; return its runs."""
+        runs = [found.span() for found in _PRESENT.finditer(states)]
+        with self._lock:
+            self._states = states
+            self.present = sum(stop - start for start, stop in runs)
+            self._order = deque(runs)
+        return runs
+
+    def readable(self, first: int, last: int) -> tuple[int, bool, int]:
+        """Return where the present blocks from `first` end, whether all are checked, the epoch."""
+        with self._lock:
+            run = _PRESENT.match(self._states, first, last)
+            if run is None:
+                return first, True, self.epoch
+            return run.end(), self._states.find(STORED, first, run.end()) < 0, self.epoch
+
+    def absent(self, first: int, last: int) -> list[Run]:
+        """Return the runs in [first, last) that can't be read."""
+        with self._lock:
+            return [found.span() for found in _UNREADABLE.finditer(self._states, first, last)]
+
+    def unchecked(self, first: int, last: int) -> list[Run]:
+        """Return the runs in [first, last) whose CRC nobody compared yet."""
+        with self._lock:
+            return [found.span() for found in _UNCHECKED.finditer(self._states, first, last)]
+
+    def is_checked(self, number: int) -> bool:
+        """Return whether the bytes of a block on disk are right."""
+        return self._states[number] == CHECKED
+
+    def check(self, number: int, epoch: int) -> bool:
+        """A block read in `epoch` has the right CRC; False when it may have left meanwhile."""
+        with self._lock:
+            if epoch != self.epoch:
+                return False
+            if self._states[number] == STORED:
+                self._states[number] = CHECKED
+            return True
+
+    def claim(self, first: int, last: int) -> list[Run]:
+        """Make the absent blocks in [first, last) BUSY, for writing; return them."""
+        with self._lock:
+            runs = [found.span() for found in _EMPTY.finditer(self._states, first, last)]
+            for start, stop in runs:
+                self._fill(start, stop, BUSY)
+        return runs
+
+    def claim_oldest(self, most: int) -> tuple[Run, bytes] | None:
+        """Make up to `most` of the oldest blocks BUSY, for punching; return them and their states.
+
+        None when nothing is left or the table is pinned.
+        """
+        with self._lock:
+            while self._order and not self.pinned:
+                start, stop = self._order.popleft()
+                run = _PRESENT.search(self._states, start, stop)
+                if run is None:
+                    continue
+                end = min(run.end(), run.start() + most)
+                if end < stop:
+                    self._order.appendleft((end, stop))
+                before = bytes(self._states[run.start() : end])
+                self._leave(run.start(), end)
+                return (run.start(), end), before
+        return None
+
+    def claim_bad(self, number: int, epoch: int) -> bool:
+        """Make a block BUSY that was read in `epoch` and isn't right; False if it left already."""
+        with self._lock:
+            if epoch != self.epoch or self._states[number] not in (STORED, CHECKED):
+                return False
+            self._leave(number, number + 1)
+            return True
+
+    def settle(self, start: int, stop: int, state: int) -> None:
+        """End the BUSY time of a run: CHECKED once written, ABSENT once punched or failed."""
+        with self._lock:
+            self._fill(start, stop, state)
+            if state == CHECKED:
+                self.present += stop - start
+                self._append(start, stop)
+
+    def restore(self, start: int, before: bytes) -> None:
+        """End the BUSY time of a run that couldn't be punched: it is as it was."""
+        with self._lock:
+            self._states[start : start + len(before)] = before
+            self.present += len(before)
+            self._order.appendleft((start, start + len(before)))
+
+    def pin(self) -> bool:
+        """Let no block be evicted any more; False, and no pin, unless all are checked."""
+        with self._lock:
+            if self._states.count(CHECKED) == self.count:
+                self.pinned = True
+            return self.pinned
+
+    def _fill(self, start: int, stop: int, state: int) -> None:
+        self._states[start:stop] = bytes([state]) * (stop - start)
+
+    def _leave(self, start: int, stop: int) -> None:
+        self._fill(start, stop, BUSY)
+        self.present -= stop - start
+        self.epoch += 1
+
+    def _append(self, start: int, stop: int) -> None:
+        if self._order and self._order[-1][1] == start:
+            start = self._order.pop()[0]
+        self._order.append((start, stop))

@@ -1,0 +1,351 @@
+"""Clean content on disk by key and ETag, for this process and the ones after it.
+
+Evicted are whole versions nobody has open, least recently used first; then the oldest blocks of
+open versions, by punching holes. A version pinned by `CacheFile.verified_fd` stays.
+
+Not here: blocks of one version (`cachefile`), names on disk (`cachedir`), dirty data.
+
+Threading: any thread. `_lock` guards the maps and `users`/`listed` of each file, and is never held
+over a system call nor while taking space. Order: a file's `_setup`, `_lock`, then the leaves.
+"""
+
+import logging
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+
+from fusefs.cache.blockindex import Broken, Identity, Index, key_hash
+from fusefs.cache.cachedir import CacheDir, Pair
+from fusefs.cache.cachefile import CacheFile, Origin
+from fusefs.disk.diskhealth import Health
+from fusefs.disk.space import Account, Space
+
+__all__ = ["Cache", "CacheFile"]
+
+log = logging.getLogger(__name__)
+
+# Adopted files up to this size get their checksums at once: about a millisecond.
+SEAL_AT_ONCE = 4 * 1024 * 1024
+# Seconds `close` gives the checksums of adopted files; what has none is fetched again next time.
+SEAL_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A version on disk that nobody has open."""
+
+    pair: Pair
+    held: int
+    origin: Origin = Origin.STORED
+
+
+class Cache:
+    """The content cache in `root`, which is this process's alone until `close`."""
+
+    def __init__(self, root: Path, space: Space) -> None:
+        self.root = root
+        self._dir = CacheDir(root)
+        self._space = space
+        self._account = Account(space)
+        self._health = Health(root)
+        self._lock = Lock()
+        self._idle: OrderedDict[str, _Idle] = OrderedDict()  # by name, like the next two
+        self._named: dict[str, CacheFile] = {}
+        self._open: OrderedDict[int, CacheFile] = OrderedDict()  # the detached ones too
+        self._keys: dict[str, set[str]] = {}
+        self._unsealed: SimpleQueue[CacheFile | None] = SimpleQueue()
+        self._closing = Event()
+        self._sealer: Thread | None = None
+        for found in self._dir.found():
+            self._idle[found.name] = _Idle(found.pair, found.held)
+            self._note(found.name)
+            self._account.found(found.held)
+        space.evictor(self.evict)
+        self.evict(space.excess)
+
+    @property
+    def held(self) -> int:
+        """Bytes of clean content on disk."""
+        return self._account.held
+
+    @property
+    def room(self) -> int:
+        """Bytes of clean content there can be now, what there is included; 0 on a sick disk."""
+        return self._space.free + self._account.held if self._health.usable() else 0
+
+    def open(self, key: str, etag: str, size: int) -> CacheFile:
+        """Return the file of one version, empty or not; every `open` needs its `close`."""
+        identity = Identity(key, etag, size)
+        name = identity.name
+        with self._lock:
+            file = self._named.get(name)
+            if file is not None and file.identity == identity:
+                file.users += 1
+                self._open.move_to_end(id(file))
+                return file
+            if file is not None:  # the same ETag and another size: the store talks nonsense
+                file.listed = False
+            idle = self._idle.pop(name, None)
+            if idle is None:
+                idle = _Idle(self._dir.pair(name), 0, Origin.NOTHING)
+            return self._enter(identity, idle)
+
+    def _enter(self, identity: Identity, idle: _Idle) -> CacheFile:
+        file = CacheFile(
+            identity,
+            idle.pair,
+            self._account,
+            self._health,
+            self._closed,
+            idle.origin,
+            idle.held,
+        )
+        self._named[identity.name] = file
+        self._open[id(file)] = file
+        self._note(identity.name)
+        return file
+
+    def _closed(self, file: CacheFile) -> None:
+        """One user less; the last one's file becomes idle, or goes if its version has."""
+        with self._lock:
+            file.users -= 1
+            if file.users:
+                return
+            del self._open[id(file)]
+            keep = file.listed and file.keepable
+            name = file.identity.name
+            if file.listed:
+                del self._named[name]
+            if keep:
+                self._idle[name] = _Idle(file.pair, file.held, file.origin)
+            else:
+                self._forget(name)
+        file.release()
+        if not keep:
+            self._discard(_Idle(file.pair, file.held))
+
+    def peek(self, key: str, etag: str) -> bool:
+        """Return whether anything of a version is on disk."""
+        name = Identity(key, etag, 0).name
+        with self._lock:
+            file = self._named.get(name)
+            return name in self._idle if file is None else not file.empty
+
+    def whole(self, key: str, etag: str) -> bool:
+        """Return whether all of a version is on disk."""
+        name = Identity(key, etag, 0).name
+        with self._lock:
+            file = self._named.get(name)
+            idle = self._idle.get(name)
+            if file is not None:
+                file.users += 1
+        if file is not None:
+            try:
+                return file.whole
+            finally:
+                file.close()
+        if idle is None:
+            return False
+        return idle.origin is Origin.ADOPTED or _whole(idle.pair, key)
+
+    def adopt(self, path: Path, key: str, etag: str, size: int, taken: int | None = None) -> None:
+        """Make a staged file the content of a version, by rename; it must not change any more.
+
+        `taken` is what the caller has taken of the space for it (`size` unless told) and is the
+        cache's to give back from now on. Never fails: at worst the file is removed.
+        """
+        identity = Identity(key, etag, size)
+        held = size if taken is None else taken
+        self._account.receive(held)
+        pair = self._dir.pair(identity.name)
+        try:
+            _move_in(path, pair, identity)
+        except (OSError, Broken) as error:
+            log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            self._discard(_Idle(pair, held))
+            return
+        self._place(identity.name, _Idle(pair, held, Origin.ADOPTED))
+        self._seal(self.open(key, etag, size))
+
+    def _place(self, name: str, idle: _Idle) -> None:
+        """Make files on disk those of a version; who has the former ones open keeps them."""
+        with self._lock:
+            user = self._named.pop(name, None)
+            if user is not None:
+                user.listed = False
+            former = self._idle.pop(name, None)
+            self._idle[name] = idle
+            self._note(name)
+        if former is not None:
+            self._discard(former)
+
+    def _seal(self, file: CacheFile) -> None:
+        if file.size <= SEAL_AT_ONCE:
+            self._seal_now(file)
+            return
+        with self._lock:
+            self._unsealed.put(file)
+            if self._sealer is None:
+                self._sealer = Thread(target=self._run_sealer, name="cache-seal", daemon=True)
+                self._sealer.start()
+
+    def _run_sealer(self) -> None:
+        while (file := self._unsealed.get()) is not None:
+            self._seal_now(file)
+
+    def _seal_now(self, file: CacheFile) -> None:
+        try:
+            file.seal(self._closing.is_set)
+        except OSError as error:
+            self._health.failed(error)
+        finally:
+            file.close()
+
+    def rename(self, key: str, etag: str, new_key: str, new_etag: str) -> None:
+        """The same bytes are under another key or ETag now, by a copy of our own."""
+        old, new = Identity(key, etag, 0).name, Identity(new_key, new_etag, 0).name
+        if old == new:
+            return
+        with self._lock:
+            file = self._named.get(old)
+            idle = self._idle.pop(old, None)
+            if file is not None:
+                file.users += 1
+            else:
+                self._forget(old)
+        if file is not None:
+            try:
+                self._rename_open(file, Identity(new_key, new_etag, file.size), old)
+            finally:
+                file.close()
+        elif idle is not None:
+            self._rename_idle(idle, new_key, new_etag)
+
+    def _rename_open(self, file: CacheFile, identity: Identity, old: str) -> None:
+        with self._lock:
+            if self._named.get(old) is not file:
+                return
+            del self._named[old]
+            file.listed = False
+            self._forget(old)
+        try:
+            file.rename(identity, self._dir.pair(identity.name))
+        except (OSError, Broken) as error:
+            log.warning("cached content of %s not kept: %s", identity.key, error)
+            return
+        with self._lock:
+            if identity.name in self._named:
+                return
+            file.listed = True
+            former = self._idle.pop(identity.name, None)
+            self._named[identity.name] = file
+            self._note(identity.name)
+        if former is not None:
+            self._discard(former)
+
+    def _rename_idle(self, idle: _Idle, key: str, etag: str) -> None:
+        try:
+            index = Index.load(idle.pair.index)
+            try:
+                identity = Identity(key, etag, index.identity.size)
+                index.rename(identity)
+            finally:
+                index.close()
+            pair = self._dir.pair(identity.name)
+            idle.pair.rename(pair)
+        except (OSError, Broken) as error:
+            log.warning("cached content of %s not kept: %s", key, error)
+            self._discard(idle)
+            return
+        self._place(identity.name, _Idle(pair, idle.held, idle.origin))
+
+    def drop(self, key: str) -> None:
+        """Forget every version of a key; who has one open keeps reading it."""
+        dropped = []
+        with self._lock:
+            for name in self._keys.pop(key_hash(key), ()):
+                idle = self._idle.pop(name, None)
+                if idle is not None:
+                    dropped.append(idle)
+                file = self._named.pop(name, None)
+                if file is not None:
+                    file.listed = False
+        for idle in dropped:
+            self._discard(idle)
+
+    def evict(self, want: int) -> int:
+        """Free `want` bytes of clean content, or all that may go; return the bytes freed."""
+        freed = 0
+        while freed < want:
+            with self._lock:
+                if not self._idle:
+                    break
+                name, idle = self._idle.popitem(last=False)
+                self._forget(name)
+            self._discard(idle)
+            freed += idle.held
+        for file in self._users() if freed < want else ():
+            if freed < want:
+                freed += file.shed(want - freed)
+            file.close()
+        return freed
+
+    def _users(self) -> list[CacheFile]:
+        """Return the open files, least recently opened first, each with one more user."""
+        with self._lock:
+            for file in self._open.values():
+                file.users += 1
+            return list(self._open.values())
+
+    def close(self) -> None:
+        """Stop the background work and let another process have the directory."""
+        self._unsealed.put(None)
+        if self._sealer is not None:
+            self._sealer.join(SEAL_PATIENCE)
+            self._closing.set()
+            self._sealer.join()
+        while not self._unsealed.empty():
+            file = self._unsealed.get()
+            if file is not None:
+                file.close()
+        self._dir.close()
+
+    def _discard(self, idle: _Idle) -> None:
+        idle.pair.remove()
+        self._account.give(idle.held)
+
+    def _note(self, name: str) -> None:
+        self._keys.setdefault(name.partition("-")[0], set()).add(name)
+
+    def _forget(self, name: str) -> None:
+        if name in self._idle or name in self._named:
+            return
+        key = name.partition("-")[0]
+        names = self._keys.get(key)
+        if names is not None:
+            names.discard(name)
+            if not names:
+                del self._keys[key]
+
+
+def _move_in(path: Path, pair: Pair, identity: Identity) -> None:
+    if path.stat().st_size != identity.size:
+        raise Broken(f"it isn't {identity.size} bytes long")
+    Index.create(pair.index, identity).close()
+    path.rename(pair.data)
+
+
+def _whole(pair: Pair, key: str) -> bool:
+    try:
+        index = Index.load(pair.index)
+    except (OSError, Broken):
+        return False
+    try:
+        return index.identity.key == key and 0 not in index.states()
+    finally:
+        index.close()

@@ -1,0 +1,169 @@
+"""The directory of the content cache: who owns it, what is in it, names for new files.
+
+    ROOT/lock                       flock: one process per cache
+    ROOT/format                     number of the layout; another number empties the cache
+    ROOT/content/NAME.SERIAL.data   the bytes of a version (sparse)
+    ROOT/content/NAME.SERIAL.index  which blocks, and their CRC32 (see `blocks`)
+
+NAME is made of hashes of key and ETag (`blocks.Identity`); SERIAL tells two files of one version
+apart, so that files being removed never meet their successor. Listing opens nothing: a pair of
+files is looked into when it is first used.
+
+Threading: `pair` from any thread; the rest belongs to start and end.
+"""
+
+import fcntl
+import itertools
+import logging
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusefs.cache.blockindex import FORMAT
+from fusefs.errors import SetupError
+
+log = logging.getLogger(__name__)
+
+# Seconds: a killed predecessor holds its lock until the kernel has torn it down.
+PATIENCE = 5.0
+_STEM = re.compile(r"([0-9a-f]{32}-[0-9a-f]{24})\.([0-9a-f]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two files of one version; paths are made when needed, for there may be many pairs."""
+
+    content: Path
+    stem: str
+
+    @property
+    def data(self) -> Path:
+        return self.content / f"{self.stem}.data"
+
+    @property
+    def index(self) -> Path:
+        return self.content / f"{self.stem}.index"
+
+    def remove(self) -> None:
+        """Unlink both; what can't be removed is said and left to the next start."""
+        for path in (self.index, self.data):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s can't be removed: %s", path, error)
+
+    def rename(self, new: "Pair") -> None:
+        """Move both; killed in between, the next start finds two halves and drops them."""
+        self.index.rename(new.index)
+        self.data.rename(new.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A pair that a former process left; `held` is the disk space it takes."""
+
+    name: str
+    pair: Pair
+    serial: int
+    held: int
+    used_at: float
+
+
+class CacheDir:
+    """The cache directory `root`, owned by this process until `close`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.content = root / "content"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = _claim(root)
+        except OSError as error:
+            raise SetupError(f"cache directory {root} can't be used: {error}") from error
+        self._serials = itertools.count()
+
+    def found(self) -> list[Found]:
+        """Return what is usable, least recently used first, and remove the rest."""
+        try:
+            self._check_format()
+            pairs = self._pairs()
+        except OSError as error:
+            raise SetupError(f"cache directory {self.root} can't be used: {error}") from error
+        latest: dict[str, Found] = {}
+        for found in sorted(pairs, key=lambda found: found.serial):
+            former = latest.get(found.name)
+            if former is not None:
+                former.pair.remove()
+            latest[found.name] = found
+        self._serials = itertools.count(max((found.serial for found in pairs), default=0) + 1)
+        return sorted(latest.values(), key=lambda found: found.used_at)
+
+    def pair(self, name: str) -> Pair:
+        """Return paths that nobody used before."""
+        return Pair(self.content, f"{name}.{next(self._serials):x}")
+
+    def close(self) -> None:
+        """Let another process have the directory."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _check_format(self) -> None:
+        mark = self.root / "format"
+        known = mark.read_text().strip() if mark.exists() else ""
+        if known != str(FORMAT):
+            if self.content.exists():
+                log.warning("cache in %s has format %r, emptied", self.root, known)
+                shutil.rmtree(self.content)
+            mark.write_text(f"{FORMAT}\n")
+        self.content.mkdir(exist_ok=True)
+
+    def _pairs(self) -> list[Found]:
+        """Return complete pairs; half ones and strangers are removed."""
+        with os.scandir(self.content) as entries:
+            stats = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+        pairs = []
+        for file, stat in stats.items():
+            stem, _, kind = file.rpartition(".")
+            twin = stats.get(f"{stem}.index" if kind == "data" else f"{stem}.data")
+            match = _STEM.fullmatch(stem)
+            if match is None or twin is None or kind not in ("data", "index"):
+                log.info("removing %s, left half done in the cache", file)
+                _remove(self.content / file)
+            elif kind == "index":
+                held = 512 * (stat.st_blocks + twin.st_blocks)  # st_blocks: always 512 bytes
+                pair = Pair(self.content, stem)
+                pairs.append(Found(match[1], pair, int(match[2], 16), held, stat.st_mtime))
+        return pairs
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _claim(root: Path) -> int:
+    """Lock the directory for this process; return the descriptor that holds the lock."""
+    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > until:
+                owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+                os.close(fd)
+                raise SetupError(
+                    f"cache directory {root} is in use by another process (pid {owner}); "
+                    "give each mount its own --cache-dir"
+                ) from None
+        time.sleep(0.05)
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd

@@ -1,0 +1,361 @@
+"""The cached blocks of one version of one object, and the disk space they count for.
+
+Disk errors are misses here, never errors: a read finds nothing, a write keeps nothing.
+
+Not here: which file is evicted and when (`cache`), where the bytes come from (`reader`), the layout
+on disk (`blockfile`).
+
+Threading: any thread. `_setup` guards opening, creating and renaming the two files and is held over
+those system calls. Order: `_setup`, the lock of `cache`, then the leaves (`blocktable`, `space`).
+Data is read and written without a lock: a reader compares the table's epoch before and after, and
+reads again when a block left in between.
+"""
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+from threading import Lock
+
+from fusefs.cache.blockfile import PAGE, BlockFile
+from fusefs.cache.blockindex import ABSENT, Broken, Identity
+from fusefs.cache.blocktable import CHECKED, BlockTable
+from fusefs.cache.cachedir import Pair
+from fusefs.disk.diskhealth import Health
+from fusefs.disk.space import Account
+from fusefs.errors import NoSpace
+
+log = logging.getLogger(__name__)
+
+# What `verified_fd` may check at once: about 50 ms at the 3 GB/s of read and CRC32 together.
+CHECK_AT_ONCE = 128 * 1024 * 1024
+# Bytes taken and written in one go: more would evict needlessly much from a small cache.
+STORE_AT_ONCE = 2 * 1024 * 1024
+# Each try lost its race against an eviction; after so many the block counts as absent.
+TRIES = 4
+
+
+class Origin(Enum):
+    """What is on the disk when a file is opened."""
+
+    NOTHING = 1
+    STORED = 2
+    ADOPTED = 3  # a whole file of ours, without checksums yet
+
+
+class CacheFile:
+    """Blocks of one version on disk; made by `Cache.open`, counted by it, closed by its users."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        pair: Pair,
+        account: Account,
+        health: Health,
+        closed: Callable[["CacheFile"], None],
+        origin: Origin = Origin.NOTHING,
+        held: int = 0,
+    ) -> None:
+        self.identity = identity
+        self._pair = pair
+        self.origin = origin
+        self.users = 1  # this and `listed` are guarded by the cache's lock
+        self.listed = True
+        self._held = held
+        self._account = account
+        self._health = health
+        self._closed = closed
+        self._setup = Lock()
+        self._ready = False
+        self._file: BlockFile | None = None
+        self._table = BlockTable(identity.blocks)
+        self._count = Lock()
+
+    @property
+    def key(self) -> str:
+        return self.identity.key
+
+    @property
+    def etag(self) -> str:
+        return self.identity.etag
+
+    @property
+    def size(self) -> int:
+        return self.identity.size
+
+    @property
+    def held(self) -> int:
+        """Bytes of the disk that this counts for in `Space`."""
+        return self._held
+
+    @property
+    def pair(self) -> Pair:
+        """Where the two files are, or will be."""
+        return self._pair
+
+    @property
+    def empty(self) -> bool:
+        """True when no block is on disk."""
+        if self.origin is Origin.NOTHING:
+            return True
+        return self._ready and self._table.present == 0 < self._table.count
+
+    @property
+    def keepable(self) -> bool:
+        """True when who opens this next can tell what is on disk.
+
+        An adopted file counts as whole until it is sealed: without a block it is lost.
+        """
+        return not self.empty and not (self.origin is Origin.ADOPTED and self._table.epoch)
+
+    @property
+    def whole(self) -> bool:
+        """True while every block is on disk."""
+        self.prepare()
+        return self._table.whole
+
+    def prepare(self) -> None:
+        """Open what is on disk; later calls cost nothing."""
+        if not self._ready:
+            with self._setup:
+                if not self._ready:
+                    self._open()
+                    self._ready = True
+
+    def read(self, offset: int, view: memoryview) -> int:
+        """Fill `view` with checked bytes from `offset`; stops at the first absent block."""
+        self.prepare()
+        end = min(offset + len(view), self.size)
+        if offset >= end:
+            return 0
+        block = self.identity.block
+        first, last = offset // block, -(-end // block)
+        for _ in range(TRIES):
+            stop, checked, epoch = self._table.readable(first, last)
+            if stop == first:
+                return 0
+            if not checked:
+                self._check(first, stop)
+                continue
+            done = self._pread(offset, view[: min(end, stop * block) - offset])
+            if epoch == self._table.epoch:
+                if done == 0:  # the file was cut behind our back
+                    self._lose(first, epoch)
+                return done
+        return 0
+
+    def missing(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """Return (offset, length) of what isn't on disk in a range, widened to whole blocks."""
+        self.prepare()
+        if length <= 0 or offset >= self.size or self._table.whole:
+            return []
+        block = self.identity.block
+        first, last = offset // block, -(-min(offset + length, self.size) // block)
+        return [
+            (start * block, self.identity.length(start, stop))
+            for start, stop in self._table.absent(first, last)
+        ]
+
+    def verified_fd(self) -> int:
+        """Return the data file's descriptor if all of it is on disk and checked, else -1.
+
+        From then on none of it is evicted until the last user closed it. What a former process
+        left has to be read to be checked: a large file gets its descriptor only once it was.
+        """
+        if not self.whole or self._file is None:
+            return -1
+        unchecked = sum(stop - start for start, stop in self._table.unchecked(0, self._table.count))
+        if unchecked * self.identity.block > CHECK_AT_ONCE:
+            return -1
+        if unchecked:
+            self._check(0, self._table.count)
+        return self._file.fd if self._table.pin() else -1
+
+    def _pread(self, offset: int, view: memoryview) -> int:
+        try:
+            return self._file.read(offset, view) if self._file is not None else 0
+        except OSError as error:
+            log.warning("cached blocks of %s can't be read: %s", self.key, error)
+            return 0
+
+    def _check(self, first: int, last: int) -> None:
+        """Compare the stored blocks in [first, last) with their CRC32, up to the first bad one."""
+        scratch = memoryview(bytearray(self.identity.block))
+        for start, stop in self._table.unchecked(first, last):
+            for number in range(start, stop):
+                epoch = self._table.epoch
+                if not self._intact(number, scratch[: self.identity.length(number, number + 1)]):
+                    self._lose(number, epoch)
+                    return
+                self._table.check(number, epoch)
+
+    def _intact(self, number: int, scratch: memoryview) -> bool:
+        try:
+            return self._file is not None and self._file.intact(number, scratch)
+        except OSError as error:
+            log.warning("cached blocks of %s can't be read: %s", self.key, error)
+            return False
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Keep the whole blocks in `data`, the last one of the object included, if there's room.
+
+        Never fails: what can't be kept is a miss later.
+        """
+        self.prepare()
+        block = self.identity.block
+        first, end = -(-offset // block), offset + len(data)
+        last = self._table.count if end >= self.size else end // block
+        file = self._create() if first < last and self._health.usable() else None
+        if file is None:
+            return
+        step = max(1, STORE_AT_ONCE // block)
+        for low, high in self._table.claim(first, last):
+            for start in range(low, high, step):
+                stop = min(start + step, high)
+                begin = start * block - offset
+                self._store(
+                    file, start, stop, data[begin : begin + self.identity.length(start, stop)]
+                )
+
+    def _store(self, file: BlockFile, start: int, stop: int, data: memoryview) -> None:
+        """Write a run that is BUSY."""
+        outcome, cost = ABSENT, file.cost(start, stop)
+        try:
+            with self._account.writing(cost):
+                file.write(start, data)
+            self._hold(cost)
+            outcome = CHECKED
+            self._health.worked()
+        except NoSpace as error:
+            log.debug("not cached: %s", error)
+        except OSError as error:
+            self._health.failed(error)
+        finally:
+            self._table.settle(start, stop, outcome)
+
+    def seal(self, until: Callable[[], bool]) -> None:
+        """Compute the checksums of an adopted file for the next process; stops when `until()`.
+
+        OSError when the disk won't have them; this process can use the file all the same.
+        """
+        self.prepare()
+        file, block = self._file, self.identity.block
+        if file is None:
+            return
+        scratch = memoryview(bytearray(block))
+        for number in range(self._table.count):
+            if until():
+                return
+            epoch = self._table.epoch
+            data = scratch[: self.identity.length(number, number + 1)]
+            if not self._table.is_checked(number):
+                continue
+            if self._pread(number * block, data) == len(data) and epoch == self._table.epoch:
+                # Punched right now, the block's CRC won't fit the hole: a miss.
+                file.seal(number, data)
+        self.origin = Origin.STORED
+
+    def shed(self, want: int) -> int:
+        """Free the oldest blocks, `want` bytes or all there are; return the bytes freed."""
+        freed, file = 0, self._file
+        while freed < want and file is not None:
+            claimed = self._table.claim_oldest(-(-(want - freed) // self.identity.block))
+            if claimed is None:
+                break
+            (start, stop), before = claimed
+            if not self._punch(file, start, stop):
+                self._table.restore(start, before)
+                break
+            self._table.settle(start, stop, ABSENT)
+            self._give(file.cost(start, stop))
+            freed += file.cost(start, stop)
+        return freed
+
+    def _lose(self, number: int, epoch: int) -> None:
+        """Drop one block that isn't what it should be."""
+        file = self._file
+        if file is not None and self._table.claim_bad(number, epoch):
+            log.warning("cached block %d of %s is damaged, dropped", number, self.key)
+            self._punch(file, number, number + 1)
+            self._table.settle(number, number + 1, ABSENT)
+            self._give(file.cost(number, number + 1))
+
+    def _punch(self, file: BlockFile, start: int, stop: int) -> bool:
+        """Free the disk space of a run that is BUSY; False where the filesystem can't."""
+        try:
+            file.punch(start, stop)
+        except OSError as error:
+            log.debug("no hole in the cache file of %s: %s", self.key, error)
+            return False
+        return True
+
+    def _open(self) -> None:
+        if self.origin is Origin.NOTHING:
+            return
+        try:
+            file = BlockFile.load(self._pair, self.identity)
+            states = file.states()
+        except (OSError, Broken) as error:
+            log.warning("cached blocks of %s dropped: %s", self.key, error)
+            self.remove()
+            self.origin = Origin.NOTHING
+            self._recount(0)
+            return
+        if self.origin is Origin.ADOPTED:
+            states = bytearray([CHECKED]) * self._table.count
+        runs = self._table.load(states)
+        self._file = file
+        self._recount(PAGE + sum(file.cost(start, stop) for start, stop in runs))
+
+    def _create(self) -> BlockFile | None:
+        """Return the files, made where there were none; None when the disk won't."""
+        with self._setup:
+            if self._file is None:
+                try:
+                    with self._account.writing(PAGE):
+                        self._file = BlockFile.create(self._pair, self.identity)
+                    self.origin = Origin.STORED
+                    self._hold(PAGE)
+                except (NoSpace, Broken) as error:
+                    log.debug("not cached: %s", error)
+                except OSError as error:
+                    self._health.failed(error)
+            return self._file
+
+    def rename(self, identity: Identity, pair: Pair) -> None:
+        """The same bytes are another version; after an error this one is to be forgotten."""
+        self.prepare()
+        with self._setup:
+            self.identity, self._pair = identity, pair
+            if self._file is not None:
+                self._file.rename(identity, pair)
+
+    def remove(self) -> None:
+        """Unlink the files; descriptors stay usable."""
+        self._pair.remove()
+
+    def release(self) -> None:
+        """Close the descriptors."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def close(self) -> None:
+        """Give back one use; the last one closes the descriptors."""
+        self._closed(self)
+
+    def _hold(self, size: int) -> None:
+        with self._count:
+            self._held += size
+
+    def _give(self, size: int) -> None:
+        self._hold(-size)
+        self._account.give(size)
+
+    def _recount(self, held: int) -> None:
+        """Make `held` what this holds, whatever it was thought to hold."""
+        with self._count:
+            change, self._held = held - self._held, held
+        if change < 0:
+            self._account.give(-change)
+        else:
+            self._account.found(change)

@@ -1,0 +1,246 @@
+"""The command line: words to settings, and which part of the package serves them."""
+
+import argparse
+import errno
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from fusefs.attributes import Defaults
+from fusefs.cli import optionlist
+from fusefs.errors import SetupError
+from fusefs.keeper import protocol
+from fusefs.kernel import mountcalls
+from fusefs.mount import settings as parse
+from fusefs.mount.settings import Mount
+from fusefs.run import status
+from fusefs.run.parser import Parser
+from fusefs.s3.settings import RETRY_FOR, StoreSettings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that `arguments` say; return the exit code."""
+    told = _parser().parse_args(arguments)
+    if told.command == "options":
+        print(optionlist.markdown(), end="")  # noqa: T201 - that is the command
+        return 0
+    if told.command == "worker":
+        _work(told)
+    return mount(_settings_of(arguments), arguments)
+
+
+def _work(told: argparse.Namespace) -> NoReturn:
+    # Here, and not above: whoever only supervises need not wait for boto3.
+    from fusefs.run import serving
+    from fusefs.run import worker as workers
+
+    session = workers.Options(told.socket, told.status_socket, once=told.once)
+    port = parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
+    drain = parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
+    reached = Path(told.reached) if told.reached else None
+    how = serving.InPod(told.config, port, drain, reached)
+    workers.leave(serving.worker(_settings_of, how, session))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m fusefs", description="S3 as a filesystem", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_mount(
+        commands.add_parser("mount", help="mount a bucket, in the foreground", allow_abbrev=False)
+    )
+    _add_worker(commands.add_parser("worker", help="serve the mounts of a pod"))
+    commands.add_parser("keeper", help="hold the mounts of a pod (see keeper --help)")
+    commands.add_parser("probe", help="exit 0 if a mount is well (see probe --help)")
+    commands.add_parser("options", help="print the table of all -o options, as Markdown")
+    return parser
+
+
+def _add_worker(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--config", metavar="FILE", help=f"default: ${protocol.CONFIG}")
+    add("--socket", default=protocol.SOCKET, help="the keeper's socket")
+    add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
+    add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
+    add("--status-socket", default=status.SOCKET, help="where probes ask")
+    add("--once", action="store_true", help="end in good order when the mount is gone")
+    add("--reached", metavar="FILE", help="reach the bucket before asking the keeper, say so there")
+
+
+def _add_mount(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("bucket", metavar="BUCKET[/PREFIX]")
+    add("mountpoint")
+    add("--endpoint-url", help="URL of a store that isn't AWS")
+    add("--region", help="AWS region (default: the SDK's)")
+    add("--profile", help="profile of the AWS configuration")
+    add("--credentials-dir", help="directory with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …")
+    add("--cache-dir", help="where blocks and unsent changes are kept")
+    add("--cache-size", help="limit of the cache (default 1Gi)")
+    add("--memory-limit", help="limit of read buffers (default 128Mi)")
+    add("--read-only", action="store_true")
+    add("--uid", help="owner of files without stored attributes (default 0)")
+    add("--gid", help="group of files without stored attributes (default 0)")
+    add("--file-mode", help="mode of files without stored attributes (default 0644)")
+    add("--dir-mode", help="mode of directories without stored attributes (default 0755)")
+    add("--allow-other", action="store_true", help="other users may use the mount")
+    add("--metadata", choices=["posix", "none"], default="posix")
+    add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
+    add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
+    add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
+    add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
+    add("--full-wait", help="how long a write waits for room in a full cache (default 10s)")
+    add("--on-conflict", choices=["fail", "overwrite"], default="fail")
+    add(
+        "--driver",
+        choices=["native", "fusepy"],
+        help="default: native where root may mount, else fusepy",
+    )
+    add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
+    add("--fake-disk-free", help=argparse.SUPPRESS)
+    add(
+        "-o",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="options by the names s3fs has for them; `options` prints all",
+    )
+
+
+class _Reader:
+    """Reads the words of a command line, and collects what is wrong with them."""
+
+    def __init__(self, told: argparse.Namespace) -> None:
+        self._told = told
+        self.wrong: list[str] = []
+
+    def __call__(self, parse: Callable[[str, str], T], option: str, otherwise: T) -> T:
+        """Return the value of an option, `otherwise` where it wasn't given or is wrong."""
+        text = getattr(self._told, option.removeprefix("--").replace("-", "_"))
+        if text is None:
+            return otherwise
+        try:
+            return parse(text, option)
+        except SetupError as error:
+            self.wrong.append(str(error))
+            return otherwise
+
+
+def mount_settings(told: argparse.Namespace) -> Mount:
+    """Return the settings of `fusefs mount`; raises SetupError naming every wrong option."""
+    read = _Reader(told)
+    named = optionlist.read(told.options)
+    bucket, prefix = read(lambda text, _: parse.bucket_and_prefix(text), "bucket", ("", ""))
+    base = Mount(_store(bucket, told, read), Path(told.mountpoint), prefix)
+    mount = named.applied(_mount(base, told, read))
+    if wrong := [*read.wrong, *named.problems, *parse.too_large(mount)]:
+        raise SetupError("; ".join(wrong))
+    if named.idle:
+        log.info("options that change nothing here", extra={"options": named.idle})
+    connections = max(mount.store.connections, mount.connections)
+    return replace(mount, store=replace(mount.store, connections=connections))
+
+
+def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSettings:
+    return StoreSettings(
+        bucket,
+        endpoint_url=read(parse.endpoint, "--endpoint-url", None),
+        region=told.region,
+        profile=told.profile,
+        credentials_dir=read(parse.path, "--credentials-dir", None),
+        direct=not told.sdk_only,
+        retry_for=read(parse.seconds, "--retry-for", RETRY_FOR),
+    )
+
+
+def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
+    least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
+    owner = base.defaults
+    return replace(
+        base,
+        cache_dir=read(parse.path, "--cache-dir", base.cache_dir),
+        cache_size=read(least, "--cache-size", base.cache_size),
+        memory_limit=read(least, "--memory-limit", base.memory_limit),
+        read_only=told.read_only,
+        allow_other=told.allow_other,
+        metadata=told.metadata,
+        defaults=Defaults(
+            read(parse.number, "--uid", owner.uid),
+            read(parse.number, "--gid", owner.gid),
+            read(parse.mode, "--file-mode", owner.file_mode),
+            read(parse.mode, "--dir-mode", owner.dir_mode),
+        ),
+        attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
+        on_conflict=told.on_conflict,
+        driver=told.driver,
+        metrics_port=read(parse.port, "--metrics-port", base.metrics_port),
+        drain_seconds=read(parse.seconds, "--drain-time", base.drain_seconds),
+        full_wait=read(parse.seconds, "--full-wait", base.full_wait),
+        fake_disk_free=read(parse.size, "--fake-disk-free", base.fake_disk_free),
+    )
+
+
+def mount(settings: Mount, words: Sequence[str]) -> int:
+    """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
+    _usable(settings.mountpoint, settings.nonempty)
+    native = mountcalls.may_mount()  # and the device can be opened, or we were not here
+    if settings.driver == "native" or (settings.driver is None and native):
+        if not native:
+            raise SetupError(
+                "the native driver needs root (or CAP_SYS_ADMIN) and /dev/fuse; use --driver fusepy"
+            )
+        from fusefs.run import supervisor
+
+        return supervisor.supervise(settings, words)
+    from fusefs.run import serving
+
+    return serving.portable(settings)
+
+
+def _settings_of(words: Sequence[str]) -> Mount:
+    """Return the settings that a command line of `mount` says."""
+    settings = mount_settings(_parser().parse_args(words))
+    if settings.debug:
+        logging.getLogger().setLevel(logging.DEBUG)
+    return settings
+
+
+def _usable(mountpoint: Path, nonempty: bool) -> None:
+    """Make sure that there is a directory to mount on; in a pod's fresh volume there is none."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        raise SetupError("/dev/fuse can't be opened; FUSE is missing or not allowed here")
+    try:
+        mountpoint.mkdir(exist_ok=True)
+        if not nonempty and any(mountpoint.iterdir()):
+            raise SetupError(
+                f"mountpoint {mountpoint} is not empty; -o nonempty hides what is in it"
+            )
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            _unmount_stale(mountpoint)
+            return _usable(mountpoint, nonempty)
+        raise SetupError(
+            f"mountpoint {mountpoint} must be a directory that can be used: {error.strerror}"
+        ) from error
+    return None
+
+
+def _unmount_stale(mountpoint: Path) -> None:
+    """Take away a mount whose server died: it answers nothing any more."""
+    log.warning("unmounting what a dead process left", extra={"mountpoint": str(mountpoint)})
+    done = subprocess.run(
+        ["fusermount", "-u", "-z", str(mountpoint)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SetupError(
+            f"mountpoint {mountpoint}: a dead mount is in the way: {done.stderr.strip()}"
+        )

@@ -1,0 +1,119 @@
+"""A file of lines that only grows: what the session's journal is kept in.
+
+Every line is in the page cache before `say` returns, so it survives kill -9. Disk space for the
+next lines is taken ahead, so that a cache disk that others fill doesn't end the journal at once;
+when even that is used up, lines wait in memory, in their order, until the disk takes them: a
+process killed meanwhile leaves a file that ends early, never one with a gap.
+
+Not here: what the lines mean. Not thread-safe: its owner locks.
+"""
+
+import errno
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from fusefs.disk.fallocate import reserve
+
+log = logging.getLogger(__name__)
+
+AHEAD = 256 << 10  # bytes taken beyond the end: thousands of lines
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class LineFile:
+    """The file at `path`, which begins with `lines`; what was there is replaced at once."""
+
+    def __init__(self, path: Path, lines: Iterable[str] = ()) -> None:
+        self._path = path
+        self._fd = -1
+        self._reserved = 0
+        self._waiting = b""
+        self.size = 0
+        lines = list(lines)
+        try:
+            self.rewrite(lines)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._go_on(anew=not lines)
+
+    @staticmethod
+    def read(path: Path) -> list[str]:
+        """Return the whole lines of a file; a torn last one is left out. Empty without a file."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return []
+        return data.decode(errors="replace").split("\n")[:-1]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was said is in the file."""
+        if self._waiting:
+            self._write(b"")
+        return not self._waiting
+
+    def say(self, line: str) -> None:
+        """Add a line."""
+        self._write(line.encode() + b"\n")
+
+    def rewrite(self, lines: Iterable[str]) -> None:
+        """Replace all lines at once; OSError, and no change, where there is no room for both."""
+        new = self._path.with_suffix(".new")
+        data = "".join(f"{line}\n" for line in lines).encode()
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, data)
+            new.rename(self._path)
+        except OSError:
+            os.close(fd)
+            new.unlink(missing_ok=True)
+            raise
+        self.close()
+        self._fd, self.size, self._reserved = fd, len(data), len(data)
+
+    def _go_on(self, *, anew: bool) -> None:
+        """Without room for a second file: end the old one where its last whole line ends."""
+        log.error("the cache disk is full: the session's journal isn't made anew")
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        data = self._path.read_bytes()
+        self.size = self._reserved = 0 if anew else data.rfind(b"\n") + 1
+        os.ftruncate(self._fd, self.size)
+
+    def _write(self, line: bytes) -> None:
+        data = self._waiting + line
+        if self.size + len(data) > self._reserved - AHEAD // 2:
+            self._reserve(self.size + len(data) + AHEAD)
+        try:
+            done = os.pwrite(self._fd, data, self.size)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            done = 0
+        whole = data.rfind(b"\n", 0, done) + 1
+        self.size += whole
+        if data[whole:] and not self._waiting:
+            log.error("the cache disk is full: the session's journal waits in memory")
+        self._waiting = data[whole:]
+
+    def _reserve(self, end: int) -> None:
+        try:
+            reserve(self._fd, self.size, end - self.size)
+        except OSError:
+            # No room, or a filesystem that can't: the writes themselves will tell.
+            return
+        self._reserved = end
+
+    def close(self) -> None:
+        """Close the file; it stays for the next process."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    done = 0
+    while done < len(data):
+        done += os.write(fd, data[done:])

@@ -1,0 +1,294 @@
+"""`python -m fusefs keeper`: the small privileged half of a mount.
+
+Opens /dev/fuse, mounts, hands the descriptor to the worker, and keeps a duplicate: while one of the
+two lives, so does the connection. It keeps for the next worker what INIT agreed, and registers the
+cache files that the kernel is to read itself, which takes privilege. It has no credentials, parses
+nothing that comes from S3, and does nothing else that it is asked: only the worker's user may ask
+(root may ask for the status).
+
+After a restart of the keeper the mounts are there but their descriptors aren't: they are
+"orphaned" until the worker offers its own (it connects again as soon as the socket is back). Asked
+for an orphaned mount by a worker that holds nothing, the keeper unmounts it lazily and mounts anew;
+so it does when nobody comes: the pod may begin anew, and its worker wait for us.
+
+On SIGTERM: lazy unmount of everything, exit 0, at once. Meant to be PID 1 of a container. One
+thread; every call here returns at once. Standard library only, and less than 20 MiB of memory.
+"""
+
+import argparse
+import errno
+import os
+import select
+import signal
+import socket
+import stat
+import time
+from collections.abc import Callable
+
+from fusefs.errors import SetupError
+from fusefs.keeper import protocol
+from fusefs.keeper.keptmount import Held, is_connection, log
+from fusefs.keeper.protocol import Malformed, Message
+from fusefs.kernel import mountcalls
+
+MOST_CONNECTIONS = 8
+ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
+MOST_BACKINGS = 1024  # registrations per mount; each keeps a file open in the kernel
+
+
+class Refused(OSError):
+    """A request that isn't carried out; errno and message go to who asked."""
+
+
+class Keeper:
+    """Holds the mounts and answers on the socket."""
+
+    def __init__(self, mounts: list[Message], worker_uid: int) -> None:
+        self._worker_uid = worker_uid
+        self._poll = select.poll()
+        self._patience = time.monotonic() + ORPHANED_SECONDS
+        self._connections: dict[int, socket.socket] = {}
+        self._held = {
+            str(mount["name"]): Held(
+                str(mount["name"]),
+                str(mount["mountpoint"]),
+                read_only=bool(mount.get("readOnly", False)),
+            )
+            for mount in mounts
+        }
+        self._operations: dict[str, Callable[[Held, socket.socket, Message, int], Message]] = {
+            "take": self._take,
+            "offer": self._offer,
+            "remember": self._remember,
+            "register": self._register,
+            "unregister": self._unregister,
+            "renew": self._renew,
+        }
+
+    def start(self) -> None:
+        """Mount what isn't mounted; what is waits for a worker that holds its descriptor."""
+        try:
+            for held in self._held.values():
+                if held.mounted():
+                    log("warning", "mounted already, waits for its worker", mount=held.name)
+                else:
+                    held.mount()
+        except OSError:
+            for held in self._held.values():
+                if held.device >= 0:
+                    held.close()
+                    held.unmount(abort=False)
+            raise
+
+    def stop(self) -> None:
+        """Unmount everything lazily, and let go of it.
+
+        The descriptor first: without it, the end of a mount whose worker is dead can't wait for it.
+        """
+        for held in self._held.values():
+            held.close()
+            try:
+                held.unmount(abort=False)
+            except OSError as error:
+                log("error", "cannot unmount", mountpoint=held.mountpoint, error=str(error))
+
+    def serve(self, listener: socket.socket, wake: int) -> None:
+        """Answer until `wake` becomes readable."""
+        self._poll.register(listener, select.POLLIN)
+        self._poll.register(wake, select.POLLIN)
+        while True:
+            for descriptor, _ in self._poll.poll(self._mount_orphans()):
+                if descriptor == wake:
+                    return
+                if descriptor == listener.fileno():
+                    self._accept(listener)
+                elif descriptor in self._connections:
+                    self._answer(self._connections[descriptor])
+
+    def _mount_orphans(self) -> int | None:
+        """Mount anew what nobody has offered for long; return the ms to wait, None for ever."""
+        orphans = [held for held in self._held.values() if held.device < 0]
+        left = self._patience - time.monotonic()
+        if not orphans or left > 0:
+            return int(1000 * left) + 1 if orphans else None
+        self._patience = time.monotonic() + ORPHANED_SECONDS
+        for held in orphans:
+            log("warning", "nobody has the mount any more, mounting anew", mount=held.name)
+            try:
+                held.mount(abort=False)  # a worker may only have been stopped, and go on serving
+            except OSError as error:
+                log("error", "cannot mount", mountpoint=held.mountpoint, error=str(error))
+        return int(1000 * ORPHANED_SECONDS)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            peer, _ = listener.accept()
+        except OSError as error:
+            log("error", "cannot accept a connection", error=str(error))
+            time.sleep(0.05)  # a full descriptor table would make this a busy loop
+            return
+        uid = protocol.peer_uid(peer)
+        if uid not in (self._worker_uid, os.geteuid()) or len(self._connections) >= (
+            MOST_CONNECTIONS
+        ):
+            log("warning", "refused a connection", uid=uid, connections=len(self._connections))
+            peer.close()
+            return
+        peer.setblocking(False)
+        self._connections[peer.fileno()] = peer
+        self._poll.register(peer, select.POLLIN)
+
+    def _drop(self, peer: socket.socket) -> None:
+        self._poll.unregister(peer)
+        del self._connections[peer.fileno()]
+        for held in self._held.values():
+            if held.owner is peer:
+                held.owner = None
+        peer.close()
+
+    def _answer(self, peer: socket.socket) -> None:
+        descriptor = -1
+        try:
+            message, descriptor = protocol.receive(peer)
+            answer, handed = self._result(peer, message, descriptor)
+            protocol.send(peer, answer, handed)
+        except (EOFError, BlockingIOError, ConnectionError):
+            self._drop(peer)
+        except (OSError, Malformed) as error:
+            log("warning", "dropped a connection", error=str(error))
+            self._drop(peer)
+        finally:
+            if descriptor >= 0 and descriptor not in {h.device for h in self._held.values()}:
+                os.close(descriptor)
+
+    def _result(
+        self, peer: socket.socket, message: Message, descriptor: int
+    ) -> tuple[Message, int]:
+        """Carry out a request; return its answer and the descriptor that goes with it, or -1."""
+        try:
+            operation = protocol.text(message, "op")
+            if operation == "status":
+                return self._status(), -1
+            if operation not in self._operations or protocol.peer_uid(peer) != self._worker_uid:
+                raise Refused(errno.EPERM, f"{operation!r} is nothing the keeper does for you")
+            held = self._held.get(protocol.text(message, "name"))
+            if held is None:
+                raise Refused(errno.ENOENT, "no such mount")
+            if operation not in ("take", "offer") and held.owner is not peer:
+                raise Refused(errno.EPERM, "only who took a mount may ask for that")
+            answer = self._operations[operation](held, peer, message, descriptor)
+        except OSError as error:
+            log("warning", "refused", op=str(message.get("op"))[:40], error=str(error))
+            return {"error": error.errno or errno.EIO, "message": str(error.strerror)}, -1
+        return {"ok": True, **answer}, held.device if "token" in answer else -1
+
+    def _status(self) -> Message:
+        mounts = {h.name: "mounted" if h.device >= 0 else "orphaned" for h in self._held.values()}
+        return {"ok": True, "mounts": mounts}
+
+    def _take(self, held: Held, peer: socket.socket, _: Message, __: int) -> Message:
+        if held.owner is not None and held.owner is not peer:
+            raise Refused(errno.EBUSY, "another worker serves this mount")
+        if not held.alive():
+            held.mount()
+        held.owner = peer
+        resumed, held.taken = held.taken, True
+        return {
+            "state": held.state,
+            "backings": held.backings,
+            "token": held.token,
+            "resumed": resumed,
+        }
+
+    def _renew(self, held: Held, peer: socket.socket, message: Message, none: int) -> Message:
+        held.mount()
+        return self._take(held, peer, message, none)
+
+    def _offer(self, held: Held, peer: socket.socket, message: Message, device: int) -> Message:
+        token = protocol.text(message, "token")
+        if held.alive():
+            # Whoever has the token has the descriptor. Its former connection may still look alive.
+            if token != held.token:
+                raise Refused(errno.ESTALE, "mounted anew since then")
+        elif not is_connection(device):
+            raise Refused(errno.EBADF, "not the descriptor of a living mount")
+        else:
+            held.close()
+            held.device, held.token, held.taken = device, token, True
+            log("info", "took the mount back from its worker", mount=held.name)
+        held.owner = peer
+        held.backings = protocol.mapping(message, "backings")
+        held.state = None if message.get("state") is None else protocol.mapping(message, "state")
+        return {}
+
+    def _remember(self, held: Held, _: socket.socket, message: Message, __: int) -> Message:
+        held.state = protocol.mapping(message, "state")
+        return {}
+
+    def _register(self, held: Held, _: socket.socket, message: Message, descriptor: int) -> Message:
+        tag = protocol.text(message, "tag")
+        if len(held.backings) >= MOST_BACKINGS or len(tag) > 100:
+            raise Refused(errno.EMFILE, "too many files are registered")
+        if descriptor < 0 or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Refused(errno.EBADF, "not a regular file")
+        backing = mountcalls.register_backing(held.device, descriptor)
+        held.backings[str(backing)] = tag
+        return {"backing": backing}
+
+    def _unregister(self, held: Held, _: socket.socket, message: Message, __: int) -> Message:
+        backing = message.get("backing")
+        if not isinstance(backing, int) or held.backings.pop(str(backing), None) is None:
+            raise Refused(errno.ENOENT, "no such registration")
+        mountcalls.unregister_backing(held.device, backing)
+        return {}
+
+
+def listen(path: str, worker_uid: int) -> socket.socket:
+    """Bind the socket at `path`, for the worker's user alone."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - as above
+    if os.path.lexists(path):
+        os.unlink(path)  # noqa: PTH108 - as above
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener.bind(path)
+    os.chmod(path, 0o600)  # noqa: PTH101 - as above
+    os.chown(path, worker_uid, -1)
+    listener.listen(MOST_CONNECTIONS)
+    return listener
+
+
+def run(mounts: list[Message], path: str, worker_uid: int) -> int:
+    """Mount, serve until SIGTERM or SIGINT, unmount; return the exit code."""
+    wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(waker)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # PID 1 ignores what has no handler
+    if os.getpid() == 1:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reap whoever is left to us
+    keeper = Keeper(mounts, worker_uid)
+    try:
+        keeper.start()
+        try:
+            with listen(path, worker_uid) as listener:
+                log("info", "ready", socket=path, mounts=len(mounts))
+                keeper.serve(listener, wake)
+        finally:
+            keeper.stop()
+    except OSError as error:
+        raise SetupError(f"{error.filename or path}: {error.strerror}") from error
+    log("info", "stopped")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command `keeper`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m fusefs keeper")
+    parser.add_argument("--config", metavar="FILE", help=f"default: ${protocol.CONFIG}")
+    parser.add_argument("--socket", default=protocol.SOCKET)
+    parser.add_argument("--worker-uid", type=int, default=65534)
+    told = parser.parse_args(arguments)
+    try:
+        document = protocol.read_document(os.environ, told.config)
+        return run(protocol.parse_document(document), told.socket, told.worker_uid)
+    except SetupError as error:
+        log("critical", str(error))
+        return 2

@@ -1,0 +1,91 @@
+"""One mount as the keeper holds it: its descriptor, and what the next worker has to know.
+
+Standard library only, like all of the keeper, and used from its one thread.
+"""
+
+import json
+import os
+import select
+import stat
+import sys
+import time
+
+from fusefs.kernel import mountcalls
+
+FUSE_DEVICE = os.makedev(10, 229)  # Documentation/admin-guide/devices.txt
+
+
+def log(level: str, event: str, **fields: object) -> None:
+    """Write one JSON line to stderr: the keeper does without `logging`."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = {"event": event, **fields, "level": level, "timestamp": now, "part": "keeper"}
+    sys.stderr.write(json.dumps(line) + "\n")
+    sys.stderr.flush()
+
+
+class Held:
+    """A mount, its descriptor (-1 while orphaned) and who serves it.
+
+    `mountpoint` is resolved up to its last component, as the mount table shows it; the last one may
+    be a mount whose server is dead.
+    """
+
+    def __init__(self, name: str, mountpoint: str, *, read_only: bool) -> None:
+        parent, last = os.path.split(mountpoint)
+        self.name = name
+        self.mountpoint = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
+        self.read_only = read_only
+        self.device = -1
+        self.token = ""
+        self.owner: object | None = None
+        self.taken = False
+        self.state: dict[str, object] | None = None
+        self.backings: dict[str, object] = {}
+
+    def mounted(self) -> bool:
+        """Say whether something of ours is mounted there, whoever serves it."""
+        return self.mountpoint in {path for path, _ in mountcalls.fuse_mounts()}
+
+    def mount(self, *, abort: bool = True) -> None:
+        """Mount anew; what was there is unmounted lazily, and with `abort` its requests fail."""
+        self.close()
+        self.unmount(abort=abort)
+        os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
+        device = mountcalls.open_device()
+        try:
+            mountcalls.mount(device, self.mountpoint, read_only=self.read_only, allow_other=True)
+        except OSError:
+            os.close(device)
+            raise
+        self.device, self.token = device, os.urandom(8).hex()
+        self.taken, self.state, self.backings = False, None, {}
+        log("info", "mounted", mount=self.name, mountpoint=self.mountpoint)
+
+    def unmount(self, *, abort: bool) -> None:
+        """Take away what is mounted at the path or below it, at once; `abort` its requests."""
+        for path in mountcalls.unmount_stale(self.mountpoint, abort=abort):
+            log("info", "unmounted", mount=self.name, mountpoint=path)
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        if self.device >= 0:
+            os.close(self.device)
+            self.device = -1
+
+    def alive(self) -> bool:
+        """Say whether the kernel still has this connection: a dead one polls as an error."""
+        return self.device >= 0 and _connected(self.device)
+
+
+def is_connection(device: int) -> bool:
+    """Say whether a descriptor is that of a mount that lives."""
+    if device < 0:
+        return False
+    status = os.fstat(device)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == FUSE_DEVICE and _connected(device)
+
+
+def _connected(device: int) -> bool:
+    poll = select.poll()
+    poll.register(device, 0)
+    return not poll.poll(0)

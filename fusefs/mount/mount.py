@@ -1,0 +1,299 @@
+"""Building one mount from its settings, bottom up, and taking it down again.
+
+Not here: the driver that serves it. `open_mount` checks that the bucket answers before anything is
+mounted, `Mounted.close` uploads what is dirty.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from enum import Enum, auto
+from pathlib import Path
+
+from fusefs.cache.cache import Cache
+from fusefs.disk.space import Space
+from fusefs.errors import AccessDenied, FsError, NotFound, SetupError, Stale
+from fusefs.interface import Invalidations, Silent
+from fusefs.mount.settings import Mount
+from fusefs.names.lookup import Lookup
+from fusefs.names.namespace import Namespace
+from fusefs.names.rename import Moves
+from fusefs.names.selfcopy import Rewrites
+from fusefs.names.tree import Tree
+from fusefs.posix.filesystem import Filesystem
+from fusefs.posix.openfiles import Files
+from fusefs.read.reader import Reader, ReadLimits
+from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_conditions
+from fusefs.s3.store import Store
+from fusefs.session.sessionlog import SessionLog, SessionState
+from fusefs.write.filecontent import Body
+from fusefs.write.staged import Staged, leftovers
+from fusefs.write.staging import Depot
+from fusefs.write.uploader import Committer
+
+log = logging.getLogger(__name__)
+
+
+# A file of a resumed mount may still be open: its writer's own close comes first, and tells the
+# writer.
+RESTORED_WAIT = 5.0
+# How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
+UNWELL_AFTER = 60.0
+
+
+class Session(Enum):
+    """Whether the mount may outlive this process."""
+
+    SINGLE = auto()  # the mount ends with us
+    FIRST = auto()  # another process may go on
+    RESUMED = auto()  # we go on with the mount of another
+    RENEWED = auto()  # as FIRST, in place of another's that this kernel can't go on with
+
+
+class Mounted:
+    """A filesystem ready to be served, and everything below it."""
+
+    def __init__(
+        self,
+        settings: Mount,
+        store: Store,
+        cache_dir: Path,
+        session: Session,
+        invalidations: Invalidations,
+    ) -> None:
+        self.settings = settings
+        self.session = session
+        self.store = store
+        self._closed = threading.Event()
+        space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
+        self.cache = Cache(cache_dir / "blocks", space)
+        limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
+        self.reader = Reader(store, self.cache, limits, store.counters)
+        self._requests = ThreadPoolExecutor(settings.requests, thread_name_prefix="request")
+        self._uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="upload")
+        stored = settings.metadata == "posix"
+        self.depot = Depot(
+            store,
+            self.reader,
+            self.cache,
+            space,
+            Committer(store, self._uploads, settings.plan),
+            self._requests,
+            _made(cache_dir / "staged"),
+            cache_dir / "conflicts",
+            stored,
+            settings.on_conflict,
+            full_wait=settings.full_wait,
+            counters=store.counters,
+        )
+        log_path = cache_dir / "session.log"
+        state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()
+        self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
+        tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
+        lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
+        lookup.invalidations = invalidations
+        rewrites = Rewrites(tree, lookup, self.depot)
+        self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
+        moves = Moves(tree, lookup, rewrites, self.depot, self._requests)
+        namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
+        self.filesystem = Filesystem(
+            tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
+        )
+        restored = self._restore(RESTORED_WAIT if session is Session.RESUMED else 0.0)
+        self._moves = moves
+        self._renames_at = float("inf") if settings.read_only else time.monotonic()
+        if session is not Session.RESUMED:
+            self._finish_renames()
+        self.filesystem.restore(state, restored)
+        if session is Session.RESUMED:
+            moves.restore()
+            # Who waits for a rename asks for it again; nobody else should wait for it, too.
+            self._renames_at += RESTORED_WAIT
+        self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
+        self._retrier.start()
+
+    def _restore(self, wait: float) -> list[Body]:
+        """Take over what a former process could not upload; upload it when `wait` is over."""
+        bodies = []
+        for stem in leftovers(self.depot.staging):
+            try:
+                staged = Staged.restore(stem, self.depot.space)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.error(  # noqa: TRY400 - the traceback says nothing more
+                    "a staged file can't be understood and is left where it is",
+                    extra={"file": str(stem), "error": str(error)},
+                )
+                continue
+            if staged is None:
+                continue
+            body = Body.restored(self.depot, staged)
+            bodies.append(body)
+            if body.unlinked:
+                continue
+            body.trouble.again_in(wait)
+            log.warning(
+                "found changes that a former process did not upload",
+                extra={"key": body.key, "bytes": staged.dirty.total()},
+            )
+        return bodies
+
+    def _retry(self) -> None:
+        """Upload again, after a pause, what failed to be uploaded."""
+        while not self._closed.wait(0.5):
+            self._finish_renames()
+            for body in self.depot.dirty.all():
+                if body.trouble.retry_at <= time.monotonic():
+                    self._try(body)
+
+    def _finish_renames(self) -> None:
+        if self._renames_at <= time.monotonic():
+            self._renames_at = float("inf")
+            self._moves.finish_left()
+
+    def _try(self, body: Body) -> None:
+        try:
+            body.commit()
+        except Stale:
+            return  # told and kept by the commit itself
+        except FsError as error:
+            log.warning(
+                "upload failed; it is tried again",
+                extra={"key": body.key, "error": str(error)},
+            )
+        else:
+            log.info("uploaded after an earlier failure", extra={"key": body.key})
+            self.files.settle(body)
+
+    # -- what a worker asks (`worker.Served`) ----------------------------------------------------
+
+    @property
+    def calls(self) -> Filesystem:
+        """The filesystem to be served."""
+        return self.filesystem
+
+    def open_handles(self) -> Mapping[int, int]:
+        """Return the open file handles, each with its node."""
+        return self.files.open_handles()
+
+    def trouble(self) -> str:
+        """Return why the mount isn't well, "" when it is; no request."""
+        away = self.store.unreachable_for()
+        if away > UNWELL_AFTER:
+            return f"the store has not answered for {away:.0f} s"
+        for body in self.depot.dirty.all():
+            if body.trouble.said:
+                return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
+        return self._journal.trouble() if self._journal is not None else ""
+
+    def refuse_writes(self) -> None:
+        """From now on, EROFS for whatever would make something dirty."""
+        self.files.closing = self.filesystem.namespace.closing = True
+
+    def dirty(self) -> tuple[int, int]:
+        """Return the number of files and bytes that are not in S3 yet."""
+        left = self.depot.dirty.all()
+        return len(left), sum(body.size for body in left)
+
+    def drain(self, stop: threading.Event) -> bool:
+        """Upload everything dirty until `stop`; return whether all of it is in S3."""
+        self._closed.set()
+        self._retrier.join()
+        pause = 0.5
+        while left := self.depot.dirty.all():
+            for body in left:
+                if stop.is_set():
+                    return False
+                self._try(body)
+            if self.depot.dirty.all() and stop.wait(pause):
+                return False
+            pause = min(2 * pause, 5.0)
+        return True
+
+    def close(self) -> None:
+        """Let go of everything; the journal keeps what isn't in S3."""
+        self._closed.set()
+        for body in self.depot.dirty.all():
+            log.error(
+                "not uploaded; kept on the cache volume for the next start",
+                extra={"key": body.key, "bytes": body.size},
+            )
+        self.reader.close()
+        self._requests.shutdown(cancel_futures=True)
+        self._uploads.shutdown(cancel_futures=True)
+        self.cache.close()
+        self.store.close()
+        if self._journal is not None:
+            self._journal.close()
+
+
+def open_mount(
+    settings: Mount,
+    session: Session = Session.SINGLE,
+    invalidations: Invalidations | None = None,
+) -> Mounted:
+    """Reach the bucket, then build the mount; raises SetupError with the line for its user.
+
+    A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
+    even while S3 doesn't.
+    """
+    cache_dir = _cache_dir(settings)
+    store = Store(settings.store)
+    if session is Session.RESUMED:
+        recall_conditions(store, cache_dir)
+    else:
+        reach(settings)
+        if not settings.read_only:
+            probe_conditions(store, settings.prefix)
+        keep_conditions(store, cache_dir)
+    return Mounted(settings, store, cache_dir, session, invalidations or Silent())
+
+
+def check(settings: Mount) -> None:
+    """Raise SetupError with the line for its user where the mount can't start."""
+    _cache_dir(settings)
+    reach(settings)
+
+
+def _cache_dir(settings: Mount) -> Path:
+    cache_dir = settings.cache_dir or default_cache_dir(settings)
+    if settings.cache_dir_must_exist and not cache_dir.is_dir():
+        raise SetupError(f"cache directory {cache_dir} isn't there (-o check_cache_dir_exist)")
+    try:
+        return _made(cache_dir)
+    except OSError as error:
+        raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
+
+
+def reach(settings: Mount) -> None:
+    """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
+    bucket = settings.store.bucket
+    where = settings.store.endpoint_url or "AWS"
+    first = Store(
+        replace(settings.store, retries=2, retry_for=0.0, connect_timeout=3.0, read_timeout=4.0)
+    )
+    try:
+        first.list_page(settings.prefix, limit=1)
+    except NotFound as error:
+        raise SetupError(f"bucket {bucket} does not exist at {where}") from error
+    except AccessDenied as error:
+        raise SetupError(f"bucket {bucket}: {where} refuses these credentials: {error}") from error
+    except FsError as error:
+        raise SetupError(f"bucket {bucket}: {where} can't be used: {error}") from error
+    finally:
+        first.close()
+
+
+def default_cache_dir(settings: Mount) -> Path:
+    """Return a directory of this mount's own: of root under /var/cache, else under ~/.cache."""
+    root = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
+    name = f"{settings.store.bucket}/{settings.prefix}".replace(":", "_").replace("/", "_")
+    return root / "s3mount" / name.strip("_")
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path

@@ -1,0 +1,157 @@
+"""Everything a mount can be told, parsed once into frozen values.
+
+`Mount` is what `python -m fusefs mount` and the configuration of a pod both come down to. No
+requests, no side effects.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fusefs import keys
+from fusefs.attributes import Defaults, Shown
+from fusefs.errors import BadName, NameTooLong, SetupError
+from fusefs.mount import optionvalues
+from fusefs.s3.settings import StoreSettings
+from fusefs.write.uploadplan import PlanSettings
+
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount. Sizes in bytes, times in seconds."""
+
+    store: StoreSettings
+    mountpoint: Path
+    prefix: str = ""  # empty, or ending in "/"
+    cache_dir: Path | None = None  # None: a directory of our own under /var/cache or ~/.cache
+    cache_dir_must_exist: bool = False
+    cache_size: int = 1 << 30
+    keep_free: int = 64 << 20  # bytes of the cache disk left to others (s3fs: ensure_diskfree)
+    fake_disk_free: int | None = None  # test hook
+    memory_limit: int = 128 << 20
+    read_only: bool = False
+    allow_other: bool = False
+    nonempty: bool = False
+    metadata: Literal["posix", "none"] = "posix"
+    defaults: Defaults = field(default_factory=Defaults)
+    shown: Shown = field(default_factory=Shown)
+    attr_ttl: float = 60.0
+    remembered: int = 200_000
+    on_conflict: Literal["fail", "overwrite"] = "fail"
+    parallel: int = 8  # GETs of readers, and parts of uploads, at once
+    requests: int = 32  # HEADs, copies and deletes; they wait for the network, not for a core
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount
+    metrics_port: int | None = None
+    drain_seconds: float = 25.0  # a pod's default grace period is 30
+    full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
+    debug: bool = False  # debug lines in the log
+
+    @property
+    def uploads(self) -> int:
+        """Parts sent at once: as many as fit in memory."""
+        return max(1, min(self.parallel, self.memory_limit // self.plan.part_size))
+
+    @property
+    def connections(self) -> int:
+        """Connections all requests at once can need; more would be closed after each use."""
+        return self.requests + self.parallel + self.uploads
+
+
+def too_large(mount: Mount) -> list[str]:
+    """Return a sentence for each size that doesn't fit into the memory limit."""
+    usual = PlanSettings()
+    limit = max(mount.memory_limit, usual.part_size, usual.threshold)
+    return [
+        f"-o {name}: {value >> 20} MB don't fit into the memory limit of {limit >> 20} MB; "
+        "raise --memory-limit"
+        for name, value in (
+            ("multipart_size", mount.plan.part_size),
+            ("multipart_threshold", mount.plan.threshold),
+        )
+        if value > limit
+    ]
+
+
+def size(text: str, name: str, least: int = 0) -> int:
+    """Parse `1Gi`, `500M`, `1073741824`; raises SetupError naming the option."""
+    match = re.fullmatch(r"([0-9]{1,18})\s*([kmgt]?)i?b?", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise SetupError(f"{name}: {text!r} is not a size; write for example 1Gi or 1073741824")
+    value = int(match[1]) * UNITS[match[2].lower()]
+    if value < least:
+        raise SetupError(f"{name}: {text!r} is less than the least that works, {least}")
+    return value
+
+
+def seconds(text: str, name: str) -> float:
+    """Parse `60`, `60s`, `5m`, `0.5`; raises SetupError naming the option."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?", text.strip())
+    if match is None:
+        raise SetupError(f"{name}: {text!r} is not a time; write for example 60s or 5m")
+    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+def number(text: str, name: str, least: int = 0, most: int = 2**32 - 2) -> int:
+    """Parse a whole number between two limits; raises SetupError naming the option."""
+    try:
+        value = optionvalues.whole(text, least, most)
+    except ValueError:
+        message = f"{name}: {text!r} is not a whole number from {least} to {most}"
+        raise SetupError(message) from None
+    return value
+
+
+def port(text: str, name: str) -> int:
+    """Parse the number of a TCP port, 0 for any; raises SetupError naming the option."""
+    return number(text, name, 0, 65535)
+
+
+def mode(text: str, name: str) -> int:
+    """Parse octal permission bits; raises SetupError naming the option."""
+    if re.fullmatch(r"0?[0-7]{3,4}", text) is None:
+        raise SetupError(f"{name}: {text!r} is not an octal mode; write for example 0644")
+    return int(text, 8)
+
+
+def path(text: str, name: str) -> Path:
+    """Parse the path of a directory; raises SetupError naming the option."""
+    if not text or "\0" in text:
+        raise SetupError(f"{name}: must be the path of a directory")
+    return Path(text)
+
+
+def endpoint(text: str, name: str) -> str:
+    """Parse the URL of a store; raises SetupError naming the option, not what may be a secret."""
+    try:
+        return optionvalues.url(text)
+    except ValueError:
+        raise SetupError(
+            f"{name}: must be {optionvalues.URL.rule}: {optionvalues.URL.example}"
+        ) from None
+
+
+def bucket_and_prefix(text: str) -> tuple[str, str]:
+    """Split `BUCKET[/PREFIX]` (an ARN has slashes of its own); the prefix ends in `/`."""
+    if text.startswith("arn:"):
+        match = re.fullmatch(r"(arn:[^/]+(?:/|:)[^/]+)(?:/(.*))?", text, re.DOTALL)
+        if match is None:
+            raise SetupError(f"{text!r} is not the ARN of an access point")
+        bucket, prefix = match[1], match[2] or ""
+    else:
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        if prefix and bucket.endswith(":"):  # s3fs writes BUCKET:/PREFIX
+            bucket = bucket[:-1]
+    if not re.fullmatch(r"arn:[A-Za-z0-9._:/-]{3,251}|[A-Za-z0-9._-]{3,255}", bucket):
+        raise SetupError(f"{bucket!r} is not the name of a bucket: 3 to 63 of a-z, 0-9, . and -")
+    if prefix and not prefix.endswith("/"):
+        prefix += "/"
+    try:
+        keys.check("", prefix)
+    except (BadName, NameTooLong) as error:
+        message = f"{prefix[:80]!r} is not a prefix: UTF-8 of at most {keys.MAX_KEY} bytes"
+        raise SetupError(message) from error
+    return bucket, prefix

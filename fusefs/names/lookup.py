@@ -1,0 +1,318 @@
+"""Finding names in S3 and learning their attributes, with as few requests as there can be.
+
+A name in a trusted listing costs nothing, its stored attributes one HEAD, and none once they are
+remembered by key, ETag and time. A name nobody listed costs a HEAD and a LIST, at once. A scan
+(`ls -l`, `find`) is recognised and its HEADs are sent ahead, many at a time.
+
+Any thread. `_lock` guards the memory and the requests under way; it is a leaf.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from fusefs import attributes, keys
+from fusefs.attributes import Defaults, Posix
+from fusefs.errors import NotFound
+from fusefs.interface import Invalidations
+from fusefs.names.listing import Entry, Listing
+from fusefs.names.tree import Node, Tree
+from fusefs.objects import Headers, ObjectInfo
+from fusefs.s3.store import Store
+
+REMEMBERED = 200_000  # about 150 bytes each where attributes are small
+AHEAD_FIRST, AHEAD_MOST = 8, 128
+# A directory's own attributes have no ETag in its parent's LIST to be checked by, so they are
+# trusted longer than the names in it.
+DIRECTORY_TTLS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    etag: str
+    modified: float
+    headers: Headers
+    at: float
+
+
+class Lookup:
+    """Answers what a name is. `stored` says whether attributes are kept in object metadata."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        store: Store,
+        pool: Executor,
+        defaults: Defaults,
+        stored: bool,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self.tree = tree
+        self.store = store
+        self.defaults = defaults
+        self.stored = stored
+        self.invalidations: Invalidations | None = None
+        self._pool = pool
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._remembered = remembered
+        self._asked: dict[str, tuple[float, Future[ObjectInfo]]] = {}
+        self._scans: dict[int, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+        self._started = time.time_ns()
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def remember(self, info: ObjectInfo) -> None:
+        """Remember the headers of an object a HEAD, GET or our own request told of."""
+        if info.headers is None:
+            return
+        with self._lock:
+            self._known[info.key] = _Known(info.etag, info.modified, info.headers, time.monotonic())
+            self._known.move_to_end(info.key)
+            if len(self._known) > self._remembered:
+                self._known.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        """Forget what was remembered of a key."""
+        with self._lock:
+            self._known.pop(key, None)
+
+    def with_headers(self, info: ObjectInfo) -> ObjectInfo | None:
+        """Complete what a LIST told from memory; None where we don't know better."""
+        if info.headers is not None:
+            return info
+        if not self.stored:
+            return None
+        known = self._known.get(info.key)
+        # LIST and HEAD agree on whole seconds only: HEAD's LastModified has no fraction.
+        if known is None or known.etag != info.etag or int(known.modified) != int(info.modified):
+            return None
+        return ObjectInfo(info.key, info.size, info.etag, info.modified, known.headers)
+
+    def posix(self, info: ObjectInfo | None, directory: bool) -> Posix:
+        """Return the attributes an object tells of, defaults for the rest."""
+        if info is None:
+            plain = attributes.plain(None, self.defaults, directory)
+            at = self._started
+            return Posix(plain.mode, plain.uid, plain.gid, at, at, at)
+        if not self.stored:
+            return attributes.plain(info, self.defaults, directory)
+        return attributes.read(info, self.defaults, directory)
+
+    # -- finding ---------------------------------------------------------------------------------
+
+    def known(self, node: Node) -> bool:
+        """Say whether asking for a node's attributes costs no request now."""
+        return node.local or (node.posix is not None and self.tree.fresh(node.checked))
+
+    def may_be_special(self, info: ObjectInfo) -> bool:
+        """Say whether an object may be something else than a plain file, a link most likely."""
+        return self.stored and info.size <= attributes.LINK_MOST
+
+    def glance(self, parent: Node, name: str) -> Node:
+        """Return the node of a name, without its attributes where they would cost a request.
+
+        Who removes or opens a file doesn't need them. Only its kind must be certain.
+        """
+        listing = self.tree.current_listing(parent)
+        entry = listing.get(name) if listing is not None else None
+        if listing is None or entry is None or entry.info is None:
+            return self.find(parent, name)
+        node = parent.children.get(name)
+        if node is not None and (node.posix is not None or node.body is not None):
+            return self.find(parent, name)
+        if self.may_be_special(entry.info) or self._scanned(listing, name):
+            return self.find(parent, name)
+        full = self.with_headers(entry.info)
+        return self.learn(parent, name, full or entry.info, listing.started)
+
+    def find(self, parent: Node, name: str) -> Node:
+        """Return the node of a name, with its attributes known; raises NotFound."""
+        tree = self.tree
+        node = parent.children.get(name)
+        if node is not None and self.known(node):
+            return node
+        if tree.absent(parent, name):
+            raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
+        listing = tree.current_listing(parent)
+        if listing is not None:
+            entry = listing.get(name)
+            if entry is not None:
+                return self._listed(parent, listing, name, entry)
+            if listing.complete:
+                raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
+        return self._ask(parent, name)
+
+    def there(self, parent: Node, name: str) -> Node | None:
+        """Return the node of a name, None where there is none."""
+        try:
+            return self.find(parent, name)
+        except NotFound:
+            return None
+
+    def _listed(self, parent: Node, listing: Listing, name: str, entry: Entry) -> Node:
+        if entry.directory:
+            return self.learn_directory(parent, name)
+        assert entry.info is not None  # noqa: S101 - files in a listing have one
+        info = entry.info
+        if self.stored:
+            full = self.with_headers(info)
+            if full is None:
+                self._ahead(listing, name)
+                try:
+                    full = self._head(info.key)
+                except NotFound:
+                    self.tree.unlisted(parent, name)
+                    raise
+            info = full
+        return self.learn(parent, name, info, listing.started)
+
+    def _ask(self, parent: Node, name: str) -> Node:
+        key = self.tree.child_key(parent, name)
+        if not keys.findable(name, key):
+            raise NotFound(f"{key!r}: no such file or directory")
+        below = self._pool.submit(self.store.list_page, key + "/", "/", None, 1)
+        try:
+            info: ObjectInfo | None = self.store.head(key)
+        except NotFound:
+            info = None
+        finally:
+            page = below.result()
+        if page.objects or page.prefixes:
+            return self.learn_directory(parent, name)
+        if info is None:
+            with self.tree.lock:
+                gone = parent.children.get(name)
+                if gone is not None and not gone.local:
+                    self.tree.detach(gone)
+                self.tree.unlisted(parent, name)
+            raise NotFound(f"{key}: no such file or directory")
+        self.remember(info)
+        return self.learn(parent, name, info, time.monotonic())
+
+    def learn(self, parent: Node, name: str, info: ObjectInfo, checked: float) -> Node:
+        """Take over what S3 told of a file; returns its node."""
+        if info.headers is not None and self._old_directory(info):
+            return self.learn_directory(parent, name, info)
+        with self.tree.lock:
+            node = self.tree.place(parent, name, directory=False)
+            if node.local:
+                return node
+            changed = node.info is not None and node.info.etag != info.etag
+            node.info = info
+            unknown = self.stored and info.headers is None
+            node.posix = None if unknown else self.posix(info, directory=False)
+            node.checked = checked
+        if changed and self.invalidations is not None and node.cached_etag != info.etag:
+            self.invalidations.node_changed(node.id)
+        return node
+
+    @staticmethod
+    def _old_directory(info: ObjectInfo) -> bool:
+        """Old s3fs and others: a directory is an empty object of this type, without slash."""
+        assert info.headers is not None  # noqa: S101 - asked only where they are known
+        kind = info.headers.system.get("ContentType", "").partition(";")[0]
+        return info.size == 0 and kind == attributes.DIRECTORY_TYPE
+
+    def learn_directory(self, parent: Node, name: str, info: ObjectInfo | None = None) -> Node:
+        """Return a directory's node with the attributes of its marker, if it has one."""
+        with self.tree.lock:
+            node = self.tree.place(parent, name, directory=True)
+            trusted = self.tree.ttl * DIRECTORY_TTLS
+            if node.posix is not None and time.monotonic() - node.checked < trusted:
+                return node
+        self.load_marker(node, info)
+        return node
+
+    def load_marker(self, node: Node, info: ObjectInfo | None = None) -> None:
+        """Learn a directory's own attributes: one HEAD of its marker, where they are stored."""
+        key = self.tree.key(node)
+        if info is None and self.stored and key:
+            try:
+                info = self._head(key)
+            except NotFound:
+                info = None
+        node.info = info
+        node.posix = self.posix(info, directory=True)
+        node.checked = time.monotonic()
+
+    def other_markers(self, node: Node) -> set[str]:
+        """Return the keys of a directory's markers in other tools' forms that we know of."""
+        key = self.tree.key(node)
+        found = set()
+        if node.info is not None and node.info.key != key:
+            found.add(node.info.key)
+        listing = node.parent.listing if node.parent is not None else None
+        if listing is not None and listing.has_folder_marker(node.name):
+            found.add(key[:-1] + keys.FOLDER_SUFFIX)
+        return found
+
+    # -- sending HEADs ahead ---------------------------------------------------------------------
+
+    def _head(self, key: str) -> ObjectInfo:
+        with self._lock:
+            sent, future = self._asked.pop(key, (0.0, None))
+        if future is None or not self.tree.fresh(sent):
+            info = self.store.head(key)
+        else:
+            info = future.result()
+        self.remember(info)
+        return info
+
+    def _ahead(self, listing: Listing, name: str) -> None:
+        """When names are asked for in the order of a listing, ask for the next ones already."""
+        last, window = self._scans.get(id(listing), (-1, 0))
+        position = listing.position(name, max(0, last))
+        if position is None or last < 0:
+            # The first of a listing, or a jump: one is not yet a scan.
+            position = listing.position(name, 0) if position is None else position
+            self._scans[id(listing)] = (position + 1 if position is not None else -1, 0)
+            return
+        window = min(max(window * 2, AHEAD_FIRST), AHEAD_MOST)
+        self._scans[id(listing)] = (position + 1, window)
+        if len(self._scans) > 64:
+            self._scans.pop(next(iter(self._scans)))
+        for other, entry in listing.window(position + 1, window):
+            if entry.info is not None and self.with_headers(entry.info) is None:
+                self._send(entry.info.key)
+            elif entry.directory:
+                self._send_directory(listing.prefix + other + "/")
+
+    def _scanned(self, listing: Listing, name: str) -> bool:
+        """Say whether attributes are being asked for in the listing's order, and `name` is next."""
+        at, window = self._scans.get(id(listing), (-1, 0))
+        return window > 0 and listing.position(name, at) is not None
+
+    def _send_directory(self, key: str) -> None:
+        known = self._known.get(key)
+        if known is None or not self.tree.fresh(known.at):
+            self._send(key)
+
+    def _send(self, key: str) -> None:
+        with self._lock:
+            if key in self._asked:
+                return
+            if len(self._asked) >= 4 * AHEAD_MOST:  # a scan that was given up
+                self._asked.clear()
+            self._asked[key] = (time.monotonic(), self._pool.submit(self.store.head, key))
+
+    def refresh(self, node: Node) -> None:
+        """Ask S3 again about a node whose TTL ended; raises NotFound when it is gone."""
+        if self.known(node):
+            return
+        if node.directory:
+            if time.monotonic() - node.checked >= self.tree.ttl * DIRECTORY_TTLS:
+                self.load_marker(node)
+            return
+        parent = node.parent
+        if parent is None or node.gone:
+            return
+        listing = self.tree.current_listing(parent)
+        if listing is not None and (listing.started > node.checked or node.posix is None):
+            self.find(parent, node.name)
+            return
+        info = self.store.head(self.tree.key(node))
+        self.remember(info)
+        self.learn(parent, node.name, info, time.monotonic())

@@ -1,0 +1,352 @@
+"""Moving objects to other keys: copies and deletes, in an order that loses nothing.
+
+A file is copied, then its old key is deleted. Of a directory everything is copied first and noted
+in a journal (`renamelog`), then what was copied is deleted; a failed copy takes the copies back and
+leaves the source complete. A copy is pinned to the version that was listed, goes to a key that
+nobody has, and the delete is for that version only, where the store can: what others write
+meanwhile stays where they wrote it.
+
+Not here: names and nodes (`namespace`). Any thread; one directory is renamed at a time by the
+caller's lock. Copies and deletes run on the pool, a bounded number at once.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import TypeVar
+
+from fusefs import keys
+from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable, Unsupported
+from fusefs.names.renamejournal import Copied, RenameLog
+from fusefs.objects import ObjectInfo
+from fusefs.s3.store import ABSENT, Store
+from fusefs.write.staging import Depot
+from fusefs.write.uploader import Committer
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64  # requests under way
+LOOK_AHEAD = 10_000  # journal entries in memory, some 200 bytes each
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Mover:
+    """Moves objects of one store; `told(before, after)` hears of each moved key of a directory."""
+
+    def __init__(self, store: Store, committer: Committer, pool: Executor) -> None:
+        self._store = store
+        self._committer = committer
+        self._pool = pool
+
+    # -- one object ------------------------------------------------------------------------------
+
+    def move(self, before: ObjectInfo, key: str, condition: str | None) -> ObjectInfo:
+        """Give one object another key: one copy, one delete."""
+        try:
+            etag, modified = self._committer.copy(before, key, None, condition)
+        except (Stale, NotFound) as error:
+            found = self._there(key) if error.retried else None
+            if found is None or not self.same(found, before):
+                raise
+            etag, modified = found.etag, found.modified  # ours: only its answer was lost
+        self._delete(before.key, before.etag)
+        return ObjectInfo(key, before.size, etag, modified, before.headers)
+
+    def _delete(self, key: str, etag: str) -> None:
+        """Delete one version; another one stays, and is reported."""
+        try:
+            try:
+                self._store.delete(key, etag if self._store.conditional_delete else None)
+            except Unsupported:
+                self._store.conditional_delete = False
+                self._store.delete(key)
+        except NotFound:
+            return  # an earlier try, whose answer was lost
+        except Stale:
+            log.warning("replaced by others while it was renamed; it stays", extra={"key": key})
+
+    # -- a directory -----------------------------------------------------------------------------
+
+    def move_all(
+        self,
+        journal: RenameLog,
+        told: Callable[[Copied], None],
+        settle: Callable[[], None] = lambda: None,
+        *,
+        replaces: bool = False,
+        resumed: bool = False,
+    ) -> None:
+        """Move all keys of a directory; `replaces`: the new one is there already, and empty.
+
+        `settle` is called at the end, before the journal forgets. Raises what the first failed copy
+        raised, with the source complete and the copies gone. A failed delete is left to the next
+        start, and raised. `resumed`: a former process began it, and is still waited for.
+        """
+        try:
+            if not journal.deleting:
+                self._copy_all(journal, resumed=resumed)
+                journal.note_deleting()
+        except (FsError, OSError):
+            self._undo(journal, replaces)
+            raise
+        self._finish(journal, told, settle, resumed=False)
+
+    def resume(self, journal: RenameLog, told: Callable[[Copied], None]) -> None:
+        """Go on where a former process was killed: forward, or back where it was going back."""
+        if journal.undoing:
+            self.take_back(journal)
+            return
+        if not journal.deleting:
+            self._copy_all(journal, resumed=True)
+            journal.note_deleting()
+        self._finish(journal, told, lambda: None, resumed=True)
+
+    def take_back(self, journal: RenameLog) -> None:
+        """Go on with going back, where a former process was killed."""
+        self._take_back(journal, replaces=False)
+        journal.end()
+
+    def _finish(
+        self,
+        journal: RenameLog,
+        told: Callable[[Copied], None],
+        settle: Callable[[], None],
+        *,
+        resumed: bool,
+    ) -> None:
+        try:
+            self._delete_all(journal, resumed=resumed)
+            for entry in journal.entries():
+                told(entry)
+            settle()
+        except (FsError, OSError):
+            journal.leave()
+            raise
+        journal.end()
+
+    def _listed(self, prefix: str) -> Iterator[ObjectInfo]:
+        token: str | None = None
+        while True:
+            page = self._store.list_page(prefix, "", token)
+            yield from page.objects
+            token = page.next_token
+            if token is None:
+                return
+
+    def _copy_all(self, journal: RenameLog, *, resumed: bool) -> None:
+        noted = _Window(journal.entries())
+
+        def left() -> Iterator[ObjectInfo]:
+            for source in self._listed(journal.old):
+                entry = noted.take(source.key[len(journal.old) :]) if resumed else None
+                if entry is None or entry.etag != source.etag:
+                    yield source
+
+        def copy(source: ObjectInfo) -> tuple[ObjectInfo, ObjectInfo] | None:
+            return self._copy(journal, source, resumed)
+
+        def note(done: tuple[ObjectInfo, ObjectInfo] | None) -> None:
+            if done is not None:
+                journal.note(*done)
+
+        _each(self._pool, copy, left(), note)
+
+    def _copy(
+        self, journal: RenameLog, source: ObjectInfo, resumed: bool
+    ) -> tuple[ObjectInfo, ObjectInfo] | None:
+        key = journal.new + source.key[len(journal.old) :]
+        keys.check("x", key)
+        # The new directory's marker may be there: an empty directory can be replaced.
+        condition = None if source.key == journal.old else ABSENT
+        try:
+            etag, modified = self._committer.copy(source, key, None, condition)
+        except Stale:
+            found = self._there(key)
+            if found is None or not self.same(found, source):
+                return self._in_the_way(source, key, resumed)
+            etag, modified = found.etag, found.modified  # ours: its answer or note was lost
+        except NotFound:
+            if self._there(source.key) is not None:
+                raise Unavailable(f"{source.key} is there but can't be copied") from None
+            return None  # deleted by others
+        return source, ObjectInfo(key, source.size, etag, modified)
+
+    @staticmethod
+    def _in_the_way(source: ObjectInfo, key: str, resumed: bool) -> None:
+        """Somebody else made the new key: theirs is kept, and ours under the old name."""
+        if not resumed:
+            raise Exists(f"{key} was made by somebody else meanwhile")
+        log.error("not renamed: others made the new key", extra={"key": source.key})
+
+    def _there(self, key: str) -> ObjectInfo | None:
+        try:
+            return self._store.head(key)
+        except NotFound:
+            return None
+
+    def _is_there(self, key: str, etag: str) -> bool:
+        found = self._there(key)
+        return found is not None and found.etag == etag
+
+    def same(self, found: ObjectInfo, source: ObjectInfo) -> bool:
+        """Say whether an object is a copy of another: by content where the ETag tells it."""
+        if found.size != source.size:
+            return False
+        origin = self._there(source.key)
+        if origin is None or origin.etag != source.etag or origin.headers is None:
+            return False
+        alike = found.headers is not None and found.headers.metadata == origin.headers.metadata
+        return alike and (found.etag == source.etag or "-" in source.etag + found.etag)
+
+    def _delete_all(self, journal: RenameLog, *, resumed: bool) -> None:
+        """Delete what was copied and is still the same; when resumed, only where its copy is too.
+
+        Markers of directories go last, the deepest first: until then there is something to look
+        into, and some stores list for ever a directory that loses its marker before its files.
+        Only they are kept in memory.
+        """
+        copied = _Window(journal.entries())
+        markers: list[ObjectInfo] = []
+
+        def doomed() -> Iterator[ObjectInfo]:
+            for info in self._listed(journal.old):
+                entry = copied.take(info.key[len(journal.old) :])
+                if entry is None or entry.etag != info.etag:
+                    log.warning("written by others during a rename", extra={"key": info.key})
+                elif resumed and not self._is_there(journal.new + entry.suffix, entry.new_etag):
+                    # The rename was reported as failed; somebody may have tidied up since.
+                    log.warning("its copy is gone, so it stays", extra={"key": info.key})
+                elif info.key.endswith("/"):
+                    markers.append(info)
+                else:
+                    yield info
+
+        _each(self._pool, lambda info: self._delete(info.key, info.etag), doomed())
+        for info in sorted(markers, key=lambda info: info.key.count("/"), reverse=True):
+            self._delete(info.key, info.etag)
+
+    def _undo(self, journal: RenameLog, replaces: bool) -> None:
+        try:
+            journal.note_undoing()
+            self._take_back(journal, replaces)
+        except (FsError, OSError) as error:
+            log.warning(
+                "copies of a failed rename stay until the next start",
+                extra={"prefix": journal.new, "error": str(error)},
+            )
+            journal.leave()
+        else:
+            journal.end()
+
+    def _take_back(self, journal: RenameLog, replaces: bool) -> None:
+        made = (entry for entry in journal.entries() if entry.suffix or not replaces)
+        _each(
+            self._pool, lambda entry: self._delete(journal.new + entry.suffix, entry.new_etag), made
+        )
+
+
+def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:
+    """End the journals of renames of which `complete(old, new)` knows that all else was done."""
+    for path in sorted(depot.renames.glob("*.json")):
+        # What can't be read is said by whoever finishes the others.
+        with suppress(OSError, ValueError, KeyError):
+            journal = RenameLog.left(path)
+            if journal is not None and journal.deleting and complete(journal.old, journal.new):
+                journal.end()
+            elif journal is not None:
+                journal.leave()
+
+
+def resume_renames(depot: Depot) -> None:
+    """Finish the directory renames that former processes began.
+
+    Changes they left unsent follow. What can't be finished now is said, and tried at the next
+    start.
+    """
+    mover = Mover(depot.store, depot.committer, depot.pool)
+    for path in sorted(depot.renames.glob("*.json")):
+        try:
+            journal = RenameLog.left(path)
+            if journal is not None:
+                _resume(depot, mover, journal)
+        except (FsError, OSError, ValueError, KeyError) as error:
+            log.error(  # noqa: TRY400 - the traceback says nothing more
+                "an interrupted rename is not finished; some keys have the old name",
+                extra={"journal": str(path), "error": str(error)},
+            )
+
+
+def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
+    log.warning(
+        "finishing a rename that was interrupted",
+        extra={"old": journal.old, "new": journal.new},
+    )
+    left = {body.key: body for body in depot.dirty.all() if body.key.startswith(journal.old)}
+
+    def told(entry: Copied) -> None:
+        body = left.pop(journal.old + entry.suffix, None)
+        if body is not None and body.etag == entry.etag:
+            key = journal.new + entry.suffix
+            base = body.info
+            assert base is not None  # noqa: S101 - it has an ETag
+            body.moved(ObjectInfo(key, base.size, entry.new_etag, entry.modified, base.headers))
+
+    undone = journal.undoing
+    mover.resume(journal, told)
+    for key, body in left.items():
+        if not undone and body.etag is None:
+            body.rekey(journal.new + key[len(journal.old) :])
+
+
+class _Window:
+    """Finds noted keys again while they are listed once more.
+
+    Both come in the store's order, whatever that is, so a bounded look ahead is enough.
+    """
+
+    def __init__(self, entries: Iterator[Copied]) -> None:
+        self._entries = entries
+        self._ahead: dict[str, Copied] = {}
+
+    def take(self, suffix: str) -> Copied | None:
+        """Return what was noted of a key, once."""
+        while suffix not in self._ahead and len(self._ahead) < LOOK_AHEAD:
+            entry = next(self._entries, None)
+            if entry is None:
+                break
+            self._ahead[entry.suffix] = entry
+        found = self._ahead.pop(suffix, None)
+        if found is None and len(self._ahead) >= LOOK_AHEAD:
+            # Full of keys that others deleted: the oldest are never asked for again.
+            for old in list(self._ahead)[: LOOK_AHEAD // 2]:
+                del self._ahead[old]
+        return found
+
+
+def _each(
+    pool: Executor,
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    done: Callable[[Result], object] = lambda _: None,
+) -> None:
+    """Run `work` on all items, a bounded number at once; tell `done` the results in their order.
+
+    After a failure no more is begun; what is under way is waited for and told too, then the first
+    error is raised: nothing goes on behind an undo, and nothing done is forgotten by it.
+    """
+    under_way: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) >= AT_ONCE:
+                done(under_way.popleft().result())
+        while under_way:
+            done(under_way.popleft().result())
+    finally:
+        for future in under_way:
+            if not future.cancel() and future.exception() is None:
+                done(future.result())

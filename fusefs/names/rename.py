@@ -1,0 +1,300 @@
+"""Renaming files and directories, with the nodes and open files that follow.
+
+A rename reaches S3 before it is shown in the tree, so a failure leaves both as they were. How the
+keys are moved is `renaming`. Any thread; `_directories` lets one directory be renamed at a time and
+is taken before any node's lock; no tree lock is held over a request.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+
+from fusefs import keys
+from fusefs.attributes import DIRECTORY_TYPE, write
+from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
+from fusefs.names.lookup import Lookup
+from fusefs.names.objectmoves import Mover, forget_renames, resume_renames
+from fusefs.names.renamejournal import Copied, RenameLog
+from fusefs.names.selfcopy import Rewrites
+from fusefs.names.tree import Node, Tree
+from fusefs.objects import Headers, ObjectInfo
+from fusefs.resend import is_resent
+from fusefs.s3.store import ABSENT
+from fusefs.write.staging import Depot, held
+
+log = logging.getLogger(__name__)
+
+NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
+
+
+class Moves:
+    """The renames of one mount."""
+
+    def __init__(
+        self, tree: Tree, lookup: Lookup, rewrites: Rewrites, depot: Depot, pool: Executor
+    ) -> None:
+        self.tree = tree
+        self.lookup = lookup
+        self.rewrites = rewrites
+        self.depot = depot
+        self._mover = Mover(depot.store, depot.committer, pool)
+        self._directories = threading.Lock()
+
+    def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
+        """Rename as rename(2): files by one copy and one delete, directories key by key."""
+        if flags & ~NOREPLACE:
+            raise Invalid("exchanging two names can't be done in S3")
+        if is_resent() and self._renamed_before(parent, name, new_parent, new_name):
+            return
+        node = self.lookup.find(parent, name)
+        if parent is new_parent and name == new_name:
+            return
+        target = self.lookup.there(new_parent, new_name)
+        if target is node:
+            return
+        if flags & NOREPLACE and target is not None:
+            if not self._copied_before(node, target):
+                raise Exists(f"{self.tree.child_key(new_parent, new_name)} exists already")
+            flags = 0
+        self._compatible(node, target)
+        for going in (node, target):
+            if going is not None:
+                self.depot.repay(self.tree.key(going))
+        if node.directory:
+            self._not_inside(node, new_parent)
+            self._rename_directory(node, new_parent, new_name, replaces=target is not None)
+        else:
+            self._rename_file(node, new_parent, new_name, target, flags)
+            self._move(node, parent, name, new_parent, new_name)
+
+    def _move(
+        self, node: Node, parent: Node | None, name: str, new_parent: Node, new_name: str
+    ) -> None:
+        with self.tree.lock:
+            if parent is not None:
+                self.tree.unlisted(parent, name)
+            self.tree.move(node, new_parent, new_name)
+            node.gone = False
+            self.tree.made(node)
+
+    def _renamed_before(self, parent: Node, name: str, new_parent: Node, new_name: str) -> bool:
+        """Finish what an earlier try of a rename began; False where it had not come that far.
+
+        The tree is as the session's journal told it.
+        """
+        node = parent.children.get(name)
+        if node is None:
+            return new_name in new_parent.children  # noted there last, so all was done
+        if node.directory and self._rename_directory(node, new_parent, new_name, resumed=True):
+            return True
+        found = self.lookup.there(new_parent, new_name)
+        if found is None or self.lookup.there(parent, name) is not None:
+            return False
+        before = node.body.info if node.body is not None else None
+        with self._replaced(found):
+            self._move(node, parent, name, new_parent, new_name)
+        if before is not None and found.info is not None and before.size == found.info.size:
+            self.rewrites.renamed(node, before, found.info)
+        return True
+
+    def _copied_before(self, node: Node, target: Node) -> bool:
+        """Say whether the target is the copy that an earlier try of this rename made."""
+        return (
+            is_resent()
+            and node.info is not None
+            and target.info is not None
+            and self._mover.same(target.info, node.info)
+        )
+
+    def restore(self) -> None:
+        """Forget the renames that were complete but for the end of their journals.
+
+        The tree is as the session's journal told it, in which a rename is noted when all is done.
+        """
+        known = self.tree.known
+        forget_renames(self.depot, lambda old, new: known(old) is None and known(new) is not None)
+
+    def finish_left(self) -> None:
+        """Finish the directory renames of former processes; nobody waits for them."""
+        with self._directories:
+            resume_renames(self.depot)
+
+    def _compatible(self, node: Node, target: Node | None) -> None:
+        if target is None:
+            return
+        if node.directory and not target.directory:
+            raise NotADirectory(f"{self.tree.key(target)} is not a directory")
+        if target.directory and not node.directory:
+            raise IsADirectory(f"{self.tree.key(target)} is a directory")
+        if target.directory:
+            key = self.tree.key(target)
+            page = self.depot.store.list_page(key, "", None, 2)
+            with self.tree.lock:
+                local = any(child.local for child in target.children.values())
+            if local or any(found.key != key for found in page.objects):
+                raise NotEmpty(f"{key} is not empty")
+
+    def _not_inside(self, node: Node, parent: Node) -> None:
+        at: Node | None = parent
+        while at is not None:
+            if at is node:
+                raise Invalid("a directory can't be moved into itself")
+            at = at.parent
+
+    def _rename_file(
+        self, node: Node, parent: Node, name: str, target: Node | None, flags: int
+    ) -> None:
+        key = self.tree.child_key(parent, name)
+        with node.lock, held(node.body):
+            if node.body is not None and node.body.dirty:
+                node.body.commit()
+            with self._replaced(target):
+                self._move_object(node, key, ABSENT if flags & NOREPLACE else None)
+
+    @contextmanager
+    def _replaced(self, target: Node | None) -> Iterator[None]:
+        """Around a rename onto `target`: who has it open keeps its content."""
+        if target is None:
+            yield
+            return
+        with target.lock:
+            if target.body is None:
+                yield
+            else:
+                with target.body.kept():
+                    yield
+
+    def _move_object(self, node: Node, key: str, condition: str | None) -> None:
+        before = node.info
+        if before is None or (before.headers is None and self.depot.stores_attributes):
+            before = self.depot.store.head(self.tree.key(node))
+        self.depot.cache.drop(key)
+        with node.body.moving() if node.body is not None else nullcontext():
+            before, after = self._moved(before, key, condition)
+            self.rewrites.renamed(node, before, after)
+        self.lookup.forget(before.key)
+        node.checked = time.monotonic()
+
+    def _moved(
+        self, before: ObjectInfo, key: str, condition: str | None
+    ) -> tuple[ObjectInfo, ObjectInfo]:
+        """Move an object as it is now, even where we know an older version; return both."""
+        try:
+            return before, self._mover.move(before, key, condition)
+        except (Stale, NotFound):
+            now = self.depot.store.head(before.key)
+            if condition is not None and now.etag == before.etag:  # so it was that one
+                raise Exists(f"{key} exists already") from None
+            return now, self._mover.move(now, key, condition)
+
+    def _rename_directory(
+        self,
+        node: Node,
+        parent: Node,
+        name: str,
+        *,
+        replaces: bool = False,
+        resumed: bool = False,
+    ) -> bool:
+        """Rename a directory; with `resumed` only one whose journal a former process left."""
+        old = self.tree.key(node)
+        new = self.tree.child_key(parent, name) + "/"
+        keys.check(name, new)
+        with self._directories, ExitStack() as stack:
+            journal = RenameLog.find(self.depot.renames, old, new) if resumed else None
+            if journal is not None and journal.undoing:
+                self._mover.take_back(journal)
+                return False
+            if resumed and journal is None:
+                return False
+            for child in self._open_below(node):
+                body = child.body
+                stack.enter_context(held(body))
+                if body is not None and body.dirty:
+                    body.commit()
+            below = map(_info, self.tree.walk(node))
+            known = {info.key: info for info in below if info is not None}
+            moved: dict[str, ObjectInfo] = {}
+            moved_from: dict[str, str] = {}
+
+            def told(entry: Copied) -> None:
+                info = known.get(old + entry.suffix)
+                if info is not None:
+                    moved[info.key] = replace(
+                        info,
+                        key=new + entry.suffix,
+                        etag=entry.new_etag,
+                        modified=entry.modified,
+                    )
+                    moved_from[info.key] = entry.etag
+
+            def settle() -> None:
+                self._move_markers(node, new)
+                for child in self.tree.walk(node):
+                    self._follow(child, moved, moved_from, old, new)
+                self._move(node, node.parent, node.name, parent, name)
+
+            journal = journal or RenameLog.begin(self.depot.renames, old, new)
+            self._mover.move_all(journal, told, settle, replaces=replaces, resumed=resumed)
+        return True
+
+    def _move_markers(self, node: Node, new: str) -> None:
+        """Give a renamed directory a marker of our form for those of other tools' forms."""
+        others = self.lookup.other_markers(node)
+        if not others:
+            return
+        headers = Headers(system={"ContentType": DIRECTORY_TYPE})
+        if node.posix is not None and self.depot.stores_attributes:
+            headers = write(node.posix, headers)
+        with suppress(Stale):  # its own marker was moved with the rest
+            self.depot.store.put(new, b"", headers, ABSENT)
+        for other in others:
+            self.depot.store.delete(other)
+
+    def _open_below(self, node: Node) -> list[Node]:
+        """Return the open files below a directory in the one order of taking their locks."""
+        found = [child for child in self.tree.walk(node) if child.body is not None]
+        return sorted(found, key=lambda child: child.id)
+
+    def _follow(
+        self, node: Node, moved: dict[str, ObjectInfo], etags: dict[str, str], old: str, new: str
+    ) -> None:
+        """Tell a node below a renamed directory its object's new identity."""
+        with self.tree.lock:
+            node.listing = None
+            node.negatives.clear()
+        before, body = _info(node), node.body
+        if body is not None and body.info is None and body.key.startswith(old):
+            body.rekey(new + body.key[len(old) :])  # created meanwhile
+        if before is None:
+            return
+        self.lookup.forget(before.key)
+        after = moved.get(before.key)
+        if node.directory:
+            node.info = after
+            if after is not None:
+                self.lookup.remember(after)
+        elif after is not None and etags[before.key] == before.etag:
+            self.rewrites.renamed(node, before, after)
+        elif before.key.startswith(old) and not node.gone:
+            self._straggler(node, before, new + before.key[len(old) :])
+
+    def _straggler(self, node: Node, before: ObjectInfo, key: str) -> None:
+        """Move a file of ours that was committed after its directory had been listed."""
+        try:
+            with node.lock, held(node.body):
+                self.rewrites.renamed(node, before, self._mover.move(before, key, None))
+        except (Stale, NotFound) as error:
+            log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
+            node.info = None
+
+
+def _info(node: Node) -> ObjectInfo | None:
+    """Return the object of a node: of one that a journal told of, what its handles are bound to."""
+    if node.info is None and node.body is not None:
+        return node.body.info
+    return node.info

@@ -1,0 +1,133 @@
+"""The journal of one directory rename, so that a crash leaves no key behind, and none twice.
+
+`renames/ID.json` is a file of lines, each written when what it says has been done:
+
+    {"old": PREFIX, "new": PREFIX}          first line: the intent
+    ["c", SUFFIX, ETAG, NEW_ETAG, MODIFIED] the key was copied, in the order of the keys
+    ["d"]                                   everything is copied; what was copied is being deleted
+    ["u"]                                   a copy failed; the copies are being deleted
+
+A torn last line is a copy that was made and not noted. Entries are read from the file, never all in
+memory. Not here: the requests (`renaming`). Used by one thread at a time.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from fusefs.objects import ObjectInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One key of the directory: what was copied, and what the copy is."""
+
+    suffix: str
+    etag: str
+    new_etag: str
+    modified: float
+
+
+class RenameLog:
+    """The journal of the rename of all keys under `old` to `new`; both end in `/`."""
+
+    def __init__(self, path: Path, old: str, new: str) -> None:
+        self.path = path
+        self.old = old
+        self.new = new
+        self.deleting = False
+        self.undoing = False
+        self.copied = 0
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    @classmethod
+    def begin(cls, directory: Path, old: str, new: str) -> "RenameLog":
+        """Note the intent."""
+        directory.mkdir(parents=True, exist_ok=True)
+        log = cls(directory / f"{uuid4().hex}.json", old, new)
+        log._say([{"old": old, "new": new}])
+        return log
+
+    @classmethod
+    def find(cls, directory: Path, old: str, new: str) -> "RenameLog | None":
+        """Go on with the journal of just this rename, where a former process left one."""
+        intent = {"old": old, "new": new}
+        for path in directory.glob("*.json"):
+            with path.open("rb") as file:
+                first = file.readline()
+            if first.endswith(b"\n") and json.loads(first) == intent:
+                return cls.left(path)
+        return None
+
+    @classmethod
+    def left(cls, path: Path) -> "RenameLog | None":
+        """Go on with a journal that a former process left; None for one without an intent."""
+        with path.open("rb") as file:
+            first = file.readline()
+            if not first.endswith(b"\n"):
+                path.unlink()
+                return None
+            intent = json.loads(first)
+            whole = len(first)
+            log = cls(path, intent["old"], intent["new"])
+            for line in file:
+                if not line.endswith(b"\n"):
+                    os.ftruncate(log._fd, whole)
+                    break
+                whole += len(line)
+                log._replay(json.loads(line))
+        return log
+
+    def _replay(self, step: list[str]) -> None:
+        if step[0] == "c":
+            self.copied += 1
+        elif step[0] == "d":
+            self.deleting = True
+        else:
+            self.undoing = True
+
+    def _say(self, steps: list[object]) -> None:
+        lines = "".join(json.dumps(step) + "\n" for step in steps).encode()
+        done = os.write(self._fd, lines)
+        if done < len(lines):
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def note(self, source: ObjectInfo, copy: ObjectInfo) -> None:
+        """A key was copied."""
+        suffix = source.key[len(self.old) :]
+        self._say([["c", suffix, source.etag, copy.etag, copy.modified]])
+        self.copied += 1
+
+    def note_deleting(self) -> None:
+        """Everything is copied."""
+        self._say([["d"]])
+        self.deleting = True
+
+    def note_undoing(self) -> None:
+        """The rename failed; the copies go."""
+        self._say([["u"]])
+        self.undoing = True
+
+    def entries(self) -> Iterator[Copied]:
+        """Yield what was copied, in the order of the keys."""
+        with self.path.open("rb") as file:
+            file.readline()
+            for line in file:
+                if line.endswith(b"\n"):
+                    step = json.loads(line)
+                    if step[0] == "c":
+                        yield Copied(*step[1:])
+
+    def leave(self) -> None:
+        """Close it; it stays for the next start."""
+        os.close(self._fd)
+
+    def end(self) -> None:
+        """The rename is over, one way or the other."""
+        os.close(self._fd)
+        self.path.unlink()

@@ -1,0 +1,241 @@
+"""The nodes the kernel knows, their names, and the keys those make.
+
+Only this module maps names to keys. It makes no requests: `lookup` asks S3, `filesystem` changes.
+Any thread: `lock` guards links, ids and counts, is held for dictionary work only, and is taken
+before no other lock but a listing's leaf.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fusefs.attributes import Posix
+from fusefs.errors import Stale
+from fusefs.interface import ROOT
+from fusefs.names.listing import Entry, Listing
+from fusefs.objects import ObjectInfo
+from fusefs.session.sessionlog import Journal, LoggedNode, NoJournal, SessionState
+from fusefs.write.filecontent import Body
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A file or directory the kernel may know by `id`.
+
+    `info` is what S3 said last, `posix` the attributes once they are known. `checked` is when that
+    was true (monotonic seconds). `body` is there while the file is open or dirty.
+    """
+
+    id: int
+    parent: "Node | None"
+    name: str
+    directory: bool
+    info: ObjectInfo | None = None
+    posix: Posix | None = None
+    checked: float = 0.0
+    lookups: int = 0
+    handles: int = 0
+    gone: bool = False
+    body: Body | None = None
+    cached_etag: str | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    children: dict[str, "Node"] = field(default_factory=dict)
+    negatives: dict[str, float] = field(default_factory=dict)
+    listing: Listing | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether what we know of it is newer than what S3 could tell."""
+        return self.body is not None and self.body.dirty
+
+
+class Tree:
+    """All nodes of one mount; keys start with `prefix` (empty, or ending in `/`)."""
+
+    def __init__(self, prefix: str, ttl: float, journal: Journal | None = None) -> None:
+        self.prefix = prefix
+        self.ttl = ttl
+        self.journal = journal or NoJournal()
+        self.lock = threading.RLock()
+        self.root = Node(ROOT, None, "", directory=True, lookups=1)
+        self._nodes = {ROOT: self.root}
+        self._next = ROOT + 1
+
+    def get(self, node: int) -> Node:
+        """Return a node by id; raises Stale for one that was forgotten or never was."""
+        found = self._nodes.get(node)
+        if found is None:
+            raise Stale(f"node {node} is not known any more")
+        return found
+
+    def key(self, node: Node) -> str:
+        """Return the key of a file, or the prefix (ending in `/`) of a directory."""
+        with self.lock:
+            parts: list[str] = []
+            at = node
+            while at.parent is not None:
+                parts.append(at.name)
+                at = at.parent
+        path = "/".join(reversed(parts))
+        if node.directory and path:
+            path += "/"
+        return self.prefix + path
+
+    def known(self, key: str) -> Node | None:
+        """Return the node of a key, where there is one in the tree."""
+        node: Node | None = self.root
+        for name in key.removeprefix(self.prefix).rstrip("/").split("/"):
+            node = node.children.get(name) if node is not None else None
+        return node
+
+    def child_key(self, parent: Node, name: str) -> str:
+        """Return the key a file `name` in `parent` has."""
+        return self.key(parent) + name
+
+    def fresh(self, since: float) -> bool:
+        """Say whether what was learned at `since` is still trusted."""
+        return time.monotonic() - since < self.ttl
+
+    def place(self, parent: Node, name: str, directory: bool) -> Node:
+        """Return the child node of that name and kind, made where there is none."""
+        with self.lock:
+            node = parent.children.get(name)
+            if node is not None and node.directory == directory:
+                return node
+            if node is not None:
+                self.detach(node)
+            node = Node(self._next, parent, name, directory)
+            self._next += 1
+            self._nodes[node.id] = node
+            parent.children[name] = node
+            parent.negatives.pop(name, None)
+            self.journal.made(node.id, parent.id, directory, name)
+            return node
+
+    def restore(self, state: SessionState) -> None:
+        """Make the nodes that a former process told the kernel of; all are yet to be checked."""
+        with self.lock:
+            for number, logged in state.nodes.items():
+                node = Node(number, None, logged.name, logged.directory, lookups=1)
+                node.checked = float("-inf")
+                node.gone = logged.gone
+                self._nodes[number] = node
+            for number, logged in state.nodes.items():
+                self._restore_link(self._nodes[number], logged)
+            self._next = max(self._next, state.last_node + 1)
+
+    def _restore_link(self, node: Node, logged: LoggedNode) -> None:
+        parent = self._nodes.get(logged.parent)
+        if parent is None:
+            node.gone = True
+            return
+        node.parent = parent
+        if not logged.gone:
+            parent.children[node.name] = node
+
+    def detach(self, node: Node) -> None:
+        """Take a node out of its directory; it lives on for whoever has it open."""
+        with self.lock:
+            node.gone = True
+            self.journal.gone(node.id)
+            parent = node.parent
+            if parent is not None and parent.children.get(node.name) is node:
+                del parent.children[node.name]
+            self._sweep(node)
+
+    def move(self, node: Node, parent: Node, name: str) -> None:
+        """Give a node another place; its subtree and open files follow."""
+        with self.lock:
+            old = node.parent
+            if old is not None and old.children.get(node.name) is node:
+                del old.children[node.name]
+            target = parent.children.get(name)
+            if target is not None and target is not node:
+                self.detach(target)
+            node.parent, node.name = parent, name
+            parent.children[name] = node
+            parent.negatives.pop(name, None)
+            self.journal.moved(node.id, parent.id, name)
+
+    def forget(self, node: int, count: int) -> None:
+        """The kernel gave back `count` lookups."""
+        with self.lock:
+            found = self._nodes.get(node)
+            if found is not None and found is not self.root:
+                found.lookups = max(0, found.lookups - count)
+                self._sweep(found)
+
+    def _sweep(self, node: Node | None) -> None:
+        """Drop nodes that nobody holds, upwards: a parent lives as long as its children."""
+        while node is not None and node is not self.root:
+            if node.lookups or node.handles or node.children or node.local:
+                return
+            parent = node.parent
+            if self._nodes.pop(node.id, None) is not None:
+                self.journal.forgotten(node.id)
+            if parent is not None and parent.children.get(node.name) is node:
+                del parent.children[node.name]
+            node = parent
+
+    def released(self, node: Node) -> None:
+        """A handle of the node was closed."""
+        with self.lock:
+            node.handles -= 1
+            self._sweep(node)
+
+    # -- what we did ourselves -------------------------------------------------------------------
+
+    def listed(self, parent: Node, name: str, entry: Entry) -> None:
+        """Remember in the directory's listing that we made `name`."""
+        with self.lock:
+            parent.negatives.pop(name, None)
+            if parent.listing is not None:
+                parent.listing.put(name, entry)
+
+    def made(self, node: Node) -> None:
+        """Remember in its directory's listing what a node is now."""
+        with self.lock:
+            if node.parent is not None and not node.gone:
+                info = None if node.directory else node.info
+                self.listed(node.parent, node.name, Entry(node.directory, info))
+
+    def unlisted(self, parent: Node, name: str) -> None:
+        """Remember that we removed `name`."""
+        with self.lock:
+            parent.negatives[name] = time.monotonic()
+            if len(parent.negatives) > 4096:
+                parent.negatives.pop(next(iter(parent.negatives)))
+            if parent.listing is not None:
+                parent.listing.remove(name)
+
+    def absent(self, parent: Node, name: str) -> bool:
+        """Say whether `name` is known not to be there."""
+        with self.lock:
+            since = parent.negatives.get(name)
+            return since is not None and self.fresh(since)
+
+    def current_listing(self, node: Node) -> Listing | None:
+        """Return the directory's listing while it is trusted."""
+        listing = node.listing
+        return listing if listing is not None and self.fresh(listing.started) else None
+
+    def relist(self, node: Node, listing: Listing) -> Listing:
+        """Begin a new listing; children that aren't in S3 yet are in it from the start."""
+        with self.lock:
+            current = self.current_listing(node)
+            if current is not None:
+                return current
+            for name, child in node.children.items():
+                if child.local:
+                    listing.put(name, Entry(child.directory, child.info))
+            node.listing = listing
+            return listing
+
+    def walk(self, node: Node) -> Iterator[Node]:
+        """Yield a node and all known nodes below it."""
+        with self.lock:
+            found = [node]
+            for child in found:
+                found.extend(child.children.values())
+        yield from found

@@ -1,0 +1,111 @@
+"""Open directories: streams of entries, with what is known of each without a request.
+
+Any thread; `_lock` guards the handles and is a leaf.
+"""
+
+import stat
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+from fusefs.errors import BadHandle, Stale
+from fusefs.interface import DirEntry, Opened
+from fusefs.names.listing import Entry, Listing
+from fusefs.names.lookup import Lookup
+from fusefs.names.tree import Node, Tree
+from fusefs.posix.dirstream import DOTS, DirStream, dots, order
+from fusefs.posix.openfiles import Files
+from fusefs.resend import is_resent
+from fusefs.session.sessionlog import SessionState, Told
+
+
+@dataclass(frozen=True, eq=False)
+class _Open:
+    node: Node
+    stream: DirStream
+
+
+class Directories:
+    """The directory streams of one mount; `files` numbers the handles."""
+
+    def __init__(self, tree: Tree, lookup: Lookup, files: Files) -> None:
+        self._tree = tree
+        self._lookup = lookup
+        self._files = files
+        self._open: dict[int, _Open] = {}
+        self._lock = threading.Lock()
+
+    def open(self, node: Node) -> Opened:
+        """Open a stream."""
+        before = self._files.opened_before(self._open)
+        if before is not None:
+            return before
+        number = self._files.number()
+        self._start(number, node)
+        self._tree.journal.opened_directory(number, node.id)
+        return Opened(number)
+
+    def _start(self, number: int, node: Node, told: Sequence[Told] = ()) -> None:
+        stream = DirStream(partial(self._listing, node), dict(chain.from_iterable(told)))
+        with self._lock:
+            self._open[number] = _Open(node, stream)
+        with self._tree.lock:
+            node.handles += 1
+
+    def _listing(self, node: Node) -> Listing:
+        """Return the directory's listing while it is trusted, or a new one."""
+        listing = self._tree.current_listing(node)
+        if listing is None:
+            listing = self._tree.relist(node, Listing(self._lookup.store, self._tree.key(node)))
+        return listing
+
+    def restore(self, state: SessionState) -> None:
+        """Go on with the streams of a former process."""
+        for number, logged in state.directories.items():
+            with suppress(Stale):
+                self._start(number, self._tree.get(logged.node), logged.told)
+
+    def read(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Return up to `want` entries behind the cookie `offset`."""
+        found = self._open.get(handle)
+        if found is None:
+            raise BadHandle(f"directory handle {handle} is not open")
+        entries = list(dots(offset, stat.S_IFDIR))[:want]
+        if len(entries) < want:
+            offset = max(offset, DOTS)
+            for name, entry, cookie in found.stream.step(offset, want - len(entries)):
+                entries.append(self._entry(found.node, name, entry, cookie))
+        if entries:
+            told = [(e.offset, order(e.name, stat.S_ISDIR(e.mode))) for e in entries]
+            self._tree.journal.told(handle, told)
+        return entries
+
+    def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
+        node = parent.children.get(name)
+        known = node is not None and self._lookup.known(node)
+        if entry.directory:
+            return DirEntry(name, stat.S_IFDIR, cookie, known)
+        if node is not None and node.posix is not None:
+            return DirEntry(name, node.posix.kind, cookie, known)
+        info = entry.info
+        if info is None or not self._lookup.may_be_special(info):
+            return DirEntry(name, stat.S_IFREG, cookie, info is not None)
+        full = self._lookup.with_headers(info)
+        if full is None:
+            # It could be a link: only its attributes tell, and they cost a request.
+            return DirEntry(name, 0, cookie)
+        return DirEntry(name, self._lookup.posix(full, directory=False).kind, cookie, known=True)
+
+    def release(self, handle: int) -> None:
+        """Close a stream."""
+        with self._lock:
+            found = self._open.pop(handle, None)
+        if found is None:
+            if is_resent():
+                return
+            raise BadHandle(f"directory handle {handle} is not open")
+        self._tree.journal.closed(handle)
+        self._tree.released(found.node)

@@ -1,0 +1,364 @@
+"""POSIX behaviour over one bucket: answers every call of `interface.Calls`.
+
+It knows nodes and handles; it knows no FUSE structs and no S3 requests. Any thread. What it is made
+of: `tree` (names), `lookup` (finding), `namespace` (changing names), `files` (content).
+"""
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fusefs.attributes import LINK_MOST, Posix, Shown
+from fusefs.errors import Exists, FsError, Invalid, NotADirectory, NotFound, NotPermitted, ReadOnly
+from fusefs.interface import Attributes, Caller, Change, DirEntry, Opened, Statfs
+from fusefs.keys import MAX_NAME
+from fusefs.names.listing import Entry
+from fusefs.names.lookup import Lookup
+from fusefs.names.namespace import Namespace
+from fusefs.names.selfcopy import Rewrites
+from fusefs.names.tree import Node, Tree
+from fusefs.posix import acl
+from fusefs.posix.directories import Directories
+from fusefs.posix.openfiles import Files
+from fusefs.posix.restore import reopen
+from fusefs.posix.xattrs import Xattrs
+from fusefs.session.sessionlog import SessionState
+from fusefs.write.filecontent import Body
+from fusefs.write.staging import Depot
+
+log = logging.getLogger(__name__)
+
+# What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
+BLOCK = 1 << 20
+BLOCKS = 1 << 30
+
+
+class Filesystem:
+    """The calls of one mount."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        files: Files,
+        rewrites: Rewrites,
+        namespace: Namespace,
+        depot: Depot,
+        shown: Shown | None = None,
+    ) -> None:
+        self.tree = tree
+        self.lookups = lookup
+        self.files = files
+        self.rewrites = rewrites
+        self._xattrs = Xattrs(lookup, rewrites)
+        self.namespace = namespace
+        self.depot = depot
+        self._shown = shown or Shown()
+        self._directories = Directories(tree, lookup, files)
+
+    # -- names and attributes --------------------------------------------------------------------
+
+    def lookup(self, parent: int, name: str) -> Attributes:
+        """Find a name; takes a lookup reference."""
+        directory = self._directory(parent)
+        node = self.lookups.glance(directory, name)
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node)
+
+    def adopt(self, parent: int, name: str) -> Attributes | None:
+        """Take the reference for a directory entry."""
+        try:
+            return self.lookup(parent, name)
+        except NotFound:
+            return None
+
+    def forget(self, node: int, count: int) -> None:
+        """Give lookup references back."""
+        self.tree.forget(node, count)
+
+    def _directory(self, number: int) -> Node:
+        node = self.tree.get(number)
+        if not node.directory:
+            raise NotADirectory(f"{self.tree.key(node)} is not a directory")
+        if node is self.tree.root and node.posix is None:
+            self._learn_root(node)
+        return node
+
+    def _learn_root(self, root: Node) -> None:
+        # The kubelet asks for the root before anything else: it must answer even without S3.
+        root.posix = self.lookups.posix(None, directory=True)
+        root.checked = time.monotonic()
+        if self.tree.prefix:
+            try:
+                self.lookups.load_marker(root)
+            except FsError as error:
+                log.warning("the root's attributes are unknown", extra={"error": str(error)})
+
+    def getattr(self, node: int, handle: int | None = None) -> Attributes:
+        """Return attributes; of an open file those of its handle's content."""
+        found = self.tree.get(node)
+        if found is self.tree.root:
+            if found.posix is None:
+                self._learn_root(found)
+            return self._attributes(found)
+        if found.posix is None or not (found.gone or found.handles):
+            self.lookups.refresh(found)
+        return self._attributes(found)
+
+    def _attributes(self, node: Node) -> Attributes:
+        body = node.body
+        if body is not None:
+            posix = body.posix if body.dirty or node.posix is None else node.posix
+            size = body.size
+        else:
+            posix = node.posix or self.lookups.posix(node.info, node.directory)
+            size = 0 if node.directory or node.info is None else node.info.size
+        age = time.monotonic() - node.checked
+        mode, uid, gid = self._shown.of(posix, node is self.tree.root)
+        return Attributes(
+            node.id,
+            mode,
+            size,
+            uid,
+            gid,
+            posix.atime_ns,
+            posix.mtime_ns,
+            posix.ctime_ns,
+            nlink=2 if node.directory else 0 if node.gone else 1,
+            ttl=max(0.0, self.tree.ttl - age),
+            settled=body is not None or node.posix is not None,
+        )
+
+    def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
+        """Change attributes; see `interface.Change`."""
+        found = self.tree.get(node)
+        self._writable()
+        if change.size is not None:
+            self.files.resize(found, change.size, handle)
+        asked = replace(change, size=None)
+        if asked != Change():
+            self.rewrites.set_posix(found, lambda posix: _changed(posix, asked))
+        return self._attributes(found)
+
+    def _writable(self) -> None:
+        if self.files.read_only:
+            raise ReadOnly("the mount is read-only")
+
+    def readlink(self, node: int) -> str:
+        """Return a symbolic link's target."""
+        found = self.tree.get(node)
+        if found.posix is None or not stat.S_ISLNK(found.posix.mode):
+            raise Invalid(f"{self.tree.key(found)} is not a symbolic link")
+        answer = self.depot.store.get_start(self.tree.key(found), LINK_MOST, whole=True)
+        # s3fs before 1.7x wrote a line break behind the target.
+        target = answer[1].rstrip(b"\n") if answer is not None else b""
+        return os.fsdecode(target)
+
+    # -- changing names --------------------------------------------------------------------------
+
+    def mknod(self, parent: int, name: str, mode: int, rdev: int, caller: Caller) -> Attributes:
+        """Make an empty file, a fifo or a socket."""
+        return self._made(self.namespace.mknod(self._directory(parent), name, mode, caller))
+
+    def mkdir(self, parent: int, name: str, mode: int, caller: Caller) -> Attributes:
+        """Make a directory."""
+        return self._made(self.namespace.mkdir(self._directory(parent), name, mode, caller))
+
+    def symlink(self, parent: int, name: str, target: str, caller: Caller) -> Attributes:
+        """Make a symbolic link."""
+        return self._made(self.namespace.symlink(self._directory(parent), name, target, caller))
+
+    def _made(self, node: Node) -> Attributes:
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node)
+
+    def unlink(self, parent: int, name: str) -> None:
+        """Remove a file."""
+        self.namespace.unlink(self._directory(parent), name)
+
+    def rmdir(self, parent: int, name: str) -> None:
+        """Remove an empty directory."""
+        self.namespace.rmdir(self._directory(parent), name)
+
+    def rename(
+        self, parent: int, name: str, new_parent: int, new_name: str, flags: int = 0
+    ) -> None:
+        """Rename a file or directory."""
+        self.namespace.rename(
+            self._directory(parent), name, self._directory(new_parent), new_name, flags
+        )
+
+    def link(self, node: int, new_parent: int, new_name: str) -> Attributes:
+        """Refuse: an object has one key."""
+        raise NotPermitted("hard links can't be made in a bucket: one file is one object")
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def open(self, node: int, flags: int) -> Opened:
+        """Open a file."""
+        before = self.files.opened_before(self.files.open_handles())
+        return before or self.files.open(self.tree.get(node), flags)
+
+    def create(
+        self, parent: int, name: str, mode: int, flags: int, caller: Caller
+    ) -> tuple[Attributes, Opened]:
+        """Create a file if it isn't there, and open it."""
+        directory = self._directory(parent)
+        self.namespace.writable(directory, name)
+        exclusive = bool(flags & os.O_EXCL)
+        before = self.files.opened_before(self.files.open_handles())
+        made = self._made_before(directory, name) if exclusive else None
+        try:
+            node = self.lookups.find(directory, name)
+        except NotFound:
+            node = self.namespace.new_node(directory, name, directory=False)
+            posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)
+            opened = self._begin(directory, node, flags, posix, exclusive)
+        else:
+            if exclusive and made is not node and before is None:
+                raise Exists(f"{self.tree.key(node)} exists already")
+            opened = before or self.files.open(node, flags)
+        with self.tree.lock:
+            node.lookups += 1
+        return self._attributes(node), opened
+
+    def _made_before(self, directory: Node, name: str) -> Node | None:
+        """Return the file that an earlier try of an exclusive create made; it is in S3 now."""
+        node = self.namespace.made_before(directory, name)
+        if node is not None and node.body is not None:
+            try:
+                node.body.commit(exclusive=True)
+            except BaseException:
+                self.tree.detach(node)
+                raise
+        return node
+
+    def _begin(
+        self, directory: Node, node: Node, flags: int, posix: Posix, exclusive: bool
+    ) -> Opened:
+        try:
+            opened = self.files.create(node, flags, posix, exclusive)
+        except BaseException:
+            self.tree.detach(node)
+            raise
+        if node.info is None:
+            self.tree.listed(directory, node.name, Entry(directory=False))
+        return opened
+
+    def read_into(self, handle: int, offset: int, view: memoryview) -> int:
+        """Read; see `interface.Calls`."""
+        return self.files.read_into(handle, offset, view)
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        return self.files.write(handle, offset, data)
+
+    def flush(self, handle: int) -> None:
+        """Bring the file to S3: the `close(2)` of one descriptor.
+
+        Of one that could write: a reader's close tells nobody of what others failed to upload.
+        """
+        if self.files.get(handle).writes:
+            self.files.commit(handle)
+
+    def fsync(self, handle: int) -> None:
+        """Bring the file to S3."""
+        self.files.commit(handle)
+
+    def release(self, handle: int) -> None:
+        """Close a handle."""
+        self.files.release(handle)
+
+    def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
+        """Allocate, punch or zero."""
+        self.files.fallocate(handle, mode, offset, length)
+
+    def copy_range(
+        self, source: int, source_offset: int, target: int, target_offset: int, length: int
+    ) -> int:
+        """Copy between two handles."""
+        return self.files.copy_range(source, source_offset, target, target_offset, length)
+
+    def lseek(self, handle: int, offset: int, whence: int) -> int:
+        """Find data or a hole."""
+        return self.files.lseek(handle, offset, whence)
+
+    # -- directories -----------------------------------------------------------------------------
+
+    def opendir(self, node: int) -> Opened:
+        """Open a directory stream."""
+        return self._directories.open(self._directory(node))
+
+    def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
+        """Return the next entries of a stream."""
+        return self._directories.read(handle, offset, want)
+
+    def releasedir(self, handle: int) -> None:
+        """Close a directory stream."""
+        self._directories.release(handle)
+
+    def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
+        """Go on with the nodes and handles of a former process, whose changes are `changed`."""
+        self.tree.restore(state)
+        reopen(self.files, state, changed)
+        self._directories.restore(state)
+
+    def statfs(self) -> Statfs:
+        """Return numbers that let `df` and installers go on; no request."""
+        return Statfs(BLOCK, BLOCKS, BLOCKS, BLOCKS, BLOCKS, BLOCKS, MAX_NAME)
+
+    # -- extended attributes ---------------------------------------------------------------------
+
+    def setxattr(self, node: int, name: str, value: bytes, flags: int) -> None:
+        """Set an extended attribute: one self-copy, or part of a dirty file's commit."""
+        self._writable()
+        self._xattrs.set(self.tree.get(node), name, value, flags)
+
+    def getxattr(self, node: int, name: str) -> bytes:
+        """Return the value of an extended attribute."""
+        return self._xattrs.get(self.tree.get(node), name)
+
+    def listxattr(self, node: int) -> Sequence[str]:
+        """Return the names of all extended attributes."""
+        return self._xattrs.names(self.tree.get(node))
+
+    def removexattr(self, node: int, name: str) -> None:
+        """Remove an extended attribute."""
+        self._writable()
+        self._xattrs.remove(self.tree.get(node), name)
+
+    # -- the whole mount -------------------------------------------------------------------------
+
+    def syncfs(self) -> None:
+        """Upload everything dirty; raise the first failure when all were tried."""
+        failure: FsError | None = None
+        for body in self.depot.dirty.all():
+            try:
+                body.commit()
+            except FsError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+
+def _changed(posix: Posix, change: Change) -> Posix:
+    mode = posix.mode
+    xattrs = posix.xattrs
+    if change.mode is not None:
+        mode = stat.S_IFMT(posix.mode) | stat.S_IMODE(change.mode)
+        if acl.ACCESS in xattrs:
+            xattrs = {**xattrs, acl.ACCESS: acl.with_permissions(xattrs[acl.ACCESS], mode)}
+    return Posix(
+        mode,
+        posix.uid if change.uid is None else change.uid,
+        posix.gid if change.gid is None else change.gid,
+        posix.atime_ns if change.atime_ns is None else change.atime_ns,
+        posix.mtime_ns if change.mtime_ns is None else change.mtime_ns,
+        time.time_ns() if change.ctime_ns is None else change.ctime_ns,
+        xattrs,
+    )

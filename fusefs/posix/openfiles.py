@@ -1,0 +1,380 @@
+"""Open files: handles on bodies, and what can be done with them.
+
+Knows neither directories nor FUSE. Any thread; a node's `lock` guards its `body` and is held over
+the request that binds a body to a version (the handle's own), never while another node's is.
+"""
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+
+from fusefs.attributes import Posix
+from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
+from fusefs.interface import Opened
+from fusefs.names.lookup import Lookup
+from fusefs.names.selfcopy import Rewrites
+from fusefs.names.tree import Node, Tree
+from fusefs.objects import ObjectInfo
+from fusefs.posix.copyrange import copy_range
+from fusefs.read.readahead import Stream
+from fusefs.resend import is_resent, unique
+from fusefs.session.sessionlog import Version
+from fusefs.write.filecontent import Body
+from fusefs.write.staging import Depot
+
+log = logging.getLogger(__name__)
+
+WRITING = os.O_WRONLY | os.O_RDWR
+SEEK_DATA, SEEK_HOLE = 3, 4
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
+
+
+@dataclass(eq=False)
+class Handle:
+    """One open file description of the kernel."""
+
+    node: Node
+    body: Body
+    flags: int
+    stream: Stream | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it was opened for writing."""
+        return bool(self.flags & WRITING)
+
+
+class Files:
+    """All open files of a mount. `first` is how many bytes an open for reading brings along."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        rewrites: Rewrites,
+        depot: Depot,
+        first: int,
+        read_only: bool,
+    ) -> None:
+        self.tree = tree
+        self.lookup = lookup
+        self.rewrites = rewrites
+        self.depot = depot
+        self.read_only = read_only
+        self._first = first
+        self._handles: dict[int, Handle] = {}
+        self._next = itertools.count(1)
+        self._begun: Mapping[int, int] = {}
+        self._lock = threading.Lock()
+        self.closing = False
+
+    def number(self) -> int:
+        """Return a handle number that wasn't used before, for a file or a directory."""
+        with self._lock:
+            return next(self._next)
+
+    def open_handles(self) -> Mapping[int, int]:
+        """Return the open handles, each with its node."""
+        with self._lock:
+            return {number: handle.node.id for number, handle in self._handles.items()}
+
+    def start_after(self, number: int, begun: Mapping[int, int]) -> None:
+        """Give no handle a number up to this one: they were a former process's.
+
+        `begun`: the handles, of files and directories, by the requests that opened them.
+        """
+        self._next = itertools.count(number + 1)
+        self._begun = begun
+
+    def opened_before(self, among: Container[int]) -> Opened | None:
+        """Return the handle that a former process opened for the running request, if it did."""
+        number = self._begun.get(unique()) if is_resent() else None
+        return Opened(number) if number is not None and number in among else None
+
+    def reopened(self, number: int, node: Node, body: Body, flags: int) -> None:
+        """Go on with a handle of a former process."""
+        self._handles[number] = Handle(node, body, flags)
+        node.handles += 1
+
+    def attach(self, node: Node, body: Body) -> None:
+        """Make a body the content of its node; what it commits is the node's."""
+        body.on_commit = lambda done: self._committed(node, done)
+        node.body = body
+
+    def in_use(self, body: Body) -> bool:
+        """Say whether a handle has this content open."""
+        with self._lock:
+            return any(handle.body is body for handle in self._handles.values())
+
+    def get(self, handle: int) -> Handle:
+        """Return an open handle; raises BadHandle."""
+        found = self._handles.get(handle)
+        if found is None:
+            raise BadHandle(f"file handle {handle} is not open")
+        return found
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    def open(self, node: Node, flags: int, *, told: bool = True) -> Opened:
+        """Open a file: bound to the version S3 has now, unless this mount has it dirty.
+
+        `told`: the kernel gets the handle, so a next process has to know it.
+        """
+        if node.directory:
+            raise IsADirectory(f"{self.tree.key(node)} is a directory")
+        if flags & WRITING:
+            self._writable()
+        with node.lock:
+            before = node.info.etag if node.info is not None else None
+            body = self._bind(node, flags)
+            changed = before != body.etag
+            if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
+                body.resize(0)
+            return replace(self._register(node, body, flags, told=told), changed=changed)
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise ReadOnly("the mount is read-only")
+        if self.closing:
+            raise ReadOnly("the mount is being shut down; nothing new can be written")
+
+    def _bind(self, node: Node, flags: int) -> Body:
+        """Return the body for a new handle: the one in use if its version is still the current."""
+        body = node.body
+        if body is not None and body.dirty and body.failure is None:
+            return body
+        if node.gone and body is not None:
+            return body
+        info, head = self._current(node, flags)
+        if body is not None and body.etag == info.etag and body.failure is None:
+            return body
+        posix = node.posix or self.lookup.posix(info, directory=False)
+        fresh = Body(self.depot, info.key, info, posix, node.id)
+        if head:
+            fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
+        self.attach(node, fresh)
+        return fresh
+
+    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
+        """Ask S3 which version there is: by the GET that brings the first bytes, or a HEAD."""
+        key = self.tree.key(node)
+        known = node.info
+        head = b""
+        info: ObjectInfo | None = None
+        if not flags & WRITING and (known is None or known.size):
+            cached = known is not None and self.depot.cache.peek(key, known.etag)
+            answer = self.depot.store.get_start(
+                key,
+                self._first,
+                known.etag if cached and known is not None else None,
+                whole=known is not None and known.size <= self._first,
+            )
+            if answer is None and known is not None:
+                info = self.lookup.with_headers(known) or known
+            elif answer is not None:
+                info, head = answer
+        if info is None:
+            info = self.depot.store.head(key)
+        self.lookup.remember(info)
+        self._learned(node, info)
+        return info, head
+
+    def _learned(self, node: Node, info: ObjectInfo) -> None:
+        with self.tree.lock:
+            node.info = info
+            if info.headers is not None:
+                node.posix = self.lookup.posix(info, directory=False)
+            node.checked = time.monotonic()
+
+    def _register(self, node: Node, body: Body, flags: int, *, told: bool = True) -> Opened:
+        handle = Handle(node, body, flags)
+        number = self.number()
+        with self._lock:
+            self._handles[number] = handle
+        with self.tree.lock:
+            node.handles += 1
+        if told:
+            self.tree.journal.opened(number, node.id, flags, _version(body.info))
+        keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
+        node.cached_etag = body.etag
+        whole = -1
+        # A reader that bypasses us would never see what a writer in this mount changes (`tail -f`),
+        # so only where nobody can write.
+        if self.read_only and not body.dirty:
+            whole = body.whole_fd()
+        return Opened(number, keep_cache=keep, whole_fd=whole)
+
+    def create(self, node: Node, flags: int, posix: Posix, exclusive: bool) -> Opened:
+        """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
+        self._writable()
+        with node.lock:
+            body = Body(self.depot, self.tree.key(node), None, posix, node.id)
+            body.on_commit = lambda changed: self._committed(node, changed)
+            body.create(flags)
+            if exclusive:
+                body.commit(exclusive=True)
+            node.body = body
+            node.posix = posix
+            node.checked = time.monotonic()
+            return self._register(node, body, flags)
+
+    # -- using -----------------------------------------------------------------------------------
+
+    def read_into(self, handle: int, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset`; fewer bytes only at the end of the file."""
+        found = self.get(handle)
+        if found.stream is None and not found.body.dirty:
+            found.stream = found.body.stream()
+        return found.body.read_into(offset, view, found.stream)
+
+    def _changing(self, handle: int) -> Handle:
+        """Return a handle whose file may be changed now, with all that a commit must keep."""
+        found = self.get(handle)
+        if not found.writes:
+            raise BadHandle("the file was not opened for writing")
+        self._writable()
+        body = found.body
+        if body.info is not None and body.info.headers is None and not body.dirty:
+            self._complete(found.node, body)
+        return found
+
+    def _complete(self, node: Node, body: Body) -> None:
+        """Learn the headers of an object we know from a LIST or a journal only."""
+        info = self.depot.store.head(body.key)
+        if info.etag != body.etag:
+            raise Stale(f"{body.key} was replaced by somebody else since it was opened")
+        posix = self.lookup.posix(info, directory=False)
+        body.learned(info, posix)
+        node.posix = posix
+
+    def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        found = self._changing(handle)
+        # Sent again, an append may be done already: the kernel's own offset makes it the same.
+        append = bool(found.flags & os.O_APPEND) and not is_resent()
+        found.body.write(offset, data, append)
+        if found.flags & (os.O_SYNC | os.O_DSYNC):
+            found.body.commit()
+        return len(data)
+
+    def commit(self, handle: int) -> None:
+        """Bring a file to S3; raises what went wrong."""
+        found = self.get(handle)
+        if found.writes or found.body.dirty:
+            found.body.commit()
+
+    def release(self, handle: int) -> None:
+        """Close a handle. What couldn't be committed goes on being tried in the background."""
+        with self._lock:
+            found = self._handles.pop(handle, None)
+        if found is None:
+            if is_resent():
+                return
+            raise BadHandle(f"file handle {handle} is not open")
+        node, body = found.node, found.body
+        try:
+            if body.dirty and found.writes and body.failure is None:
+                body.commit()
+        finally:
+            with node.lock:
+                if not self.in_use(body):
+                    self._close(node, body)
+            self.tree.journal.closed(handle)
+            self.tree.released(node)
+
+    def _close(self, node: Node, body: Body) -> None:
+        if body.dirty and not body.unlinked:
+            return  # node and body stay until the retries succeed
+        body.close()
+        if node.body is body:
+            node.body = None
+
+    def settle(self, body: Body) -> None:
+        """A retry in the background committed a file whose handles are all closed."""
+        for node in self.tree.walk(self.tree.root):
+            if node.body is body:
+                with node.lock:
+                    if not self.in_use(body):
+                        self._close(node, body)
+                with self.tree.lock:
+                    node.handles += 1
+                self.tree.released(node)
+                return
+
+    def _committed(self, node: Node, body: Body) -> None:
+        info = body.info
+        if info is None:
+            return
+        self.lookup.remember(info)
+        self.rewrites.became(node, body, info)
+        with self.tree.lock:
+            node.info = info
+            node.posix = body.posix
+            node.checked = time.monotonic()
+            node.cached_etag = info.etag
+            if node.parent is not None and not node.gone:
+                self.tree.made(node)
+
+    def using(self, node: Node) -> bool:
+        """Say whether a node is open."""
+        return node.handles > 0
+
+    # -- the less common calls -------------------------------------------------------------------
+
+    def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
+        """Allocate (a promise S3 needs no space for), punch a hole or zero a range."""
+        found = self._changing(handle)
+        if length <= 0 or offset < 0:
+            raise Invalid("fallocate needs a positive length and an offset that isn't negative")
+        keep = bool(mode & FALLOC_KEEP_SIZE)
+        end = offset + length
+        if mode & ~(FALLOC_KEEP_SIZE | FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE):
+            raise Unsupported(f"fallocate mode {mode:#x}")
+        if mode & (FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE):
+            found.body.zero(offset, end, keep_size=keep)
+        elif not keep and end > found.body.size:
+            found.body.resize(end)
+
+    def copy_range(
+        self, source: int, source_offset: int, target: int, target_offset: int, length: int
+    ) -> int:
+        """Copy between two handles; see `interface.Calls`."""
+        origin, goal = self.get(source), self._changing(target)
+        if goal.flags & os.O_APPEND:
+            raise BadHandle("the target of copy_file_range must not be open for appending")
+        return copy_range(origin.body, source_offset, goal.body, target_offset, length)
+
+    def lseek(self, handle: int, offset: int, whence: int) -> int:
+        """Find data or a hole. S3 objects have no holes: all is data, the end is one hole."""
+        size = self.get(handle).body.size
+        if offset >= size or offset < 0:
+            raise NoData(f"offset {offset} is not within the file")
+        if whence == SEEK_DATA:
+            return offset
+        if whence == SEEK_HOLE:
+            return size
+        raise Invalid(f"lseek whence {whence}")
+
+    def resize(self, node: Node, size: int, handle: int | None) -> None:
+        """Truncate or extend; of a file that isn't open the result is committed at once."""
+        self._writable()
+        if handle is not None and handle in self._handles and self.get(handle).writes:
+            self._changing(handle).body.resize(size)
+            return
+        opened = self.open(node, os.O_WRONLY, told=False)
+        try:
+            body = self._changing(opened.handle).body
+            if size != body.size:
+                body.resize(size)
+            if node.handles == 1:
+                body.commit()
+        finally:
+            self.release(opened.handle)
+
+
+def _version(info: ObjectInfo | None) -> Version | None:
+    return Version(info.key, info.etag, info.size) if info is not None else None

@@ -1,0 +1,78 @@
+"""Going on with the files of a former process: what was open, and what it could not upload.
+
+Used once, before anything is served; no requests.
+"""
+
+from collections.abc import Sequence
+
+from fusefs.errors import Stale
+from fusefs.names.tree import Node
+from fusefs.objects import ObjectInfo
+from fusefs.posix.openfiles import Files
+from fusefs.session.sessionlog import LoggedFile, SessionState
+from fusefs.write.filecontent import Body
+
+
+def reopen(files: Files, state: SessionState, changed: Sequence[Body]) -> None:
+    """Open again what was open: on the `changed` content, or on the version it was bound to."""
+    begun = {logged.request: number for number, logged in state.files.items()}
+    begun |= {logged.request: number for number, logged in state.directories.items()}
+    files.start_after(state.last_handle, begun)
+    for body in changed:
+        _give_back(files, body, state)
+    for number, logged in state.files.items():
+        _open(files, number, logged)
+    for body in changed:
+        if body.unlinked and not files.in_use(body):
+            body.close()
+
+
+def _give_back(files: Files, body: Body, state: SessionState) -> None:
+    """Make changed content its file's again; a name is enough where no session goes on."""
+    logged = state.nodes.get(body.node)
+    same = logged is not None and logged.name == body.key.rpartition("/")[2]
+    if logged is not None and (same or body.unlinked):
+        node = files.tree.get(body.node)
+    elif body.unlinked:
+        return  # nobody has it open any more
+    else:
+        node = _named(files, body)
+    if node.body is not None:
+        return  # another version of the same key: just to be uploaded
+    files.attach(node, body)
+    if not node.gone and not body.unlinked:
+        files.tree.made(node)
+
+
+def _named(files: Files, body: Body) -> Node:
+    """Return the place in the tree of a file that the kernel doesn't know (any more)."""
+    tree = files.tree
+    *above, name = body.key.removeprefix(tree.prefix).split("/")
+    with tree.lock:
+        at = tree.root
+        for directory in above:
+            at = tree.place(at, directory, directory=True)
+        node = tree.place(at, name, directory=False)
+    body.placed(node.id)
+    return node
+
+
+def _open(files: Files, number: int, logged: LoggedFile) -> None:
+    try:
+        node = files.tree.get(logged.node)
+    except Stale:
+        return
+    body = node.body
+    version = logged.version
+    if body is None or not (body.dirty or (version and body.etag == version.etag)):
+        if version is None:
+            return  # neither in S3 nor staged: calls on it answer EBADF
+        info = ObjectInfo(version.key, version.size, version.etag, 0.0)
+        posix = node.posix or files.lookup.posix(info, directory=False)
+        body = Body(files.depot, version.key, info, posix, node.id)
+        before = node.body
+        files.attach(node, body)
+        node.body = before or body
+    if version is not None:
+        body.logged_etag = version.etag
+    files.reopened(number, node, body, logged.flags)

@@ -1,0 +1,152 @@
+"""What all contents of one reader share: the store, the cache, threads, and memory.
+
+Parts that are over stay in memory while the disk cache can't take them, or is so small that it
+would evict them unread. They go when memory is needed: first what was read to its end or that
+nobody came for, then, for a reader that waits, the least recently used.
+
+Not here: which bytes are fetched (`content`).
+
+Threading: `lock` is the one lock of a reader. It guards contents, parts, streams and buffers, for
+moments: never over a store call, a copy of bytes, or a data file. Methods need it held, but for
+`room`. Order: this lock, then those of `cache` and below, of `fetcher`, of a part.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fusefs.cache.cache import Cache
+from fusefs.counters import Counters
+from fusefs.read.buffers import Buffers
+from fusefs.read.fetcher import Fetcher
+from fusefs.read.fetches import Part
+
+KiB, MiB = 1024, 1024 * 1024
+# Seconds after which a part in memory that nobody came for may make way for read-ahead.
+FORGOTTEN = 5.0
+# Seconds a run counts as active after its last read.
+ACTIVE = 5.0
+# Seconds that a look at the disk's free space is good for.
+ROOM_AGE = 0.2
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """How much reading may use.
+
+    memory: bytes of all buffers together; 16 parts of 8 MiB keep 8 connections busy
+    parallel: GETs at once; 8 connections fill about 5 Gbit/s at S3's 80 MB/s each
+    part: largest GET in bytes; the size S3's performance guidelines name
+    first: bytes of the first GET at a new place; one block, one round trip
+    window: how far one sequential run is read ahead, in bytes
+    """
+
+    memory: int = 128 * MiB
+    parallel: int = 8
+    part: int = 8 * MiB
+    first: int = 128 * KiB
+    window: int = 64 * MiB
+
+
+class Ranges(Protocol):
+    """Where bytes come from: the store, or a fake of it."""
+
+    def get_into(
+        self,
+        key: str,
+        etag: str,
+        offset: int,
+        view: memoryview,
+        arrived: Callable[[int], None],
+    ) -> None:
+        """Fill `view` with the object's bytes from `offset`, of the version `etag` only.
+
+        Calls `arrived` with the number of bytes in place as they come in, and with `len(view)`
+        in the end: what wasn't said to have arrived isn't used. Raises `Stale` when the key has
+        another ETag now, `NotFound`, `AccessDenied`, `Unavailable` after its own retries.
+        Once it returned or raised, it doesn't touch `view` any more: it is reused.
+        """
+
+
+class Supply:
+    """One per reader."""
+
+    def __init__(
+        self, store: Ranges, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+    ) -> None:
+        self.store = store
+        self.counters = counters or Counters()
+        self.cache = cache
+        self.limits = limits
+        self.lock = threading.Lock()
+        self.moved = threading.Condition(self.lock)
+        self.fetcher = Fetcher(limits.parallel)
+        self.closed = False
+        # Several parts must fit in memory, or nothing could be read ahead.
+        self.part = max(limits.first, min(limits.part, limits.memory // 4))
+        self.buffers = Buffers(limits.memory)
+        self._kept: OrderedDict[Part, Callable[[Part], None]] = OrderedDict()
+        self._active: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._room = 0
+        self._room_until = 0.0
+
+    def room(self) -> int:
+        """Return how much clean content the disk can hold now; call it without the lock."""
+        now = time.monotonic()
+        if now > self._room_until:
+            self._room, self._room_until = self.cache.room, now + ROOM_AGE
+        return self._room
+
+    def window(self, run: tuple[int, int]) -> int:
+        """Return how far a run may be read ahead, so that unread bytes aren't pushed out."""
+        now = time.monotonic()
+        self._active[run] = now
+        self._active.move_to_end(run)
+        while next(iter(self._active.values())) < now - ACTIVE:
+            self._active.popitem(last=False)
+        share = max(self._room, self.limits.memory) // (2 * len(self._active))
+        return max(self.limits.first, min(self.limits.window, share))
+
+    def make(self, start: int, stop: int, *, wanted: bool) -> Part | None:
+        """Return a new part with a buffer, or None when memory is short."""
+        size = stop - start
+        self._reclaim(size, wanted=wanted)
+        buffer = self.buffers.take(size)
+        if buffer is None:
+            return None
+        part = Part(start, stop, memoryview(buffer)[:size], buffer)
+        part.wanted = wanted
+        return part
+
+    def worth_keeping(self, part: Part) -> bool:
+        """Return whether a part that is over is better left in memory."""
+        return not part.cached or self._room < self.limits.memory
+
+    def keep(self, part: Part, drop: Callable[[Part], None]) -> None:
+        """Leave a part in memory as the one used last; `drop` is called when it has to go."""
+        part.used_at = time.monotonic()
+        self._kept[part] = drop
+        self._kept.move_to_end(part)
+
+    def release(self, part: Part) -> None:
+        """Give the memory of a part back."""
+        self._kept.pop(part, None)
+        if part.buffer is not None:
+            part.view.release()
+            self.buffers.give(part.buffer)
+            part.buffer = None
+
+    def _reclaim(self, size: int, *, wanted: bool) -> None:
+        if self.buffers.fits(size):
+            return
+        limit = time.monotonic() - FORGOTTEN
+        idle = [part for part in self._kept if not part.users]
+        spent = [part for part in idle if part.consumed or part.used_at < limit]
+        for part in (*spent, *idle) if wanted else spent:
+            if self.buffers.fits(size):
+                return
+            if part in self._kept:
+                self._kept[part](part)

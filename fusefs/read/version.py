@@ -1,0 +1,331 @@
+"""The content of one version, shared by all handles that have it open.
+
+A read takes what is in flight from its part, what is on disk from the cache file, and has the rest
+fetched: the blocks it needs at once, and, where the handle is read sequentially, more and more
+ahead of it. No byte is in two parts, and none is fetched that is on disk.
+
+Not here: sequential detection (`streams`), bytes on the way (`parts`), memory (`supply`).
+
+Threading: any thread; everything but the bytes themselves is guarded by the lock of `supply`.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from fusefs.cache.cachefile import CacheFile
+from fusefs.counters import Count
+from fusefs.errors import FsError, NotFound, Stale, Unavailable
+from fusefs.read.fetches import Part, PartMap
+from fusefs.read.readahead import Stream
+from fusefs.read.readpool import Supply
+
+log = logging.getLogger(__name__)
+
+# Seconds that a failed GET waits for the end of a copy of ours that may have caused it.
+MOVE_PATIENCE = 60.0
+# A read that finds its bytes gone from the disk again and again fetches them for itself.
+TRIES = 8
+
+
+class Content:
+    """One version of an object; made by `Reader.open`, closed by each who opened it."""
+
+    def __init__(
+        self,
+        supply: Supply,
+        file: CacheFile,
+        rekey: Callable[["Content", str, str], None],
+        forget: Callable[["Content"], None],
+    ) -> None:
+        self.key = file.key
+        self.etag = file.etag
+        self.size = file.size
+        self.users = 1
+        self.pending = 0  # parts queued or in flight
+        self._supply = supply
+        self._file = file
+        self._rekey = rekey
+        self._forget = forget
+        self._parts = PartMap()
+        self._moving = 0
+
+    def stream(self) -> Stream:
+        """Return the state of one more handle."""
+        return Stream(self._supply.limits.first, self._supply.part)
+
+    def whole_fd(self) -> int:
+        """Return a descriptor of a file with exactly this content, valid until `close`, or -1."""
+        return self._file.verified_fd()
+
+    def read_into(self, offset: int, view: memoryview, stream: Stream) -> int:
+        """Fill `view` from `offset`; return the bytes filled, fewer only at the end of file.
+
+        Blocks until they are there; raises `Stale` when the store has another version now, and
+        what else `Ranges.get_into` raises.
+        """
+        stop = min(offset + len(view), self.size)
+        position, tries = offset, 0
+        if offset < stop and self._file.whole:
+            position += self._on_disk(offset, view[: stop - offset])
+        if position < stop:
+            self._plan(position, stop, stream)
+        while position < stop:
+            rest = view[position - offset : stop - offset]
+            done = self._some(position, rest, insist=tries > TRIES)
+            tries = 0 if done else tries + 1
+            position += done
+        return max(0, stop - offset)
+
+    def _plan(self, offset: int, stop: int, stream: Stream) -> None:
+        """Have fetched what a read needs and what the next ones will need."""
+        supply = self._supply
+        supply.room()
+        with supply.lock:
+            fresh = not stream.used
+            cursor, jumped = stream.note(offset, stop)
+            if jumped:
+                self._give_up_ahead(stream)
+            least = offset // self._file.identity.block * self._file.identity.block
+            need = max(stop, least + supply.limits.first) if fresh else stop
+            self._request(offset, need, supply.part, None)
+            if cursor.sequential:
+                limit = supply.window((id(stream), cursor.number))
+                start, end, piece = stream.plan(cursor, self.size, limit)
+                stream.rewind(self._request(start, end, piece, stream))
+
+    def _some(self, offset: int, view: memoryview, *, insist: bool) -> int:
+        """Fill some of `view`; 0 when what was on disk or in memory has gone meanwhile."""
+        part = self._join(offset)
+        if part is None:
+            done = self._on_disk(offset, view)
+            if done:
+                return done
+            with self._supply.lock:
+                if self._parts.at(offset) is None:
+                    if not insist and not self._file.missing(offset, 1):
+                        return 0
+                    self._request(offset, offset + len(view), self._supply.part, None)
+            part = self._join(offset)
+            if part is None:
+                return self._missed(self._alone(offset, view))
+        try:
+            return self._missed(part.copy(offset, view))
+        finally:
+            self._leave(part, offset + len(view))
+
+    def _on_disk(self, offset: int, view: memoryview) -> int:
+        done = self._file.read(offset, view)
+        if done:
+            self._supply.counters.add(Count.HIT, done)
+        return done
+
+    def _missed(self, done: int) -> int:
+        self._supply.counters.add(Count.MISSED, done)
+        return done
+
+    def _join(self, offset: int) -> Part | None:
+        """Return the part that has a byte, as one of its users."""
+        with self._supply.lock:
+            part = self._parts.at(offset)
+            if part is not None:
+                part.users += 1
+                if not part.wanted and part.job is not None:
+                    part.wanted = True
+                    self._supply.fetcher.hurry(part.job)
+            return part
+
+    def _leave(self, part: Part, read_to: int) -> None:
+        with self._supply.lock:
+            part.users -= 1
+            part.consumed = part.consumed or read_to >= part.stop
+            self._settle(part)
+
+    def _alone(self, offset: int, view: memoryview) -> int:
+        """Fetch into the reader's own memory: there is no buffer to be had."""
+        with self._supply.lock:
+            start, stop = next(self._parts.gaps(offset, offset + len(view)), (offset, offset))
+        if start > offset or start == stop:  # somebody else fetches it by now
+            return 0
+        part = Part(offset, stop, view[: stop - offset])
+        error = self._get(part)
+        if error is not None:
+            raise error
+        return len(part.view)
+
+    def _request(self, start: int, stop: int, piece: int, ahead: Stream | None) -> int:
+        """Have fetched what is missing in a range; return up to where there was memory for it."""
+        block = self._file.identity.block
+        piece = max(block, piece // block * block)
+        for offset, length in self._file.missing(start, stop - start):
+            for low, high in self._parts.gaps(offset, offset + length):
+                for at in range(low, high, piece):
+                    if not self._begin(at, min(at + piece, high), ahead):
+                        return max(start, at)
+        return stop
+
+    def _begin(self, start: int, stop: int, ahead: Stream | None) -> bool:
+        if self._supply.closed:
+            raise Unavailable("the filesystem is shutting down")
+        part = self._supply.make(start, stop, wanted=ahead is None)
+        if part is None:
+            return False
+        part.stream = ahead
+        part.job = partial(self._fetch, part)
+        self._parts.add(part)
+        self.pending += 1
+        self._supply.fetcher.submit(part.job, urgent=part.wanted)
+        return True
+
+    def _fetch(self, part: Part) -> None:
+        """Bring one part in, then onto the disk; runs in a thread of the fetcher."""
+        error = self._get(part)
+        part.end(error)
+        if error is not None and not part.wanted:
+            log.debug("read-ahead of %s failed: %s", self.key, error)
+        self._file.write(part.start, part.view[: part.filled])
+        with self._supply.lock:
+            part.done = True
+            part.cached = not self._file.missing(part.start, part.stop - part.start)
+            if error is not None:
+                self._parts.remove(part)
+            self._settle(part)
+            self.pending -= 1
+            gone = not self.users and self._emptied()
+        if gone:
+            self._file.close()
+
+    def _get(self, part: Part) -> FsError | None:
+        """Fill a part, under a new name if the object gets one meanwhile."""
+        while True:
+            key, etag, done = self.key, self.etag, part.filled
+            try:
+                self._supply.store.get_into(
+                    key,
+                    etag,
+                    part.start + done,
+                    part.view[done:],
+                    partial(part.arrived, base=done),
+                )
+            except (Stale, NotFound) as error:
+                if self._was_renamed(key, etag):
+                    continue
+                return error
+            except FsError as error:
+                return error
+            except Exception as error:  # a bug, but whoever waits must not wait for ever
+                log.exception("bug in a GET of %s", key)
+                return Unavailable(f"reading {key} failed: {error}")
+            if part.filled < len(part.view):
+                return Unavailable(f"{key} ended early: {part.filled} of {len(part.view)} bytes")
+            return None
+
+    def _was_renamed(self, key: str, etag: str) -> bool:
+        """Return whether the object has a new identity, waiting for a move in progress."""
+        with self._supply.lock:
+            self._supply.moved.wait_for(
+                lambda: not self._moving or (self.key, self.etag) != (key, etag), MOVE_PATIENCE
+            )
+            return (self.key, self.etag) != (key, etag)
+
+    def _settle(self, part: Part) -> None:
+        """Drop a part that is over, or leave it in memory."""
+        if not part.done or part.users:
+            return
+        if part.error is not None:
+            self._supply.release(part)
+        elif self._supply.worth_keeping(part) and self.users:
+            self._supply.keep(part, self._drop)
+        else:
+            self._drop(part)
+
+    def _drop(self, part: Part) -> None:
+        self._parts.remove(part)
+        self._supply.release(part)
+
+    def _give_up_ahead(self, stream: Stream | None = None) -> None:
+        """Take back read-ahead (of one stream) that is still queued and nobody waits for."""
+        for part in self._parts:
+            mine = part.stream is not None and (stream is None or part.stream is stream)
+            if not mine or part.users or part.done or part.job is None:
+                continue
+            if self._supply.fetcher.cancel(part.job):
+                self.pending -= 1
+                self._drop(part)
+                if part.stream is not None:
+                    part.stream.rewind(part.start)
+
+    def supply(self, head: bytes) -> None:
+        """Keep the object's first bytes, which somebody fetched."""
+        block = self._file.identity.block
+        size = len(head) if len(head) >= self.size else len(head) // block * block
+        if not self._file.missing(0, size):
+            return
+        self._file.write(0, memoryview(head))
+        with self._supply.lock:
+            if list(self._parts.gaps(0, size)) != [(0, size)] or not self._file.missing(0, size):
+                return
+            part = self._supply.make(0, size, wanted=True)
+            if part is None:
+                return
+            part.view[:] = head[:size]
+            part.arrived(size)
+            part.over = part.done = True
+            self._parts.add(part)
+            self._settle(part)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """While a copy of our own replaces or renames the object, `renamed` is to be expected.
+
+        A GET that finds another version meanwhile waits for the end of this block, and goes on
+        under the new identity if there is one.
+        """
+        with self._supply.lock:
+            self._moving += 1
+        try:
+            yield
+        finally:
+            with self._supply.lock:
+                self._moving -= 1
+                self._supply.moved.notify_all()
+
+    def renamed(self, key: str, etag: str) -> None:
+        """A copy of our own gave the same bytes a new key or ETag."""
+        with self._supply.lock:
+            old_key, old_etag = self.key, self.etag
+            self._rekey(self, key, etag)
+            self._supply.moved.notify_all()
+        self._supply.cache.rename(old_key, old_etag, key, etag)
+
+    def close(self) -> None:
+        """Give back one use; after the last one nothing more is fetched."""
+        with self._supply.lock:
+            self.users -= 1
+            gone = not self.users and self._emptied()
+        if gone:
+            self._file.close()
+
+    def abort(self, error: FsError) -> None:
+        """Wake whoever waits, with an error; the reader's lock is held."""
+        for part in self._parts:
+            if part.over:
+                continue
+            part.end(error)
+            if part.job is not None and self._supply.fetcher.cancel(part.job):
+                self.pending -= 1
+                self._parts.remove(part)
+                part.done = True
+                self._settle(part)
+
+    def _emptied(self) -> bool:
+        """Nobody has this open: let go of everything but what is in flight."""
+        self._give_up_ahead()
+        for part in self._parts:
+            if part.done and not part.users:
+                self._drop(part)
+        if self.pending:
+            return False
+        self._forget(self)
+        return True

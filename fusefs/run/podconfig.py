@@ -1,0 +1,59 @@
+"""The configuration of a pod's mounts, as the webhook writes it, to the settings of each.
+
+    {"version": 1, "mounts": [{"name": "default", "mountpoint": "/bus/default", "bucket": "b", …}]}
+
+Each mount's keys are translated to the options of `fusefs mount` and parsed by the same code, so
+that both say the same and fail the same. A supervisor on one machine writes `arguments`, the very
+words of its own command line, instead.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fusefs.errors import SetupError
+from fusefs.mount.settings import Mount
+
+# How a command line becomes settings; raises SetupError.
+SettingsOf = Callable[[Sequence[str]], Mount]
+
+OPTIONS = {
+    "endpoint": "--endpoint-url",
+    "region": "--region",
+    "credentialsDir": "--credentials-dir",
+    "cacheDir": "--cache-dir",
+    "cacheSize": "--cache-size",
+    "memoryLimit": "--memory-limit",
+    "uid": "--uid",
+    "gid": "--gid",
+    "fileMode": "--file-mode",
+    "dirMode": "--dir-mode",
+    "metadata": "--metadata",
+    "attrTtl": "--attr-ttl",
+    "onConflict": "--on-conflict",
+    "options": "-o",
+}
+OTHERS = frozenset({"name", "mountpoint", "bucket", "prefix", "readOnly", "arguments"})
+
+
+def arguments(config: Mapping[str, object]) -> Sequence[str]:
+    """Return the command line of one mount; raises SetupError naming what is wrong."""
+    given = config.get("arguments")
+    if isinstance(given, list):
+        return [str(word) for word in given]
+    name = config.get("name", "?")
+    if unknown := sorted(set(config) - set(OPTIONS) - OTHERS):
+        raise SetupError(f"mount {name}: unknown settings {', '.join(unknown)}")
+    try:
+        bucket, mountpoint = str(config["bucket"]), str(config["mountpoint"])
+    except KeyError as error:
+        raise SetupError(f"mount {name}: the setting {error} is missing") from error
+    prefix = str(config.get("prefix") or "").lstrip("/")
+    words = [f"{option}={config[key]}" for key, option in _given(config) if option != "-o"]
+    if config.get("options"):
+        words += ["-o", str(config["options"])]
+    if config.get("readOnly"):
+        words.append("--read-only")
+    return ["mount", *words, "--", f"{bucket}/{prefix}" if prefix else bucket, mountpoint]
+
+
+def _given(config: Mapping[str, object]) -> list[tuple[str, str]]:
+    return [(key, option) for key, option in OPTIONS.items() if config.get(key) not in (None, "")]

@@ -1,0 +1,125 @@
+"""How the mounts of a process are: said over a socket to whoever connects, and asked by probes.
+
+The answer is one JSON object, sent at once; nothing is ever read from who asks, and what it says is
+no secret: per mount its state, and in words what is wrong with it.
+
+    {"mounts": {"models": {"mountpoint": "/bus/models", "state": "serving", "trouble": ""}}}
+
+Asking is standard library only: a probe has 100 ms for everything, Python's start included.
+Threading: `Status` answers from a thread of its own; what it calls has to return at once.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+from fusefs.keeper import protocol
+
+SOCKET = protocol.RUN_DIRECTORY + "/worker.sock"
+LARGEST = 128 << 10
+SERVING = "serving"
+BACKLOG = 64  # probes that may wait at once
+RETRY_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class MountStatus:
+    """How one mount is; `trouble` is "" while nothing is wrong."""
+
+    mountpoint: str
+    state: str
+    trouble: str = ""
+
+
+class Status:
+    """Answers on a socket with what `look` returns, by mount name."""
+
+    def __init__(self, path: str, look: Callable[[], Mapping[str, MountStatus]]) -> None:
+        self._look = look
+        self._path = path
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - imported by probes
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108 - likewise
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._listener.bind(path)
+        os.chmod(path, 0o666)  # noqa: PTH101, S103 - a probe may run as any user of the container
+        self._listener.listen(BACKLOG)
+        self._thread = threading.Thread(target=self._serve, name="status", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering; a probe finds nobody from now on."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)  # noqa: PTH108 - as above
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(timeout=2)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                if self._listener.fileno() < 0 or not os.path.exists(self._path):  # noqa: PTH110
+                    return
+                time.sleep(0.05)  # a full descriptor table: not a busy loop
+                continue
+            with peer, contextlib.suppress(OSError):
+                peer.setblocking(False)
+                mounts = {name: asdict(status) for name, status in self._asked().items()}
+                peer.send(json.dumps({"mounts": mounts}).encode())
+
+    def _asked(self) -> Mapping[str, MountStatus]:
+        try:
+            return self._look()
+        except Exception as error:  # noqa: BLE001 - a probe must learn of any bug there is
+            return {"worker": MountStatus("", "broken", f"no status: {error!r}")}
+
+
+def ask(path: str = SOCKET, timeout: float = 1.0) -> dict[str, MountStatus]:
+    """Return the status of each mount; OSError when nobody answers, ValueError for nonsense."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        peer.settimeout(timeout)
+        _connect(peer, path, time.monotonic() + timeout)
+        answer = json.loads(peer.recv(LARGEST))
+    try:
+        return {name: MountStatus(**fields) for name, fields in answer["mounts"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not a status") from error
+
+
+def _connect(peer: socket.socket, path: str, deadline: float) -> None:
+    """Connect, again while too many others wait: the kernel says EAGAIN instead of queueing."""
+    while True:
+        try:
+            return peer.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
+
+
+def verdict(wanted: str | None, path: str = SOCKET, timeout: float = 1.0) -> str:
+    """Return why a mount, by name or mountpoint, isn't well; "" if it is. None asks for all."""
+    try:
+        mounts = ask(path, timeout)
+    except OSError as error:
+        return f"no worker answers at {path}: {error.strerror or error}"
+    except ValueError as error:
+        return f"{path}: {error}"
+    chosen = {n: m for n, m in mounts.items() if wanted in (None, n, m.mountpoint)}
+    if not chosen:
+        return f"{wanted}: no such mount here"
+    return "; ".join(
+        f"{name}: {mount.trouble or mount.state}"
+        for name, mount in chosen.items()
+        if mount.trouble or mount.state != SERVING
+    )

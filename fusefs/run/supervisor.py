@@ -1,0 +1,209 @@
+"""Keeper and worker in one process tree, for `fusefs mount --driver native` on one machine.
+
+Does for two processes what the kubelet does for two containers: starts them, starts again whichever
+dies (after a pause, which grows for one that fails by itself), and stops them in order, worker
+first. The two hand the mount back and forth by themselves. Nothing is mounted before a worker has
+reached the bucket.
+
+No S3 here: this process only watches, and starts at once. One thread. The children are in a session
+of their own, so that Ctrl-C reaches them through here alone; should this process die, they get a
+SIGTERM.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fusefs.keeper import protocol
+from fusefs.kernel import mountcalls
+from fusefs.mount.settings import Mount
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SETUP_FAILED = 2  # exit code of a child whose configuration can't work: no use to try again
+UNMOUNTED = 3  # exit code of a worker whose mount somebody took away
+LOOK_SECONDS = 0.05
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+# At most, after a kill: callers wait, and it says nothing against the next start.
+KILLED_PAUSE = 0.4
+WELL_AFTER = 30.0  # a worker that lived this long begins again with the first pause
+KEEPER_SECONDS = 5.0  # for an unmount; it takes milliseconds
+
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Child:
+    """One of the two processes, and when it may be started again."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.starts = 0
+        self._command = list(command)
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pause = FIRST_PAUSE
+        self._began = 0.0
+        self._not_before = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process's id while there is one."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Start the process, unless it runs or its pause isn't over."""
+        if self._process is not None or time.monotonic() < self._not_before:
+            return
+        self.starts += 1
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # safe: there is one thread
+        )
+
+    def ended(self) -> int | None:
+        """Return the exit code when the process has ended since the last call."""
+        if self._process is None or (code := self._process.poll()) is None:
+            return None
+        self._process = None
+        if code == SETUP_FAILED and self.starts == 1:
+            return code  # it has said why, and that is the line to read
+        if time.monotonic() - self._began > WELL_AFTER:
+            self._pause = FIRST_PAUSE
+        pause = self._pause if code >= 0 else min(self._pause, KILLED_PAUSE)
+        self._not_before = time.monotonic() + pause
+        # A child that was told to end before it could listen ended as told.
+        level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
+        log.log(level, "a process ended", extra={"part": self.name, "code": code})
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        return code
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to the process, if there is one."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+class Supervisor:
+    """Runs both until a signal comes or the worker can't start at all.
+
+    The keeper waits for the file `reached`, with which a worker says that mounting is worthwhile.
+    """
+
+    def __init__(
+        self,
+        keeper: Sequence[str],
+        worker: Sequence[str],
+        environment: Mapping[str, str],
+        reached: Path | None = None,
+    ) -> None:
+        self.keeper = Child("keeper", keeper, environment)
+        self.worker = Child("worker", worker, environment)
+        self._reached = reached
+        self._signals = 0
+        self._wake = threading.Event()
+
+    def run(self) -> int:
+        """Supervise; return the worker's last exit code, 1 for one that was killed."""
+        signal.signal(signal.SIGTERM, self._came)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            # Ignored by nohup, or by a shell for what it runs in the background: left so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._came)
+        code = self._watch()
+        if code is None:
+            code = self._stop_worker()
+        self._stop_keeper()
+        return code if code >= 0 else 1
+
+    def _came(self, _: int, __: object) -> None:
+        self._signals += 1
+        self._wake.set()
+
+    def _watch(self) -> int | None:
+        """Keep both running; return a code to give up with, None when a signal came."""
+        while not self._signals:
+            for child in (self.keeper, self.worker):
+                code = child.ended()
+                # Later, the same code may mean that S3 is away just now: that is no end.
+                if code == SETUP_FAILED and child.starts == 1:
+                    return code
+                if code == UNMOUNTED and child is self.worker:
+                    return 0
+                if child is self.worker or self._reached is None or self._reached.exists():
+                    child.start()
+            self._wake.wait(LOOK_SECONDS)
+        return None
+
+    def _stop_worker(self) -> int:
+        """Pass two signals on, kill at the third; wait until the worker is done with uploading."""
+        passed = 0
+        if self.worker.pid is None:
+            log.error("no worker runs; what isn't uploaded stays in the journal")
+            return 1
+        while (code := self.worker.ended()) is None:
+            self._wake.clear()
+            while passed < self._signals:
+                self.worker.signal(signal.SIGTERM if passed < 2 else signal.SIGKILL)
+                passed += 1
+            self._wake.wait(LOOK_SECONDS)
+        return code
+
+    def _stop_keeper(self) -> None:
+        deadline = time.monotonic() + KEEPER_SECONDS
+        self.keeper.signal(signal.SIGTERM)
+        while self.keeper.pid is not None and self.keeper.ended() is None:
+            if time.monotonic() > deadline:
+                self.keeper.signal(signal.SIGKILL)
+            time.sleep(LOOK_SECONDS)
+
+
+def supervise(settings: Mount, words: Sequence[str]) -> int:
+    """Serve one mount, described by the words of its command line; return the exit code."""
+    document = {
+        "version": protocol.VERSION,
+        "mounts": [
+            {
+                "name": "default",
+                "mountpoint": str(settings.mountpoint.absolute()),
+                "readOnly": settings.read_only,
+                "arguments": list(words),
+            }
+        ],
+    }
+    with tempfile.TemporaryDirectory(prefix="s3mount-run-") as directory:
+        sockets = Path(directory)
+        reached = sockets / "reached"
+        keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
+        ours = [sys.executable, "-m", "fusefs"]
+        told = ["--socket", keeper_socket]
+        worker = ["worker", *told, "--status-socket", worker_socket, "--once"]
+        supervisor = Supervisor(
+            [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
+            [*ours, *worker, "--reached", str(reached)],
+            {**os.environ, protocol.CONFIG: json.dumps(document)},
+            reached,
+        )
+        code = supervisor.run()
+    # A keeper that was killed, or told to end before it could listen, unmounts nothing.
+    mountpoint = os.path.realpath(settings.mountpoint.parent)
+    for path in mountcalls.unmount_stale(f"{mountpoint}/{settings.mountpoint.name}"):
+        log.warning("unmounted what a keeper left", extra={"mountpoint": path})
+    return code

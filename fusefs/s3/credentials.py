@@ -1,0 +1,82 @@
+"""Credentials as files in a directory: a Kubernetes Secret as the kubelet mounts it.
+
+The kubelet swaps the files when the Secret changes, so they are looked at again at most once a
+second and read again when they changed. This module knows files, not boto3: `store` makes boto3's
+objects of them. Usable from any thread.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusefs.errors import SetupError
+
+LOOKS_MOST = 10
+LOOK_EVERY = 1.0  # seconds; the kubelet itself needs up to a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """An access key; its secret parts stay out of `repr`."""
+
+    access: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False, default=None)
+
+
+class CredentialsDirectory:
+    """The current `Keys` of a directory with files named like the environment variables."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._keys = self._read()
+        self._looked = time.monotonic()
+        self.changed_at = 0.0  # monotonic seconds
+
+    def current(self, fresh: bool = False) -> Keys:
+        """Return the keys, read again when due or `fresh`; the old ones while files are missing."""
+        with self._lock:
+            if fresh or time.monotonic() - self._looked > LOOK_EVERY:
+                self._looked = time.monotonic()
+                try:
+                    found = self._read()
+                except SetupError:
+                    # In the middle of a swap, or a Secret that lost a key: what worked stays.
+                    return self._keys
+                if found != self._keys:
+                    self._keys, self.changed_at = found, time.monotonic()
+            return self._keys
+
+    def _read(self) -> Keys:
+        # A swap between two files would mix two keys: what is read twice alike is of one Secret.
+        found = self._files()
+        for _ in range(LOOKS_MOST):
+            before, found = found, self._files()
+            if found == before:
+                break
+        access, secret, token = found
+        if not access or not secret:
+            raise SetupError(
+                f"credentials directory {self._path}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+                "must both be files with a value; check the keys of the Secret"
+            )
+        return Keys(access, secret, token or None)
+
+    def _files(self) -> tuple[str, str, str]:
+        return (
+            self._value("AWS_ACCESS_KEY_ID"),
+            self._value("AWS_SECRET_ACCESS_KEY"),
+            self._value("AWS_SESSION_TOKEN"),
+        )
+
+    def _value(self, name: str) -> str:
+        try:
+            return (self._path / name).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(
+                f"credentials file {self._path / name}: can't be read: {error}"
+            ) from error

@@ -1,0 +1,69 @@
+"""S3's error answers as our errors: a table from code and HTTP status.
+
+Pure: it gets the strings, so that only `store` knows boto3. The codes are those of the S3 API
+reference ("Error responses") and of MinIO, Ceph and SeaweedFS where they have their own.
+"""
+
+from fusefs import errors
+from fusefs.errors import FsError
+
+BY_CODE: dict[str, type[FsError]] = {
+    "NoSuchKey": errors.NotFound,
+    "NotFound": errors.NotFound,
+    "NoSuchUpload": errors.NotFound,
+    "NoSuchVersion": errors.NotFound,
+    "PreconditionFailed": errors.Stale,
+    "ConditionalRequestConflict": errors.Stale,
+    "AccessDenied": errors.AccessDenied,
+    "AllAccessDisabled": errors.AccessDenied,
+    "InvalidAccessKeyId": errors.AccessDenied,
+    "SignatureDoesNotMatch": errors.AccessDenied,
+    "InvalidToken": errors.AccessDenied,
+    "ExpiredToken": errors.AccessDenied,
+    "InvalidObjectState": errors.AccessDenied,
+    "MethodNotAllowed": errors.NotPermitted,
+    "EntityTooLarge": errors.TooBig,
+    "MaxMessageLengthExceeded": errors.TooBig,
+    "MetadataTooLarge": errors.AttributeTooBig,
+    "KeyTooLongError": errors.NameTooLong,
+    "InvalidURI": errors.BadName,
+    "InvalidRange": errors.Invalid,
+    "QuotaExceeded": errors.NoSpace,
+    "XMinioStorageFull": errors.NoSpace,
+    "NotImplemented": errors.Unsupported,
+}
+
+BY_STATUS: dict[int, type[FsError]] = {
+    400: errors.Unavailable,
+    401: errors.AccessDenied,
+    403: errors.AccessDenied,
+    404: errors.NotFound,
+    405: errors.NotPermitted,
+    409: errors.Stale,
+    412: errors.Stale,
+    413: errors.TooBig,
+    416: errors.Invalid,
+    501: errors.Unsupported,
+    507: errors.NoSpace,
+}
+
+# Worth asking again with fresh credentials: the store says that ours have run out.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+# The key may have been replaced. HEAD answers have no body and so no code, just the status: 400 is
+# how an expired token looks there.
+REFUSED = frozenset(
+    {"InvalidToken", "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch"}
+    | {"400", "401", "403"}
+)
+
+# Told by a store that has too much to do, whatever the status: worth asking again after a pause.
+PASSING = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
+
+
+def error_for(code: str, status: int, what: str, message: str) -> FsError:
+    """Return our error for an S3 error answer; `what` names operation, bucket and key."""
+    if code == "NoSuchBucket":
+        return errors.Unavailable(f"{what}: the bucket does not exist")
+    kind = BY_CODE.get(code) or BY_STATUS.get(status, errors.Unavailable)
+    said = f"{code}: {message}" if message and message != code else code
+    return kind(f"{what}: {said}")

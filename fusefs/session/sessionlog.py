@@ -1,0 +1,369 @@
+"""The journal that lets the next process go on with what the kernel holds: nodes and handles.
+
+After a worker's death the kernel keeps its node ids, its handles and its places in directories. The
+log tells them to the next worker. It is a text file of one record a line, each written before the
+kernel is answered; a torn last line is something the kernel was never told.
+
+    n ID PARENT KIND NAME      node made; KIND is d or f, NAME in JSON
+    m ID PARENT NAME           node has another place
+    x ID                       node's name is gone; it lives on while it is open
+    f ID                       node forgotten
+    o HANDLE ID FLAGS REQUEST VERSION
+                               file opened; VERSION is [key, etag, size] in JSON, or null: not in S3
+    v ID OLD VERSION           our own commit or copy turned version OLD (an ETag or -) into VERSION
+    d HANDLE ID REQUEST        directory opened
+    r HANDLE TOLD              these entries were told, as [[cookie, name], …]; a directory's name
+                               ends in `/`
+    c HANDLE                   file or directory closed
+    q REQUEST STAMP            something is about to be made, with these nanoseconds as its times
+    i ID HANDLE                the highest numbers so far: none is used twice
+
+REQUEST is the kernel's number, by which it asks again what was not answered. Not here: the content
+of changed files (`staged`), the file itself (`linefile`). Any thread; `_lock` is a leaf and is held
+over one write(2) to a local file.
+"""
+
+import errno
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fusefs import resend
+from fusefs.disk.linefile import LineFile
+
+log = logging.getLogger(__name__)
+
+COMPACT_AT = 8 << 20  # bytes; what is alive is usually far less
+# More requests than the kernel can have waiting for an answer of ours.
+STAMPS_KEPT = 256
+
+Told = Sequence[tuple[int, str]]  # cookies and names
+
+
+@dataclass(slots=True)
+class LoggedNode:
+    """A node as it was."""
+
+    parent: int
+    directory: bool
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The object a file handle was bound to."""
+
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(slots=True)
+class LoggedFile:
+    """An open file as it was; `version` is None for a file that wasn't in S3."""
+
+    node: int
+    flags: int
+    version: Version | None
+    request: int = 0
+
+
+@dataclass(slots=True)
+class LoggedDirectory:
+    """An open directory; `told` is what the last two answers told."""
+
+    node: int
+    request: int = 0
+    told: list[list[tuple[int, str]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SessionState:
+    """All that was alive when the former process ended."""
+
+    nodes: dict[int, LoggedNode] = field(default_factory=dict)
+    files: dict[int, LoggedFile] = field(default_factory=dict)
+    directories: dict[int, LoggedDirectory] = field(default_factory=dict)
+    stamps: dict[int, int] = field(default_factory=dict)
+    last_node: int = 0
+    last_handle: int = 0
+
+    def apply(self, line: str) -> None:
+        """Take over one record; raises ValueError or KeyError for one that makes no sense."""
+        kind, _, rest = line.partition(" ")
+        if kind in ("n", "m", "x", "f"):
+            self._apply_node(kind, rest)
+        elif kind in ("o", "d"):
+            self._apply_opened(kind, rest)
+        elif kind == "q":
+            request, stamp = rest.split(" ")
+            self.stamps[int(request)] = int(stamp)
+            while len(self.stamps) > STAMPS_KEPT:
+                self.stamps.pop(next(iter(self.stamps)))
+        elif kind == "i":
+            node, handle = rest.split(" ")
+            self._used(int(node), int(handle))
+        else:
+            self._apply_handle(kind, rest)
+
+    def _used(self, node: int, handle: int) -> None:
+        self.last_node = max(self.last_node, node)
+        self.last_handle = max(self.last_handle, handle)
+
+    def _apply_node(self, kind: str, rest: str) -> None:
+        if kind == "n":
+            node, parent, what, name = rest.split(" ", 3)
+            self.nodes[int(node)] = LoggedNode(int(parent), what == "d", _name(json.loads(name)))
+            self._used(int(node), 0)
+        elif kind == "m":
+            node, parent, name = rest.split(" ", 2)
+            found = self.nodes[int(node)]
+            found.parent, found.name, found.gone = int(parent), _name(json.loads(name)), False
+        elif kind == "x":
+            self.nodes[int(rest)].gone = True
+        else:
+            self.nodes.pop(int(rest), None)
+
+    def _apply_opened(self, kind: str, rest: str) -> None:
+        if kind == "o":
+            handle, node, flags, request, version = rest.split(" ", 4)
+            opened = LoggedFile(int(node), int(flags), _version(version), int(request))
+            self.files[int(handle)] = opened
+        else:
+            handle, node, request = rest.split(" ")
+            self.directories[int(handle)] = LoggedDirectory(int(node), int(request))
+        self._used(0, int(handle))
+
+    def _apply_handle(self, kind: str, rest: str) -> None:
+        if kind == "v":
+            node, old, version = rest.split(" ", 2)
+            for file in self.files.values():
+                etag = file.version.etag if file.version is not None else "-"
+                if file.node == int(node) and etag == old:
+                    file.version = _version(version)
+        elif kind == "r":
+            handle, entries = rest.split(" ", 1)
+            told = [(int(cookie), _name(name)) for cookie, name in json.loads(entries)]
+            # The answer before the last one may be asked for again, no older one.
+            last = self.directories[int(handle)].told
+            last[:] = [*last[-1:], told]
+        elif kind == "c":
+            self.files.pop(int(rest), None)
+            self.directories.pop(int(rest), None)
+        else:
+            raise ValueError(f"unknown record {kind!r}")
+
+    def lines(self) -> Iterable[str]:
+        """Yield the records that make this state."""
+        yield f"i {self.last_node} {self.last_handle}"
+        for request, stamp in self.stamps.items():
+            yield f"q {request} {stamp}"
+        for number, node in self.nodes.items():
+            what = "d" if node.directory else "f"
+            yield f"n {number} {node.parent} {what} {json.dumps(node.name)}"
+            if node.gone:
+                yield f"x {number}"
+        for handle, file in self.files.items():
+            version = _version_text(file.version)
+            yield f"o {handle} {file.node} {file.flags} {file.request} {version}"
+        for handle, directory in self.directories.items():
+            yield f"d {handle} {directory.node} {directory.request}"
+            yield from (f"r {handle} {json.dumps(told)}" for told in directory.told)
+
+
+def _name(told: object) -> str:
+    if not isinstance(told, str):
+        raise ValueError("a name is a text")  # noqa: TRY004 - one error for what makes no sense
+    return told
+
+
+def _version(text: str) -> Version | None:
+    told = json.loads(text)
+    if told is None:
+        return None
+    key, etag, size = told
+    return Version(_name(key), _name(etag), int(size))
+
+
+def _version_text(version: Version | None) -> str:
+    return json.dumps([version.key, version.etag, version.size] if version is not None else None)
+
+
+class Journal(Protocol):
+    """What the tree, files and directory streams say."""
+
+    def made(self, node: int, parent: int, directory: bool, name: str) -> None: ...
+
+    def moved(self, node: int, parent: int, name: str) -> None: ...
+
+    def gone(self, node: int) -> None: ...
+
+    def forgotten(self, node: int) -> None: ...
+
+    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None: ...
+
+    def became(self, node: int, old: str | None, version: Version) -> None: ...
+
+    def opened_directory(self, handle: int, node: int) -> None: ...
+
+    def told(self, handle: int, entries: Told) -> None: ...
+
+    def closed(self, handle: int) -> None: ...
+
+    def begun(self) -> int:
+        """Return the time for what the running request makes, in ns, before it is made."""
+
+    def begun_before(self) -> int | None:
+        """Return what `begun` returned to a worker that died of answering this; None if nothing."""
+
+
+class NoJournal:
+    """For drivers whose mount ends with their process."""
+
+    def made(self, node: int, parent: int, directory: bool, name: str) -> None:
+        """Say nothing."""
+
+    def moved(self, node: int, parent: int, name: str) -> None:
+        """Say nothing."""
+
+    def gone(self, node: int) -> None:
+        """Say nothing."""
+
+    def forgotten(self, node: int) -> None:
+        """Say nothing."""
+
+    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None:
+        """Say nothing."""
+
+    def became(self, node: int, old: str | None, version: Version) -> None:
+        """Say nothing."""
+
+    def opened_directory(self, handle: int, node: int) -> None:
+        """Say nothing."""
+
+    def told(self, handle: int, entries: Told) -> None:
+        """Say nothing."""
+
+    def closed(self, handle: int) -> None:
+        """Say nothing."""
+
+    def begun(self) -> int:
+        """Say nothing; it is now."""
+        return time.time_ns()
+
+    def begun_before(self) -> int | None:
+        """Nobody was before."""
+        return None
+
+
+class SessionLog:
+    """The journal in a file."""
+
+    def __init__(self, path: Path, state: SessionState) -> None:
+        """Begin with what `state` says; the file is replaced at once, never half."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamps = dict(state.stamps)
+        self._file = LineFile(path, state.lines())
+        self._compact_at = COMPACT_AT
+
+    @staticmethod
+    def read(path: Path) -> SessionState:
+        """Return what a former process left; empty where there is no log.
+
+        What makes no sense is left out and said: what the kernel holds of it answers ESTALE.
+        """
+        state = SessionState()
+        damaged = 0
+        for line in LineFile.read(path):
+            try:
+                state.apply(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                damaged += 1
+        if damaged:
+            log.error(
+                "the session's journal is damaged; what it lost answers ESTALE",
+                extra={"file": str(path), "lines": damaged},
+            )
+        return state
+
+    def trouble(self) -> str:
+        """Return why a next process could not go on with all there is; "" while it could."""
+        with self._lock:
+            complete = self._file.complete
+        return "" if complete else "the cache disk is full: a restart would lose open files"
+
+    def _say(self, line: str) -> None:
+        with self._lock:
+            self._file.say(line)
+            if self._file.size > self._compact_at:
+                self._compact()
+
+    def _compact(self) -> None:
+        try:
+            self._file.rewrite(self.read(self._path).lines())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        # Where all of it is alive, or the disk full, the next time is when it has doubled.
+        self._compact_at = max(COMPACT_AT, 2 * self._file.size)
+
+    def made(self, node: int, parent: int, directory: bool, name: str) -> None:
+        """A node was made."""
+        self._say(f"n {node} {parent} {'d' if directory else 'f'} {json.dumps(name)}")
+
+    def moved(self, node: int, parent: int, name: str) -> None:
+        """A node has another place."""
+        self._say(f"m {node} {parent} {json.dumps(name)}")
+
+    def gone(self, node: int) -> None:
+        """A node lost its name."""
+        self._say(f"x {node}")
+
+    def forgotten(self, node: int) -> None:
+        """The kernel doesn't know a node any more."""
+        self._say(f"f {node}")
+
+    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None:
+        """A file was opened."""
+        self._say(f"o {handle} {node} {flags} {resend.unique()} {_version_text(version)}")
+
+    def became(self, node: int, old: str | None, version: Version) -> None:
+        """Our own request turned one version of an open file into another."""
+        self._say(f"v {node} {old or '-'} {_version_text(version)}")
+
+    def opened_directory(self, handle: int, node: int) -> None:
+        """A directory was opened."""
+        self._say(f"d {handle} {node} {resend.unique()}")
+
+    def told(self, handle: int, entries: Told) -> None:
+        """A directory stream told these entries in one answer."""
+        self._say(f"r {handle} {json.dumps(entries)}")
+
+    def closed(self, handle: int) -> None:
+        """A file or directory was closed."""
+        self._say(f"c {handle}")
+
+    def begun(self) -> int:
+        """Something is about to be made: return its time, of a first try the same."""
+        before = self.begun_before()
+        if before is not None:
+            return before
+        now = time.time_ns()
+        self._say(f"q {resend.unique()} {now}")
+        return now
+
+    def begun_before(self) -> int | None:
+        """Return the time of a request's first try, if it came so far."""
+        return self._stamps.get(resend.unique()) if resend.is_resent() else None
+
+    def close(self) -> None:
+        """Close the file; it stays for the next process."""
+        with self._lock:
+            self._file.close()

@@ -1,0 +1,25 @@
+"""Keeping the loser of two writers: its bytes stay on the cache volume, and the log says where."""
+
+import logging
+
+from fusefs.counters import Count
+from fusefs.errors import Stale
+from fusefs.write.staged import Staged
+from fusefs.write.staging import Depot
+
+log = logging.getLogger(__name__)
+
+
+def keep(staged: Staged, depot: Depot, error: Stale) -> Stale:
+    """Move what is staged to the conflicts; return what whoever has it open is told.
+
+    Raises OSError where it can't be moved, with nothing changed.
+    """
+    key = staged.record.key
+    kept = staged.keep_as_conflict(depot.conflicts)
+    depot.counters.add(Count.CONFLICT)
+    log.error(
+        "conflict: another writer was first; our version is kept on the cache volume",
+        extra={"key": key, "kept": str(kept), "error": str(error)},
+    )
+    return Stale(f"{error}; our version is kept in {kept}")

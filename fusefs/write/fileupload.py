@@ -1,0 +1,158 @@
+"""Bringing one body's changes to S3: what went ahead, what was tried, and what a refusal means.
+
+It decides how; whether, when, and what the body is afterwards, is `body`'s. Called with the body's
+`commit_lock` held; `state` is the lock that guards its staged file, never held over a request.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from fusefs.attributes import Posix
+from fusefs.errors import FsError, NotFound, Stale
+from fusefs.objects import ObjectInfo
+from fusefs.write.incremental import Streaming
+from fusefs.write.multipart import Outgoing
+from fusefs.write.reconciler import Arbiter, Case, Creation
+from fusefs.write.staged import Record, Staged
+from fusefs.write.staging import Depot
+from fusefs.write.uploader import Committed, Fill
+from fusefs.write.uploadplan import Changed
+
+# Tries whose answer was lost that are remembered, to know them again in the bucket.
+TRIED_MOST = 8
+
+Fetch = Callable[[Staged, int, int], None]
+
+
+class Delivery:
+    """`fill(offset, view)` reads the file as it shall be, `fetch` makes a range of it local.
+
+    `adopt(info)` takes an object of our own making for what lies below the changes.
+    """
+
+    def __init__(
+        self,
+        depot: Depot,
+        state: threading.Lock,
+        fill: Fill,
+        fetch: Fetch,
+        adopt: Callable[[ObjectInfo], None],
+    ) -> None:
+        self.creation: Creation | None = None
+        self._depot = depot
+        self._state = state
+        self._fill = fill
+        self._fetch = fetch
+        self._adopt = adopt
+        self._arbiter = Arbiter(depot)
+        self._streaming = Streaming(depot, state)
+        self._tried: list[Record] = []
+        self._sent_as: Posix | None = None
+
+    def wrote(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
+        """Send ahead what a write leaves complete behind it."""
+        self._streaming.advance(staged, start, end, posix)
+
+    def left_by_another(self, staged: Staged) -> None:
+        """A former process may have sent just this, and not have lived to hear of it."""
+        self._tried = [self._as_sent(each) for each in staged.journaled][-TRIED_MOST:]
+        self._sent_as = staged.record.posix
+
+    def changing(self, staged: Staged, posix: Posix) -> None:
+        """Journal, before the first change after a try, that the file isn't what was sent.
+
+        Else the next process would take the try, if it arrived, for the file as it is.
+        """
+        if self._tried and staged.record.posix == self._sent_as:
+            staged.change(replace(staged.record, posix=posix))
+
+    def reconcile(self, staged: Staged) -> bool:
+        """Go on from an earlier try where it arrived, for it replaced what wasn't changed."""
+        found = None
+        if self._tried:
+            found = self._arbiter.earlier(self._as_sent(staged.record), self._tried)
+        if found is not None:
+            self._adopt(found)
+        return found is not None
+
+    def abandon(self, staged: Staged) -> None:
+        """Throw away what went ahead: nobody wants these bytes in S3 any more."""
+        self._streaming.abandon(staged)
+
+    def done(self) -> None:
+        """What was sent is settled; the next change begins anew."""
+        self.creation = None
+        self._tried = []
+
+    def send(self, staged: Staged, key: str, posix: Posix) -> tuple[Committed, Posix]:
+        """Bring a staged file to S3; return what is there, and the attributes it has.
+
+        Raises Stale when somebody else was first, other errors when it is to be tried again.
+        """
+        outgoing = self._sent_ahead(staged, key)
+        if outgoing is not None and staged.record.posix == outgoing.posix is not None:
+            # Nobody but our own writing touched the attributes since: the times are the upload's.
+            posix = outgoing.posix or posix
+        with self._state:
+            # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
+            staged.change(replace(staged.record, key=key, posix=posix))
+        self._sent_as = posix
+        return self._deliver(staged, outgoing), posix
+
+    def _deliver(self, staged: Staged, outgoing: Outgoing | None) -> Committed:
+        record = self._as_sent(staged.record)
+        if self._tried:
+            done = self._arbiter.arrived(self._case(staged, record))
+            if isinstance(done, Committed):
+                return done
+            if done is not None:
+                self._adopt(done)
+                record = self._as_sent(staged.record)
+        try:
+            return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
+        except (Stale, NotFound):
+            self.abandon(staged)
+            self._call_in(staged)
+            return self._arbiter.judge(self._case(staged, record))
+
+    def _as_sent(self, record: Record) -> Record:
+        return record if self._depot.stores_attributes else replace(record, posix=None)
+
+    def _case(self, staged: Staged, record: Record) -> Case:
+        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self.creation)
+
+    def _sent_ahead(self, staged: Staged, key: str) -> Outgoing | None:
+        """Return the upload that has parts of this file already, if it can be completed."""
+        self._streaming.stop()
+        outgoing = staged.outgoing
+        if outgoing is None:
+            return None
+        size = staged.record.size
+        small = size <= self._depot.committer.settings.threshold
+        if small or outgoing.key != key or not outgoing.reaches(size):
+            self.abandon(staged)
+            return None
+        return outgoing
+
+    def _transmit(
+        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing | None = None
+    ) -> Committed:
+        try:
+            return self._depot.committer.send(record, changed, fill, outgoing)
+        except FsError:
+            tried = [*self._tried, record]
+            if outgoing is not None and record.posix is not None:
+                tried.append(replace(record, posix=outgoing.posix))
+            self._tried = tried[-TRIED_MOST:]
+            raise
+
+    def _call_in(self, staged: Staged) -> None:
+        """Fetch lent bytes whose lender was replaced, as far as the cache has them, or Stale."""
+        for loan in list(staged.loans):
+            try:
+                now = self._depot.store.head(loan.lender.key).etag
+            except NotFound:
+                now = ""
+            if now != loan.lender.etag:
+                self._fetch(staged, loan.start, loan.end)

@@ -1,0 +1,128 @@
+"""Sending a large file while it is written, so that its close has only the tail to send.
+
+Once a file has more changed bytes than a small one, each part that is completely changed and that
+the writer has left goes to S3 in the background. A part rewritten after that is sent again by the
+commit. All bytes stay in the staged file until the commit, so nothing depends on the upload: it is
+given up whenever something goes wrong, and the commit starts anew.
+
+One per body. `advance`, `stop` and `abandon` are called with its `commit_lock`; the jobs, on the
+upload pool, take its `_state` lock only, and never over a request.
+"""
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import replace
+
+from fusefs.attributes import Posix
+from fusefs.errors import FsError
+from fusefs.write.multipart import Grid, Outgoing
+from fusefs.write.staged import Staged
+from fusefs.write.staging import Depot
+from fusefs.write.uploadplan import MAX_PARTS, MIN_PART
+
+log = logging.getLogger(__name__)
+
+PAUSE = 30.0  # seconds without background parts after one has failed
+SHARE = 8  # a part is at most this fraction of the cache, so that several fit
+
+
+class Streaming:
+    """The background parts of one body; `state` is the lock that guards its staged file."""
+
+    def __init__(self, depot: Depot, state: threading.Lock) -> None:
+        self._depot = depot
+        self._state = state
+        self._jobs: dict[int, Future[None]] = {}
+        self._paused_until = 0.0
+
+    def _grid(self) -> Grid:
+        wanted = self._depot.committer.settings.part_size
+        most = max(MIN_PART, self._depot.space.limit // SHARE)
+        return Grid(min(wanted, most), most)
+
+    def advance(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
+        """Send the parts that a write of these bytes left behind complete."""
+        outgoing = staged.outgoing
+        grid = outgoing.grid if outgoing is not None else self._grid()
+        last = grid.at(end - 1)
+        if last <= 1 or last > MAX_PARTS or time.monotonic() < self._paused_until:
+            return
+        left = range(max(1, grid.at(start) - 1), last)
+        if not any(staged.local(*grid.cell(number)) for number in left):
+            return
+        if outgoing is None:
+            outgoing = self._begin(staged, grid, posix)
+            left = range(1, last)
+        if outgoing is not None:
+            self._send(staged, outgoing, left)
+
+    def _begin(self, staged: Staged, grid: Grid, posix: Posix) -> Outgoing | None:
+        settings = self._depot.committer.settings
+        if staged.dirty.total() < settings.threshold + settings.part_size:
+            return None
+        stored = posix if self._depot.stores_attributes else None
+        record = replace(staged.record, posix=stored)
+        try:
+            headers = self._depot.committer.headers_for(record)
+            upload = self._depot.store.create_upload(record.key, headers)
+        except FsError as error:
+            self._failed(record.key, error)
+            return None
+        outgoing = Outgoing(upload, record.key, grid, posix)
+        with self._state:
+            staged.upload_begun(outgoing)
+        return outgoing
+
+    def _send(self, staged: Staged, outgoing: Outgoing, numbers: range) -> None:
+        for number in numbers:
+            job = self._jobs.get(number)
+            under_way = job is not None and not job.done()
+            if number in outgoing.parts or under_way:
+                continue
+            if staged.local(*outgoing.grid.cell(number)):
+                self._jobs[number] = self._depot.committer.submit(
+                    self._job, staged, outgoing, number
+                )
+
+    def _job(self, staged: Staged, outgoing: Outgoing, number: int) -> None:
+        with self._state:
+            changes = outgoing.changes(number)
+            wanted = staged.outgoing is outgoing and staged.local(*outgoing.grid.cell(number))
+        if not wanted:  # cut off or lent while it waited for its turn
+            return
+        try:
+            part = self._depot.committer.part(
+                outgoing.key, outgoing.upload, number, *outgoing.grid.cell(number), staged.read
+            )
+        except FsError as error:
+            self._failed(outgoing.key, error)
+            return
+        with self._state:
+            if outgoing.changes(number) == changes and staged.outgoing is outgoing:
+                staged.part_sent(part)
+
+    def _failed(self, key: str, error: FsError) -> None:
+        self._paused_until = time.monotonic() + PAUSE
+        log.info(
+            "a part could not be sent ahead; the commit sends it",
+            extra={"key": key, "error": str(error)},
+        )
+
+    def stop(self) -> None:
+        """Begin no more, and wait for what is under way."""
+        for job in self._jobs.values():
+            job.cancel()
+        wait(self._jobs.values())
+        self._jobs.clear()
+
+    def abandon(self, staged: Staged) -> None:
+        """Give up an upload whose bytes aren't wanted any more."""
+        self.stop()
+        outgoing = staged.outgoing
+        if outgoing is not None:
+            with suppress(OSError), self._state:
+                staged.upload_ended()
+            self._depot.committer.abort(outgoing.key, outgoing.upload)

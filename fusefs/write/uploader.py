@@ -1,0 +1,288 @@
+"""Making an object of a changed file: one PUT, or an upload of sent and copied parts.
+
+It knows requests and their order; whose file it is, and what happens after a failure, is `body`'s.
+Any thread; holds no lock. Parts run on the shared pool, so the memory of all commits together is
+at most `parallel` parts.
+"""
+
+import logging
+import mimetypes
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from fusefs import attributes
+from fusefs.attributes import DIRECTORY_TYPE
+from fusefs.errors import FsError, NotFound, Unsupported
+from fusefs.objects import Headers, ObjectInfo
+from fusefs.s3.partbody import PartBody
+from fusefs.s3.store import Part, Store
+from fusefs.write.multipart import Outgoing
+from fusefs.write.ranges import RangeSet
+from fusefs.write.staged import Record
+from fusefs.write.uploadplan import MAX_PART, Changed, MiB, Piece, PlanSettings, pieces
+
+log = logging.getLogger(__name__)
+
+IN_MEMORY = 64 * MiB  # parts above it aren't held whole
+
+Result = TypeVar("Result")
+Fill = Callable[[int, memoryview], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What is in S3 now; `content` is the whole of it where it passed through memory at once."""
+
+    info: ObjectInfo
+    content: bytes | None = None
+
+
+class Committer:
+    """Sends changed files to one store."""
+
+    def __init__(self, store: Store, pool: Executor, settings: PlanSettings) -> None:
+        self.store = store
+        self.settings = settings
+        self._pool = pool
+
+    def send(
+        self,
+        record: Record,
+        changed: Changed,
+        fill: Fill,
+        outgoing: Outgoing | None = None,
+    ) -> Committed:
+        """Upload a file as `record` says, under its condition.
+
+        `fill(offset, view)` gives bytes of the file as it shall be. `outgoing` is an upload that
+        has some of its parts already; it is used up. Raises Stale when the condition doesn't hold;
+        after any error nothing of the upload is visible.
+        """
+        if outgoing is not None:
+            return self._finish(record, changed, fill, outgoing)
+        headers = self.headers_for(record)
+        lender = changed.loans.whole(record.size)
+        if lender is not None:
+            etag, _ = self.copy(lender, record.key, headers, record.condition)
+            return Committed(self._info(record, etag, headers))
+        if record.size <= self.settings.threshold:
+            content = bytearray(record.size)
+            fill(0, memoryview(content))
+            body = bytes(content)
+            etag = self.store.put(record.key, body, headers, record.condition)
+            return Committed(self._info(record, etag, headers), body)
+        plan = dict(enumerate(pieces(changed, self.settings), 1))
+        etag = self._upload(record, headers, plan, fill)
+        return Committed(self._info(record, etag, headers))
+
+    def _finish(
+        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing
+    ) -> Committed:
+        """Send what an upload lacks, complete it, and correct the attributes it began with.
+
+        What the application set while the upload ran (owner, mode, times) costs one copy of the
+        object onto itself: S3 can't change the metadata of an upload. That only its writing moved
+        the mtime isn't worth it; the caller lets `record` say what the upload says.
+        """
+        began = replace(record, posix=outgoing.posix if record.posix is not None else None)
+        plan = cells(changed, outgoing, self.settings.copy_size)
+        etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
+        info = self._info(record, etag, self.headers_for(began))
+        if began == record:
+            return Committed(info)
+        headers = self.headers_for(record)
+        etag, _ = self.copy(info, record.key, headers, None)
+        return Committed(self._info(record, etag, headers))
+
+    def headers_for(self, record: Record) -> Headers:
+        """Return the headers the object gets: what it had, its attributes, its tags, its type."""
+        source = record.base.key if record.base is not None else None
+        return self.complete(record.key, self.attributes_of(record), source)
+
+    @staticmethod
+    def attributes_of(record: Record) -> Headers:
+        """Return a record's headers with its attributes in the metadata."""
+        if record.posix is None:
+            return record.headers
+        return attributes.write(record.posix, record.headers)
+
+    def complete(self, key: str, headers: Headers, source: str | None) -> Headers:
+        """Add what a rewrite would lose: the tags, which only their count is told of in a HEAD."""
+        system = dict(headers.system)
+        if int(system.pop("TagCount", "0")) and source is not None:
+            system["Tagging"] = self.store.tags(source)
+        if "ContentType" not in system:
+            system["ContentType"] = content_type(key)
+        return replace(headers, system=system)
+
+    def _info(self, record: Record, etag: str, headers: Headers) -> ObjectInfo:
+        return ObjectInfo(
+            record.key,
+            record.size,
+            etag,
+            self.store.server_time(),
+            replace(
+                headers,
+                system={name: value for name, value in headers.system.items() if name != "Tagging"}
+                | (
+                    {"TagCount": record.headers.system["TagCount"]}
+                    if "TagCount" in record.headers.system
+                    else {}
+                ),
+            ),
+        )
+
+    def _upload(
+        self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill
+    ) -> str:
+        upload = self.store.create_upload(record.key, headers)
+        try:
+            return self._complete(record, upload, plan, fill, {})
+        except BaseException:
+            self.abort(record.key, upload)
+            raise
+
+    def _complete(
+        self,
+        record: Record,
+        upload: str,
+        plan: Mapping[int, Piece],
+        fill: Fill,
+        sent: dict[int, Part],
+    ) -> str:
+        """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
+        futures = [
+            self._pool.submit(self._piece, record, upload, number, piece, fill)
+            for number, piece in plan.items()
+            if number not in sent
+        ]
+        made = {part.number: part for part in _all(futures)}
+        parts = [made.get(number) or sent[number] for number in sorted(plan)]
+        return self.store.complete_upload(record.key, upload, parts, record.condition)
+
+    def _piece(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
+        origin = piece.origin
+        if origin is None:
+            return self.part(record.key, upload, number, piece.start, piece.end, fill)
+        return self.store.copy_part(
+            record.key,
+            upload,
+            number,
+            origin.source.key,
+            origin.source.etag,
+            piece.start + origin.shift,
+            piece.end + origin.shift,
+        )
+
+    def part(self, key: str, upload: str, number: int, start: int, end: int, fill: Fill) -> Part:
+        """Send one part; what is too large for memory is read as it goes."""
+        body: bytearray | PartBody
+        if end - start > IN_MEMORY:
+            body = PartBody(fill, start, end)
+        else:
+            body = bytearray(end - start)
+            fill(start, memoryview(body))
+        return self.store.upload_part(key, upload, number, body)
+
+    def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
+        """Run something that sends a part, when its turn comes."""
+        return self._pool.submit(work, *arguments)
+
+    def copy(
+        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        """Copy server side whatever the size; as `Store.copy`, above 5 GiB in parts."""
+        if headers is not None:
+            headers = self.complete(key, headers, source.key)
+        if source.key.endswith("/") and not source.size:
+            return self._copy_marker(source, key, headers, condition)
+        if source.size <= MAX_PART:
+            return self._one_copy(source, key, headers, condition)
+        if headers is None:
+            headers = self.complete(
+                key, self.store.head(source.key).headers or Headers(), source.key
+            )
+        # A copy of itself must still be the version it was copied from.
+        record = Record(
+            key, source.etag if key == source.key else condition, source, source.size, headers
+        )
+        whole = pieces(Changed(source.size, source, RangeSet()), self.settings)
+        plan = dict(enumerate(whole, 1))
+        etag = self._upload(record, headers, plan, _nothing)
+        return etag, self.store.server_time()
+
+    def _one_copy(
+        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        try:
+            return self.store.copy(source.key, source.etag, key, headers, condition, source.placed)
+        except Unsupported:
+            if condition is None or not self.store.conditional_copy:
+                raise
+            self.store.conditional_copy = False
+            return self.store.copy(source.key, source.etag, key, headers, None, source.placed)
+
+    def _copy_marker(
+        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        """Copy a directory's marker; some stores list markers that they can't copy."""
+        try:
+            return self.store.copy(source.key, None, key, headers, condition)
+        except NotFound:
+            headers = headers or source.headers or Headers(system={"ContentType": DIRECTORY_TYPE})
+            return self.store.put(key, b"", headers, condition), self.store.server_time()
+
+    def abort(self, key: str, upload: str) -> None:
+        """Throw an upload away; a failure is only said."""
+        try:
+            self.store.abort_upload(key, upload)
+        except NotFound:
+            return
+        except FsError as error:
+            log.warning(
+                "an unfinished upload stays in the bucket; a lifecycle rule removes it",
+                extra={"key": key, "upload": upload, "error": str(error)},
+            )
+
+
+def cells(changed: Changed, outgoing: Outgoing, copy_size: int) -> dict[int, Piece]:
+    """Lay a file over the grid of its upload: the pieces by part number.
+
+    Cells whose bytes all come from one place are copied, neighbours together; any other cell is
+    sent whole.
+    """
+    plan: dict[int, Piece] = {}
+    last = 0
+    for number in range(1, outgoing.grid.at(max(0, changed.size - 1)) + 1):
+        start, end = outgoing.grid.cell(number)
+        end = min(end, changed.size)
+        spans = list(changed.spans(start, end))
+        origin = spans[0][2] if len(spans) == 1 else None
+        before = plan.get(last)
+        alike = before is not None and before.origin == origin
+        if origin and before and alike and end - before.start <= copy_size:
+            plan[last] = Piece(before.start, end, origin)
+        else:
+            plan[number] = Piece(start, end, origin)
+            last = number
+    return plan
+
+
+def content_type(key: str) -> str:
+    """Return the media type of a new object by its suffix, as s3fs and web servers do."""
+    return mimetypes.guess_type(key, strict=False)[0] or "application/octet-stream"
+
+
+def _all(futures: list[Future[Part]]) -> list[Part]:
+    """Wait for all parts, even after a failure: none may go on behind an abort."""
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+def _nothing(offset: int, view: memoryview) -> None:
+    """A plan of copies alone asks for no bytes."""
+
+
+__all__ = ["Committed", "Committer", "MiB", "content_type"]

@@ -1,0 +1,216 @@
+"""What an operator can see of a mount, and the port it is seen on."""
+
+import contextlib
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fusefs.errors import FsError, SetupError, Stale
+from fusefs.interface import ROOT, Caller
+from fusefs.mount.metrics import Metrics, MetricsPort
+from fusefs.mount.mount import Mounted, open_mount
+from fusefs.mount.settings import Mount
+from fusefs.s3.settings import StoreSettings
+from tests.mounts.log import parse
+from tests.mounts.ours import Directories, OurMount
+from tests.proxy.exchange import on
+from tests.proxy.faults import Status
+from tests.proxy.proxy import Proxy
+from tests.servers.s3 import REGION, Bucket, Endpoint
+
+DOCUMENT = Path(__file__).parents[3] / "docs/troubleshooting.md"
+CALLER = Caller(0, 0)
+
+Open = Callable[..., tuple[Mounted, "Seen"]]
+
+
+class Seen:
+    """The metrics of a mount as a scraper reads them."""
+
+    def __init__(self, mounted: Mounted) -> None:
+        self.metrics = Metrics()
+        self.metrics.watch("m", mounted)
+
+    def lines(self) -> dict[str, float]:
+        text = self.metrics.rendered().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in text if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def __call__(self, name: str, **labels: str) -> float:
+        told = ",".join(f'{key}="{value}"' for key, value in {"mount": "m", **labels}.items())
+        return self.lines().get(f"s3mount_{name}{{{told}}}", 0.0)
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """Open a bucket's filesystem without mounting it."""
+    made: list[Mounted] = []
+
+    def build(bucket: Bucket, endpoint: Endpoint) -> tuple[Mounted, Seen]:
+        keys = tmp_path / "keys"
+        keys.mkdir(exist_ok=True)
+        for name, value in endpoint.credentials.environment().items():
+            (keys / name).write_text(value)
+        store = StoreSettings(
+            bucket.name, endpoint.url, REGION, credentials_dir=keys, retries=1, retry_for=0.5
+        )
+        cache = tmp_path / f"cache{len(made)}"
+        made.append(open_mount(Mount(store, tmp_path, cache_dir=cache)))
+        return made[-1], Seen(made[-1])
+
+    yield build
+    for mounted in made:
+        mounted.close()
+
+
+def create(mounted: Mounted, name: str, content: bytes) -> int:
+    """Write a file that isn't committed yet; return its handle."""
+    calls = mounted.calls
+    _, opened = calls.create(ROOT, name, 0o644, os.O_WRONLY | os.O_CREAT, CALLER)
+    calls.write(opened.handle, 0, content)
+    return opened.handle
+
+
+def fetched(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def read(mounted: Mounted, name: str, size: int) -> None:
+    calls = mounted.calls
+    handle = calls.open(calls.lookup(ROOT, name).node, os.O_RDONLY).handle
+    assert calls.read_into(handle, 0, memoryview(bytearray(size))) == size
+    calls.release(handle)
+
+
+def test_requests_are_counted_by_operation_and_outcome(bucket: Bucket, opened: Open) -> None:
+    """Outcomes are `ok` and the names of errors, never keys."""
+    mounted, seen = opened(bucket, bucket.endpoint)
+    before = seen("store_requests_total", operation="head_object", outcome="NotFound")
+    with pytest.raises(FsError):
+        mounted.calls.lookup(ROOT, "absent")
+    after = seen("store_requests_total", operation="head_object", outcome="NotFound")
+    assert after == before + 1
+    assert seen("store_requests_total", operation="list_objects_v2", outcome="ok") >= 1
+    assert not any("absent" in line for line in seen.lines())
+
+
+def test_bytes_are_counted_both_ways(bucket: Bucket, opened: Open) -> None:
+    """What a close uploads and a read downloads, to the byte."""
+    bucket.put("theirs", b"x" * 300_000)
+    mounted, seen = opened(bucket, bucket.endpoint)
+    handle = create(mounted, "ours", b"y" * 123_456)
+    sent = seen("store_sent_bytes_total")
+    mounted.calls.flush(handle)
+    assert seen("store_sent_bytes_total") - sent == 123_456
+    read(mounted, "theirs", 300_000)
+    assert seen("store_received_bytes_total") == 300_000
+    mounted.calls.release(handle)
+
+
+def test_reads_are_hits_or_misses(bucket: Bucket, opened: Open) -> None:
+    """The first read comes from the store, the second from the disk."""
+    bucket.put("file", b"x" * 500_000)
+    mounted, seen = opened(bucket, bucket.endpoint)
+    read(mounted, "file", 500_000)
+    hits, misses = seen("cache_hit_bytes_total"), seen("cache_miss_bytes_total")
+    assert hits + misses == 500_000
+    assert misses > 0
+    read(mounted, "file", 500_000)
+    assert seen("cache_hit_bytes_total") == hits + 500_000
+    assert seen("cache_miss_bytes_total") == misses
+    assert seen("cache_bytes") >= 500_000
+
+
+def test_what_is_not_in_the_store_yet_is_seen(bucket: Bucket, opened: Open) -> None:
+    """Dirty files and bytes, and open handles, go up and come back to 0."""
+    mounted, seen = opened(bucket, bucket.endpoint)
+    handle = create(mounted, "file", b"x" * 1000)
+    assert (seen("dirty_files"), seen("dirty_bytes"), seen("open_handles")) == (1, 1000, 1)
+    mounted.calls.flush(handle)
+    mounted.calls.release(handle)
+    assert (seen("dirty_files"), seen("dirty_bytes"), seen("open_handles")) == (0, 0, 0)
+
+
+def test_a_failed_upload_is_counted_and_makes_the_mount_unwell(
+    bucket: Bucket, opened: Open, proxy: Proxy
+) -> None:
+    """Until the retry in the background succeeds."""
+    mounted, seen = opened(bucket, proxy.endpoint)
+    handle = create(mounted, "file", b"x")
+    fault = proxy.inject(Status(500), on("PutObject", "file"), times=None)
+    with pytest.raises(FsError):
+        mounted.calls.flush(handle)
+    assert (seen("upload_failures_total") >= 1, seen("well"), seen("dirty_files")) == (True, 0, 1)
+    assert seen("store_requests_total", operation="put_object", outcome="Unavailable") >= 1
+    fault.stop()
+    mounted.calls.fsync(handle)
+    assert (seen("well"), seen("dirty_files")) == (1, 0)
+    mounted.calls.release(handle)
+
+
+def test_a_conflict_is_counted(bucket: Bucket, opened: Open) -> None:
+    """One for each file kept in conflicts/."""
+    mounted, seen = opened(bucket, bucket.endpoint)
+    handle = create(mounted, "file", b"ours")
+    bucket.put("file", b"theirs")
+    with pytest.raises(Stale):
+        mounted.calls.flush(handle)
+    assert seen("conflicts_total") == 1
+    assert len(list((mounted.depot.conflicts).glob("*.data"))) == 1
+    with pytest.raises(Stale):
+        mounted.calls.flush(handle)
+    mounted.calls.release(handle)
+
+
+def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
+    """Plain HTTP, in the text format of Prometheus."""
+    _, seen = opened(bucket, bucket.endpoint)
+    with MetricsPort(seen.metrics, 0, "127.0.0.1") as port:
+        text = fetched(port.port)
+    assert 's3mount_well{mount="m"} 1.0' in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    """By the option's name and the reason."""
+    with (
+        MetricsPort(Metrics(), 0, "127.0.0.1") as port,
+        pytest.raises(SetupError, match=f"--metrics-port {port.port}: Address already in use"),
+    ):
+        MetricsPort(Metrics(), port.port, "127.0.0.1")
+
+
+def test_silent_readers_wear_out_nothing() -> None:
+    """Who connects and asks nothing gets few of the threads and descriptors that serve files."""
+    with MetricsPort(Metrics(), 0) as port, contextlib.ExitStack() as stack:
+        before = threading.active_count()
+        for _ in range(60):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port.port), 5))
+        assert "process_resident_memory_bytes" in fetched(port.port)
+        assert threading.active_count() - before < 30
+
+
+def ports(mount: OurMount) -> list[int]:
+    """Return the ports the log tells of."""
+    return [line.fields["port"] for line in parse(mount.said()) if "port" in line.fields]
+
+
+@pytest.mark.mount
+@pytest.mark.parametrize("driver", ["fusepy", "native"])
+def test_a_mount_serves_its_metrics(bucket: Bucket, tmp_path: Path, driver: str) -> None:
+    """`--metrics-port` with either driver; the log says which port a 0 became."""
+    where = Directories(tmp_path)
+    mount = OurMount(bucket.name, where, bucket.endpoint, driver, ["--metrics-port", "0"])
+    try:
+        well = 's3mount_well{mount="default"} 1.0'
+        mount.child.wait_until(lambda: any(well in fetched(port) for port in ports(mount)), 30)
+        mount.wait_ready()
+        assert mount.stop() == 0
+    finally:
+        mount.release()

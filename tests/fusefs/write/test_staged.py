@@ -1,0 +1,241 @@
+"""Staged files: their content, their journal after a kill at any moment, their space."""
+
+import os
+import shutil
+import stat
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusefs.attributes import Posix
+from fusefs.cache.cache import Cache
+from fusefs.disk.space import Space
+from fusefs.errors import NoSpace
+from fusefs.objects import Headers, ObjectInfo
+from fusefs.write.staged import Record, Staged, leftovers
+
+MOST = 64 << 10
+BASE = 30_000  # bytes of the object that is changed
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(0, MOST), st.integers(1, 9000)),
+        st.tuples(st.just("zero"), st.integers(0, MOST), st.integers(1, 20_000)),
+        st.tuples(st.just("resize"), st.integers(0, MOST), st.just(0)),
+        st.tuples(st.just("change"), st.integers(0, 7), st.just(0)),
+    ),
+    min_size=1,
+    max_size=8,
+)
+Step = tuple[str, int, int]
+
+INFO = ObjectInfo("dir/äö.txt", BASE, "etag", 12.5)
+POSIX = Posix(stat.S_IFREG | 0o640, 1, 2, -5, 6, 7, {"user.a": b"\0\xff"})
+HEADERS = Headers({"foreign": "x"}, {"ContentType": "text/plain"})
+RECORD = Record(INFO.key, "etag", INFO, BASE, HEADERS, POSIX, node=9)
+
+
+@dataclass
+class Model:
+    """What the file must be: its size, and each changed byte."""
+
+    size: int = BASE
+    changed: dict[int, int] = field(default_factory=dict)
+
+    def set(self, start: int, content: bytes) -> None:
+        self.resize(max(self.size, start))
+        self.changed |= dict(enumerate(content, start))
+        self.size = max(self.size, start + len(content))
+
+    def resize(self, size: int) -> None:
+        self.changed = {at: byte for at, byte in self.changed.items() if at < size}
+        self.changed |= dict.fromkeys(range(self.size, size), 0)
+        self.size = size
+
+    def copy(self) -> "Model":
+        return Model(self.size, dict(self.changed))
+
+
+def apply(staged: Staged, model: Model, number: int, step: Step) -> None:
+    """Do a step to both."""
+    kind, at, length = step
+    if kind == "write":
+        content = bytes([number % 255 + 1]) * length
+        staged.write(at, content)
+        model.set(at, content)
+    elif kind == "zero":
+        # As `body` does it: a range that begins within the file.
+        at = min(at, model.size)
+        staged.zero(at, at + length)
+        model.set(at, bytes(length))
+    elif kind == "resize":
+        staged.resize(at)
+        model.resize(at)
+    else:
+        staged.change(replace(staged.record, key=f"dir/{at}", headers=Headers({"at": str(at)})))
+
+
+def same(staged: Staged, model: Model) -> bool:
+    """Say whether size, changed ranges and changed bytes are those of the model."""
+    found: dict[int, int] = {}
+    for start, end in staged.dirty:
+        view = bytearray(end - start)
+        staged.read(start, memoryview(view))
+        found |= dict(enumerate(view, start))
+    return staged.record.size == model.size and found == model.changed
+
+
+class Disk:
+    """A directory with a space, for one example; `with` removes it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / os.urandom(8).hex()
+        self.root.mkdir()
+        self.space = Space(self.root, 1 << 30, 0)
+
+    def __enter__(self) -> "Disk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.root)
+
+    def killed(self, log: bytes, data: bytes, model: Model) -> bool:
+        """Say whether what a killed process left, these two files, is restored to the model."""
+        stem = self.root / os.urandom(4).hex()
+        stem.with_suffix(".log").write_bytes(log)
+        stem.with_suffix(".data").write_bytes(data)
+        found = Staged.restore(stem, self.space)
+        if found is None:
+            return False
+        try:
+            return same(found, model)
+        finally:
+            found.discard()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("staged")
+
+
+@given(steps=STEPS)
+def test_it_holds_what_was_changed(root: Path, steps: list[Step]) -> None:
+    """Writes, holes, truncation both ways, over each other: as one model of bytes says."""
+    with Disk(root) as disk:
+        staged, model = Staged(disk.root / "x", RECORD, disk.space), Model()
+        for number, step in enumerate(steps):
+            apply(staged, model, number, step)
+            assert same(staged, model)
+        staged.discard()
+
+
+@given(steps=STEPS)
+def test_its_space_comes_back(root: Path, steps: list[Step]) -> None:
+    """What it takes is what it stores, never more than the file; at the end nothing is taken."""
+    with Disk(root) as disk:
+        staged, model = Staged(disk.root / "x", RECORD, disk.space), Model()
+        for number, step in enumerate(steps):
+            apply(staged, model, number, step)
+            assert 0 <= disk.space.used <= len(model.changed)
+        staged.close()
+        again = Staged.restore(disk.root / "x", Space(disk.root, 1 << 30, 0))
+        assert again is not None
+        assert again._space.used == disk.space.used
+        again.discard()
+        assert again._space.used == 0
+        assert os.listdir(disk.root) == []
+
+
+@given(steps=STEPS, cut=st.floats(0, 1))
+def test_a_log_cut_anywhere_is_a_prefix_of_the_steps(
+    root: Path, steps: list[Step], cut: float
+) -> None:
+    """Killed within a step: that step is done or not, the ones before it are, none after it."""
+    with Disk(root) as disk:
+        staged, model = Staged(disk.root / "x", RECORD, disk.space), Model()
+        log, data = disk.root / "x.log", disk.root / "x.data"
+        for number, step in enumerate(steps):
+            old, old_data, before = log.read_bytes(), data.read_bytes(), model.copy()
+            apply(staged, model, number, step)
+            line = log.read_bytes()[len(old) :]
+            torn = old + line[: int(cut * len(line))]
+            # The data goes before the log at a write, and after it at all else.
+            late = data.read_bytes() if step[0] == "write" else old_data
+            assert torn == old + line or disk.killed(torn, old_data, before)
+            assert disk.killed(old + line, late, model)
+        staged.discard()
+
+
+def test_the_record_survives_with_everything_in_it(tmp_path: Path) -> None:
+    """Key, condition, base, headers, attributes, extended ones, the node and whether it has a
+    name."""
+    space = Space(tmp_path, 1 << 30, 0)
+    staged = Staged(tmp_path / "x", RECORD, space)
+    staged.write(0, b"abc")
+    staged.change(replace(RECORD, unlinked=True, upload="u", condition="*", base=None))
+    staged.close()
+    again = Staged.restore(tmp_path / "x", space)
+    assert again is not None
+    assert again.record == replace(RECORD, unlinked=True, upload="u", condition="*", base=None)
+    again.close()
+
+
+def test_a_file_without_its_first_line_was_never_told_of(tmp_path: Path) -> None:
+    """Nothing to upload, and nothing left on the disk."""
+    for text in (b"", b'{"version": 1, "key": "k"'):
+        (tmp_path / "x.log").write_bytes(text)
+        (tmp_path / "x.data").write_bytes(b"abc")
+        assert Staged.restore(tmp_path / "x", Space(tmp_path, 100, 0)) is None
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_write_without_room_changes_nothing(tmp_path: Path) -> None:
+    """NoSpace, and what was there before is still there."""
+    space = Space(tmp_path, 1000, 0)
+    staged = Staged(tmp_path / "x", replace(RECORD, size=0, base=None), space)
+    staged.write(0, b"a" * 900)
+    with pytest.raises(NoSpace):
+        staged.write(900, b"b" * 200)
+    assert (staged.record.size, space.used, list(staged.dirty)) == (900, 900, [(0, 900)])
+    staged.discard()
+    assert space.used == 0
+
+
+def test_a_conflict_keeps_data_and_log_together(tmp_path: Path) -> None:
+    """`NAME.data` has the file's size and the changed bytes in their places, `NAME.log` the rest
+    of the story."""
+    staged = Staged(tmp_path / "x", RECORD, Space(tmp_path, 1 << 30, 0))
+    staged.write(10, b"ours")
+    kept = staged.keep_as_conflict(tmp_path / "conflicts")
+    assert kept.stat().st_size == BASE
+    assert kept.read_bytes()[10:14] == b"ours"
+    lines = kept.with_suffix(".log").read_text().splitlines()
+    assert lines[0].startswith('{"version": 1, "key": "dir/')
+    assert lines[1:] == ["w 10 4"]
+    assert sorted(os.listdir(tmp_path)) == ["conflicts"]
+
+
+def test_what_is_uploaded_whole_becomes_cached_content(tmp_path: Path) -> None:
+    """Its bytes change their owner; they aren't copied or counted twice."""
+    space = Space(tmp_path, 1 << 30, 0)
+    cache = Cache(tmp_path / "blocks", space)
+    staged = Staged(tmp_path / "x", replace(RECORD, size=0, base=None), space)
+    staged.write(0, b"abc")
+    staged.become_cache(cache, replace(INFO, size=3))
+    assert cache.whole(INFO.key, INFO.etag)
+    assert space.used == cache.held
+    cache.close()
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_leftovers_are_whole_pairs_oldest_first(tmp_path: Path) -> None:
+    """Data without a log isn't one: it was given to the cache, or never told of."""
+    for number, name in enumerate(("b", "a", "c")):
+        Staged(tmp_path / name, RECORD, Space(tmp_path, 1000, 0)).close()
+        os.utime(tmp_path / f"{name}.log", ns=(0, number))
+    (tmp_path / "half.data").write_bytes(b"x")
+    assert [stem.name for stem in leftovers(tmp_path)] == ["b", "a", "c"]
+    assert not (tmp_path / "half.data").exists()

@@ -1,0 +1,46 @@
+"""The documents under docs/ tell what the code does."""
+
+import re
+from pathlib import Path
+
+from webhook.policy.file import parse_policy
+from webhook.spec.reference import markdown
+
+ROOT = Path(__file__).parents[2]
+POLICY = (ROOT / "docs" / "policy.md").read_text()
+
+
+def test_annotation_reference_is_the_registry() -> None:
+    """docs/annotations.md is what `python -m webhook annotations --markdown` prints."""
+    assert (ROOT / "docs" / "annotations.md").read_text() == markdown()
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/policy.md names every variable the code reads."""
+    code = "".join(
+        (ROOT / "webhook" / f"{n}.py").read_text() for n in ("platform", "serve/settings")
+    )
+    names = set(re.findall(r'read\(\s*"([A-Z_]+)"', code))
+    names |= {
+        f"{kind}_{q}_{part}"
+        for kind in ("KEEPER", "WORKER", "MAXIMUM")
+        for q in ("CPU", "MEMORY")
+        for part in ("REQUEST", "LIMIT")
+    }
+    assert len(names) > 25
+    assert {name for name in names if f"`S3MOUNT_{name}`" not in POLICY} == set()
+
+
+def test_example_policy_is_valid() -> None:
+    """The policy shown in docs/policy.md can be used as it stands."""
+    (text,) = re.findall(r"## A policy\n\n```yaml\n(.*?)```", POLICY, re.DOTALL)
+    names = [rule.name for rule in parse_policy(text, "docs").rules]
+    assert names == ["team-ml", "production", "nothing-for-sandboxes"]
+
+
+def test_metrics_are_documented() -> None:
+    """docs/policy.md names every metric of ours."""
+    code = (ROOT / "webhook" / "serve" / "metrics.py").read_text()
+    names = re.findall(r'(?:_P \+ |_counter\(\s*|_gauge\(\s*)"([a-z_]+)"', code)
+    assert len(names) >= 9
+    assert {name for name in names if name not in POLICY} == {"build"}

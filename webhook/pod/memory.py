@@ -1,0 +1,29 @@
+"""How much of the worker's memory each mount may fill with what it reads ahead.
+
+The worker serves all mounts of a pod in one process and under one limit: above it the kernel kills
+it, and what was read ahead for many mounts would take it there. Measured with large files read and
+written at once: 70 MiB for the process, and per mount 35 MiB beside its buffers. Pure functions.
+"""
+
+from webhook.spec.mountspec import Wanted
+
+_MIB = 2**20
+_PROCESS = 96 * _MIB
+_MOUNT = 40 * _MIB
+# What the mount takes unless told otherwise, and the least with which it still reads ahead.
+_MOST = 128 * _MIB
+_LEAST = 16 * _MIB
+
+
+def buffers(wanted: Wanted) -> int | None:
+    """Bytes of read buffers for each mount; None, for the mount's default, without a limit."""
+    limit = wanted.worker.memory_limit
+    if limit is None or not wanted.mounts:
+        return None
+    share = (limit - _PROCESS) // len(wanted.mounts) - _MOUNT
+    return max(_LEAST, min(_MOST, share // _MIB * _MIB))
+
+
+def needed(wanted: Wanted) -> int:
+    """The least memory limit with which the worker can serve so many mounts."""
+    return _PROCESS + len(wanted.mounts) * (_MOUNT + _LEAST)

@@ -1,0 +1,65 @@
+"""Where in a pod the sidecars start, and which containers get which mount.
+
+Containers start in the order of `initContainers`: what comes before the sidecars can't have a
+mount, and the sidecars can't reach S3 while a mesh has taken the network and its proxy isn't up.
+Pure functions.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from webhook.pod.containers import is_reserved
+from webhook.pods import items
+from webhook.spec.mountspec import MountSpec
+
+Container = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One container of the pod: `spec.<field>[index]`; `early` ones end before a mount exists."""
+
+    field: str
+    index: int
+    container: Container
+    early: bool
+
+    @property
+    def name(self) -> str:
+        name: str = self.container["name"]
+        return name
+
+    def gets(self, mount: MountSpec, mesh: Collection[str]) -> bool:
+        """Whether this container gets the mount: mesh proxies only when they are named."""
+        if self.early:
+            return False
+        if mount.containers is None:
+            return self.name not in mesh
+        return self.name in mount.containers
+
+
+def places(spec: dict[str, Any], start: int) -> Iterator[Place]:
+    """The containers of the user's and of other webhooks', given where our sidecars start."""
+    for field in ("initContainers", "containers"):
+        for index, container in enumerate(items(spec, field)):
+            if not is_reserved(container["name"]):
+                early = field == "initContainers" and index < start
+                yield Place(field, index, container, early)
+
+
+def start_index(spec: dict[str, Any], mesh: Collection[str]) -> int:
+    """The index in `initContainers` where the sidecars stand, or would have to be inserted.
+
+    Where they already are; else behind a mesh proxy that is a native sidecar; else in front of what
+    redirects the network for a proxy that starts later; else first of all.
+    """
+    containers = items(spec, "initContainers")
+    ours = [index for index, item in enumerate(containers) if is_reserved(item["name"])]
+    if ours:
+        return ours[0]
+    meshes = [index for index, item in enumerate(containers) if item["name"] in mesh]
+    native = [index for index in meshes if containers[index].get("restartPolicy") == "Always"]
+    if native:
+        return native[-1] + 1
+    return 0

@@ -1,0 +1,57 @@
+"""On which port of a pod the mount's worker serves its metrics, if on any.
+
+All containers of a pod share one network, and the worker starts before the application: a port that
+both want would be the application's loss. So the worker stands back wherever a container declares
+the port, and on the host's network altogether, where every pod of a node would want the same one.
+Pure functions.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from webhook.pod.containers import WORKER, is_reserved
+from webhook.pods import items
+from webhook.problems import Problem
+
+_REMEDY = "Use another port, or ask the platform team for another S3MOUNT_WORKER_METRICS_PORT"
+
+
+def metrics_port(spec: dict[str, Any], port: int | None) -> int | None:
+    """The port for the metrics of this pod, None for no metrics; `port` is the platform's.
+
+    A worker that is in the pod already stays with what was decided when it was put there.
+    """
+    if port is None or spec.get("hostNetwork"):
+        return None
+    worker = _worker(spec)
+    if worker is not None:
+        return port if items(worker, "ports") else None
+    return None if rivals(spec, port) else port
+
+
+def rivals(spec: dict[str, Any], port: int | None) -> list[str]:
+    """The containers of others that declare the port."""
+    return [name for name, found in _declared(spec) if found == port]
+
+
+def port_problems(spec: dict[str, Any], port: int | None) -> list[Problem]:
+    """Containers that came after the worker and declare its port."""
+    if port is None or _worker(spec) is None:
+        return []
+    rule = "the mount's worker is in this pod already and serves its metrics there"
+    return [
+        Problem(f"container {name}: ports", str(port), rule, _REMEDY) for name in rivals(spec, port)
+    ]
+
+
+def _worker(spec: dict[str, Any]) -> dict[str, Any] | None:
+    found = [item for item in items(spec, "initContainers") if item["name"] == WORKER]
+    return found[0] if found else None
+
+
+def _declared(spec: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for container in (*items(spec, "initContainers"), *items(spec, "containers")):
+        if not is_reserved(container["name"]):
+            for item in items(container, "ports"):
+                if item.get("protocol") in (None, "", "TCP") and item.get("containerPort"):
+                    yield container["name"], item["containerPort"]

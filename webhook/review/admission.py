@@ -1,0 +1,129 @@
+"""AdmissionReview v1: bytes in, bytes out (admission.k8s.io/v1).
+
+Parses the envelope and nothing else; what is decided comes from a `Decider`. jsonpatch is used
+where a patch is applied, so that the command line shows exactly what the API server would make of
+it. Stateless but for the decider.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jsonpatch
+
+from webhook import __version__, problems
+from webhook.diff import Operation
+from webhook.errors import EnvelopeError
+from webhook.pods import Pod, title
+from webhook.review.decision import Decider, Decision, Denied, Injected, Skip, Skipped
+from webhook.review.warnings import Advice
+from webhook.spec.mountspec import MountSpec
+
+API_VERSION = "admission.k8s.io/v1"
+_UID = 200
+# The API server cuts off after 4096 characters of warnings; nobody reads even so many.
+SHOWN_WARNINGS = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """The part of an AdmissionReview request that matters here."""
+
+    uid: str
+    kind: str
+    operation: str
+    namespace: str
+    subresource: str
+    pod: Pod
+
+
+def parse(body: bytes) -> Request:
+    """The request in an AdmissionReview; EnvelopeError says what is missing or of a wrong type."""
+    try:
+        review = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise EnvelopeError("the body is not JSON") from error
+    _expect(isinstance(review, dict), "the body is not a JSON object")
+    _expect(review.get("kind") == "AdmissionReview", "kind is not AdmissionReview")
+    _expect(review.get("apiVersion") == API_VERSION, f"apiVersion is not {API_VERSION}")
+    request = review.get("request")
+    _expect(isinstance(request, dict), "request is missing or not an object")
+    uid = request.get("uid")
+    _expect(isinstance(uid, str) and 0 < len(uid) <= _UID, "request.uid is missing or no text")
+    kind = request.get("kind")
+    _expect(isinstance(kind, dict), "request.kind is missing or not an object")
+    return _request(uid, kind, request)
+
+
+def _request(uid: str, kind: dict[str, Any], request: dict[str, Any]) -> Request:
+    pod = request.get("object")
+    operation = _text(request, "operation")
+    _expect(pod is None or isinstance(pod, dict), "request.object is not an object")
+    _expect(isinstance(pod, dict) or operation == "DELETE", "request.object is missing")
+    group, version = _text(kind, "group"), _text(kind, "version")
+    return Request(
+        uid=uid,
+        kind=f"{group}/{version}/{_text(kind, 'kind')}".lstrip("/"),
+        operation=operation,
+        namespace=_text(request, "namespace"),
+        subresource=_text(request, "subResource"),
+        pod=pod or {},
+    )
+
+
+def _text(mapping: dict[str, Any], key: str) -> str:
+    value = mapping.get(key)
+    _expect(value is None or isinstance(value, str), f"{key} is not text")
+    return value or ""
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise EnvelopeError(f"not an AdmissionReview: {message}")
+
+
+def decide(request: Request, decider: Decider) -> Decision:
+    """The decision on a request; what isn't the creation of a pod is none of our business."""
+    if request.kind != "v1/Pod" or request.subresource:
+        return Skipped(Skip.NOT_A_POD)
+    if request.operation != "CREATE":
+        return Skipped(Skip.NOT_CREATED)
+    return decider.decide(request.pod, request.namespace)
+
+
+def answer(request: Request, decision: Decision) -> bytes:
+    """The AdmissionReview that carries a decision."""
+    response: dict[str, Any] = {"uid": request.uid, "allowed": not isinstance(decision, Denied)}
+    audit = {"version": __version__}
+    warnings: tuple[Advice, ...] = ()
+    match decision:
+        case Skipped(skip, warnings):
+            audit |= {"decision": "skipped", "reason": skip.reason}
+        case Denied(found, reason):
+            text = problems.message(title(request.pod, request.namespace), found)
+            response["status"] = {"code": 403, "reason": "Forbidden", "message": text}
+            audit |= {"decision": "denied", "reason": reason}
+        case Injected(patch, mounts, warnings, rule):
+            audit |= {"decision": "injected", "mounts": _listed(mounts), "rule": rule}
+            if patch:
+                encoded = json.dumps(patch, separators=(",", ":")).encode()
+                response |= {
+                    "patchType": "JSONPatch",
+                    "patch": base64.b64encode(encoded).decode("ascii"),
+                }
+    if warnings:
+        response["warnings"] = [str(warning) for warning in warnings[:SHOWN_WARNINGS]]
+    response["auditAnnotations"] = audit
+    review = {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
+    return json.dumps(review, separators=(",", ":")).encode()
+
+
+def _listed(mounts: tuple[MountSpec, ...]) -> str:
+    return " ".join(f"{mount.name}={mount.source}:{mount.path}" for mount in mounts)
+
+
+def apply(pod: Pod, patch: tuple[Operation, ...]) -> Pod:
+    """The pod the API server would make of the patch; the pod given stays as it is."""
+    applied: Pod = jsonpatch.apply_patch(pod, list(patch))
+    return applied

@@ -1,0 +1,110 @@
+"""What is decided about a pod: inject, skip or deny, and the way from a pod to the decision.
+
+Knows no HTTP and no AdmissionReview: the server and the command line both ask here. A `Decider` is
+immutable but for its policy, which is read once per decision; safe to share between threads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from webhook import pods
+from webhook.diff import Operation, additions
+from webhook.platform import Platform
+from webhook.pod.compatibility import fitness_problems, security_problems
+from webhook.pod.injection import REPLACEABLE, inject
+from webhook.pods import Pod
+from webhook.policy.rules import Policy, capped, policy_problems, unknown_labels
+from webhook.problems import Problem
+from webhook.review.lookup import Lookup, Told
+from webhook.review.warnings import Advice, advice, misplaced
+from webhook.spec import mountspec
+from webhook.spec.mountspec import MountSpec
+
+MIRROR = "kubernetes.io/config.mirror"
+
+
+class Skip(Enum):
+    """Why a pod is let through as it is: the machine's reason, and a sentence for people."""
+
+    NOT_ASKED = ("not-asked", "The pod has no annotation that begins with s3.mount/.")
+    MIRROR_POD = ("mirror-pod", "A static pod of a node can't be changed through the API.")
+    NOT_CREATED = ("not-created", "Mounts are given to pods when they are created, not later.")
+    NOT_A_POD = ("not-a-pod", "Only pods get mounts.")
+
+    @property
+    def reason(self) -> str:
+        return self.value[0]
+
+    @property
+    def sentence(self) -> str:
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The pod is allowed as it is."""
+
+    skip: Skip
+    warnings: tuple[Advice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Denied:
+    """The pod is refused; there is at least one problem. `reason`: `invalid`, `policy` or `bug`."""
+
+    problems: tuple[Problem, ...]
+    reason: str = "invalid"
+
+
+@dataclass(frozen=True)
+class Injected:
+    """The pod is allowed with these operations applied; none when it had everything already."""
+
+    patch: tuple[Operation, ...]
+    mounts: tuple[MountSpec, ...]
+    warnings: tuple[Advice, ...] = ()
+    rule: str = ""
+
+
+Decision = Skipped | Denied | Injected
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Decides about pods under one platform's settings; `policy` gives the one in use now."""
+
+    platform: Platform
+    policy: Callable[[], Policy] = Policy
+    lookup: Lookup = Told()  # noqa: RUF009 - knows nothing, and is frozen
+
+    def decide(self, pod: Pod, namespace: str) -> Decision:
+        """What is to happen with a pod of a namespace; never raises for what a user wrote."""
+        if problems := pods.shape_problems(pod):
+            return Denied(tuple(problems))
+        if not mountspec.asks(pod):
+            return Skipped(Skip.NOT_ASKED, tuple(misplaced(pod)))
+        if MIRROR in pods.annotations(pod):
+            return Skipped(Skip.MIRROR_POD)
+        return self._decide_asking(pod, namespace)
+
+    def _decide_asking(self, pod: Pod, namespace: str) -> Decision:
+        if excess := pods.size_problems(pod):
+            return Denied(tuple(excess))
+        labels = self.lookup.labels(namespace)
+        rule = self.policy().rule_for(namespace, labels)
+        if rule is None:
+            return Denied((unknown_labels(namespace),), "policy")
+        platform = capped(self.platform, rule)
+        wanted, problems = mountspec.read(pod, platform)
+        problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
+        if platform.check_pod_security:
+            problems += security_problems(namespace, labels)
+        injection = inject(pod, wanted, platform, ambient=rule.ambient)
+        problems += injection.problems
+        refused = policy_problems(rule, wanted, namespace)
+        if problems or refused:
+            return Denied((*problems, *refused), "invalid" if problems else "policy")
+        patch = additions(pod, injection.pod, REPLACEABLE)
+        warnings = advice(pod, wanted, platform, namespace, self.lookup)
+        return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)

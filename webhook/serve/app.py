@@ -1,0 +1,82 @@
+"""The HTTP face: `POST /mutate`, `/healthz` and `/readyz`.
+
+fastapi is used here only. Guards the body (type, size, time) and nothing else; what an answer says
+is `reviews`' business. Runs on one event loop.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
+
+from webhook.errors import EnvelopeError
+from webhook.review.reviewer import Reviewer
+from webhook.serve.health import Health
+from webhook.serve.metrics import Metrics
+from webhook.serve.settings import Limits
+
+
+def make_app(
+    reviewer: Reviewer, health: Health, metrics: Metrics, limits: Limits, lifespan: Any
+) -> FastAPI:
+    """The application; it holds no state of its own.
+
+    `lifespan`: an asynchronous context manager around the time it serves, or None.
+    """
+    app = FastAPI(title="s3mount webhook", openapi_url=None, lifespan=lifespan)
+
+    async def mutate(request: Request) -> Response:
+        try:
+            answer = reviewer.review(await _body(request, limits))
+        except EnvelopeError as error:
+            metrics.rejected(error.status)
+            return _json(error.status, {"error": str(error)}, close=True)
+        headers = {"connection": "close"} if health.draining else None
+        return Response(answer, media_type="application/json", headers=headers)
+
+    # A plain route: there are no parameters for FastAPI to resolve on each request.
+    app.add_route("/mutate", mutate, methods=["POST"])
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return _json(200, {"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        told = {"reasons": health.reasons(), "troubles": health.troubles()}
+        return _json(200 if health.ready else 503, told)
+
+    return app
+
+
+def _json(status: int, content: object, *, close: bool = False) -> Response:
+    headers = {"connection": "close"} if close else None
+    return Response(json.dumps(content), status, headers, media_type="application/json")
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The request's body; EnvelopeError for a wrong type, too many bytes or too long a wait."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise EnvelopeError("the content type is not application/json", 415)
+    try:
+        async with asyncio.timeout(limits.deadline):
+            return await _read(request, limits.body)
+    except TimeoutError as error:
+        raise EnvelopeError(f"the body took longer than {limits.deadline} s", 408) from error
+    except ClientDisconnect as error:
+        raise EnvelopeError("the client hung up in the middle of the body") from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise EnvelopeError(f"the body is longer than {limit} bytes", 413)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise EnvelopeError(f"the body is longer than {limit} bytes", 413)
+    return bytes(body)

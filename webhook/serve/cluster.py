@@ -1,0 +1,173 @@
+"""What a cluster knows about namespaces, mirrored into memory: labels, and names of Secrets.
+
+kubernetes is used here only, and only its plumbing: the API server is asked for metadata alone
+(PartialObjectMetadata), so that no content of a Secret ever reaches this process. One thread per
+mirror lists, watches and lists again; it alone writes, by single assignments, and reviews read
+dictionaries and never wait.
+"""
+
+import contextlib
+import json
+import os
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from webhook.errors import SettingsError
+from webhook.serve.log import Logger
+
+_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_PAGE = 500
+# The API server ends a watch after this time; a bit later we stop believing in the connection.
+_WATCH_SECONDS = 300
+_SLACK_SECONDS = 30
+_CONNECT_SECONDS = 5
+_RETRY_SECONDS = 5.0
+
+Key = tuple[str, str]
+
+
+class Api(Protocol):
+    """The one request a mirror needs; one implementation talks to a cluster, tests have another."""
+
+    def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        """The lines of the answer; OSError for whatever goes wrong."""
+
+
+class ClusterApi:
+    """Requests through the kubernetes client, with the pod's service account or KUBECONFIG."""
+
+    def __init__(self) -> None:
+        settings = client.Configuration()
+        try:
+            if "KUBERNETES_SERVICE_HOST" in os.environ:
+                config.load_incluster_config(settings)  # type: ignore[no-untyped-call] # no hints
+            else:
+                config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            raise SettingsError(f"lookups need a way to the API server: {error}") from error
+        self._client = client.ApiClient(settings)
+
+    def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        request = self._client.param_serialize(
+            method="GET",
+            resource_path=path,
+            query_params=list(query.items()),
+            header_params={"Accept": accept},
+            auth_settings=["BearerToken"],
+        )
+        timeout = (_CONNECT_SECONDS, _WATCH_SECONDS + _SLACK_SECONDS)
+        try:
+            answer = self._client.call_api(*request, _request_timeout=timeout).response
+            with contextlib.closing(answer):
+                if answer.status != 200:
+                    raise OSError(f"the API server answered {answer.status} for {path}")
+                yield from answer
+        except (HTTPError, client.ApiException) as error:
+            raise OSError(f"no answer from the API server for {path}: {error}") from error
+
+
+class Mirror:
+    """The metadata of all objects of one kind; `names` is None until the first list is complete."""
+
+    def __init__(self, api: Api, path: str, log: Logger) -> None:
+        self._api, self._path, self._log = api, path, log
+        self._objects: dict[Key, Mapping[str, str]] | None = None
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Begin to mirror in a thread that ends with the process."""
+        threading.Thread(target=self._run, name=f"mirror {self._path}", daemon=True).start()
+
+    def stop(self) -> None:
+        """End with the next answer of the API server."""
+        self._stop.set()
+
+    def labels(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """An object's labels; None when it isn't there or nothing is known yet."""
+        return (self._objects or {}).get((namespace, name))
+
+    def holds(self, namespace: str, name: str) -> bool | None:
+        """Whether an object is there; None while nothing is known."""
+        return None if self._objects is None else (namespace, name) in self._objects
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watch(self._list())
+            except (OSError, ValueError, KeyError) as error:
+                # What is known stays: labels of yesterday are better than none.
+                self._log.warning("mirror interrupted", path=self._path, reason=str(error))
+                self._stop.wait(_RETRY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
+
+    def _list(self) -> str:
+        found: dict[Key, Mapping[str, str]] = {}
+        query = {"limit": str(_PAGE)}
+        while True:
+            answer = json.loads(b"".join(self._api.get(self._path, _LIST, query)))
+            found |= dict(map(_entry, answer["items"]))
+            metadata = answer["metadata"]
+            if not metadata.get("continue"):
+                break
+            query["continue"] = metadata["continue"]
+        self._objects = found
+        self._log.info("mirror complete", path=self._path, objects=len(found))
+        return str(metadata["resourceVersion"])
+
+    def _watch(self, version: str) -> None:
+        """Follow changes until the API server ends the watch, again and again until it forgets."""
+        while not self._stop.is_set():
+            query = {
+                "watch": "true",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(_WATCH_SECONDS),
+            }
+            for line in self._api.get(self._path, _WATCH, query):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                version = str(event["object"]["metadata"]["resourceVersion"])
+                self._apply(event["type"], event["object"])
+
+    def _apply(self, kind: str, item: dict[str, Any]) -> None:
+        key, labels = _entry(item)
+        if self._objects is None or kind == "BOOKMARK":
+            return
+        if kind == "DELETED":
+            self._objects.pop(key, None)
+        else:
+            self._objects[key] = labels
+
+
+def _entry(item: dict[str, Any]) -> tuple[Key, Mapping[str, str]]:
+    metadata = item["metadata"]
+    return (metadata.get("namespace", ""), metadata.get("name", "")), metadata.get("labels") or {}
+
+
+class ClusterLookup:
+    """A `Lookup` from mirrors; a mirror that isn't wanted leaves its facts unknown."""
+
+    def __init__(self, api: Api, log: Logger, *, namespaces: bool, secrets: bool) -> None:
+        self._namespaces = Mirror(api, "/api/v1/namespaces", log) if namespaces else None
+        self._secrets = Mirror(api, "/api/v1/secrets", log) if secrets else None
+        for mirror in (self._namespaces, self._secrets):
+            if mirror is not None:
+                mirror.start()
+
+    def labels(self, namespace: str) -> Mapping[str, str] | None:
+        return self._namespaces.labels("", namespace) if self._namespaces else None
+
+    def has_secret(self, namespace: str, name: str) -> bool | None:
+        return self._secrets.holds(namespace, name) if self._secrets else None
+
+    def stop(self) -> None:
+        """End both mirrors."""
+        for mirror in (self._namespaces, self._secrets):
+            if mirror is not None:
+                mirror.stop()

@@ -1,0 +1,92 @@
+"""One replica put together: settings in, objects built bottom up, served until a signal ends it.
+
+Runs on the main thread; the metrics port and the mirrors of the cluster have threads of their own.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from webhook import __version__
+from webhook.platform import Platform
+from webhook.policy.file import LivePolicy
+from webhook.policy.rules import Policy
+from webhook.review.decision import Decider
+from webhook.review.lookup import Lookup, Told
+from webhook.review.reviewer import Reviewer
+from webhook.serve.app import make_app
+from webhook.serve.health import Health
+from webhook.serve.log import Logger, forward_libraries, make_logger
+from webhook.serve.metrics import Metrics, MetricsPort
+from webhook.serve.server import make_server, wait_for_certificate, watching
+from webhook.serve.settings import Serving
+from webhook.serve.tls import LiveCertificate
+
+
+def run(serving: Serving, platform: Platform) -> None:
+    """Serve until a signal has come and the drain is over; a WebhookError when it can't begin."""
+    log = make_logger(serving.log_level)
+    forward_libraries(log)
+    with ExitStack() as stack:
+        service = _Service(serving, log)
+        stack.enter_context(MetricsPort(service.metrics, serving.host, serving.metrics_port))
+        decider = Decider(platform, service.policy(), _lookup(serving, log, stack))
+        reviewer = Reviewer(decider, service.metrics, log)
+        context = service.certificate()
+        lifespan = watching(service.watched)
+        app = make_app(reviewer, service.health, service.metrics, serving.limits, lifespan)
+        log.info("serving", version=__version__, host=serving.host, port=serving.port)
+        make_server(app, serving, service.health, log, context).run()
+    log.info("stopped")
+
+
+class _Service:
+    """The parts that watch files, and what they have in common."""
+
+    def __init__(self, serving: Serving, log: Logger) -> None:
+        self._serving = serving
+        self._log = log
+        self.health = Health()
+        self.metrics = Metrics()
+        self.metrics.watch_ready(lambda: self.health.ready)
+        self.watched: list[Callable[[], None]] = []
+
+    def policy(self) -> Callable[[], Policy]:
+        """What gives the policy in use now."""
+        serving = self._serving
+        if serving.policy_file is None:
+            self.metrics.policy_loaded(valid=True)
+            return Policy
+        live = LivePolicy(
+            serving.policy_file,
+            self.health,
+            self.metrics,
+            self._log,
+            labels_known=serving.lookup_namespaces,
+        )
+        self.watched.append(live.refresh)
+        return lambda: live.current
+
+    def certificate(self) -> LiveCertificate | None:
+        """The certificate, once there is one; None for plain HTTP."""
+        serving = self._serving
+        if serving.tls_dir is None:
+            self._log.warning("serving plain HTTP, which no API server calls", port=serving.port)
+            return None
+        live = LiveCertificate(
+            serving.tls_dir, self.health, self.metrics, self._log, need_ready=serving.need_ready
+        )
+        wait_for_certificate(live, serving.tls_wait)
+        self.watched.append(live.refresh)
+        return live
+
+
+def _lookup(serving: Serving, log: Logger, stack: ExitStack) -> Lookup:
+    namespaces, secrets = serving.lookup_namespaces, serving.lookup_secrets
+    if not namespaces and not secrets:
+        return Told()
+    # Imported late: most installations never need it, and it takes a third of the memory.
+    from webhook.serve.cluster import ClusterApi, ClusterLookup
+
+    found = ClusterLookup(ClusterApi(), log, namespaces=namespaces, secrets=secrets)
+    stack.callback(found.stop)
+    return found
