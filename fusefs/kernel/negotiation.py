@@ -3,7 +3,7 @@
 The kernel sends INIT once in the life of a mount. A worker that takes a mount over needs what its
 predecessor agreed, so `Negotiated` goes to the keeper and back as a plain mapping.
 
-Not here: sending anything (`session`), or what the flags do to a request (`adapter`).
+Not here: sending anything (`session`), or what the flags do to a request (`entries`, `handles`).
 Pure functions over immutable values.
 """
 

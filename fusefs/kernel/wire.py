@@ -1,7 +1,8 @@
 """Struct layouts and constants of the FUSE kernel protocol, named as in <linux/fuse.h>.
 
-Source: include/uapi/linux/fuse.h of Linux 6.18 (protocol 7.45). Only layouts: what they mean is
-`adapter`'s and `session`'s matter. tests/fusefs/kernel/test_wire.py asserts every size.
+Source: include/uapi/linux/fuse.h of Linux 6.18 (protocol 7.45). Only layouts: what they mean is the
+matter of `session` and of the modules that answer. tests/fusefs/kernel/test_wire.py asserts every
+size.
 
 Native byte order, no implicit padding (`=`). Times are signed: the kernel casts them so, and files
 older than 1970 exist. Immutable, usable from any thread.

@@ -1,8 +1,8 @@
 """Moving objects to other keys: copies and deletes, in an order that loses nothing.
 
 A file is copied, then its old key is deleted. Of a directory everything is copied first and noted
-in a journal (`renamelog`), then what was copied is deleted; a failed copy takes the copies back and
-leaves the source complete. A copy is pinned to the version that was listed, goes to a key that
+in a journal (`renamejournal`), then what was copied is deleted; a failed copy takes the copies back
+and leaves the source complete. A copy is pinned to the version that was listed, goes to a key that
 nobody has, and the delete is for that version only, where the store can: what others write
 meanwhile stays where they wrote it.
 

@@ -1,8 +1,8 @@
 """Renaming files and directories, with the nodes and open files that follow.
 
 A rename reaches S3 before it is shown in the tree, so a failure leaves both as they were. How the
-keys are moved is `renaming`. Any thread; `_directories` lets one directory be renamed at a time and
-is taken before any node's lock; no tree lock is held over a request.
+keys are moved is `objectmoves`. Any thread; `_directories` lets one directory be renamed at a time
+and is taken before any node's lock; no tree lock is held over a request.
 """
 
 import logging

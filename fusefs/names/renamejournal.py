@@ -8,7 +8,7 @@
     ["u"]                                   a copy failed; the copies are being deleted
 
 A torn last line is a copy that was made and not noted. Entries are read from the file, never all in
-memory. Not here: the requests (`renaming`). Used by one thread at a time.
+memory. Not here: the requests (`objectmoves`). Used by one thread at a time.
 """
 
 import errno

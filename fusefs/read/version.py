@@ -4,7 +4,7 @@ A read takes what is in flight from its part, what is on disk from the cache fil
 fetched: the blocks it needs at once, and, where the handle is read sequentially, more and more
 ahead of it. No byte is in two parts, and none is fetched that is on disk.
 
-Not here: sequential detection (`streams`), bytes on the way (`parts`), memory (`supply`).
+Not here: sequential detection (`readahead`), bytes in flight (`fetches`), memory (`readpool`).
 
 Threading: any thread; everything but the bytes themselves is guarded by the lock of `supply`.
 """

@@ -4,7 +4,8 @@
   machine `supervisor` starts both.
 - `portable`: through libfuse in this very process, for laptops and unprivileged users.
 
-Not here: words (`command`), the filesystem (`mounting`), the protocol (`kernel`, `handover`).
+Not here: words (`command`), the filesystem (`mounting`), the protocol (`kernel`,
+`keeper.protocol`).
 """
 
 import logging

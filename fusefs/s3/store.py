@@ -1,8 +1,8 @@
 """The S3 requests of a mount: our objects and conditions in and out. One instance, one bucket.
 
 It knows requests, not files: no POSIX meaning, no caching, no algorithms of many requests (those
-are in `commit` and `renaming`). Every method is one S3 request (plus `client`'s retries) and may be
-called from any thread. Conditions: `"*"` means "only if there is no such object"
+are in `commit` and `objectmoves`). Every method is one S3 request (plus `client`'s retries) and may
+be called from any thread. Conditions: `"*"` means "only if there is no such object"
 (If-None-Match), an ETag means "only if it is still this one" (If-Match), None means always.
 """
 

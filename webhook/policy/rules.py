@@ -1,7 +1,7 @@
 """May this namespace mount this? Rules by namespace, the first that matches decides.
 
 What a rule grants: buckets with prefixes, written or only read; sources of credentials; Secrets;
-endpoints; maxima. Reading the file is `policyfile`'s business. Immutable, pure, safe to share
+endpoints; maxima. Reading the file is `policy.file`'s business. Immutable, pure, safe to share
 between threads.
 """
 
