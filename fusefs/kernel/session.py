@@ -6,8 +6,8 @@ The descriptor is never cloned (FUSE_DEV_IOC_CLONE): requests read from a clone 
 those read from a descriptor that somebody else keeps open can be sent again to a successor.
 It isn't closed here either; whoever opened it does that.
 
-Not here: the threads (`readers`), what requests mean (`nodes`, `entries`, `handles`, `directories`),
-mount(2) (`mountcalls`).
+Not here: the threads (`readers`), what requests mean (`nodes`, `entries`, `handles`,
+`directories`), mount(2) (`mountcalls`).
 
 Threading: `answer` runs on every reader at once. The table of handlers changes with INIT only,
 before which the kernel sends nothing else.
