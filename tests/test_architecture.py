@@ -54,16 +54,16 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "disk": set(),
         "ground": set(),
     },
-    # `review` and `policy` still log and count through `serve`: those two arrows have to go.
     "webhook": {
         "__main__": {"offline", "serve", "review", "policy", "spec", "parse"},
         "offline": {"review", "policy", "spec", "parse"},
         "serve": {"review", "policy", "parse"},
-        "review": {"pod", "policy", "spec", "parse", "serve"},
-        "policy": {"spec", "parse", "serve"},
+        "review": {"pod", "policy", "spec", "parse"},
+        "policy": {"spec", "parse"},
         "pod": {"spec", "parse"},
         "spec": {"parse"},
         "parse": set(),
+        # `platform` is text to values as `spec` is, and every wing above `parse` takes it.
         "ground": {"parse"},
     },
 }
@@ -73,7 +73,7 @@ APART = [
     ("fusefs.keeper", ("fusefs.s3", "fusefs.logs", "fusefs.mount", "fusefs.run.worker")),
     ("fusefs.run.probe", ("fusefs.s3", "fusefs.logs", "fusefs.mount", "fusefs.run.worker")),
     # Reviewing is pure: no request, no clock of the cluster's, no HTTP.
-    ("webhook.pod.injection", ("webhook.serve",)),
+    *((f"webhook.{wing}", ("webhook.serve",)) for wing in ("review", "policy", "pod")),
     ("webhook.spec", ("webhook.policy", "webhook.pod", "webhook.serve")),
     ("certs.x509", ("certs.cluster", "certs.rotation")),
 ]

@@ -1,7 +1,7 @@
-"""The policy's file: YAML in, a `Policy` out, and out again when the file changes.
+"""The policy's file: YAML in, a `Policy` out.
 
-Strict: an unknown key is an error, for a misspelt restriction would be none. `LivePolicy` is
-refreshed on the event loop's thread and read by reviews on the same thread.
+Strict: an unknown key is an error, for a misspelt restriction would be none. Not here: reading the
+file again when it changes (`serve.livepolicy`). Pure but for reading the file.
 """
 
 import re
@@ -16,11 +16,7 @@ from webhook.parse.values import parse_cache_size, parse_endpoint
 from webhook.parse.yamldocs import parse_documents, read_text
 from webhook.platform import Resources, parse_count
 from webhook.policy.rules import AWS, NOTHING, SHIPPED, SOURCES, Grant, Policy, Rule
-from webhook.serve.health import Health
-from webhook.serve.log import Logger
-from webhook.serve.metrics import Metrics
 
-CONDITION = "policy"
 _DEFAULTS = {"allow": SHIPPED, "deny": NOTHING}
 _MAXIMA: dict[str, Callable[[str], int]] = {
     "mounts": parse_count,
@@ -206,54 +202,3 @@ def _maxima(node: _Node) -> dict[str, int]:
         except ValueError as error:
             raise item.error(str(error) or "must be a number or a quantity") from error
     return found
-
-
-class LivePolicy:
-    """The policy in use: the file's, or the last good one while the file is broken."""
-
-    def __init__(
-        self, path: Path, health: Health, metrics: Metrics, log: Logger, *, labels_known: bool
-    ) -> None:
-        self._path, self._health, self._metrics, self._log = path, health, metrics, log
-        self._labels_known = labels_known
-        self._text: str | None = read_text(str(path))
-        self.current = self._checked(self._text)
-        metrics.policy_loaded(valid=True)
-
-    def refresh(self) -> None:
-        """Read the file again; a broken one is reported once and the old policy stays."""
-        try:
-            text = read_text(str(self._path))
-        except DocumentError as error:
-            self._text = None
-            self._report(str(error))
-            return
-        if text != self._text:
-            self._text = text
-            self._take(text)
-
-    def _take(self, text: str) -> None:
-        try:
-            self.current = self._checked(text)
-        except PolicyFileError as error:
-            self._report(str(error))
-        else:
-            self._health.pass_(CONDITION)
-            self._metrics.policy_loaded(valid=True)
-            self._log.info("policy reloaded", rules=len(self.current.rules))
-
-    def _checked(self, text: str) -> Policy:
-        policy = parse_policy(text, str(self._path))
-        if policy.needs_labels and not self._labels_known:
-            raise PolicyFileError(
-                f"{self._path} has rules by namespaceLabels, which need S3MOUNT_LOOKUP_NAMESPACES"
-            )
-        return policy
-
-    def _report(self, reason: str) -> None:
-        if self._health.troubles().get(CONDITION) == reason:
-            return
-        # Not unready: the old policy is judged by, and a typing error would stop every such pod.
-        self._health.trouble(CONDITION, reason)
-        self._metrics.policy_loaded(valid=False)
-        self._log.error("new policy refused, the old one stays in use", reason=reason)

@@ -1,7 +1,7 @@
 """The HTTP face: `POST /mutate`, `/healthz` and `/readyz`.
 
 fastapi is used here only. Guards the body (type, size, time) and nothing else; what an answer says
-is `reviews`' business. Runs on one event loop.
+is `reviewer`'s business. Runs on one event loop.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from webhook.errors import EnvelopeError
-from webhook.review.reviewer import Reviewer
 from webhook.serve.health import Health
 from webhook.serve.metrics import Metrics
+from webhook.serve.reviewer import Reviewer
 from webhook.serve.settings import Limits
 
 

@@ -8,15 +8,15 @@ from contextlib import ExitStack
 
 from webhook import __version__
 from webhook.platform import Platform
-from webhook.policy.file import LivePolicy
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import Lookup, Told
-from webhook.review.reviewer import Reviewer
 from webhook.serve.app import make_app
 from webhook.serve.health import Health
+from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import Logger, forward_libraries, make_logger
 from webhook.serve.metrics import Metrics, MetricsPort
+from webhook.serve.reviewer import Reviewer
 from webhook.serve.server import make_server, wait_for_certificate, watching
 from webhook.serve.settings import Serving
 from webhook.serve.tls import LiveCertificate

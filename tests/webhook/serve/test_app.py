@@ -13,11 +13,11 @@ from tests.webhook import reviews
 from webhook import __version__
 from webhook.platform import Platform
 from webhook.review.decision import Decider
-from webhook.review.reviewer import Reviewer
 from webhook.serve.app import make_app
 from webhook.serve.health import Health
 from webhook.serve.log import make_logger
 from webhook.serve.metrics import Metrics
+from webhook.serve.reviewer import Reviewer
 from webhook.serve.settings import Limits
 
 JSON = {"content-type": "application/json"}

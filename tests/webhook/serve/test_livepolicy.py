@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from webhook.errors import DocumentError, PolicyFileError
-from webhook.policy.file import LivePolicy
 from webhook.serve.health import Health
+from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import make_logger
 from webhook.serve.metrics import Metrics
 

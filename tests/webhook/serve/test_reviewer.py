@@ -10,9 +10,9 @@ import pytest
 from tests.webhook import reviews
 from webhook.platform import Platform
 from webhook.review.decision import Decider
-from webhook.review.reviewer import Reviewer
 from webhook.serve.log import make_logger
 from webhook.serve.metrics import Metrics
+from webhook.serve.reviewer import Reviewer
 
 BUCKET = {"s3.mount/bucket": "my-bucket"}
 MANY = {"name": "x", "mountPath": "/m"}
