@@ -7,7 +7,7 @@ which may be at any moment. One thread.
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from time import monotonic
+from time import CLOCK_BOOTTIME, clock_gettime
 from typing import Any, NoReturn
 
 import structlog
@@ -30,8 +30,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return monotonic()
+        """Seconds since some moment, those a suspended machine slept through included."""
+        return clock_gettime(CLOCK_BOOTTIME)
 
 
 class Agent:

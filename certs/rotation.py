@@ -10,17 +10,18 @@ verifying client from ever failing:
    while: until then the old leaf goes on, and the bundle carries both CAs.
 3. CAs that sign no more stay in the bundle until their last leaf is over.
 
-The clock that counts is the one of the API server, which is who verifies. Nothing here touches
-files or threads (`agent` does); a `Rotation` belongs to one thread.
+The clock that counts is the API server's (`servertime`). Nothing here touches files or threads
+(`agent` does); a `Rotation` belongs to one thread.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from certs import trust
 from certs.errors import BadAuthority, CertsError, Conflict, Missing, Unreachable
+from certs.servertime import Clock, ServerTime
 from certs.trust import LEAF_LIFETIME, Trust, renewal_due
 from certs.x509 import Authority, Leaf, check_names, is_ours, load_bundle, sign_leaf
 
@@ -28,9 +29,6 @@ from certs.x509 import Authority, Leaf, check_names, is_ours, load_bundle, sign_
 SETTLE_SECONDS = 5.0
 # With a leaf that is trusted there is no hurry to leave it.
 HANDOVER_SECONDS = 60.0
-# How far two clocks may be apart before the API server's is taken: a Date header has whole seconds
-# and took a while to travel.
-SKEW_TOLERANCE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +73,6 @@ class Cluster(Protocol):
         """Replace the contents of the Secret that was read."""
 
 
-class Clock(Protocol):
-    """Wall time for certificates, monotonic seconds for waiting."""
-
-    def now(self) -> datetime:
-        """The wall clock, aware."""
-
-    def monotonic(self) -> float:
-        """Seconds that never jump."""
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something worth a line in the log, with its particulars."""
@@ -121,7 +109,7 @@ class Rotation:
         self._clock = clock
         check_names(names)
         self._names = tuple(names)
-        self._skew = timedelta(0)
+        self._time = ServerTime(clock)
         self._trust: Trust | None = None
         self._leaf = leaf
         # Fingerprint of each CA in the live bundle -> since when (monotonic) it was always there;
@@ -136,7 +124,7 @@ class Rotation:
             self._synchronise()
         except (Conflict, Missing, Unreachable) as error:
             problem = error
-        now = self._now()
+        now = self._time.now()
         leaf = self._leaf
         waiting = self._renew_leaf(now)
         events, self._events = tuple(self._events), []
@@ -156,28 +144,19 @@ class Rotation:
             self._seen = {}
             raise
         self._observe(live)
-        now = self._now()
+        now = self._time.now()
         stored = self._cluster.read_secret()
         self._trust = self._agree(stored, live, now)
         self._publish(live, self._trust.bundle(now))
 
     def _observe(self, live: Live) -> None:
         since = self._clock.monotonic()
-        if live.date is not None:
-            self._set_skew(live.date - self._clock.now())
+        if live.date is not None and (skew := self._time.observe(live.date)) is not None:
+            self._note("clock-skew", warning=True, seconds=f"{skew.total_seconds():.0f}")
         bundles = [_fingerprints(bundle) for bundle in live.bundles.values()]
         everywhere = frozenset.intersection(*bundles)
         before = self._seen or {}
         self._seen = {fingerprint: before.get(fingerprint, since) for fingerprint in everywhere}
-
-    def _set_skew(self, skew: timedelta) -> None:
-        skew = skew if abs(skew) > SKEW_TOLERANCE else timedelta(0)
-        if abs(skew - self._skew) > SKEW_TOLERANCE:
-            self._note("clock-skew", warning=True, seconds=f"{skew.total_seconds():.0f}")
-        self._skew = skew
-
-    def _now(self) -> datetime:
-        return self._clock.now().astimezone(UTC) + self._skew
 
     def _agree(self, stored: Stored | None, live: Live, now: datetime) -> Trust:
         """What the Secret holds after this step; Conflict when another replica was first."""

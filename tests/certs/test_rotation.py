@@ -400,6 +400,33 @@ def test_a_wrong_clock_is_told_once(cluster, clock):
     assert skew.fields == {"seconds": "-7200"}
 
 
+@pytest.mark.parametrize("shifts", [(61, 59), (0, 300), (62, 61, 0)])
+def test_a_clock_at_the_edge_is_told_once_per_change(cluster, clock, shifts):
+    """Neither a clock that is nearly right nor API servers that disagree fill the log."""
+    wrong = TestClock(clock)
+    lost = replica(cluster, wrong)
+    events = []
+    for number in range(60):
+        wrong.shift = timedelta(seconds=-shifts[number % len(shifts)])
+        events += lost.step().events
+        clock.advance(5)
+    assert [event.name for event in events].count("clock-skew") == 1
+
+
+@pytest.mark.parametrize("days", [-1, 3, 8, 400])
+def test_a_clock_that_jumps_while_nobody_can_be_asked_changes_nothing(cluster, clock, days):
+    """Time goes on from the API server's last answer, whatever the wall clock does meanwhile."""
+    jumping = TestClock(clock)
+    lost = replica(cluster, jumping)
+    settle(lost, clock=clock, seconds=20)
+    leaf = lost.step().leaf
+    cluster.down = True
+    jumping.shift = timedelta(days=days)
+    status = lost.step()
+    assert status.ready
+    assert status.leaf is leaf
+
+
 @pytest.mark.parametrize("position", [1, 2, 3])
 def test_nobody_with_an_old_view_takes_a_new_ca_out_of_the_bundle(cluster, clock, pair, position):
     """A replica that pauses before any of its requests undoes nothing of what happened then."""

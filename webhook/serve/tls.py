@@ -1,13 +1,18 @@
 """The server's certificate: loaded from a directory, replaced while connections stay open.
 
 The directory holds `tls.crt` (leaf and chain), `tls.key`, `ca.crt` and, where an agent keeps the
-webhook configuration in step, `ready`. Nothing is issued or written here. A new pair gets a context
-of its own, and only when it is sound do new connections get that context; a pair that is torn or
-broken never touches the one in use. `refresh` runs on the event loop's thread only.
+webhook configuration in step, `ready` and `heartbeat`. Nothing is issued or written here. A new
+pair gets a context of its own, and only when it is sound do new connections get that context; a
+pair that is torn or broken never touches the one in use. `refresh` runs on the event loop's thread
+only.
+
+Whose clock counts: the API server verifies, and the agent goes by its clock and takes `ready` away
+from a leaf that is over. Ours decides only where no agent is or lives, and never what is loaded.
 """
 
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +23,11 @@ from webhook.serve.metrics import Metrics
 
 CONDITION = "certificate"
 READY_CONDITION = "caBundle"
+_EXPIRED = "the certificate in use has expired"
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, which the ssl module has no name for.
+_WITHOUT_TIME = ssl.VerifyFlags(0x200000)
+# Seconds without a sign of life after which the agent is no more: a round of its takes 5.
+_SILENCE = 600.0
 _FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
@@ -33,8 +43,16 @@ class LiveCertificate:
     """The chain new connections get, kept equal to what the directory holds."""
 
     def __init__(
-        self, directory: Path, health: Health, metrics: Metrics, log: Logger, *, need_ready: bool
+        self,
+        directory: Path,
+        health: Health,
+        metrics: Metrics,
+        log: Logger,
+        *,
+        need_ready: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._directory = directory
         self._health = health
         self._metrics = metrics
@@ -59,10 +77,12 @@ class LiveCertificate:
     def refresh(self) -> None:
         """Look at the directory: load what is new, keep the old when the new is broken."""
         self._check_ready()
-        self._check_expiry()
         found = _signature(self._directory)
-        if found == self._loaded:
-            return
+        if found != self._loaded:
+            self._load(found)
+        self._check_expiry()
+
+    def _load(self, found: tuple[object, ...]) -> None:
         try:
             chain = load(self._directory)
         except CertificateError as error:
@@ -92,8 +112,21 @@ class LiveCertificate:
 
     def _check_expiry(self) -> None:
         """A certificate that nobody renewed: the API server refuses it, so say so first."""
-        if self._chain is not None and time.time() >= self._chain.not_after:
-            self._health.fail(CONDITION, "the certificate in use has expired")
+        if self._chain is None:
+            return
+        if self._clock() >= self._chain.not_after and not self._agent_lives():
+            self._health.fail(CONDITION, _EXPIRED)
+        elif self._health.reasons().get(CONDITION) == _EXPIRED:
+            self._health.pass_(CONDITION)
+
+    def _agent_lives(self) -> bool:
+        if not self._need_ready:
+            return False
+        try:
+            beat = (self._directory / "heartbeat").stat().st_mtime
+        except OSError:
+            return False
+        return self._clock() - beat < _SILENCE
 
     def _check_ready(self) -> None:
         if not self._need_ready:
@@ -135,7 +168,8 @@ def _server_context() -> ssl.SSLContext:
 def _expiry(server: ssl.SSLContext, authority: Path) -> float:
     """When the leaf expires, found by a handshake in memory that verifies it against `ca.crt`.
 
-    Infinity when there is no `ca.crt`, as from issuers that don't publish theirs.
+    Whether it is valid already, or still, is for the clock of who connects to say. Infinity when
+    there is no `ca.crt`, as from issuers that don't publish theirs.
     """
     try:
         pem = authority.read_text()
@@ -145,7 +179,7 @@ def _expiry(server: ssl.SSLContext, authority: Path) -> float:
         return float("inf")
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _WITHOUT_TIME
     try:
         client.load_verify_locations(cadata=pem)
         certificate = _handshake(client, server).getpeercert() or {}
