@@ -16,9 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # One test process more than the machines that check us have cores: tests wait for much.
 WORKERS ?= 3
 
-.PHONY: setup system demo test lint format unit soak bench-webhook bench clean
+.PHONY: help setup system demo test lint format unit soak e2e bench-webhook bench clean
 
-setup: system .venv/installed
+.DEFAULT_GOAL := help
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: system .venv/installed ## install Debian packages and .venv
 
 # libfuse2 is a library: asked for by its soname, not on PATH.
 system:
@@ -49,33 +54,36 @@ system:
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/requirements.txt
 	@touch $@
 
-demo: setup
+demo: setup ## a pod reviewed, mounted and killed, on a real S3 server
 	@$(BIN)/python -m tests.demo
 
-lint: setup
+lint: setup ## ruff and mypy
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/ruff format --check $(PACKAGES)
 	@$(BIN)/mypy
 
-format: setup
+format: setup ## let ruff rewrite the sources
 	@$(BIN)/ruff check --fix $(PACKAGES)
 	@$(BIN)/ruff format $(PACKAGES)
 
-unit: setup
-	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist loadgroup
+unit: setup ## all tests but the long ones
+	@$(BIN)/python -m pytest -q -m "not soak and not cluster" -n $(WORKERS) --dist loadgroup
 
-test: lint unit
+test: lint unit ## what CI runs
 
-soak: setup
+soak: setup ## the long tests
 	@$(BIN)/python -m pytest -q -m soak -n $(WORKERS) --dist loadgroup
 
-bench-webhook: setup
+e2e: setup ## checks on the cluster of KUBECONFIG, with IMAGE; ONLY=name
+	@$(BIN)/python -m tests.cluster
+
+bench-webhook: setup ## reviews per second, latency, memory
 	@$(BIN)/python -m bench.webhook
 
-bench: setup
+bench: setup ## reads, sessions, and peers side by side
 	@$(BIN)/python -m bench.reader
 	@$(BIN)/python -m bench.session
 	@$(BIN)/python -m bench.peers
 
-clean:
+clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

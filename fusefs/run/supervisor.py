@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fusefs.keeper import protocol
@@ -49,9 +49,16 @@ def _die_with_parent() -> None:
 class Child:
     """One of the two processes, and when it may be started again."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
         self.starts = 0
+        self._clock = clock
         self._command = list(command)
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,10 +73,10 @@ class Child:
 
     def start(self) -> None:
         """Start the process, unless it runs or its pause isn't over."""
-        if self._process is not None or time.monotonic() < self._not_before:
+        if self._process is not None or self._clock() < self._not_before:
             return
         self.starts += 1
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -85,10 +92,10 @@ class Child:
         self._process = None
         if code == SETUP_FAILED and self.starts == 1:
             return code  # it has said why, and that is the line to read
-        if time.monotonic() - self._began > WELL_AFTER:
+        if self._clock() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
         pause = self._pause if code >= 0 else min(self._pause, KILLED_PAUSE)
-        self._not_before = time.monotonic() + pause
+        self._not_before = self._clock() + pause
         # A child that was told to end before it could listen ended as told.
         level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
         log.log(level, "a process ended", extra={"part": self.name, "code": code})

@@ -29,7 +29,8 @@ _START_SECONDS = 60.0
 class SeaweedServer:
     """A running server; use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.directory = Path(tempfile.mkdtemp(prefix=f"s3mount-test-{os.getpid()}-weed-"))
         (self.directory / "data").mkdir()
         (self.directory / "s3.json").write_text(json.dumps(_identities()))
@@ -39,7 +40,7 @@ class SeaweedServer:
         """Start it, with other ports when somebody was faster in taking one of ours."""
         for attempt in range(1, _ATTEMPTS + 1):
             self._ports = free_ports(2 * len(_PARTS))
-            self.endpoint = Endpoint(f"http://127.0.0.1:{self._ports[6]}", CREDENTIALS)
+            self.endpoint = Endpoint(f"http://{self._host}:{self._ports[6]}", CREDENTIALS)
             self._child = Child(self._command(), self.directory / "log", env=_environment())
             try:
                 self._child.wait_until(self._answers, _START_SECONDS)
@@ -61,8 +62,8 @@ class SeaweedServer:
             "-logtostderr",
             "server",
             f"-dir={self.directory / 'data'}",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
+            f"-ip={self._host}",
+            f"-ip.bind={self._host}",
             *ports,
             "-filer",
             f"-filer.localSocket={self.directory / 'filer.sock'}",

@@ -80,20 +80,28 @@ def test_kills_of_either_are_not_seen(start: Start, base: Path, victim: str) -> 
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize(("end", "starts"), [("kill -9 $$", 8), ("exit 1", 4)])
-def test_what_is_killed_comes_back_soon_and_what_fails_less_and_less(end: str, starts: int) -> None:
+@pytest.mark.parametrize(
+    ("end", "pauses"),
+    [("kill -9 $$", [0.1, 0.2, 0.4, 0.4, 0.4]), ("exit 1", [0.1, 0.2, 0.4, 0.8, 1.6])],
+)
+def test_what_is_killed_comes_back_soon_and_what_fails_less_and_less(
+    end: str, pauses: list[float]
+) -> None:
     """Callers wait for the one; the other may fail for ever, and costs a start each time."""
-    child = Child("worker", ["sh", "-c", end], {})
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline:
-        child.ended()
-        child.start()
-        time.sleep(0.01)
-    for _ in range(100):  # the last one may still be on its way out
-        if child.ended() is not None:
-            break
-        time.sleep(0.01)
-    assert child.starts >= starts if "kill" in end else 3 <= child.starts <= starts + 1
+    now, seen = [0.0], []
+    child = Child("worker", ["sh", "-c", end], {}, lambda: now[0])
+    child.start()
+    for _ in pauses:
+        while child.ended() is None:
+            time.sleep(0.001)
+        before, starts = now[0], child.starts
+        while child.starts == starts:
+            now[0] += 0.01
+            child.start()
+        seen.append(now[0] - before)
+    while child.ended() is None:
+        time.sleep(0.001)
+    assert seen == pytest.approx(pauses, abs=0.02)
 
 
 def test_a_worker_that_cannot_start_ends_it(start: Start, base: Path) -> None:

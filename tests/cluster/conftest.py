@@ -1,0 +1,135 @@
+"""What the checks share: the cluster, the installation, the store, a namespace for each check."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import pods
+from tests.cluster.cluster import Cluster, Manifest, until
+from tests.cluster.installation import Installation
+from tests.cluster.node import Node
+from tests.cluster.store import store_of
+from tests.servers.s3 import Bucket, Endpoint
+
+
+@dataclass(frozen=True)
+class Place:
+    """A namespace of one check, its bucket, and the pods it makes."""
+
+    cluster: Cluster
+    node: Node | None
+    namespace: str
+    bucket: Bucket
+    image: str
+
+    def notes(self, name: str = "", **more: str) -> dict[str, str]:
+        """Return the annotations that mount the bucket."""
+        return pods.annotations(self.bucket.name, self.bucket.endpoint.url, name, **more)
+
+    def template(
+        self, command: list[str] | None = None, notes: dict[str, str] | None = None, **spec: object
+    ) -> Manifest:
+        """Return a template of a pod that mounts the bucket at /data."""
+        return pods.template(self.notes() if notes is None else notes, self.image, command, **spec)
+
+    def start(
+        self, name: str, template: Manifest | None = None, *, seconds: float = 90
+    ) -> Manifest:
+        """Create a pod, wait until it is Ready, and return it."""
+        self.cluster.create(pods.pod(name, self.namespace, template or self.template()))
+        self.cluster.until_ready(self.namespace, name, seconds=seconds)
+        return self.pod(name)
+
+    def pod(self, name: str) -> Manifest:
+        """Return a pod that is there."""
+        found = self.cluster.pod(self.namespace, name)
+        assert found is not None, f"no pod {name}"
+        return found
+
+    def sh(self, name: str, script: str, container: str = "app") -> str:
+        """Run a shell script in a pod."""
+        return self.cluster.sh(self.namespace, name, script, container)
+
+    def end(self, *names: str, grace: int | None = None, seconds: float = 90) -> None:
+        """Delete pods and wait until they are gone."""
+        self.cluster.delete(self.namespace, *names, grace=grace)
+        self.cluster.until_gone(self.namespace, *names, seconds=seconds)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster that KUBECONFIG names."""
+    return Cluster(os.environ["KUBECONFIG"])
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image under test; its nodes have it or can pull it."""
+    return os.environ["IMAGE"]
+
+
+@pytest.fixture(scope="session")
+def node() -> Node | None:
+    """Access to the node, where E2E_NODE names a program for it."""
+    return Node(os.environ["E2E_NODE"]) if os.environ.get("E2E_NODE") else None
+
+
+@pytest.fixture
+def the_node(node: Node | None) -> Node:
+    """Access to the node; a check that needs it says so in the table."""
+    if node is None:
+        pytest.skip("needs E2E_NODE, a program that reaches the node (docs/testing.md)")
+    return node
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Endpoint]:
+    """The S3 server that pods and this machine reach at one address."""
+    with store_of(os.environ) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def product(
+    cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """The installed product; removed at the end."""
+    installation = Installation(cluster, tmp_path_factory.mktemp("deploy"), image)
+    installation.install()
+    yield installation
+    installation.uninstall()
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest,
+    cluster: Cluster,
+    product: Installation,
+    store: Endpoint,
+    node: Node | None,
+) -> Iterator[Place]:
+    """A namespace and a bucket for one check; both are gone afterwards."""
+    name = "e2e-" + request.node.name.removeprefix("test_").replace("_", "-").split("[")[0][:40]
+    name = name.rstrip("-")
+    cluster.create(pods.namespace(name))
+    keys = store.credentials
+    cluster.create(pods.secret(name, keys.access_key, keys.secret_key))
+    bucket = store.create_bucket(name)
+    yield Place(cluster, node, name, bucket, product.image)
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    until(f"no pod in {name}", lambda: not cluster.pods(name), 120)
+    bucket.destroy()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every check, so that `make test` leaves them out; and give each time for a cluster."""
+    here = str(Path(__file__).parent)
+    for item in items:
+        if str(item.path).startswith(here):
+            item.add_marker(pytest.mark.cluster)
+            item.add_marker(pytest.mark.timeout(600))
