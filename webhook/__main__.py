@@ -125,6 +125,7 @@ def _check_policy(arguments: argparse.Namespace) -> int:
     if arguments.filename is None:
         commands.check_policy(policy, _terminal())
         return 0
+    commands.warn_of_policy(policy, _terminal())
     decider = _decider(arguments, policy)
     return commands.explain(arguments.filename, arguments.namespace, decider, _terminal())
 

@@ -15,6 +15,7 @@ from webhook.parse.table import render_table
 from webhook.parse.yamldocs import parse_documents, read_text, render_documents
 from webhook.pods import Pod
 from webhook.policy.rules import Grant, Policy, Rule
+from webhook.policy.unmatched import unmatched
 from webhook.review import admission
 from webhook.review.decision import Decider, Decision, Denied, Injected, Skipped
 from webhook.spec.annotations import DOMAIN
@@ -133,9 +134,16 @@ def _indented(text: str) -> str:
 
 
 def check_policy(policy: Policy, terminal: Terminal) -> None:
-    """Print a policy as a table, in the order in which its rules are asked."""
+    """Print a policy as a table, in the order in which its rules are asked, and what is odd."""
     rows = [_rule_row(rule) for rule in (*policy.rules, policy.default)]
     terminal.out.write(render_table(("RULE", "NAMESPACES", "BUCKETS", "CREDENTIALS"), rows))
+    warn_of_policy(policy, terminal)
+
+
+def warn_of_policy(policy: Policy, terminal: Terminal) -> None:
+    """Tell which patterns of a policy can never match anything."""
+    for sentence in unmatched(policy):
+        print(f"warning: {sentence}", file=terminal.err)
 
 
 def _rule_row(rule: Rule) -> tuple[str, str, str, str]:

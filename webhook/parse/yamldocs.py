@@ -16,7 +16,30 @@ from webhook.errors import DocumentError
 
 
 class _Loader(yaml.SafeLoader):
-    """Dates stay text: Kubernetes knows none, and would be sent one it can't read."""
+    """Dates stay text: Kubernetes knows none, and would be sent one it can't read.
+
+    A key that is there twice is an error: of two the last would count, and nobody sees the other.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here, before what `<<` brings is put in: that may be overridden.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if (text := self._key(key)) in seen:
+                raise yaml.composer.ComposerError(
+                    "in an object", node.start_mark, f"the key {text!r} is there twice",
+                    key.start_mark,
+                )  # fmt: skip
+            seen.add(text)
+        return node
+
+    def _key(self, node: yaml.Node) -> str:
+        """The key in JSON, where `1` and "1" are the same."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:merge":
+            return str(node.value)
+        key = self.construct_object(node)
+        return key if isinstance(key, str) else json.dumps(key)
 
 
 class _Dumper(yaml.SafeDumper):

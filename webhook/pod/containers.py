@@ -65,8 +65,10 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     # A tenth more: eviction at exactly the cache's own limit would punish a cache doing its job.
     limit = -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
     return [
-        {"name": BUS, "emptyDir": {}},
-        # In memory: a socket, no data.
+        # In memory: a kubelet that comes back to a deleted pod unmounts this first, is told EBUSY
+        # and stops. An emptyDir on disk it empties first, through the mount: the bucket's objects.
+        {"name": BUS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        # A socket, no data.
         {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(limit)}},
         *(

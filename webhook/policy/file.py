@@ -118,7 +118,7 @@ def _rule(node: _Node) -> Rule:
         labels=_labels(fields["namespaceLabels"]) if "namespaceLabels" in fields else (),
         grants=tuple(_grant(item) for item in fields["buckets"].items()),
         sources=_sources(fields["credentials"]) if "credentials" in fields else SHIPPED.sources,
-        secrets=fields["secrets"].texts() if "secrets" in fields else ("*",),
+        secrets=_patterns(fields["secrets"]) if "secrets" in fields else ("*",),
         endpoints=_endpoints(fields["endpoints"]) if "endpoints" in fields else ("*",),
         maximum_mounts=maxima.get("mounts"),
         maximum_cache_size=maxima.get("cacheSize"),
@@ -146,10 +146,14 @@ def _grant(node: _Node) -> Grant:
     access = fields["access"].choice("read-write", "read-only") if "access" in fields else ""
     prefixes = fields["prefixes"].items() if "prefixes" in fields else []
     return Grant(
-        tuple(_pattern(item) for item in fields["names"].items()),
+        _patterns(fields["names"]),
         tuple(_prefix(item) for item in prefixes) if "prefixes" in fields else ("",),
         read_only=access == "read-only",
     )
+
+
+def _patterns(node: _Node) -> tuple[str, ...]:
+    return tuple(_pattern(item) for item in node.items())
 
 
 def _pattern(node: _Node) -> str:

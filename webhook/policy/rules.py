@@ -19,6 +19,7 @@ SECRET, IRSA, AMBIENT = "secret", "irsa", "ambient"
 SOURCES = (SECRET, IRSA, AMBIENT)
 # The endpoint of a mount that names none.
 AWS = "aws"
+ARN = "arn:"
 _ASK = "Ask the platform team; docs/policy.md explains the rules"
 
 
@@ -32,9 +33,16 @@ class Grant:
 
     def covers(self, mount: MountSpec, namespace: str) -> bool:
         """Whether the mount's place is in this grant, reading or writing aside."""
-        return any(matches_name(filled(b, namespace), mount.bucket) for b in self.buckets) and any(
+        return any(_names_bucket(b, mount.bucket, namespace) for b in self.buckets) and any(
             matches_prefix(filled(p, namespace), mount.prefix) for p in self.prefixes
         )
+
+
+def _names_bucket(pattern: str, bucket: str, namespace: str) -> bool:
+    """Whether a glob names a bucket; an ARN, which may be of any account, only as an ARN."""
+    if bucket.startswith(ARN) and not pattern.startswith(ARN):
+        return False
+    return matches_name(filled(pattern, namespace), bucket)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Rule:
 
 
 # Any bucket, with the namespace's own Secrets or the pod's own identity.
-SHIPPED = Rule("default", grants=(Grant(("*",)),))
+SHIPPED = Rule("default", grants=(Grant(("*", "arn:*")),))
 NOTHING = Rule("default")
 
 
@@ -139,7 +147,7 @@ def _mount_problems(rule: Rule, mount: MountSpec, namespace: str) -> Iterable[Pr
         yield refuse("bucket", mount.source, f"doesn't allow this; allowed: {_granted(rule)}")
     elif not mount.read_only and all(grant.read_only for grant in covering):
         yield refuse("read-only", "false", f"allows {mount.source} read-only")
-    yield from _credential_problems(rule, mount, refuse)
+    yield from _credential_problems(rule, mount, namespace, refuse)
     endpoint = mount.endpoint or AWS
     if not any(matches_url(filled(e, namespace), endpoint) for e in rule.endpoints):
         text = f"doesn't allow this endpoint; allowed: {', '.join(rule.endpoints) or 'none'}"
@@ -150,14 +158,14 @@ def _mount_problems(rule: Rule, mount: MountSpec, namespace: str) -> Iterable[Pr
 
 
 def _credential_problems(
-    rule: Rule, mount: MountSpec, refuse: Callable[[str, str, str], Problem]
+    rule: Rule, mount: MountSpec, namespace: str, refuse: Callable[[str, str, str], Problem]
 ) -> Iterable[Problem]:
     if mount.secret is None:
         if not rule.sources & {IRSA, AMBIENT}:
             yield refuse("secret", "none", "asks for a Secret with credentials")
     elif SECRET not in rule.sources:
         yield refuse("secret", mount.secret, "allows no Secrets: use the pod's own identity, none")
-    elif not any(matches_name(pattern, mount.secret) for pattern in rule.secrets):
+    elif not any(matches_name(filled(s, namespace), mount.secret) for s in rule.secrets):
         text = f"doesn't allow this Secret; allowed: {', '.join(rule.secrets)}"
         yield refuse("secret", mount.secret, text)
 

@@ -61,6 +61,10 @@ def _request(uid: str, kind: dict[str, Any], request: dict[str, Any]) -> Request
     operation = _text(request, "operation")
     _expect(pod is None or isinstance(pod, dict), "request.object is not an object")
     _expect(isinstance(pod, dict) or operation == "DELETE", "request.object is missing")
+    _expect(
+        isinstance((pod or {}).get("metadata") or {}, dict),
+        "request.object.metadata is not an object",
+    )
     group, version = _text(kind, "group"), _text(kind, "version")
     return Request(
         uid=uid,

@@ -142,10 +142,21 @@ def test_check_policy(tmp_path: Path) -> None:
     policy.write_text("default: deny\nrules: [{name: ml, namespaces: [ml], buckets: ['my-*']}]")
     pod = str(EXAMPLES / "pod.yaml")
     assert "ml" in run("check-policy", str(policy)).stdout
+    assert run("check-policy", str(policy)).stderr == ""
     assert run("check-policy", str(policy), "-f", pod, "--namespace", "ml").returncode == 0
     assert run("check-policy", str(policy), "-f", pod, "--namespace", "shop").returncode == 1
     policy.write_text("rules: 7")
     assert run("check-policy", str(policy)).returncode == 2
+
+
+def test_check_policy_tells_what_never_matches(tmp_path: Path) -> None:
+    """A warning, with and without manifests: the policy says what it says."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules: [{name: x, namespaces: [Shop], buckets: ['*']}]\n")
+    for more in ([], ["-f", str(EXAMPLES / "pod.yaml")]):
+        done = run("check-policy", str(policy), *more)
+        assert done.returncode == 0
+        assert "warning: rule 'x', namespaces: 'Shop' never matches" in done.stderr
 
 
 def test_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,15 @@ def test_worker_has_no_rights_and_no_bus(worker: dict[str, Any]) -> None:
     assert "s3-mount-bus" not in {mount["name"] for mount in worker["volumeMounts"]}
 
 
+def test_the_bus_is_in_memory() -> None:
+    """A kubelet that finds a deleted pod empties a directory on disk, through the live mount.
+
+    One in memory it unmounts first, is told EBUSY, and leaves the bucket's objects alone.
+    """
+    (bus,) = [v for v in injected(TWO)["volumes"] if v["name"] == "s3-mount-bus"]
+    assert bus["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}
+
+
 def test_worker_is_told_everything(worker: dict[str, Any]) -> None:
     """One document with all mounts, every value final."""
     document = config(worker)

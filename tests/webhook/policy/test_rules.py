@@ -74,6 +74,35 @@ def test_grants_cover_prefixes_and_access() -> None:
     assert refused(policy, bucket="own-ml") == []
 
 
+ARN = "arn:aws:s3:eu-central-1:123456789012:accesspoint/data"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", ["bucket"]),
+        ("*data", ["bucket"]),
+        ("???:*", ["bucket"]),
+        ("arn:*", []),
+        ("arn:aws:s3:*:123456789012:accesspoint/*", []),
+        ("arn:aws:s3:*:210987654321:accesspoint/*", ["bucket"]),
+    ],
+)
+def test_only_a_pattern_for_arns_matches_an_arn(pattern: str, expected: list[str]) -> None:
+    """An access point may be of any account: a glob of bucket names says nothing about it."""
+    policy = parsed(f"rules: [{{name: x, namespaces: [ml], buckets: ['{pattern}']}}]")
+    assert refused(policy, bucket=ARN) == expected
+
+
+def test_secrets_may_name_the_namespace() -> None:
+    """`{namespace}` stands for it there as in buckets."""
+    policy = parsed("""
+        rules: [{name: x, namespaces: ["*"], buckets: ["*"], secrets: ["{namespace}-s3-*"]}]
+    """)
+    assert refused(policy, secret="ml-s3-data") == []
+    assert refused(policy, secret="shop-s3-data") == ["secret"]
+
+
 def test_credentials_secrets_and_endpoints() -> None:
     """Each source, Secret and endpoint has to be allowed."""
     policy = parsed("""

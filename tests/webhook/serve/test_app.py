@@ -94,7 +94,10 @@ def test_unreadable_envelope_is_a_400(face: Face, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("uid", 7), ("uid", ""), ("kind", "Pod"), ("object", []), ("object", None), ("namespace", {})],
+    [
+        *(("uid", 7), ("uid", ""), ("kind", "Pod"), ("object", []), ("object", None)),
+        *(("namespace", {}), ("object", {"metadata": "x"}), ("object", {"metadata": ["x"]})),
+    ],
 )
 def test_wrong_type_in_the_envelope_is_a_400(face: Face, field: str, value: Any) -> None:
     """Every field of the envelope that matters is checked."""
