@@ -34,8 +34,9 @@ RETRY_SECONDS = 0.05
 class Taken:
     """A mount this worker serves.
 
-    `resumed`: somebody served this connection before. `negotiated` is what INIT agreed then, None
-    where its answer was never sent. `backings`: passthrough registrations, id -> tag.
+    `resumed`: a process had the descriptor before, and may have read requests from it.
+    `negotiated` is what INIT agreed then, None where its answer was never sent. `backings`:
+    passthrough registrations, id -> tag.
     """
 
     name: str
@@ -44,6 +45,13 @@ class Taken:
     resumed: bool
     negotiated: Negotiated | None
     backings: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def served(self) -> bool:
+        """Say whether the mount was ever served: INIT was answered, which a worker does only after
+        its filesystem has reached the bucket.
+        """
+        return self.negotiated is not None
 
 
 class KeeperClient:

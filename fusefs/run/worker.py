@@ -142,9 +142,10 @@ class Mount:
     def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
         """Take the mount, build its filesystem, and serve it."""
         taken = keeper.take(self.name)
-        beginning = Beginning.RESUMED if taken.resumed else Beginning.NEW
+        beginning = Beginning.RESUMED if taken.served else Beginning.NEW
         if taken.resumed and not sends_again(taken):
-            taken, beginning = self._renew(keeper), Beginning.RENEWED
+            beginning = Beginning.RENEWED if taken.served else Beginning.NEW
+            taken = self._renew(keeper)
         self._serve(keeper, taken, beginning, open_filesystem)
         self.state = SERVING
         log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
