@@ -1,16 +1,18 @@
 """Globs of the policy: `*` and `?` for buckets, namespaces and Secrets; prefixes and URLs by part.
 
 A star in a prefix or a URL stops at the next slash, or `https://*.example.com` would match a host
-of somebody else's with the right path behind it. Pure functions; compiled patterns are cached.
+of somebody else's with the right path behind it. Pure functions; patterns of a usual length are
+compiled once.
 """
 
 import re
-from functools import lru_cache
+
+from webhook.parse.boundedcache import bounded_cache
 
 NAMESPACE = "{namespace}"
 
 
-@lru_cache(maxsize=4096)
+@bounded_cache
 def _compiled(pattern: str, star: str) -> re.Pattern[str]:
     parts = re.split(r"([*?])", pattern)
     wild = {"*": f"{star}*", "?": star}

@@ -18,6 +18,8 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.
 # An object key has at most 1024 bytes; leave some for the names below the prefix.
 LONGEST_PREFIX = 900
 LONGEST_PATH = 1024
+# The standard library remembers the URLs that it took apart.
+LONGEST_URL = 1024
 # A container can't run without what is here, or finds something of the kubelet's own in it.
 SYSTEM_TREES = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys",
                 "/run/secrets", "/var/run/secrets")  # fmt: skip
@@ -94,6 +96,8 @@ def parse_region(text: str) -> str:
 
 def parse_endpoint(text: str) -> str:
     """The URL of an S3 endpoint in normal form: no credentials, no query, lower-case host."""
+    if len(text) > LONGEST_URL:
+        raise ValueError(f"must be at most {LONGEST_URL} characters long")
     if _CONTROL.search(text) or " " in text or "\\" in text:
         raise ValueError("must not contain spaces, backslashes or control characters")
     if "?" in text or "#" in text:

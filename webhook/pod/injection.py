@@ -9,10 +9,10 @@ import json
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from webhook import __version__
+from webhook.parse.boundedcache import bounded_cache
 from webhook.platform import Platform
 from webhook.pod.containers import BUS, application_mount, is_reserved, sidecars, volumes
 from webhook.pod.existing import differences
@@ -141,7 +141,7 @@ def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple
         yield mount.path, f"mount {mount.name}"
 
 
-@lru_cache(maxsize=4096)
+@bounded_cache
 def _normal(path: str) -> str:
     """The place the container runtime makes of a path."""
     return posixpath.normpath("/" + path.lstrip("/"))

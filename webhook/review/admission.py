@@ -15,6 +15,7 @@ import jsonpatch
 from webhook import __version__, problems
 from webhook.diff import Operation
 from webhook.errors import EnvelopeError
+from webhook.parse.jsontext import parse_json
 from webhook.pods import Pod, title
 from webhook.review.decision import Decider, Decision, Denied, Injected, Skip, Skipped
 from webhook.review.warnings import Advice
@@ -22,6 +23,8 @@ from webhook.spec.mountspec import MountSpec
 
 API_VERSION = "admission.k8s.io/v1"
 _UID = 200
+# The API's own limit is 63; what is longer comes from somebody else.
+_NAMESPACE = 253
 # The API server cuts off after 4096 characters of warnings; nobody reads even so many.
 SHOWN_WARNINGS = 10
 
@@ -40,10 +43,7 @@ class Request:
 
 def parse(body: bytes) -> Request:
     """The request in an AdmissionReview; EnvelopeError says what is missing or of a wrong type."""
-    try:
-        review = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise EnvelopeError("the body is not JSON") from error
+    review = parse_json(body)
     _expect(isinstance(review, dict), "the body is not a JSON object")
     _expect(review.get("kind") == "AdmissionReview", "kind is not AdmissionReview")
     _expect(review.get("apiVersion") == API_VERSION, f"apiVersion is not {API_VERSION}")
@@ -65,12 +65,14 @@ def _request(uid: str, kind: dict[str, Any], request: dict[str, Any]) -> Request
         isinstance((pod or {}).get("metadata") or {}, dict),
         "request.object.metadata is not an object",
     )
+    namespace = _text(request, "namespace")
+    _expect(len(namespace) <= _NAMESPACE, "request.namespace is longer than any")
     group, version = _text(kind, "group"), _text(kind, "version")
     return Request(
         uid=uid,
         kind=f"{group}/{version}/{_text(kind, 'kind')}".lstrip("/"),
         operation=operation,
-        namespace=_text(request, "namespace"),
+        namespace=namespace,
         subresource=_text(request, "subResource"),
         pod=pod or {},
     )

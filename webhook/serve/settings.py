@@ -16,11 +16,12 @@ from webhook.platform import Environment, parse_count
 class Limits:
     """What one request may cost.
 
-    `body`: bytes; etcd takes 1.5 MiB for an object, and a review may hold two of them in a longer
-    form. `deadline`: seconds for the body to arrive; the API server waits 5 s in all.
+    `body`: bytes; the API server takes 3 MiB in a request and etcd 1.5 MiB for an object, whose
+    form in a review is longer. `deadline`: seconds for the body to arrive; the API server waits 5 s
+    in all.
     """
 
-    body: int = 8 * 2**20
+    body: int = 4 * 2**20
     deadline: int = 4
 
 

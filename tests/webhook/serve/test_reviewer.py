@@ -21,8 +21,8 @@ PODS: dict[str, dict[str, Any]] = {
     "unknown keys": reviews.pod({f"s3.mount/pat{n}": "x" for n in range(50_000)}),
     "mounts": reviews.pod({f"s3.mount/bucket.m{n}": "bucket" for n in range(490)}),
     "names": reviews.pod(BUCKET | {"s3.mount/containers": ",".join(map(str, range(200_000)))}),
-    "containers": reviews.pod(BUCKET, containers=[{"name": f"c{n}"} for n in range(50_000)]),
-    "volumes": reviews.pod(BUCKET, volumes=[{"name": f"v{n}"} for n in range(50_000)]),
+    "containers": reviews.pod(BUCKET, containers=[{"name": f"c{n}"} for n in range(20_000)]),
+    "volumes": reviews.pod(BUCKET, volumes=[{"name": f"v{n}"} for n in range(20_000)]),
     "volume mounts": reviews.pod(
         BUCKET, containers=[{"name": "a", "volumeMounts": [MANY] * 20_000}]
     ),
