@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
@@ -18,6 +17,7 @@ from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError, Stale
 from fusefs.interface import Invalidations, Silent
+from fusefs.mount.pools import Pools
 from fusefs.mount.settings import Mount
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
@@ -73,16 +73,15 @@ class Mounted:
         self.cache = Cache(cache_dir / "blocks", space)
         limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
         self.reader = Reader(store, self.cache, limits, store.counters)
-        self._requests = ThreadPoolExecutor(settings.requests, thread_name_prefix="request")
-        self._uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="upload")
+        self._pools = Pools(settings)
         stored = settings.metadata == "posix"
         self.depot = Depot(
             store,
             self.reader,
             self.cache,
             space,
-            Committer(store, self._uploads, settings.plan),
-            self._requests,
+            Committer(store, self._pools.uploads, settings.plan, self._pools.copies),
+            self._pools.moves,
             _made(cache_dir / "staged"),
             cache_dir / "conflicts",
             stored,
@@ -94,11 +93,11 @@ class Mounted:
         state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()
         self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
-        lookup = Lookup(tree, store, self._requests, settings.defaults, stored, settings.remembered)
+        lookup = Lookup(tree, store, self._pools, settings.defaults, stored, settings.remembered)
         lookup.invalidations = invalidations
         rewrites = Rewrites(tree, lookup, self.depot)
         self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
-        moves = Moves(tree, lookup, rewrites, self.depot, self._requests)
+        moves = Moves(tree, lookup, rewrites, self.depot, self._pools.moves)
         namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
         self.filesystem = Filesystem(
             tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
@@ -222,8 +221,7 @@ class Mounted:
                 extra={"key": body.key, "bytes": body.size},
             )
         self.reader.close()
-        self._requests.shutdown(cancel_futures=True)
-        self._uploads.shutdown(cancel_futures=True)
+        self._pools.close()
         self.cache.close()
         self.store.close()
         if self._journal is not None:

@@ -42,7 +42,7 @@ class Mount:
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
     parallel: int = 8  # GETs of readers, and parts of uploads, at once
-    requests: int = 32  # HEADs, copies and deletes; they wait for the network, not for a core
+    requests: int = 32  # of each kind (see `pools`); they wait for the network, not for a core
     plan: PlanSettings = field(default_factory=PlanSettings)
     driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount
     metrics_port: int | None = None
@@ -58,7 +58,7 @@ class Mount:
     @property
     def connections(self) -> int:
         """Connections all requests at once can need; more would be closed after each use."""
-        return self.requests + self.parallel + self.uploads
+        return 4 * self.requests + self.parallel + self.uploads
 
 
 def too_large(mount: Mount) -> list[str]:

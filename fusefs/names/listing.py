@@ -36,6 +36,9 @@ class Listing:
         self.started = time.monotonic()
         self.marker: ObjectInfo | None = None
         self.complete = False
+        # Where attributes are being asked for in its order, and how far ahead: `lookup`'s, one
+        # value that is replaced as a whole, so a race costs a guess and nothing else.
+        self.scan = (-1, 0)
         self._store = store
         self._token: str | None = None
         self._names: list[str] = []

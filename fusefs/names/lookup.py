@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import Protocol
 
 from fusefs import attributes, keys
 from fusefs.attributes import Defaults, Posix
@@ -37,6 +38,13 @@ class _Known:
     at: float
 
 
+class Pools(Protocol):
+    """Threads for requests that somebody waits for, and for those sent ahead."""
+
+    asks: Executor
+    ahead: Executor
+
+
 class Lookup:
     """Answers what a name is. `stored` says whether attributes are kept in object metadata."""
 
@@ -44,7 +52,7 @@ class Lookup:
         self,
         tree: Tree,
         store: Store,
-        pool: Executor,
+        pools: Pools,
         defaults: Defaults,
         stored: bool,
         remembered: int = REMEMBERED,
@@ -54,11 +62,10 @@ class Lookup:
         self.defaults = defaults
         self.stored = stored
         self.invalidations: Invalidations | None = None
-        self._pool = pool
+        self._pools = pools
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._remembered = remembered
         self._asked: dict[str, tuple[float, Future[ObjectInfo]]] = {}
-        self._scans: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._started = time.time_ns()
 
@@ -173,7 +180,7 @@ class Lookup:
         key = self.tree.child_key(parent, name)
         if not keys.findable(name, key):
             raise NotFound(f"{key!r}: no such file or directory")
-        below = self._pool.submit(self.store.list_page, key + "/", "/", None, 1)
+        below = self._pools.asks.submit(self.store.list_page, key + "/", "/", None, 1)
         try:
             info: ObjectInfo | None = self.store.head(key)
         except NotFound:
@@ -263,17 +270,15 @@ class Lookup:
 
     def _ahead(self, listing: Listing, name: str) -> None:
         """When names are asked for in the order of a listing, ask for the next ones already."""
-        last, window = self._scans.get(id(listing), (-1, 0))
+        last, window = listing.scan
         position = listing.position(name, max(0, last))
         if position is None or last < 0:
             # The first of a listing, or a jump: one is not yet a scan.
             position = listing.position(name, 0) if position is None else position
-            self._scans[id(listing)] = (position + 1 if position is not None else -1, 0)
+            listing.scan = (position + 1 if position is not None else -1, 0)
             return
         window = min(max(window * 2, AHEAD_FIRST), AHEAD_MOST)
-        self._scans[id(listing)] = (position + 1, window)
-        if len(self._scans) > 64:
-            self._scans.pop(next(iter(self._scans)))
+        listing.scan = (position + 1, window)
         for other, entry in listing.window(position + 1, window):
             if entry.info is not None and self.with_headers(entry.info) is None:
                 self._send(entry.info.key)
@@ -282,7 +287,7 @@ class Lookup:
 
     def _scanned(self, listing: Listing, name: str) -> bool:
         """Say whether attributes are being asked for in the listing's order, and `name` is next."""
-        at, window = self._scans.get(id(listing), (-1, 0))
+        at, window = listing.scan
         return window > 0 and listing.position(name, at) is not None
 
     def _send_directory(self, key: str) -> None:
@@ -296,7 +301,7 @@ class Lookup:
                 return
             if len(self._asked) >= 4 * AHEAD_MOST:  # a scan that was given up
                 self._asked.clear()
-            self._asked[key] = (time.monotonic(), self._pool.submit(self.store.head, key))
+            self._asked[key] = (time.monotonic(), self._pools.ahead.submit(self.store.head, key))
 
     def refresh(self, node: Node) -> None:
         """Ask S3 again about a node whose TTL ended; raises NotFound when it is gone."""

@@ -128,9 +128,10 @@ class Files:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         if flags & WRITING:
             self._writable()
+        began = time.monotonic()
         with node.lock:
             before = node.info.etag if node.info is not None else None
-            body = self._bind(node, flags)
+            body = self._bind(node, flags, began)
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
@@ -142,20 +143,29 @@ class Files:
         if self.closing:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
 
-    def _bind(self, node: Node, flags: int) -> Body:
-        """Return the body for a new handle: the one in use if its version is still the current."""
+    def _bind(self, node: Node, flags: int, began: float) -> Body:
+        """Return the body for a new handle: the one in use if its version is still the current.
+
+        What S3 was asked since this open `began` holds for it too: of many that wait for `lock`
+        the first asks, for all.
+        """
         body = node.body
         if body is not None and body.dirty and body.failure is None:
             return body
         if node.gone and body is not None:
             return body
+        if body is not None and body.current_at >= began and _is_of(body, node.info):
+            return body
+        asked = time.monotonic()
         info, head = self._current(node, flags)
-        if body is not None and body.etag == info.etag and body.failure is None:
+        if body is not None and _is_of(body, info):
+            body.current_at = asked
             return body
         posix = node.posix or self.lookup.posix(info, directory=False)
         fresh = Body(self.depot, info.key, info, posix, node.id)
         if head:
             fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
+        fresh.current_at = asked
         self.attach(node, fresh)
         return fresh
 
@@ -374,6 +384,11 @@ class Files:
                 body.commit()
         finally:
             self.release(opened.handle)
+
+
+def _is_of(body: Body, info: ObjectInfo | None) -> bool:
+    """Say whether a body is good for reading and writing this version."""
+    return info is not None and body.etag == info.etag and body.failure is None
 
 
 def _version(info: ObjectInfo | None) -> Version | None:

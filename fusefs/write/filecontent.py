@@ -63,6 +63,7 @@ class Body:
         self.trouble = Trouble()
         # The version the session journal knows of; it goes over to the next at a commit.
         self.logged_etag = info.etag if info is not None else None
+        self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
         self.version = 0  # goes up with each change of what S3 holds
         self.on_commit: Callable[[Body], None] = lambda _: None
         self._state = Lock()

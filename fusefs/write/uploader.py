@@ -2,7 +2,7 @@
 
 It knows requests and their order; whose file it is, and what happens after a failure, is `body`'s.
 Any thread; holds no lock. Parts run on the shared pool, so the memory of all commits together is
-at most `parallel` parts.
+at most `parallel` parts; parts that are copied need none and have a pool of their own.
 """
 
 import logging
@@ -42,10 +42,17 @@ class Committed:
 class Committer:
     """Sends changed files to one store."""
 
-    def __init__(self, store: Store, pool: Executor, settings: PlanSettings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        pool: Executor,
+        settings: PlanSettings,
+        copies: Executor | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings
         self._pool = pool
+        self._copies = copies or pool
 
     def send(
         self,
@@ -154,13 +161,16 @@ class Committer:
     ) -> str:
         """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
         futures = [
-            self._pool.submit(self._piece, record, upload, number, piece, fill)
+            self._pool_of(piece).submit(self._piece, record, upload, number, piece, fill)
             for number, piece in plan.items()
             if number not in sent
         ]
         made = {part.number: part for part in _all(futures)}
         parts = [made.get(number) or sent[number] for number in sorted(plan)]
         return self.store.complete_upload(record.key, upload, parts, record.condition)
+
+    def _pool_of(self, piece: Piece) -> Executor:
+        return self._pool if piece.origin is None else self._copies
 
     def _piece(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
         origin = piece.origin

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fusefs.unmounted import Unmounted
 from tests.fusefs.workbench import Workbench
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
@@ -32,3 +33,11 @@ def benches(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> Iterator[Benches]:
 def bench(benches: Benches) -> Workbench:
     """A workbench with small parts."""
     return benches()
+
+
+@pytest.fixture
+def unmounted(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> Iterator[Unmounted]:
+    """The filesystem of the test's bucket, behind its proxy, without a mount."""
+    with Unmounted(bucket, tmp_path / "unmounted", proxy.endpoint) as unmounted:
+        yield unmounted
+        proxy.heal()

@@ -8,9 +8,10 @@ happens there. Frozen values; one may be used by many threads at once.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.proxy.wire import Head
 
@@ -163,6 +164,31 @@ class Stall(Fault):
 
     def arrive(self, pause: Pause) -> None:
         pause(self.seconds)
+
+
+@dataclass(frozen=True)
+class Hold(Fault):
+    """Requests stay where they are, unseen by the store, until `let_go`.
+
+    None is held for more than a minute, whatever becomes of the test.
+    """
+
+    _go: threading.Event = field(default_factory=threading.Event)
+    _came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def arrive(self, pause: Pause) -> None:
+        self._came.release()
+        self._go.wait(60)
+
+    def wait_for(self, count: int, seconds: float = 20.0) -> None:
+        """Return when `count` more requests are held; TimeoutError when they don't come."""
+        for number in range(count):
+            if not self._came.acquire(timeout=seconds):
+                raise TimeoutError(f"only {number} of {count} requests came in {seconds} s")
+
+    def let_go(self) -> None:
+        """Let them all go on, and those that come."""
+        self._go.set()
 
 
 @dataclass(frozen=True)

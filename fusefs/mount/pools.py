@@ -1,0 +1,29 @@
+"""The threads of one mount that wait for the store, one pool for each kind of request.
+
+Kinds don't share a pool, so none waits for another: a `stat` isn't behind the 10 000 copies of a
+rename, nor a write behind a scan. Threads are made when they are first needed. Not here: the
+threads of readers (`read.fetcher`) and of the driver. Any thread.
+"""
+
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from fusefs.mount.settings import Mount
+
+
+class Pools:
+    """The pools of one mount; `requests` and `uploads` of its settings are their sizes."""
+
+    def __init__(self, settings: Mount) -> None:
+        def pool(name: str, size: int) -> Executor:
+            return ThreadPoolExecutor(size, thread_name_prefix=name)
+
+        self.asks = pool("ask", settings.requests)  # somebody waits for a name
+        self.ahead = pool("ahead", settings.requests)  # HEADs of a scan, sent before they are asked
+        self.moves = pool("move", settings.requests)  # copies and deletes of a directory's rename
+        self.copies = pool("copy", settings.requests)  # parts copied server side: no memory
+        self.uploads = pool("upload", settings.uploads)  # parts sent: each is held in memory
+
+    def close(self) -> None:
+        """Let what runs end, forget the rest."""
+        for each in (self.asks, self.ahead, self.moves, self.copies, self.uploads):
+            each.shutdown(cancel_futures=True)
