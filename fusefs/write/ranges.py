@@ -79,6 +79,10 @@ class RangeSet:
         """Say whether any byte of a range is in the set."""
         return any(inside for _, _, inside in self.pieces(start, end))
 
+    def within(self, start: int, end: int) -> int:
+        """Return how many bytes of a range are in the set."""
+        return sum(high - low for low, high, inside in self.pieces(start, end) if inside)
+
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """Cut `[start, end)` at the borders of the set; the flag says whether a piece is in it."""
         at = bisect_right(self._ends, start)

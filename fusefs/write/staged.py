@@ -1,66 +1,39 @@
 """Changed content that isn't in S3 yet: a sparse local file and the journal that explains it.
 
 `NAME.data` holds the bytes at their offsets, `NAME.log` says which of them count. The log has one
-line per step, written after the data it speaks of and before the caller is answered, so that a
-process killed at any moment leaves a log that is true (a torn last line is a step nobody was told
-of). Both live in the page cache until the kernel writes them: kill-safe, not power-safe.
+line per step (`stagedjournal` gives the forms), written after the data it speaks of and before the
+caller is answered, so that a process killed at any moment leaves a log that is true (a torn last
+line is a step nobody was told of). Both live in the page cache until the kernel writes them:
+kill-safe, not power-safe.
 
-    {"version": 1, …}     first line: the `Record` this file started with
-    w OFFSET LENGTH       bytes written
-    z START END           zeros written, as a hole
-    b START END SHIFT {…} bytes START to END are those of another object at SHIFT from there
-    t SIZE                truncated or extended to SIZE
-    r {…}                 the record as it is from here on (key, base, attributes changed)
-    m {…}                 a multipart upload was begun, with the record's attributes
-    u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
-    v START END           parts with these bytes don't count any more: they are about to be changed
-    x                     the upload is given up
-
-Not here: S3, and the bytes that didn't change. Not thread-safe: `body.Body` locks.
+Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.Body` locks.
 """
 
 import errno
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
 from fusefs.disk.fallocate import punch
 from fusefs.disk.space import Space
-from fusefs.objects import Headers, ObjectInfo
+from fusefs.errors import TooBig
+from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Part
 from fusefs.write.multipart import Outgoing
 from fusefs.write.ranges import RangeSet
 from fusefs.write.serversidecopy import Loan, Loans
-from fusefs.write.uploadplan import Changed
+from fusefs.write.stagedjournal import Record, StagedJournal
+from fusefs.write.uploadplan import MAX_OBJECT, Changed, GiB
 
-VERSION = 1
+__all__ = ["Record", "Staged", "leftovers"]
+
 ZEROS = bytes(1 << 20)
+# A store has no holes: each zero of a file is sent. What takes longer than minutes is refused.
+MOST_ZEROS = 64 * GiB
 JOURNALED_MOST = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Where a staged file goes: key, the object it changes (or None), and its attributes.
-
-    `condition` is what must hold at the commit: `"*"`, an ETag, or None for always. `size` is the
-    size of the file. `posix` is None where no attributes are stored. `node` is the kernel's id of
-    the file, `unlinked` says that it has no name any more and lives as long as it is open.
-    """
-
-    key: str
-    condition: str | None
-    base: ObjectInfo | None
-    size: int
-    headers: Headers = field(default_factory=Headers)
-    posix: Posix | None = None
-    upload: str | None = None
-    node: int = 0
-    unlinked: bool = False
 
 
 class Staged:
@@ -74,57 +47,64 @@ class Staged:
         self.loans = Loans()
         self._stored = RangeSet()  # what takes space: dirty without the holes and loans
         self._space = space
-        self._data = _created(_data(stem))
-        self._log = -1
         self.outgoing: Outgoing | None = None
         self.initial_size = record.size
         self.journaled: list[Record] = []  # by a former process: one of them may be in the bucket
+        self._data = _created(_data(stem))
         try:
-            self._log = os.open(
-                _log(stem), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-            )
-            self._say({"version": VERSION, **_to_json(record)})
+            self._journal = StagedJournal.begin(_log(stem), record)
         except OSError:
             os.close(self._data)
-            if self._log >= 0:
-                os.close(self._log)
-            _log(stem).unlink(missing_ok=True)
             _data(stem).unlink(missing_ok=True)
             raise
 
     @classmethod
     def restore(cls, stem: Path, space: Space) -> "Staged | None":
         """Open what a former process left; None when it has no first line, so nothing was told."""
-        lines = _log(stem).read_bytes().split(b"\n")[:-1]
-        if not lines:
+        found = StagedJournal.resume(_log(stem))
+        if found is None:
             _log(stem).unlink(missing_ok=True)
             _data(stem).unlink(missing_ok=True)
             return None
         self = cls.__new__(cls)
+        self._journal, lines = found
         self.stem, self._space = stem, space
+        try:
+            self._load(lines)
+        except BaseException:
+            self._journal.close()
+            raise
+        space.found(self._stored.total())
+        return self
+
+    def _load(self, lines: list[bytes]) -> None:
         self.dirty, self._stored, self.loans = RangeSet(), RangeSet(), Loans()
-        self.record = _from_json(json.loads(lines[0]))
+        self.record = Record.of(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
         self.journaled = [self.record]
         for line in lines[1:]:
             self._replay(line)
-        self._data = os.open(_data(stem), os.O_RDWR | os.O_CLOEXEC)
-        self._log = os.open(_log(stem), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        # A step that nobody was told of may be in the data but not in the log, or half in it.
-        os.ftruncate(self._log, sum(len(line) + 1 for line in lines))
+        self._data = os.open(_data(self.stem), os.O_RDWR | os.O_CLOEXEC)
         self._redo(lines[-1])
-        space.found(self._stored.total())
-        return self
+        self._cut()
 
     def _redo(self, line: bytes) -> None:
         """Carry out the last step again: it was logged first, and its process may have died."""
         kind, _, rest = line.partition(b" ")
-        if kind == b"z":
-            start, end = map(int, rest.split())
+        if kind in (b"z", b"b"):
+            start, end = map(int, rest.split(b" ", 2)[:2])
             self._clear(start, end)
         elif kind == b"t" and int(rest) < os.fstat(self._data).st_size:
             os.ftruncate(self._data, int(rest))
+
+    def _cut(self) -> None:
+        """Take away what a write that failed, or wasn't told of, has left beyond the end.
+
+        Whatever makes the file longer later counts on zeros there.
+        """
+        if os.fstat(self._data).st_size > self.record.size:
+            os.ftruncate(self._data, self.record.size)
 
     def _replay(self, line: bytes) -> None:
         kind, _, rest = line.partition(b" ")
@@ -142,7 +122,7 @@ class Staged:
         elif kind in (b"m", b"u", b"v", b"x"):
             self._replay_upload(kind, rest)
         else:
-            self.record = replace(_from_json(json.loads(rest)), size=self.record.size)
+            self.record = replace(Record.of(json.loads(rest)), size=self.record.size)
             self.journaled = [*self.journaled[-JOURNALED_MOST:], self.record]
 
     def _replay_upload(self, kind: bytes, rest: bytes) -> None:
@@ -160,38 +140,29 @@ class Staged:
     def upload_begun(self, outgoing: Outgoing) -> None:
         """A multipart upload was begun, with the attributes it says."""
         self.change(replace(self.record, posix=outgoing.posix))
-        self._say(outgoing.told(), "m ")
+        self._journal.say(outgoing.told(), "m ")
         self.outgoing = outgoing
 
     def part_sent(self, part: Part) -> None:
         """The store has a part of what is staged."""
         assert self.outgoing is not None  # noqa: S101 - the caller has just asked
-        self._tell(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())
+        self._journal.tell(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())
         self.outgoing.parts[part.number] = part
 
     def upload_ended(self) -> None:
         """The upload is given up."""
         self.outgoing = None
-        self._tell(b"x\n")
+        self._journal.tell(b"x\n")
 
     def _changed(self, start: int, end: int) -> None:
         self.loans.remove(start, end)
         if self.outgoing is not None:
             self.outgoing.changed(start, end)
 
-    def _say(self, step: dict[str, Any], kind: str = "") -> None:
-        self._tell(f"{kind}{json.dumps(step)}\n".encode())
-
-    def _tell(self, line: bytes) -> None:
-        """Append a line to the log, or nothing: half of one would make the next ones unreadable."""
-        done = os.write(self._log, line)
-        if done < len(line):
-            os.ftruncate(self._log, os.fstat(self._log).st_size - done)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(_log(self.stem)))
-
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
         length = len(data)
+        self._fits(min(offset, self.record.size), offset, offset + length)
         self._space.take(length)
         new = 0
         try:
@@ -200,15 +171,36 @@ class Staged:
             while done < length:
                 done += os.pwrite(self._data, view[done:], offset + done)
             if not self._stored.covers(offset, offset + length):
-                self._tell(b"w %d %d\n" % (offset, length))
+                self._journal.tell(b"w %d %d\n" % (offset, length))
             new = self._wrote(offset, offset + length)
+        except OSError:
+            self._cut()
+            raise
         finally:
             self._space.give(length - new)
+
+    def _fits(self, start: int, stop: int, end: int) -> None:
+        """Raise TooBig where a step makes zeros of `start` to `stop`, and the file `end` long."""
+        if end > MAX_OBJECT:
+            raise TooBig(f"{self.record.key}: no object has more than {MAX_OBJECT} bytes")
+        if start >= stop:
+            return
+        zeros = stop - start - self._zeros_within(start, stop)
+        if zeros + self._zeros_within(0, self.record.size) > MOST_ZEROS:
+            raise TooBig(
+                f"{self.record.key}: more than {MOST_ZEROS} bytes of zeros would have to be sent, "
+                "for objects have no holes"
+            )
+
+    def _zeros_within(self, start: int, end: int) -> int:
+        """Count the dirty bytes of a range that are neither stored nor lent."""
+        lent = sum(high - low for low, high, loan in self.loans.pieces(start, end) if loan)
+        return self.dirty.within(start, end) - self._stored.within(start, end) - lent
 
     def _void(self, start: int, end: int) -> None:
         """Have parts sent again whose bytes change; said first, for a death in the middle."""
         if self.outgoing is not None and self.outgoing.has(start, end):
-            self._tell(b"v %d %d\n" % (start, end))
+            self._journal.tell(b"v %d %d\n" % (start, end))
             self.outgoing.changed(start, end)
 
     def _wrote(self, start: int, end: int) -> int:
@@ -219,8 +211,9 @@ class Staged:
         return self._stored.add(start, end)
 
     def zero(self, start: int, end: int) -> None:
-        """Make a range read as zeros, and dirty; takes no space."""
-        self._tell(b"z %d %d\n" % (start, end))
+        """Make a range read as zeros, and dirty; takes no space. A gap before it is zeros too."""
+        self._fits(min(start, self.record.size), end, end)
+        self._journal.tell(b"z %d %d\n" % (start, end))
         self._clear(start, end)
         self._space.give(self._zeroed(start, end))
 
@@ -235,6 +228,7 @@ class Staged:
 
     def _zeroed(self, start: int, end: int) -> int:
         before = self._stored.total()
+        start = min(start, self.record.size)
         self._changed(start, end)
         self._stored.remove(start, end)
         self.dirty.add(start, end)
@@ -244,13 +238,14 @@ class Staged:
     def lend(self, loan: Loan) -> None:
         """Take bytes of another object; they take no space, and travel at the commit."""
         lender = loan.lender
+        self._fits(min(loan.start, self.record.size), loan.start, loan.end)
         told = json.dumps([lender.key, lender.size, lender.etag, lender.modified])
-        self._tell(f"b {loan.start} {loan.end} {loan.shift} {told}\n".encode())
+        self._journal.tell(f"b {loan.start} {loan.end} {loan.shift} {told}\n".encode())
         self._clear(loan.start, loan.end)
         self._space.give(self._lent(loan))
 
     def _lent(self, loan: Loan) -> int:
-        freed = self._zeroed(min(loan.start, self.record.size), loan.end)
+        freed = self._zeroed(loan.start, loan.end)
         self.loans.add(loan)
         return freed
 
@@ -265,7 +260,8 @@ class Staged:
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
-        self._tell(b"t %d\n" % size)
+        self._fits(self.record.size, size, size)
+        self._journal.tell(b"t %d\n" % size)
         if size < self.record.size:
             os.ftruncate(self._data, size)
         self._space.give(self._resized(size))
@@ -285,7 +281,7 @@ class Staged:
     def change(self, record: Record) -> None:
         """Go on with another key, base or attributes; the size stays."""
         self.record = replace(record, size=self.record.size)
-        self._say(_to_json(self.record), "r ")
+        self._journal.say(self.record.told(), "r ")
 
     def read(self, offset: int, view: memoryview) -> None:
         """Fill `view` from bytes that are dirty; what the sparse file lacks are zeros."""
@@ -300,7 +296,7 @@ class Staged:
     def close(self) -> None:
         """Close the files; they stay on disk."""
         os.close(self._data)
-        os.close(self._log)
+        self._journal.close()
 
     def discard(self) -> None:
         """Close and remove the files."""
@@ -359,41 +355,3 @@ def _data(stem: Path) -> Path:
 
 def _log(stem: Path) -> Path:
     return stem.with_suffix(".log")
-
-
-def _to_json(record: Record) -> dict[str, Any]:
-    posix = record.posix
-    packed = asdict(replace(posix, xattrs={})) if posix is not None else None
-    if packed is not None and posix is not None:
-        packed["xattrs"] = {name: value.hex() for name, value in posix.xattrs.items()}
-    base = record.base
-    return {
-        "key": record.key,
-        "condition": record.condition,
-        "base": [base.key, base.size, base.etag, base.modified] if base is not None else None,
-        "size": record.size,
-        "metadata": dict(record.headers.metadata),
-        "system": dict(record.headers.system),
-        "posix": packed,
-        "upload": record.upload,
-        "node": record.node,
-        "unlinked": record.unlinked,
-    }
-
-
-def _from_json(told: dict[str, Any]) -> Record:
-    posix = told["posix"]
-    if posix is not None:
-        xattrs = {name: bytes.fromhex(value) for name, value in posix.pop("xattrs").items()}
-        posix = Posix(**{**posix, "xattrs": xattrs})
-    return Record(
-        told["key"],
-        told["condition"],
-        ObjectInfo(*told["base"]) if told["base"] is not None else None,
-        told["size"],
-        Headers(told["metadata"], told["system"]),
-        posix,
-        told["upload"],
-        told["node"],
-        told["unlinked"],
-    )

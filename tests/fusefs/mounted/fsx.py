@@ -4,19 +4,27 @@ What fsx of the BSD and Linux test suites is for: reads, writes, holes, truncati
 and reopening in every order. Run as a program, in a process of its own: a mapped page that never
 comes would stop the interpreter that waits for it.
 
-    python -m tests.fusefs.mounted.fsx FILE SEED STEPS SIZE [drop]
+    python -m tests.fusefs.mounted.fsx FILE SEED STEPS SIZE [drop] [zeros] [rarely]
 
 Prints a line for each step, flushed before it is done, so that the last one tells what hung or
-failed. `drop` also drops the kernel's page cache of the file now and then.
+failed. `drop` also drops the kernel's page cache of the file now and then. With `zeros` the file
+system has to zero ranges and punch holes; without, it has to refuse just that. `rarely` makes most
+steps between two closes.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import mmap
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16  # linux/falloc.h
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 class Mismatch(Exception):
@@ -26,27 +34,33 @@ class Mismatch(Exception):
 class Exerciser:
     """One file, its model, and the steps that change or compare both."""
 
-    def __init__(self, path: str, seed: int, size: int, drop: bool) -> None:
+    def __init__(self, path: str, seed: int, size: int, flags: Collection[str] = ()) -> None:
         self._path = path
         self._limit = size
         self._dice = random.Random(seed)
         self._model = bytearray()
-        self._drop = drop
+        self._drop, self._zeros, self._rarely = (
+            flag in flags for flag in ("drop", "zeros", "rarely")
+        )
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC, 0o644)
 
     def run(self, steps: int) -> None:
         """Do so many steps, and compare everything at the end, in a new opening."""
-        choices: list[tuple[Callable[[], None], int]] = [
+        closing = 0.1 if self._rarely else 1.0
+        choices: list[tuple[Callable[[], None], float]] = [
             (self.read, 20),
             (self.write, 20),
-            (self.append, 5),
+            (self.append, 5 * closing),
             (self.truncate, 6),
             (self.map_read, 5),
             (self.map_write, 5),
-            (self.sync, 3),
-            (self.reopen, 4),
-            (self.second_writer, 3),
+            (self.sync, 3 * closing),
+            (self.reopen, 4 * closing),
+            (self.second_writer, 3 * closing),
             (self.allocate, 2),
+            (self.zero_range, 6),
+            (self.punch_hole, 4),
+            (self.copy_within, 3),
             (self.check_size, 5),
         ]
         steps_, weights = zip(*choices, strict=True)
@@ -106,7 +120,7 @@ class Exerciser:
 
     def truncate(self) -> None:
         size = self._dice.choice([0, len(self._model) // 2, self._dice.randrange(self._limit)])
-        if self._dice.random() < 0.5:
+        if self._rarely or self._dice.random() < 0.5:
             os.ftruncate(self._file, size)
         else:
             os.truncate(self._path, size)
@@ -154,6 +168,42 @@ class Exerciser:
         os.posix_fallocate(self._file, 0, size)
         self._model.extend(bytes(max(0, size - len(self._model))))
 
+    def zero_range(self) -> None:
+        offset, length = self._somewhere(self._limit)
+        length = min(length, self._limit - offset)
+        if self._dice.random() < 0.3:
+            kept = max(0, min(length, len(self._model) - offset))
+            if self._fallocate(ZERO_RANGE | KEEP_SIZE, offset, length) and kept:
+                self._store(offset, bytes(kept))
+        elif self._fallocate(ZERO_RANGE, offset, length):
+            self._store(offset, bytes(length))
+
+    def punch_hole(self) -> None:
+        offset, length = self._somewhere(self._limit)
+        kept = max(0, min(length, len(self._model) - offset))
+        if self._fallocate(PUNCH_HOLE | KEEP_SIZE, offset, length) and kept:
+            self._store(offset, bytes(kept))
+
+    def _fallocate(self, mode: int, offset: int, length: int) -> bool:
+        """Say whether it was done; it has to be just where zeros are asked for."""
+        number = 0
+        if _libc.fallocate(self._file, mode, offset, length) != 0:
+            number = ctypes.get_errno()
+        if number != (0 if self._zeros else errno.EOPNOTSUPP):
+            raise Mismatch(f"fallocate mode {mode} at {offset} for {length}: errno {number}")
+        return self._zeros
+
+    def copy_within(self) -> None:
+        if not self._model:
+            return
+        offset, length = self._somewhere(len(self._model))
+        length = min(length, len(self._model) - offset, self._limit // 4)
+        target = self._dice.randrange(self._limit - length)
+        if target < offset + length and offset < target + length:
+            return  # copy_file_range refuses ranges that overlap
+        copied = os.copy_file_range(self._file, self._file, length, offset, target)
+        self._store(target, bytes(self._model[offset : offset + copied]))
+
     def check_size(self) -> None:
         if not os.fstat(self._file).st_size == os.stat(self._path).st_size == len(self._model):
             raise Mismatch(f"size {os.fstat(self._file).st_size}, not {len(self._model)}")
@@ -162,7 +212,7 @@ class Exerciser:
 def main() -> None:
     """Exercise one file and leave its model beside the output, for a last comparison."""
     path, seed, steps, size, *flags = sys.argv[1:]
-    exerciser = Exerciser(path, int(seed), int(size), drop="drop" in flags)
+    exerciser = Exerciser(path, int(seed), int(size), flags)
     exerciser.run(int(steps))
     sys.stderr.buffer.write(exerciser.model())
 

@@ -28,7 +28,9 @@ HELD_BY = {
     "write:test_mapped_memory_is_written_and_read",
     "Truncating and allocating": "sentences:test_truncating_a_closed_file_stores_it "
     "write:test_truncate write:test_fallocate_extends_with_zeros "
-    "write:test_fallocate_keeps_size_and_punches_holes write:test_an_object_has_no_holes",
+    "write:test_fallocate_keeps_size_and_punches_holes write:test_an_object_has_no_holes "
+    "sparse:test_zeroing_beyond_the_end_of_a_stored_file "
+    "sparse:test_what_no_upload_could_hold_is_refused",
     "Renaming": "sentences:test_exchanging_two_names_is_refused "
     "rename:test_an_open_file_follows_its_name "
     "budgets:test_rename_of_a_known_file rename:test_errnos "

@@ -1,8 +1,10 @@
 """Staged files: their content, their journal after a kill at any moment, their space."""
 
 import os
+import resource
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
-from fusefs.errors import NoSpace
+from fusefs.errors import NoSpace, TooBig
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.write.staged import Record, Staged, leftovers
+from fusefs.write.serversidecopy import Loan
+from fusefs.write.staged import MOST_ZEROS, Record, Staged, leftovers
+from fusefs.write.uploadplan import MAX_OBJECT
 
 MOST = 64 << 10
 BASE = 30_000  # bytes of the object that is changed
@@ -25,6 +29,7 @@ STEPS = st.lists(
         st.tuples(st.just("write"), st.integers(0, MOST), st.integers(1, 9000)),
         st.tuples(st.just("zero"), st.integers(0, MOST), st.integers(1, 20_000)),
         st.tuples(st.just("resize"), st.integers(0, MOST), st.just(0)),
+        st.tuples(st.just("lend"), st.integers(0, MOST), st.integers(1, 20_000)),
         st.tuples(st.just("change"), st.integers(0, 7), st.just(0)),
     ),
     min_size=1,
@@ -33,6 +38,8 @@ STEPS = st.lists(
 Step = tuple[str, int, int]
 
 INFO = ObjectInfo("dir/äö.txt", BASE, "etag", 12.5)
+LENDER = ObjectInfo("lender", 200_000, "another", 3.0)
+LENT = -1  # in place of a byte that is another object's
 POSIX = Posix(stat.S_IFREG | 0o640, 1, 2, -5, 6, 7, {"user.a": b"\0\xff"})
 HEADERS = Headers({"foreign": "x"}, {"ContentType": "text/plain"})
 RECORD = Record(INFO.key, "etag", INFO, BASE, HEADERS, POSIX, node=9)
@@ -46,7 +53,7 @@ class Model:
     changed: dict[int, int] = field(default_factory=dict)
 
     def set(self, start: int, content: bytes) -> None:
-        self.resize(max(self.size, start))
+        self.resize(max(self.size, start))  # what is skipped beyond the end is zeros
         self.changed |= dict(enumerate(content, start))
         self.size = max(self.size, start + len(content))
 
@@ -67,10 +74,12 @@ def apply(staged: Staged, model: Model, number: int, step: Step) -> None:
         staged.write(at, content)
         model.set(at, content)
     elif kind == "zero":
-        # As `body` does it: a range that begins within the file.
-        at = min(at, model.size)
         staged.zero(at, at + length)
         model.set(at, bytes(length))
+    elif kind == "lend":
+        staged.lend(Loan(at, at + length, LENDER, 100_000 - at))
+        model.set(at, bytes(length))
+        model.changed |= dict.fromkeys(range(at, at + length), LENT)
     elif kind == "resize":
         staged.resize(at)
         model.resize(at)
@@ -85,6 +94,8 @@ def same(staged: Staged, model: Model) -> bool:
         view = bytearray(end - start)
         staged.read(start, memoryview(view))
         found |= dict(enumerate(view, start))
+    for loan in staged.loans:
+        found |= dict.fromkeys(range(loan.start, loan.end), LENT)
     return staged.record.size == model.size and found == model.changed
 
 
@@ -239,3 +250,90 @@ def test_leftovers_are_whole_pairs_oldest_first(tmp_path: Path) -> None:
     (tmp_path / "half.data").write_bytes(b"x")
     assert [stem.name for stem in leftovers(tmp_path)] == ["b", "a", "c"]
     assert not (tmp_path / "half.data").exists()
+
+
+def test_zeros_beyond_the_end_make_zeros_of_the_gap(tmp_path: Path) -> None:
+    """What was cut off before doesn't come back between the old end and the zeros."""
+    staged = Staged(tmp_path / "x", RECORD, Space(tmp_path, 1 << 30, 0))
+    staged.resize(10)
+    staged.zero(60_000, 70_000)
+    assert list(staged.dirty) == [(10, 70_000)]
+    assert staged.record.size == 70_000
+    staged.discard()
+
+
+def test_a_journal_of_a_former_version_loads_with_the_gap_as_zeros(tmp_path: Path) -> None:
+    """It has the line of such zeros alone; nothing else says that the gap is there."""
+    Staged(tmp_path / "x", RECORD, Space(tmp_path, 1 << 30, 0)).close()
+    with (tmp_path / "x.log").open("ab") as log:
+        log.write(b"t 10\nz 60000 70000\n")
+    again = Staged.restore(tmp_path / "x", Space(tmp_path, 1 << 30, 0))
+    assert again is not None
+    assert list(again.dirty) == [(10, 70_000)]
+    again.discard()
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_beyond_the_end(tmp_path: Path) -> None:
+    """The disk takes the first bytes and refuses the rest: extended later, the file has zeros."""
+    staged = Staged(tmp_path / "x", replace(RECORD, size=0), Space(tmp_path, 1 << 30, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            staged.write(0, b"x" * 9000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    staged.resize(8000)
+    assert same(staged, Model(8000, dict.fromkeys(range(8000), 0)))
+    staged.discard()
+
+
+def test_a_write_that_was_not_told_leaves_nothing_beyond_the_end(tmp_path: Path) -> None:
+    """Killed between the bytes and their line: the next process extends the file with zeros."""
+    Staged(tmp_path / "x", replace(RECORD, size=0), Space(tmp_path, 1 << 30, 0)).close()
+    (tmp_path / "x.data").write_bytes(b"x" * 5000)
+    again = Staged.restore(tmp_path / "x", Space(tmp_path, 1 << 30, 0))
+    assert again is not None
+    again.write(6000, b"y")
+    assert same(again, Model(6001, dict.fromkeys(range(6000), 0) | {6000: ord("y")}))
+    again.discard()
+
+
+GROWTHS: dict[str, Callable[[Staged, int], None]] = {
+    "write": lambda staged, end: staged.write(end - 1, b"x"),
+    "zero": lambda staged, end: staged.zero(end - 1, end),
+    "resize": lambda staged, end: staged.resize(end),
+    "lend": lambda staged, end: staged.lend(Loan(end - 1, end, LENDER, 0)),
+}
+
+
+@pytest.mark.parametrize("grow", GROWTHS.values(), ids=GROWTHS)
+@pytest.mark.parametrize("end", [MAX_OBJECT + 1, BASE + MOST_ZEROS + 2], ids=["object", "zeros"])
+def test_what_no_upload_could_hold_is_refused(
+    tmp_path: Path, grow: Callable[[Staged, int], None], end: int
+) -> None:
+    """Larger than any object, or with more zeros to be sent than is sensible: nothing changes."""
+    space = Space(tmp_path, 1 << 30, 0)
+    staged = Staged(tmp_path / "x", RECORD, space)
+    staged.write(0, b"abc")
+    before = (tmp_path / "x.log").read_bytes()
+    with pytest.raises(TooBig):
+        grow(staged, end)
+    assert (staged.record.size, list(staged.dirty), space.used) == (BASE, [(0, 3)], 3)
+    assert (tmp_path / "x.log").read_bytes() == before
+    staged.discard()
+
+
+def test_zeros_that_are_there_already_are_counted_once(tmp_path: Path) -> None:
+    """Allocating the same range again and again isn't refused; a hole in the middle is."""
+    huge = replace(INFO, size=2 * MOST_ZEROS)
+    staged = Staged(
+        tmp_path / "x", replace(RECORD, base=huge, size=huge.size), Space(tmp_path, 1 << 30, 0)
+    )
+    for _ in range(3):
+        staged.zero(0, MOST_ZEROS)
+    staged.write(5, b"abc")
+    staged.zero(MOST_ZEROS, MOST_ZEROS + 3)
+    with pytest.raises(TooBig):
+        staged.zero(MOST_ZEROS, MOST_ZEROS + 4)
+    staged.discard()

@@ -1,0 +1,137 @@
+"""The journal of one staged file: the record it began with, then a line for each step.
+
+What is in braces is JSON. `Staged` does what the lines say, this is their form and file.
+
+    {"version": 1, …}     first line: the `Record` this file started with
+    w OFFSET LENGTH       bytes written
+    z START END           zeros written, as a hole; a START beyond the end makes zeros of the gap
+    b START END SHIFT {…} bytes START to END are those of another object at SHIFT from there
+    t SIZE                truncated or extended to SIZE
+    r {…}                 the record as it is from here on (key, base, attributes changed)
+    m {…}                 a multipart upload was begun, with the record's attributes
+    u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
+    v START END           parts with these bytes don't count any more: they are about to be changed
+    x                     the upload is given up
+
+Not here: the bytes, and what a step does to them. Not thread-safe: `filecontent.Body` locks.
+"""
+
+import errno
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fusefs.attributes import Posix
+from fusefs.objects import Headers, ObjectInfo
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a staged file goes: key, the object it changes (or None), and its attributes.
+
+    `condition` is what must hold at the commit: `"*"`, an ETag, or None for always. `size` is the
+    size of the file. `posix` is None where no attributes are stored. `node` is the kernel's id of
+    the file, `unlinked` says that it has no name any more and lives as long as it is open.
+    """
+
+    key: str
+    condition: str | None
+    base: ObjectInfo | None
+    size: int
+    headers: Headers = field(default_factory=Headers)
+    posix: Posix | None = None
+    upload: str | None = None
+    node: int = 0
+    unlinked: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        posix = self.posix
+        packed = asdict(replace(posix, xattrs={})) if posix is not None else None
+        if packed is not None and posix is not None:
+            packed["xattrs"] = {name: value.hex() for name, value in posix.xattrs.items()}
+        base = self.base
+        return {
+            "key": self.key,
+            "condition": self.condition,
+            "base": [base.key, base.size, base.etag, base.modified] if base is not None else None,
+            "size": self.size,
+            "metadata": dict(self.headers.metadata),
+            "system": dict(self.headers.system),
+            "posix": packed,
+            "upload": self.upload,
+            "node": self.node,
+            "unlinked": self.unlinked,
+        }
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> "Record":
+        """Make the record that JSON tells."""
+        posix = told["posix"]
+        if posix is not None:
+            xattrs = {name: bytes.fromhex(value) for name, value in posix["xattrs"].items()}
+            posix = Posix(**{**posix, "xattrs": xattrs})
+        return cls(
+            told["key"],
+            told["condition"],
+            ObjectInfo(*told["base"]) if told["base"] is not None else None,
+            told["size"],
+            Headers(told["metadata"], told["system"]),
+            posix,
+            told["upload"],
+            told["node"],
+            told["unlinked"],
+        )
+
+
+class StagedJournal:
+    """The open file of a journal; it only grows."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    @classmethod
+    def begin(cls, path: Path, record: Record) -> "StagedJournal":
+        """Begin with what is changed; OSError, and no file, when the disk refuses."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        journal = cls(path, os.open(path, flags, 0o600))
+        try:
+            journal.say({"version": VERSION, **record.told()})
+        except OSError:
+            journal.close()
+            path.unlink(missing_ok=True)
+            raise
+        return journal
+
+    @classmethod
+    def resume(cls, path: Path) -> "tuple[StagedJournal, list[bytes]] | None":
+        """Open what a former process left, and its whole lines; None without a first one.
+
+        A torn last line is cut off: it is a step that nobody was told of.
+        """
+        lines = path.read_bytes().split(b"\n")[:-1]
+        if not lines:
+            return None
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.ftruncate(fd, sum(len(line) + 1 for line in lines))
+        return cls(path, fd), lines
+
+    def say(self, step: dict[str, Any], kind: str = "") -> None:
+        """Add a line with JSON."""
+        self.tell(f"{kind}{json.dumps(step)}\n".encode())
+
+    def tell(self, line: bytes) -> None:
+        """Add a line, or nothing: half of one would make the next ones unreadable."""
+        done = os.write(self._fd, line)
+        if done < len(line):
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def close(self) -> None:
+        """Close the file; it stays on disk."""
+        os.close(self._fd)
