@@ -169,7 +169,7 @@ def test_who_does_without_whom(who: str, without: tuple[str, ...]) -> None:
 
 def test_kernel_sessions_know_the_core_by_its_interface_only() -> None:
     """Of the rest of the package they import the calls they make and the errors of those."""
-    allowed = {"fusefs", "fusefs.interface", "fusefs.errors", "fusefs.resend"}
+    allowed = {"fusefs", *(f"fusefs.{n}" for n in ("bulkhead", "errors", "interface", "resend"))}
     drivers = ("fusefs.kernel", "fusefs.fusepy")
     adapters = [name for name in modules() if any(within(name, driver) for driver in drivers)]
     found = set().union(*(own_imports(modules()[name]) for name in adapters))

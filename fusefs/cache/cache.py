@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
+from fusefs.bulkhead import bulkhead
 from fusefs.cache.blockindex import Broken, Identity, Index, key_hash
 from fusefs.cache.cachedir import CacheDir, Pair
 from fusefs.cache.cachefile import CacheFile, Origin
@@ -196,7 +197,8 @@ class Cache:
 
     def _run_sealer(self) -> None:
         while (file := self._unsealed.get()) is not None:
-            self._seal_now(file)
+            with bulkhead("the checksums of a cached file", key=file.identity.key):
+                self._seal_now(file)
 
     def _seal_now(self, file: CacheFile) -> None:
         try:

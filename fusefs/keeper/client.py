@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fusefs.bulkhead import bulkhead
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.keeper.protocol import Malformed, Message
@@ -204,7 +205,10 @@ class KeeperClient:
             if not self._closed.is_set():
                 log.warning("the keeper went away")
             while not self._closed.wait(RETRY_SECONDS):
-                if self._connect():
+                connected = False
+                with bulkhead("connecting to the keeper", pause=1.0):
+                    connected = self._connect()
+                if connected:
                     log.info("the keeper is back", extra={"mounts": len(self._taken)})
                     break
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs.bulkhead import bulkhead
 from fusefs.kernel.wire import Opcode
 
 LOOK_SECONDS = 0.1
@@ -95,8 +96,9 @@ class UnderWay:
     def _look(self) -> None:
         while hopeless := self._hopeless():
             for unique in hopeless:
-                if unique and self.end(unique):
-                    self._give_up(unique)
+                with bulkhead("giving up a request"):
+                    if unique and self.end(unique):
+                        self._give_up(unique)
             time.sleep(LOOK_SECONDS)
 
     def _hopeless(self) -> list[int]:

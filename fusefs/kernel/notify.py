@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from fusefs.bulkhead import bulkhead
 from fusefs.kernel import wire
 from fusefs.kernel.wire import Notify
 
@@ -97,8 +98,9 @@ class Notifier:
                     return
                 node, name = next(iter(self._waiting))
                 del self._waiting[node, name]
-            for kernel_id in self._kernel_ids(node):
-                self._send(kernel_id, name)
+            with bulkhead("an invalidation", node=node):
+                for kernel_id in self._kernel_ids(node):
+                    self._send(kernel_id, name)
 
     def _send(self, node: int, name: str | None) -> None:
         if name is None:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
+from fusefs.bulkhead import bulkhead
+
 log = logging.getLogger(__name__)
 
 GONE = frozenset({errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED, errno.EBADF})
@@ -149,7 +151,8 @@ class _Reader(threading.Thread):
         readers, buffer = self._readers, memoryview(bytearray(self._readers.size))
         while size := readers.receive(buffer):
             readers.busy()
-            readers.answer(buffer[:size], self._room)
+            with bulkhead("an answer to the kernel"):
+                readers.answer(buffer[:size], self._room)
             if not readers.free(self):
                 return
 

@@ -13,11 +13,13 @@ from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
+from fusefs.bulkhead import bulkhead
 from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
-from fusefs.errors import AccessDenied, FsError, NotFound, SetupError, Stale
+from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
 from fusefs.mount.pools import Pools
+from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import Mount
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
@@ -31,6 +33,7 @@ from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_con
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.write.filecontent import Body
+from fusefs.write.flush import Flush
 from fusefs.write.staged import Staged, leftovers
 from fusefs.write.staging import Depot
 from fusefs.write.uploader import Committer
@@ -68,7 +71,6 @@ class Mounted:
         self.settings = settings
         self.session = session
         self.store = store
-        self._closed = threading.Event()
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space)
         limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
@@ -87,6 +89,7 @@ class Mounted:
             stored,
             settings.on_conflict,
             full_wait=settings.full_wait,
+            flush=Flush(settings.plan.threshold),
             counters=store.counters,
         )
         log_path = cache_dir / "session.log"
@@ -112,60 +115,46 @@ class Mounted:
             moves.restore()
             # Who waits for a rename asks for it again; nobody else should wait for it, too.
             self._renames_at += RESTORED_WAIT
-        self._retrier = threading.Thread(target=self._retry, name="retry", daemon=True)
+        self._retrier = Retrier(
+            self.depot.dirty, self.depot.flush, self.files.settle, self._finish_renames
+        )
         self._retrier.start()
 
     def _restore(self, wait: float) -> list[Body]:
         """Take over what a former process could not upload; upload it when `wait` is over."""
         bodies = []
         for stem in leftovers(self.depot.staging):
-            try:
-                staged = Staged.restore(stem, self.depot.space)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.error(  # noqa: TRY400 - the traceback says nothing more
-                    "a staged file can't be understood and is left where it is",
-                    extra={"file": str(stem), "error": str(error)},
-                )
-                continue
-            if staged is None:
-                continue
-            body = Body.restored(self.depot, staged)
-            bodies.append(body)
-            if body.unlinked:
-                continue
+            with bulkhead("taking over a staged file", file=str(stem)):
+                body = self._taken_over(stem, wait)
+                if body is not None:
+                    bodies.append(body)
+        return bodies
+
+    def _taken_over(self, stem: Path, wait: float) -> Body | None:
+        try:
+            staged = Staged.restore(stem, self.depot.space)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error(  # noqa: TRY400 - the traceback says nothing more
+                "a staged file can't be understood and is left where it is",
+                extra={"file": str(stem), "error": str(error)},
+            )
+            return None
+        if staged is None:
+            return None
+        body = Body.restored(self.depot, staged)
+        if not body.unlinked:
             body.trouble.again_in(wait)
             log.warning(
                 "found changes that a former process did not upload",
                 extra={"key": body.key, "bytes": staged.dirty.total()},
             )
-        return bodies
-
-    def _retry(self) -> None:
-        """Upload again, after a pause, what failed to be uploaded."""
-        while not self._closed.wait(0.5):
-            self._finish_renames()
-            for body in self.depot.dirty.all():
-                if body.trouble.retry_at <= time.monotonic():
-                    self._try(body)
+        return body
 
     def _finish_renames(self) -> None:
         if self._renames_at <= time.monotonic():
             self._renames_at = float("inf")
-            self._moves.finish_left()
-
-    def _try(self, body: Body) -> None:
-        try:
-            body.commit()
-        except Stale:
-            return  # told and kept by the commit itself
-        except FsError as error:
-            log.warning(
-                "upload failed; it is tried again",
-                extra={"key": body.key, "error": str(error)},
-            )
-        else:
-            log.info("uploaded after an earlier failure", extra={"key": body.key})
-            self.files.settle(body)
+            with bulkhead("finishing renames"):
+                self._moves.finish_left()
 
     # -- what a worker asks (`worker.Served`) ----------------------------------------------------
 
@@ -199,27 +188,17 @@ class Mounted:
 
     def drain(self, stop: threading.Event) -> bool:
         """Upload everything dirty until `stop`; return whether all of it is in S3."""
-        self._closed.set()
-        self._retrier.join()
-        pause = 0.5
-        while left := self.depot.dirty.all():
-            for body in left:
-                if stop.is_set():
-                    return False
-                self._try(body)
-            if self.depot.dirty.all() and stop.wait(pause):
-                return False
-            pause = min(2 * pause, 5.0)
-        return True
+        return self._retrier.drain(stop)
 
     def close(self) -> None:
         """Let go of everything; the journal keeps what isn't in S3."""
-        self._closed.set()
+        self._retrier.stop()
         for body in self.depot.dirty.all():
             log.error(
                 "not uploaded; kept on the cache volume for the next start",
                 extra={"key": body.key, "bytes": body.size},
             )
+        self.depot.flush.close()
         self.reader.close()
         self._pools.close()
         self.cache.close()

@@ -14,6 +14,7 @@ from fusefs.attributes import Defaults, Shown
 from fusefs.errors import BadName, NameTooLong, SetupError
 from fusefs.mount import optionvalues
 from fusefs.s3.settings import StoreSettings
+from fusefs.write.flush import AT_ONCE
 from fusefs.write.uploadplan import PlanSettings
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -58,7 +59,7 @@ class Mount:
     @property
     def connections(self) -> int:
         """Connections all requests at once can need; more would be closed after each use."""
-        return 4 * self.requests + self.parallel + self.uploads
+        return 4 * self.requests + self.parallel + self.uploads + AT_ONCE
 
 
 def too_large(mount: Mount) -> list[str]:

@@ -15,13 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from fusefs import keys
+from fusefs.bulkhead import bulkhead
 from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable, Unsupported
 from fusefs.names.renamejournal import Copied, RenameLog
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import ABSENT, Store
+from fusefs.write.filecontent import Body
 from fusefs.write.staging import Depot
 from fusefs.write.uploader import Committer
 
@@ -269,15 +272,20 @@ def resume_renames(depot: Depot) -> None:
     """
     mover = Mover(depot.store, depot.committer, depot.pool)
     for path in sorted(depot.renames.glob("*.json")):
-        try:
-            journal = RenameLog.left(path)
-            if journal is not None:
-                _resume(depot, mover, journal)
-        except (FsError, OSError, ValueError, KeyError) as error:
-            log.error(  # noqa: TRY400 - the traceback says nothing more
-                "an interrupted rename is not finished; some keys have the old name",
-                extra={"journal": str(path), "error": str(error)},
-            )
+        with bulkhead("an interrupted rename", journal=str(path)):
+            _resume_left(depot, mover, path)
+
+
+def _resume_left(depot: Depot, mover: Mover, path: Path) -> None:
+    try:
+        journal = RenameLog.left(path)
+        if journal is not None:
+            _resume(depot, mover, journal)
+    except (FsError, OSError, ValueError, KeyError) as error:
+        log.error(  # noqa: TRY400 - the traceback says nothing more
+            "an interrupted rename is not finished; some keys have the old name",
+            extra={"journal": str(path), "error": str(error)},
+        )
 
 
 def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
@@ -285,7 +293,11 @@ def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
         "finishing a rename that was interrupted",
         extra={"old": journal.old, "new": journal.new},
     )
-    left = {body.key: body for body in depot.dirty.all() if body.key.startswith(journal.old)}
+    left = {
+        body.key: body
+        for body in depot.dirty.all()
+        if isinstance(body, Body) and body.key.startswith(journal.old)
+    }
 
     def told(entry: Copied) -> None:
         body = left.pop(journal.old + entry.suffix, None)

@@ -24,7 +24,8 @@ from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
 from fusefs.s3.store import ABSENT
-from fusefs.write.staging import Depot, held
+from fusefs.write.staging import Depot
+from fusefs.write.unsent import held
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Moves:
         self._compatible(node, target)
         for going in (node, target):
             if going is not None:
-                self.depot.repay(self.tree.key(going))
+                self.depot.dirty.repay(self.tree.key(going))
         if node.directory:
             self._not_inside(node, new_parent)
             self._rename_directory(node, new_parent, new_name, replaces=target is not None)

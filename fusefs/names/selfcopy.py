@@ -18,7 +18,8 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.store import ABSENT
 from fusefs.session.sessionlog import Version
 from fusefs.write.filecontent import Body
-from fusefs.write.staging import Depot, held
+from fusefs.write.staging import Depot
+from fusefs.write.unsent import held
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ from fusefs.posix.xattrs import Xattrs
 from fusefs.session.sessionlog import SessionState
 from fusefs.write.filecontent import Body
 from fusefs.write.staging import Depot
+from fusefs.write.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
@@ -336,14 +337,15 @@ class Filesystem:
 
     def syncfs(self) -> None:
         """Upload everything dirty; raise the first failure when all were tried."""
-        failure: FsError | None = None
-        for body in self.depot.dirty.all():
-            try:
-                body.commit()
-            except FsError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
+        failures: list[Exception] = []
+
+        def told(_: Unsent, error: Exception | None) -> None:
+            if error is not None:
+                failures.append(error)
+
+        self.depot.flush.each(self.depot.dirty.all(), told)
+        if failures:
+            raise failures[0]
 
 
 def _changed(posix: Posix, change: Change) -> Posix:

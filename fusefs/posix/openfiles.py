@@ -25,6 +25,7 @@ from fusefs.resend import is_resent, unique
 from fusefs.session.sessionlog import Version
 from fusefs.write.filecontent import Body
 from fusefs.write.staging import Depot
+from fusefs.write.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
@@ -303,17 +304,21 @@ class Files:
         if node.body is body:
             node.body = None
 
-    def settle(self, body: Body) -> None:
-        """A retry in the background committed a file whose handles are all closed."""
-        for node in self.tree.walk(self.tree.root):
-            if node.body is body:
-                with node.lock:
-                    if not self.in_use(body):
-                        self._close(node, body)
-                with self.tree.lock:
-                    node.handles += 1
-                self.tree.released(node)
-                return
+    def settle(self, file: Unsent) -> None:
+        """Let go of a file that was committed in the background, where no handle is left on it."""
+        try:
+            node = self.tree.get(file.node)
+        except Stale:
+            return
+        body = node.body
+        if body is None or body is not file:
+            return
+        with node.lock:
+            if not self.in_use(body):
+                self._close(node, body)
+        with self.tree.lock:
+            node.handles += 1
+        self.tree.released(node)
 
     def _committed(self, node: Node, body: Body) -> None:
         info = body.info

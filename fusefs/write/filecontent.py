@@ -8,8 +8,8 @@ Locks: `commit_lock` serialises changes and commits and may be held over S3 call
 handle's own"); `_state` guards the fields, is taken inside it, and never over a request. Readers
 take `_state` only, so they go on while an upload runs; only a read that finds its version gone
 waits for `commit_lock`, to learn whether the change was ours. Who holds one body's `commit_lock`
-waits for another's only for moments (`depot.make_room`), but for a directory's rename, which takes
-those of all files below it in one order.
+waits for another's only for moments (`DirtySet.make_room`), but for a directory's rename, which
+takes those of all files below it in one order.
 """
 
 import errno
@@ -186,7 +186,7 @@ class Body:
                     self._delivery.wrote(staged, at, at + len(data), self.posix)
             except (NoSpace, OSError) as error:
                 full = isinstance(error, NoSpace) or error.errno in FULL
-                if not full or not self.depot.make_room(deadline):
+                if not full or not self.depot.dirty.make_room(deadline):
                     raise
             else:
                 return
@@ -312,7 +312,11 @@ class Body:
                 if told is error:
                     raise
                 raise told from error
-            self._settle(staged, done)
+            try:
+                self._settle(staged, done)
+            except Exception as error:
+                self.trouble.failed(error)  # it may still count as dirty: then it is tried again
+                raise
         return True
 
     def _failed(self, staged: Staged, error: Exception, exclusive: bool) -> Exception:
@@ -465,7 +469,7 @@ class Body:
                 with self._state:
                     staged.write(low, piece)
             except NoSpace:
-                if not self.depot.make_room(deadline, but=self):
+                if not self.depot.dirty.make_room(deadline, but=self):
                     raise
             else:
                 low += len(piece)

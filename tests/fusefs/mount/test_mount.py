@@ -1,0 +1,89 @@
+"""A mount without its kernel side: what it takes over, and what it does about what is broken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusefs.mount.mount import Mounted, open_mount
+from fusefs.mount.settings import Mount
+from fusefs.s3.settings import StoreSettings
+from tests.fusefs.conftest import Benches
+from tests.proxy.proxy import Proxy
+from tests.servers.s3 import REGION, Bucket
+
+
+def settings(bucket: Bucket, root: Path, url: str | None = None) -> Mount:
+    """Return what mounts a bucket with the cache of a workbench, as the next process would."""
+    where, keys = url or bucket.endpoint.url, root / "keys"
+    store = StoreSettings(bucket.name, where, REGION, credentials_dir=keys, retries=1)
+    return Mount(store, Path("/nowhere"), cache_dir=root, cache_size=64 << 20)
+
+
+@pytest.fixture
+def left(benches: Benches) -> Path:
+    """The cache of a process that was killed with two unsent files, one of them broken.
+
+    Its journal can be read, but what it says of the object's metadata is nonsense.
+    """
+    bench = benches("left")
+    for key in ("broken", "well"):
+        bench.new(key).write(0, key.encode())
+    bench.close()
+    for journal in bench.depot.staging.glob("*.log"):
+        text = journal.read_text()
+        if '"broken"' in text:
+            journal.write_text(text.replace('"metadata": {}', '"metadata": {"a": [5]}'))
+    return bench.depot.staging.parent
+
+
+@pytest.fixture
+def mounted(left: Path, bucket: Bucket) -> Iterator[Mounted]:
+    """A mount on that cache."""
+    mounted = open_mount(settings(bucket, left))
+    yield mounted
+    mounted.close()
+
+
+def test_a_file_that_a_bug_befalls_holds_up_no_other(mounted: Mounted, bucket: Bucket) -> None:
+    """The others are uploaded in the background, and again those that come later."""
+    deadline = time.monotonic() + 10
+    while "well" not in bucket:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [file.key for file in mounted.depot.dirty.all()] == ["broken"]
+    assert "broken" in mounted.trouble()
+
+
+def test_a_bug_with_one_file_ends_no_drain(mounted: Mounted, bucket: Bucket) -> None:
+    """All others are in S3 when the grace period is over; the one is told."""
+    stop = threading.Event()
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    assert not mounted.drain(stop)
+    timer.cancel()
+    assert bucket.get("well") == b"well"
+    assert mounted.dirty()[0] == 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_ten_thousand_small_files_drain_in_a_grace_period_of_a_minute(
+    benches: Benches, bucket: Bucket, proxy: Proxy
+) -> None:
+    """Against a store with 20 ms of latency."""
+    bench = benches("many", limit=1 << 30)
+    for number in range(10_000):
+        bench.new(f"d{number % 100}/{number}").write(0, b"x" * 1000)
+    bench.close()
+    proxy.latency = 0.02
+    mounted = open_mount(settings(bucket, bench.depot.staging.parent, proxy.endpoint.url))
+    began = time.monotonic()
+    assert mounted.drain(threading.Event())
+    assert time.monotonic() - began < 60
+    mounted.close()
+    assert len(bucket.keys()) == 10_000
