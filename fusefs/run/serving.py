@@ -10,6 +10,7 @@ Not here: words (`command`), the filesystem (`mounting`), the protocol (`kernel`
 
 import logging
 import os
+import resource
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -52,6 +53,7 @@ class InPod:
 
 def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Options) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
+    _allow_many_files()
     mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
     if told.reached is not None and not told.reached.exists():
@@ -76,6 +78,15 @@ def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Opti
         return workers.run(mounts, open_filesystem, replace(options, grace=grace))
 
 
+def _allow_many_files() -> None:
+    """Have as many files open as this process ever may: a changed file takes two.
+
+    The usual limit of 1024 is for programs that use select(2); it would be EMFILE at 500 files.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _serving(
     metrics: Metrics, ports: Sequence[int | None]
 ) -> AbstractContextManager[MetricsPort | None]:
@@ -92,6 +103,7 @@ def _serving(
 
 def portable(settings: Mount) -> int:
     """Serve through fusepy until the mount ends; return the exit code."""
+    _allow_many_files()
     metrics = Metrics()
     with ExitStack() as ending:
         if settings.metrics_port is not None:

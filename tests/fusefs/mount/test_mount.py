@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ def test_ten_thousand_small_files_drain_in_a_grace_period_of_a_minute(
     benches: Benches, bucket: Bucket, proxy: Proxy
 ) -> None:
     """Against a store with 20 ms of latency."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (50_000, 50_000))  # two for each file, twice
     bench = benches("many", limit=1 << 30)
     for number in range(10_000):
         bench.new(f"d{number % 100}/{number}").write(0, b"x" * 1000)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
@@ -145,6 +146,18 @@ def holder() -> Iterator[Holder]:
     for program in held:
         program.kill()
         program.communicate(timeout=10)
+
+
+def test_more_changed_files_than_a_process_has_open_by_default(
+    mounts: Mounts, bucket: Bucket
+) -> None:
+    """Each takes two descriptors: the soft limit, usually 1024, is raised to what is allowed."""
+    mount = mounts(bucket, launcher=["sh", "-c", 'ulimit -Sn 128; exec "$@"', "sh"])
+    with ExitStack() as stack:
+        for number in range(100):
+            file = stack.enter_context((mount.path / f"f{number}").open("wb", buffering=0))
+            file.write(b"x")
+    assert len(bucket.keys()) == 100
 
 
 def test_sigterm_uploads_what_is_dirty(mount: OurMount, bucket: Bucket, holder: Holder) -> None:

@@ -97,7 +97,7 @@ def test_a_lender_that_goes_is_repaid_first(bench: Workbench, bucket: Bucket) ->
     bucket.put("from", content(12 * MIB))
     body = bench.new("to")
     lend(bench, body, "from", 0, 12 * MIB)
-    bench.depot.repay("from")
+    bench.depot.dirty.repay("from")
     bucket.delete("from")
     assert not body.dirty
     assert bucket.get("to") == content(12 * MIB)
