@@ -1,6 +1,6 @@
 """Keeping one unexpected failure from ending what serves many: a thread, a round over all files.
 
-For bugs only: what is known to fail has its own `except` where it happens. No state, any thread.
+For bugs only: what is known to fail is handled where it happens. No state, any thread.
 """
 
 import logging
