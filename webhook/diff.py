@@ -17,23 +17,29 @@ _ABSENT = object()
 def additions(old: Any, new: Any, replaceable: frozenset[str] = frozenset()) -> list[Operation]:
     """The operations that make `new` from `old`: `add`, and `replace` at the given pointers only.
 
+    What such a pointer names is replaced as a whole; its index is that in the new list.
     NotAddOnlyError when `new` lacks something of `old` or has it otherwise.
     """
     found: list[Operation] = []
-    _compare(old, new, "", found)
+    _compare(old, new, "", found, replaceable)
     for operation in found:
         if operation["op"] != "add" and operation["path"] not in replaceable:
             raise NotAddOnlyError(f"the patch would replace {operation['path']}")
     return found
 
 
-def _compare(old: Any, new: Any, path: str, found: list[Operation]) -> None:
+def _compare(
+    old: Any, new: Any, path: str, found: list[Operation], replaceable: frozenset[str]
+) -> None:
     if old is new:
         return
-    if isinstance(old, dict) and isinstance(new, dict):
-        _compare_objects(old, new, path, found)
+    if path in replaceable:
+        if old != new:
+            found.append({"op": "replace", "path": path, "value": new})
+    elif isinstance(old, dict) and isinstance(new, dict):
+        _compare_objects(old, new, path, found, replaceable)
     elif isinstance(old, list) and isinstance(new, list):
-        _compare_lists(old, new, path, found)
+        _compare_lists(old, new, path, found, replaceable)
     elif old is None and new is not None:
         found.append({"op": "add", "path": path, "value": new})
     elif type(old) is not type(new) or old != new:
@@ -41,7 +47,11 @@ def _compare(old: Any, new: Any, path: str, found: list[Operation]) -> None:
 
 
 def _compare_objects(
-    old: dict[str, Any], new: dict[str, Any], path: str, found: list[Operation]
+    old: dict[str, Any],
+    new: dict[str, Any],
+    path: str,
+    found: list[Operation],
+    replaceable: frozenset[str],
 ) -> None:
     kept = 0
     for key, value in new.items():
@@ -51,18 +61,20 @@ def _compare_objects(
             continue
         kept += 1
         if before is not value:
-            _compare(before, value, f"{path}/{_escaped(key)}", found)
+            _compare(before, value, f"{path}/{_escaped(key)}", found, replaceable)
     if kept != len(old):
         lost = min(old.keys() - new.keys())
         raise NotAddOnlyError(f"the patch would remove {path}/{_escaped(lost)}")
 
 
-def _compare_lists(old: list[Any], new: list[Any], path: str, found: list[Operation]) -> None:
+def _compare_lists(
+    old: list[Any], new: list[Any], path: str, found: list[Operation], replaceable: frozenset[str]
+) -> None:
     position = 0
     for index, value in enumerate(new):
         if position < len(old) and _same_item(old[position], value):
             if old[position] is not value:
-                _compare(old[position], value, f"{path}/{index}", found)
+                _compare(old[position], value, f"{path}/{index}", found, replaceable)
             position += 1
         else:
             found.append({"op": "add", "path": f"{path}/{index}", "value": value})

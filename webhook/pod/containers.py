@@ -4,9 +4,9 @@ Everything the kubelet will run is spelt out here and nowhere else: names, comma
 security contexts. Where they go in the pod is `sidecar`'s business. Pure functions.
 
 Names are public and stable: containers `s3-mount-keeper` and `s3-mount-worker`; volumes
-`s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-credentials` and
-`s3-mount-credentials-NAME`; the worker's port `s3mount-metrics`. Both containers serve all mounts
-of the pod and are told about them by one JSON document in `S3MOUNT_CONFIG`.
+`s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-no-token`, `s3-mount-credentials`
+and `s3-mount-credentials-NAME`; the worker's port `s3mount-metrics`. Both containers serve all
+mounts of the pod and are told about them by one JSON document in `S3MOUNT_CONFIG`.
 """
 
 import json
@@ -25,11 +25,14 @@ BUS = "s3-mount-bus"
 SOCKET = "s3-mount-socket"
 CACHE = "s3-mount-cache"
 CREDENTIALS = "s3-mount-credentials"
+EMPTY = "s3-mount-no-token"
 METRICS = "s3mount-metrics"
 BUS_DIRECTORY = "/bus"
 SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
 CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
+# Where the API server mounts the token of the pod's service account, unless something is there.
+ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONFIG_VERSION = 1
 # nobody: owns nothing on the node, in the image or in the pod.
 _NOBODY = 65534
@@ -40,6 +43,7 @@ _STARTUP_SECONDS = 120
 _DRAIN_TIME = "24h"
 # Journals, listings and what is in flight come on top of the cache's own limit.
 _CACHE_SLACK = 64 * 2**20
+_EMPTY_MOUNT = {"name": EMPTY, "mountPath": ACCOUNT_DIRECTORY, "readOnly": True}
 
 
 def is_reserved(name: str) -> bool:
@@ -71,6 +75,8 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
         # A socket, no data.
         {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(limit)}},
+        # Nothing: in the place of a token neither sidecar has a use for.
+        {"name": EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         *(
             {
                 "name": _credentials_volume(mount),
@@ -111,6 +117,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
         volumeMounts=[
             {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
+            _EMPTY_MOUNT,
         ],
         resources=platform.keeper.rendered(),
     )
@@ -141,6 +148,7 @@ def _worker(
         volumeMounts=[
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
             {"name": CACHE, "mountPath": CACHE_DIRECTORY},
+            _EMPTY_MOUNT,
             *(_credentials_mount(mount) for mount in wanted.mounts if mount.secret),
         ],
         resources=wanted.worker.rendered(),

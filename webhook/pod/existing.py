@@ -1,66 +1,172 @@
-"""Whether a container that bears one of our names is what we would write, or somebody else's.
+"""What becomes of a container or volume with one of our names that is in the pod already.
 
-A review sees its own work again: after other webhooks, in a restored backup, in a copied pod. What
-the API server and the webhooks of clouds and meshes add to every container is let through;
-anything else makes the container a stranger's, and a stranger's is never adopted: it would run
-with the rights of ours. Pure functions.
+A review sees its own work again: after other webhooks, from a replica of another version, in a
+restored backup, in a copied pod; and it sees what somebody wrote by hand. So every field of a
+sidecar is ours, and what others did to it is sorted: *harmless*, a closed list, is kept; *undone*
+is put back as we write it; what no webhook for containers at large would do is *refused*, for who
+did it wanted to run something with our rights. docs/compatibility.md has the table. Pure functions.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-# Set by the API server, or by its plugins (LimitRanger, AlwaysPullImages), on containers at large.
-_DEFAULTED = {
-    "imagePullPolicy",
-    "resources",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
+from webhook.parse.quantities import parse_bytes, parse_millicores
+from webhook.platform import Resources
+from webhook.pod.additions import is_known_variable, is_token_mount, normal_path
+
+Container = dict[str, Any]
+# Decide nothing that runs: where the kubelet looks for the image, a message of the end, resizing.
+_KEPT = {"imagePullPolicy", "resources", "terminationMessagePolicy", "resizePolicy"}
+# The API server fills these in.
+_DEFAULTS = {"terminationMessagePath": "/dev/termination-log", "stdin": False, "tty": False}
+# Who changes these in a container of ours wants to run something else in it.
+_FATAL = {"image", "command", "restartPolicy", "volumeDevices"}
+# These say which code an interpreter runs, or whom the SDK asks and trusts.
+_STEERING = ("LD_", "PYTHON", "S3MOUNT_", "AWS_", "PATH", "HOME", "GLIBC_")
+# Set by webhooks that give every container a company's CA, or by us for another policy or version.
+_UNDONE_VARIABLES = {"AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", "S3MOUNT_CONFIG"}
+_QUANTITIES: dict[str, Callable[[str], int]] = {
+    "cpu": parse_millicores,
+    "memory": parse_bytes,
+    "ephemeral-storage": parse_bytes,
 }
-# Where the API server and the clouds' identity webhooks mount their tokens.
-_TOKEN_DIRECTORIES = ("/var/run/secrets/", "/run/secrets/")
-# These would change which code our interpreter runs.
-_CODE_VARIABLES = ("LD_", "PYTHON", "S3MOUNT_")
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """The fields in which a container isn't ours; empty when it is."""
-    compared = wanted.keys() - _DEFAULTED - _LISTS.keys()
-    strange = [key for key in compared if found.get(key) != wanted[key]]
-    strange += [key for key in found if key not in wanted and not _tolerated(key, found[key])]
-    if not _contains(found.get("resources"), wanted.get("resources")):
-        strange.append("resources")
-    strange += [
-        key
-        for key, is_harmless in _LISTS.items()
-        if not _extends(found.get(key) or [], wanted.get(key) or [], is_harmless)
-    ]
-    return sorted(set(strange))
+@dataclass(frozen=True)
+class Settled:
+    """What is to stand in the pod; the fields that are ours again; the fields that forbid it."""
+
+    item: dict[str, Any]
+    undone: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
-def _tolerated(key: str, value: Any) -> bool:
-    return key in _DEFAULTED or key in _LISTS or value in (None, [], {})
+def settle(
+    found: Container, wanted: Container, volumes: list[dict[str, Any]], most: Resources
+) -> Settled:
+    """The container as it may run. `volumes` are the pod's, `most` what the worker may ask for."""
+    if is_other_version(found, wanted):
+        mine = wanted | {key: found[key] for key in ("env", "volumeMounts") if key in found}
+        settled = settle(mine, wanted, volumes, most)
+        return Settled(settled.item, ("image", *settled.undone), settled.refused)
+    undone, refused = [], []
+    merged = dict(wanted)
+    for key in sorted(found.keys() | wanted.keys()):
+        value = found.get(key)
+        if key in ("env", "volumeMounts"):
+            more, names, bad = _added(key, found, wanted, volumes)
+            merged[key] = [*wanted.get(key, []), *more]
+            undone += [f"{key} {name}" for name in names]
+            refused += [key] if bad else []
+        elif _is_kept(key, value, wanted.get(key), most):
+            merged |= {key: value}
+        elif not _same(key, value, wanted.get(key)):
+            (refused if key in _FATAL else undone).append(key)
+    if refused or not undone:
+        return Settled(found, (), tuple(refused))
+    return Settled({key: value for key, value in merged.items() if value}, tuple(undone))
 
 
-def _contains(found: Any, wanted: Any) -> bool:
-    """Whether everything wanted is there: a LimitRange fills in what a container leaves open."""
-    if not isinstance(wanted, dict):
-        return wanted is None or bool(found == wanted)
-    return isinstance(found, dict) and all(
-        _contains(found.get(key), value) for key, value in wanted.items()
+def is_other_version(found: Container, wanted: Container) -> bool:
+    """Whether a container runs another version of our image: all of it is written anew."""
+    images = found.get("image") or "", wanted["image"]
+    return images[0] != images[1] and _repository(images[0]) == _repository(images[1])
+
+
+def _repository(image: str) -> str:
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name
+
+
+def _same(key: str, found: Any, wanted: Any) -> bool:
+    """Whether a field is as we write it; absent, null, empty and the API's default are the same."""
+    if key == "securityContext" and isinstance(found, dict):
+        found = {name: each for name, each in found.items() if (name, each) != _PROC_MOUNT}
+    if not wanted:
+        return found in (None, [], {}, "") or found == _DEFAULTS.get(key)
+    return bool(found == wanted)
+
+
+_PROC_MOUNT = ("procMount", "Default")
+
+
+def _is_kept(key: str, found: Any, wanted: Any, most: Resources) -> bool:
+    if key == "resources":
+        return _fits(found or {}, wanted or {}, most)
+    return key in _KEPT and bool(found)
+
+
+def _fits(found: Any, wanted: Mapping[str, Any], most: Resources) -> bool:
+    """Whether resources are as a LimitRange or an autoscaler may set them.
+
+    No limit of ours is missing, nothing is above what may be asked for, nothing exotic is there.
+    """
+    if not isinstance(found, dict) or found.keys() - {"requests", "limits"}:
+        return False
+    limits = found.get("limits") or {}
+    if wanted.get("limits", {}).keys() - limits.keys():
+        return False
+    return all(
+        _within(name, quantity, part, wanted, most)
+        for part in ("request", "limit")
+        for name, quantity in (found.get(f"{part}s") or {}).items()
     )
 
 
-def _extends(found: list[Any], wanted: list[Any], is_harmless: Any) -> bool:
-    """Everything wanted is there, and what is more is harmless."""
-    more = [item for item in found if item not in wanted]
-    return all(item in found for item in wanted) and all(is_harmless(item) for item in more)
+def _within(
+    name: str, quantity: Any, part: str, wanted: Mapping[str, Any], most: Resources
+) -> bool:
+    parse = _QUANTITIES.get(name)
+    if parse is None:
+        return False
+    ours = wanted.get(f"{part}s", {}).get(name)
+    if quantity == ours:
+        return True
+    highest: int | None = getattr(most, f"{name}_{part}", None)
+    try:
+        value: int = parse(str(quantity))
+        least: int = parse(ours) if ours else 0
+    except ValueError:
+        return False
+    return highest is None or value <= max(highest, least)
 
 
-def _harmless_variable(item: dict[str, Any]) -> bool:
-    return not item["name"].startswith(_CODE_VARIABLES)
+def _added(
+    key: str, found: Container, wanted: Container, volumes: list[dict[str, Any]]
+) -> tuple[list[Any], list[str], bool]:
+    """Of a list: what is kept beside ours, the names of what is undone, whether it is refused."""
+    label = "name" if key == "env" else "mountPath"
+    items, ours = found.get(key) or [], wanted.get(key) or []
+    places = [item[label] if key == "env" else normal_path(item[label]) for item in items]
+    bad = len(places) != len(set(places))
+    kept, undone = [], [item[label] for item in ours if item not in items]
+    for item in items:
+        if item in ours:
+            continue
+        if is_known_variable(item) if key == "env" else is_token_mount(item, volumes):
+            kept.append(item)
+        else:
+            bad = bad or _is_dangerous(key, item)
+            undone.append(item[label])
+    return kept, list(dict.fromkeys(undone)), bad
 
 
-def _harmless_mount(item: dict[str, Any]) -> bool:
-    return item["mountPath"].startswith(_TOKEN_DIRECTORIES) and bool(item.get("readOnly"))
+def _is_dangerous(key: str, item: dict[str, Any]) -> bool:
+    """Whether an addition was made to steer us, and not to every container there is."""
+    if key == "volumeMounts":
+        path: str = item["mountPath"]
+        return normal_path(path) != path.rstrip("/")
+    name: str = item["name"]
+    return name.startswith(_STEERING) and name not in _UNDONE_VARIABLES
 
 
-_LISTS = {"env": _harmless_variable, "volumeMounts": _harmless_mount}
+def settle_volume(found: dict[str, Any], wanted: dict[str, Any]) -> Settled:
+    """A volume of ours: as we write it, or of its kind and written anew, or refused."""
+    if found == wanted:
+        return Settled(found)
+    kinds = {key for key, value in found.items() if value is not None}
+    if kinds == wanted.keys():
+        return Settled(wanted, ("volume",))
+    return Settled(found, (), ("volume",))

@@ -6,44 +6,61 @@ gets its mount. The pod given is never changed; the copy shares every part that 
 """
 
 import json
-import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from webhook import __version__
-from webhook.parse.boundedcache import bounded_cache
-from webhook.platform import Platform
-from webhook.pod.containers import BUS, application_mount, is_reserved, sidecars, volumes
-from webhook.pod.existing import differences
+from webhook.platform import Platform, Resources
+from webhook.pod.additions import normal_path
+from webhook.pod.containers import (
+    BUS,
+    application_mount,
+    is_reserved,
+    sidecars,
+    volumes,
+)
 from webhook.pod.identity import with_identity
 from webhook.pod.placement import Container, Place, places, start_index
 from webhook.pod.ports import metrics_port, port_problems
+from webhook.pod.repairs import Repairs, add_sidecars, add_volumes, settle_sidecars
 from webhook.pods import Pod, annotations, items, section
 from webhook.problems import Problem, example
 from webhook.spec.annotations import STATUS
 from webhook.spec.mountspec import MountSpec, Wanted
 
-# The only values of a user's that are ever replaced; everything else is added.
+# The only values of a user's that are ever replaced; everything else is added. What is ours by its
+# name is put right as a whole, see `Injection.replaced`.
 REPLACEABLE = frozenset(
     {"/spec/terminationGracePeriodSeconds", "/metadata/annotations/s3.mount~1injected"}
 )
-_RENAME = "Remove it, or give it another name"
 _LEAVE_OUT = "Leave it out"
 _SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Injection:
-    """The pod with its mounts, or what is in their way; with problems the pod is not to be used."""
+    """The pod with its mounts, or what is in their way; with problems the pod is not to be used.
+
+    `replaced`: pointers to what is ours and was otherwise; `undone`: the same for people, each the
+    name of a container or volume and what of it was changed back.
+    """
 
     pod: Pod
     problems: list[Problem]
+    replaced: frozenset[str] = frozenset()
+    undone: tuple[str, ...] = ()
 
 
-def inject(pod: Pod, wanted: Wanted, platform: Platform, *, ambient: bool) -> Injection:
-    """The pod that would run, and every obstacle to it found on the way."""
+def inject(
+    pod: Pod, wanted: Wanted, platform: Platform, most: Resources, *, ambient: bool
+) -> Injection:
+    """The pod that would run, and every obstacle to it found on the way.
+
+    `most` is what sidecars that are in the pod already may ask for.
+    """
     problems: list[Problem] = []
+    repairs = Repairs()
     spec = dict(pod["spec"])
     start = start_index(spec, platform.mesh_containers)
     found = list(places(spec, start))
@@ -56,13 +73,15 @@ def inject(pod: Pod, wanted: Wanted, platform: Platform, *, ambient: bool) -> In
     keeper, worker = sidecars(wanted, platform, ambient=ambient, metrics_port=port)
     # An identity counts when we add the worker; in one that is there it is its webhook's business.
     added = [keeper, with_identity(worker, spec, wanted)]
-    _add_sidecars(spec, [keeper, worker], added, start, problems)
-    _add_volumes(spec, volumes(wanted), problems)
+    add_sidecars(spec, added, start, problems)
+    settle_sidecars(spec, [keeper, worker], most, repairs, problems)
+    add_volumes(spec, volumes(wanted), repairs, problems)
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
     _raise_grace(spec, wanted, platform)
     changed = {"metadata": _with_status(pod, wanted), "spec": spec}
-    return Injection({**pod, **changed}, problems)
+    replaced = REPLACEABLE | repairs.pointers
+    return Injection({**pod, **changed}, problems, replaced, tuple(repairs.told))
 
 
 def status(wanted: Wanted) -> str:
@@ -134,17 +153,11 @@ def _path_problems(
 def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple[str, str]]:
     for item in items(container, "volumeMounts"):
         if item["name"] != BUS:
-            yield _normal(item["mountPath"]), f"volume {item['name']}"
+            yield normal_path(item["mountPath"]), f"volume {item['name']}"
     for item in items(container, "volumeDevices"):
-        yield _normal(item["devicePath"]), f"device {item['name']}"
+        yield normal_path(item["devicePath"]), f"device {item['name']}"
     for mount in earlier:
         yield mount.path, f"mount {mount.name}"
-
-
-@bounded_cache
-def _normal(path: str) -> str:
-    """The place the container runtime makes of a path."""
-    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -169,56 +182,6 @@ def _mount_applications(
             changed = {**place.container, "volumeMounts": [*present, *missing]}
             lists[place.field][place.index] = changed
     spec.update(lists)
-
-
-def _add_sidecars(
-    spec: dict[str, Any],
-    needed: list[Container],
-    added: list[Container],
-    start: int,
-    problems: list[Problem],
-) -> None:
-    """Put in what isn't there, as in `added`; what is there has to be as in `needed`."""
-    containers = list(items(spec, "initContainers"))
-    for offset, container in enumerate(needed):
-        present = [item for item in containers if item["name"] == container["name"]]
-        if not present:
-            containers.insert(start + offset, added[offset])
-        elif strange := differences(present[0], container):
-            problems.append(_stranger(container["name"], f"differs in {', '.join(strange)}"))
-    if containers:
-        spec["initContainers"] = containers
-    wanted = {container["name"] for container in needed}
-    problems += _strangers(spec, wanted)
-
-
-def _strangers(spec: dict[str, Any], wanted: set[str]) -> list[Problem]:
-    """Containers with a name of ours that the pod doesn't need, or where none of ours belongs."""
-    inits = [c["name"] for c in items(spec, "initContainers")]
-    extra = [name for name in inits if is_reserved(name) and name not in wanted]
-    extra += [name for name in wanted if inits.count(name) > 1]
-    extra += [c["name"] for c in items(spec, "containers") if is_reserved(c["name"])]
-    return [_stranger(name, "isn't one of this pod's sidecars") for name in sorted(set(extra))]
-
-
-def _stranger(name: str, detail: str) -> Problem:
-    rule = f"the name is reserved for s3mount, and this container {detail}"
-    return Problem(f"container {name}", None, rule, _RENAME)
-
-
-def _add_volumes(
-    spec: dict[str, Any], needed: list[dict[str, Any]], problems: list[Problem]
-) -> None:
-    present = items(spec, "volumes")
-    names = {volume["name"] for volume in needed}
-    for volume in present:
-        if is_reserved(volume["name"]) and volume not in needed:
-            detail = "differs from ours" if volume["name"] in names else "isn't one of ours"
-            rule = f"the name is reserved for s3mount, and this volume {detail}"
-            problems.append(Problem(f"volume {volume['name']}", None, rule, _RENAME))
-    missing = [volume for volume in needed if volume not in present]
-    if missing:
-        spec["volumes"] = [*present, *missing]
 
 
 def _add_pull_secrets(spec: dict[str, Any], platform: Platform) -> None:

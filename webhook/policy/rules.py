@@ -128,6 +128,17 @@ def capped(platform: Platform, rule: Rule) -> Platform:
     return replace(platform, worker=worker, default_cache_size=cache)
 
 
+def ceiling(platform: Platform, rule: Rule) -> Resources:
+    """The most a worker may ask for: the platform's maxima and the rule's, the lower of each."""
+    base, most = platform.maximum, rule.maximum
+    names = ("cpu_request", "cpu_limit", "memory_request", "memory_limit")
+    return Resources(*(_lower(getattr(base, name), getattr(most, name)) for name in names))
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
+
+
 def _least(value: int | None, most: int | None) -> int | None:
     return value if value is None or most is None else min(value, most)
 

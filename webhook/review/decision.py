@@ -12,12 +12,12 @@ from webhook import pods
 from webhook.diff import Operation, additions
 from webhook.platform import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
-from webhook.pod.injection import REPLACEABLE, inject
+from webhook.pod.injection import inject
 from webhook.pods import Pod
-from webhook.policy.rules import Policy, capped, policy_problems, unknown_labels
+from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
 from webhook.problems import Problem
 from webhook.review.lookup import Lookup, Told
-from webhook.review.warnings import Advice, advice, misplaced
+from webhook.review.warnings import Advice, advice, misplaced, undone
 from webhook.spec import mountspec
 from webhook.spec.mountspec import MountSpec
 
@@ -100,11 +100,15 @@ class Decider:
         problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
         if platform.check_pod_security:
             problems += security_problems(namespace, labels)
-        injection = inject(pod, wanted, platform, ambient=rule.ambient)
+        most = ceiling(platform, rule)
+        injection = inject(pod, wanted, platform, most, ambient=rule.ambient)
         problems += injection.problems
         refused = policy_problems(rule, wanted, namespace)
         if problems or refused:
             return Denied((*problems, *refused), "invalid" if problems else "policy")
-        patch = additions(pod, injection.pod, REPLACEABLE)
-        warnings = advice(pod, wanted, platform, namespace, self.lookup)
+        patch = additions(pod, injection.pod, injection.replaced)
+        warnings = [
+            *undone(injection.undone),
+            *advice(pod, wanted, platform, namespace, self.lookup),
+        ]
         return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)

@@ -4,7 +4,7 @@ The API server passes a warning on to whoever created the pod and asks for at mo
 Pure functions; the order is fixed, so that the same pod gets the same answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,12 @@ def misplaced(pod: Pod) -> Iterator[Advice]:
             )
         else:
             yield Advice("misplaced", f"{key} is a label of the pod; it has to be an annotation")
+
+
+def undone(changes: Iterable[str]) -> Iterator[Advice]:
+    """What others did to containers and volumes of ours, and was put back."""
+    for change in changes:
+        yield Advice("undone", f"changed by another webhook and put back: {change}")
 
 
 def advice(

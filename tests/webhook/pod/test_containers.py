@@ -57,7 +57,7 @@ def worker() -> dict[str, Any]:
 def test_keeper_knows_no_bucket_and_no_credentials(keeper: dict[str, Any]) -> None:
     """The privileged container has nothing worth stealing."""
     volumes = {mount["name"] for mount in keeper["volumeMounts"]}
-    assert volumes == {"s3-mount-bus", "s3-mount-socket"}
+    assert volumes == {"s3-mount-bus", "s3-mount-socket", "s3-mount-no-token"}
     assert [sorted(mount) for mount in config(keeper)["mounts"]] == [
         ["mountpoint", "name", "readOnly"],
         ["mountpoint", "name", "readOnly"],
@@ -73,6 +73,17 @@ def test_worker_has_no_rights_and_no_bus(worker: dict[str, Any]) -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
     assert context["readOnlyRootFilesystem"]
     assert "s3-mount-bus" not in {mount["name"] for mount in worker["volumeMounts"]}
+
+
+def test_neither_sidecar_has_the_token_of_the_pods_service_account() -> None:
+    """The API server gives it to every container that has nothing mounted in its place."""
+    spec = injected(TWO)
+    for container in spec["initContainers"]:
+        (mount,) = [m for m in container["volumeMounts"] if "serviceaccount" in m["mountPath"]]
+        assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+        assert mount["readOnly"]
+        (volume,) = [v for v in spec["volumes"] if v["name"] == mount["name"]]
+        assert volume.keys() == {"name", "emptyDir"}
 
 
 def test_the_bus_is_in_memory() -> None:

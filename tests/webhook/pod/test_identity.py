@@ -17,12 +17,16 @@ VARIABLES = [
     {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": f"{DIRECTORY}/token"},
 ]
 TOKEN = {"name": "aws-iam-token", "mountPath": DIRECTORY, "readOnly": True}
+VOLUME = {
+    "name": "aws-iam-token",
+    "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]},
+}
 NO_SECRET = {"s3.mount/bucket": "my-bucket"}
 
 
 def pod(annotations: dict[str, str], **fields: Any) -> dict[str, Any]:
     app = {"name": "app", "image": "app:1", "env": VARIABLES, "volumeMounts": [TOKEN]}
-    return reviews.pod(annotations, containers=[app | fields])
+    return reviews.pod(annotations, containers=[app | fields], volumes=[VOLUME])
 
 
 def run(pod: dict[str, Any]) -> dict[str, Any]:
@@ -60,12 +64,21 @@ def test_mounts_with_secrets_need_no_identity() -> None:
         {"env": [VARIABLES[0], {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "valueFrom": {}}]},
         {"volumeMounts": [TOKEN | {"readOnly": False}]},
         {"volumeMounts": [TOKEN | {"mountPath": "/var/run/secrets-of-mine"}]},
+        {"volumeMounts": [TOKEN | {"mountPath": f"{DIRECTORY}/../../../../../usr/lib"}]},
+        {"volumeMounts": [TOKEN | {"name": "work"}]},
+        {"volumeMounts": [TOKEN | {"subPath": "x"}]},
+        {"env": [VARIABLES[0], VARIABLES[1] | {"value": f"{DIRECTORY}/../../../work/token"}]},
     ],
-    ids=["elsewhere", "keys", "reference", "writable", "lookalike"],
+    ids=[
+        *("elsewhere", "keys", "reference", "writable", "lookalike"),
+        *("crooked", "no-token", "sub-path", "crooked-file"),
+    ],
 )
 def test_nothing_else_is_taken(fields: dict[str, Any]) -> None:
     """Only tokens where clouds put them, and only what is written out."""
-    worker = sidecar(run(pod(NO_SECRET, **fields)), "s3-mount-worker")
+    given = pod(NO_SECRET, **fields)
+    given["spec"]["volumes"].append({"name": "work", "emptyDir": {}})
+    worker = sidecar(run(given), "s3-mount-worker")
     assert {item["name"] for item in worker["env"]} == {
         "S3MOUNT_CONFIG",
         "AWS_EC2_METADATA_DISABLED",
@@ -83,6 +96,7 @@ def test_another_address_is_no_agent() -> None:
 def test_identity_that_comes_later_changes_nothing_for_us(names: list[str]) -> None:
     """Given to all our containers, to some or to none: the second review finds them ours."""
     result = run(reviews.pod(NO_SECRET))
+    result["spec"]["volumes"].append(VOLUME)
     for container in (*result["spec"]["initContainers"], *result["spec"]["containers"]):
         if container["name"] in ("app", *names):
             container["env"] = [*container.get("env", []), *VARIABLES]

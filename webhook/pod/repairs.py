@@ -1,0 +1,117 @@
+"""Our own containers and volumes in a pod: put in where they are missing, put right where wrong.
+
+What may stay of what others did to them is `existing`'s to say. Functions that change the spec they
+are given; `Repairs` belongs to one review.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from webhook.platform import Resources
+from webhook.pod.containers import KEEPER, WORKER, is_reserved
+from webhook.pod.existing import settle, settle_volume
+from webhook.pods import items
+from webhook.problems import Problem
+
+Container = dict[str, Any]
+_RENAME = "Remove it, or give it another name"
+_NEIGHBOUR = (
+    "Remove it; if nobody put it there, another admission webhook changed it: keep that one off "
+    "containers and volumes named s3-mount-*, see docs/compatibility.md"
+)
+
+
+class Repairs:
+    """What was put right on the way: pointers for the patch, and words for people."""
+
+    def __init__(self) -> None:
+        self.pointers: frozenset[str] = frozenset()
+        self.told: list[str] = []
+
+    def note(self, pointer: str, name: str, fields: Iterable[str]) -> None:
+        """One container or volume is ours again in these fields."""
+        self.pointers |= {pointer}
+        self.told.append(f"{name}: {', '.join(fields)}")
+
+
+def add_sidecars(
+    spec: dict[str, Any], added: list[Container], start: int, problems: list[Problem]
+) -> None:
+    """Put in what isn't there; more than that, or in another order, is a problem."""
+    containers = list(items(spec, "initContainers"))
+    for offset, container in enumerate(added):
+        if all(item["name"] != container["name"] for item in containers):
+            containers.insert(start + offset, container)
+    if containers:
+        spec["initContainers"] = containers
+    names = [container["name"] for container in containers]
+    problems += _strangers(spec, {container["name"] for container in added})
+    if added and names.index(WORKER) < names.index(KEEPER):
+        rule = f"comes before {KEEPER}, whose mount it waits for: neither would ever start"
+        problems.append(Problem(f"init container {WORKER}", None, rule, _NEIGHBOUR))
+
+
+def settle_sidecars(
+    spec: dict[str, Any],
+    needed: list[Container],
+    most: Resources,
+    repairs: Repairs,
+    problems: list[Problem],
+) -> None:
+    """Make ours of every container with a name of ours; whoever wants to be it is refused."""
+    ours = {container["name"]: container for container in needed}
+    containers = list(items(spec, "initContainers"))
+    for index, found in enumerate(containers):
+        if (wanted := ours.get(found["name"])) is None:
+            continue
+        settled = settle(found, wanted, items(spec, "volumes"), most)
+        if settled.refused:
+            detail = f"differs in {', '.join(settled.refused)}"
+            problems.append(_stranger(found["name"], detail, _NEIGHBOUR))
+        elif settled.undone:
+            repairs.note(f"/spec/initContainers/{index}", found["name"], settled.undone)
+            containers[index] = settled.item
+    if containers:
+        spec["initContainers"] = containers
+
+
+def _strangers(spec: dict[str, Any], wanted: set[str]) -> list[Problem]:
+    """Containers with a name of ours that the pod doesn't need, or where none of ours belongs."""
+    inits = [c["name"] for c in items(spec, "initContainers")]
+    extra = [name for name in inits if is_reserved(name) and name not in wanted]
+    extra += [name for name in wanted if inits.count(name) > 1]
+    extra += [c["name"] for c in items(spec, "containers") if is_reserved(c["name"])]
+    return [_stranger(name, "isn't one of this pod's sidecars") for name in sorted(set(extra))]
+
+
+def _stranger(name: str, detail: str, remedy: str = _RENAME) -> Problem:
+    rule = f"the name is reserved for s3mount, and this container {detail}"
+    return Problem(f"container {name}", None, rule, remedy)
+
+
+def add_volumes(
+    spec: dict[str, Any],
+    needed: list[dict[str, Any]],
+    repairs: Repairs,
+    problems: list[Problem],
+) -> None:
+    """Put in what isn't there, and make ours of what has a name of ours and is of its kind."""
+    present = list(items(spec, "volumes"))
+    ours = {volume["name"]: volume for volume in needed}
+    for index, found in enumerate(present):
+        name = found["name"]
+        if not is_reserved(name):
+            continue
+        settled = settle_volume(found, ours[name]) if name in ours else None
+        if settled is None or settled.refused:
+            strange = ("isn't one of ours", _RENAME)
+            detail, remedy = strange if settled is None else ("is of another kind", _NEIGHBOUR)
+            rule = f"the name is reserved for s3mount, and this volume {detail}"
+            problems.append(Problem(f"volume {name}", None, rule, remedy))
+        elif settled.undone:
+            repairs.note(f"/spec/volumes/{index}", name, settled.undone)
+            present[index] = settled.item
+    names = {volume["name"] for volume in present}
+    missing = [volume for volume in needed if volume["name"] not in names]
+    if present or missing:
+        spec["volumes"] = [*present, *missing]
