@@ -5,7 +5,6 @@ mounted, `Mounted.close` uploads what is dirty.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
+from fusefs.mount.cacheroot import CacheRoot, Owner, made
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import Mount
@@ -84,7 +84,7 @@ class Mounted:
             space,
             Committer(store, self._pools.uploads, settings.plan, self._pools.copies),
             self._pools.moves,
-            _made(cache_dir / "staged"),
+            made(cache_dir / "staged"),
             cache_dir / "conflicts",
             stored,
             settings.on_conflict,
@@ -217,32 +217,28 @@ def open_mount(
     A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
     even while S3 doesn't.
     """
-    cache_dir = _cache_dir(settings)
     store = Store(settings.store)
-    if session is Session.RESUMED:
-        recall_conditions(store, cache_dir)
+    resumed = session is Session.RESUMED
+    root = CacheRoot.of(settings, Owner.of(settings, store.client.endpoint), ours=resumed)
+    if resumed:
+        recall_conditions(store, root.path)
     else:
         reach(settings)
         if not settings.read_only:
             probe_conditions(store, settings.prefix)
-        keep_conditions(store, cache_dir)
-    return Mounted(settings, store, cache_dir, session, invalidations or Silent())
+        keep_conditions(store, root.path)
+    root.claim()
+    return Mounted(settings, store, root.path, session, invalidations or Silent())
 
 
 def check(settings: Mount) -> None:
     """Raise SetupError with the line for its user where the mount can't start."""
-    _cache_dir(settings)
-    reach(settings)
-
-
-def _cache_dir(settings: Mount) -> Path:
-    cache_dir = settings.cache_dir or default_cache_dir(settings)
-    if settings.cache_dir_must_exist and not cache_dir.is_dir():
-        raise SetupError(f"cache directory {cache_dir} isn't there (-o check_cache_dir_exist)")
+    store = Store(settings.store)
     try:
-        return _made(cache_dir)
-    except OSError as error:
-        raise SetupError(f"cache directory {cache_dir}: {error.strerror}") from error
+        CacheRoot.of(settings, Owner.of(settings, store.client.endpoint))
+    finally:
+        store.close()
+    reach(settings)
 
 
 def reach(settings: Mount) -> None:
@@ -262,15 +258,3 @@ def reach(settings: Mount) -> None:
         raise SetupError(f"bucket {bucket}: {where} can't be used: {error}") from error
     finally:
         first.close()
-
-
-def default_cache_dir(settings: Mount) -> Path:
-    """Return a directory of this mount's own: of root under /var/cache, else under ~/.cache."""
-    root = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
-    name = f"{settings.store.bucket}/{settings.prefix}".replace(":", "_").replace("/", "_")
-    return root / "s3mount" / name.strip("_")
-
-
-def _made(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path

@@ -106,6 +106,11 @@ class Client:
         self._renewed_at = 0.0  # when credentials changed last
         self._skew = 0.0
 
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests go to: the settings', the environment's, or AWS's own."""
+        return str(self._client.meta.endpoint_url)
+
     def _connect(self, settings: StoreSettings) -> Any:
         session = botocore.session.Session(profile=settings.profile)
         self._authorities = session.get_config_variable("ca_bundle") or get_cert_path(verify=True)
