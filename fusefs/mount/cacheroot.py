@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from fusefs import versions
 from fusefs.errors import SetupError
 from fusefs.mount.settings import Mount
 
@@ -134,15 +135,15 @@ class CacheRoot:
             return None
         try:
             told = json.loads(text)
-            version = told.pop("version")
-            if version == VERSION:
-                return Owner(**told)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            versions.check(told, (VERSION,))
+            return Owner(told["bucket"], told["prefix"], told["endpoint"])
+        except versions.UnknownVersion as error:
+            raise SetupError(
+                f"cache directory {self.path} is of another version of s3mount and is left as it "
+                f"is; give another --cache-dir ({FILE}: {error})"
+            ) from error
+        except (ValueError, KeyError) as error:
             raise SetupError(f"{file} can't be understood: {error}") from error
-        raise SetupError(
-            f"{file} has version {version}, and this one knows {VERSION} only: the cache directory "
-            "is of another version of s3mount and is left as it is; give another --cache-dir"
-        )
 
 
 def _unsent(path: Path) -> int:

@@ -2,24 +2,30 @@
 
 `renames/ID.json` is a file of lines, each written when what it says has been done:
 
-    {"old": PREFIX, "new": PREFIX}          first line: the intent
+    {"version": 1, "old": PREFIX, "new": PREFIX}
+                                            first line: the intent; no version is version 1
     ["c", SUFFIX, ETAG, NEW_ETAG, MODIFIED] the key was copied, in the order of the keys
     ["d"]                                   everything is copied; what was copied is being deleted
     ["u"]                                   a copy failed; the copies are being deleted
 
-A torn last line is a copy that was made and not noted. Entries are read from the file, never all in
+A torn last line is a copy that was made and not noted. A journal of an unknown version, or with a
+step of an unknown kind, is never carried out. Entries are read from the file, never all in
 memory. Not here: the requests (`objectmoves`). Used by one thread at a time.
 """
 
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from fusefs import versions
 from fusefs.objects import ObjectInfo
+
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,46 +55,57 @@ class RenameLog:
         """Note the intent."""
         directory.mkdir(parents=True, exist_ok=True)
         log = cls(directory / f"{uuid4().hex}.json", old, new)
-        log._say([{"old": old, "new": new}])
+        log._say([{"version": VERSION, "old": old, "new": new}])
         return log
 
     @classmethod
     def find(cls, directory: Path, old: str, new: str) -> "RenameLog | None":
         """Go on with the journal of just this rename, where a former process left one."""
-        intent = {"old": old, "new": new}
         for path in directory.glob("*.json"):
             with path.open("rb") as file:
                 first = file.readline()
-            if first.endswith(b"\n") and json.loads(first) == intent:
-                return cls.left(path)
+            # What can't be read is reported by whoever finishes what is left.
+            with suppress(ValueError, KeyError):
+                if first.endswith(b"\n") and _intent(first) == (old, new):
+                    return cls.left(path)
         return None
 
     @classmethod
     def left(cls, path: Path) -> "RenameLog | None":
-        """Go on with a journal that a former process left; None for one without an intent."""
+        """Go on with a journal that a former process left; None for one without an intent.
+
+        Raises ValueError or KeyError, with the file as it was, where it can't be understood.
+        """
         with path.open("rb") as file:
             first = file.readline()
             if not first.endswith(b"\n"):
                 path.unlink()
                 return None
-            intent = json.loads(first)
-            whole = len(first)
-            log = cls(path, intent["old"], intent["new"])
-            for line in file:
-                if not line.endswith(b"\n"):
-                    os.ftruncate(log._fd, whole)
-                    break
-                whole += len(line)
-                log._replay(json.loads(line))
+            log = cls(path, *_intent(first))
+            try:
+                log._load(file, len(first))
+            except BaseException:
+                log.leave()
+                raise
         return log
+
+    def _load(self, lines: Iterable[bytes], whole: int) -> None:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                os.ftruncate(self._fd, whole)
+                break
+            whole += len(line)
+            self._replay(json.loads(line))
 
     def _replay(self, step: list[str]) -> None:
         if step[0] == "c":
             self.copied += 1
         elif step[0] == "d":
             self.deleting = True
-        else:
+        elif step[0] == "u":
             self.undoing = True
+        else:
+            raise ValueError(f"unknown step {step[0]!r}")
 
     def _say(self, steps: list[object]) -> None:
         lines = "".join(json.dumps(step) + "\n" for step in steps).encode()
@@ -131,3 +148,9 @@ class RenameLog:
         """The rename is over, one way or the other."""
         os.close(self._fd)
         self.path.unlink()
+
+
+def _intent(line: bytes) -> tuple[str, str]:
+    told = json.loads(line)
+    versions.check(told, (VERSION,))
+    return told["old"], told["new"]

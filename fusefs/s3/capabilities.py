@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from fusefs import versions
 from fusefs.errors import AccessDenied, FsError, NotFound, Stale
 from fusefs.objects import Headers
 from fusefs.s3.store import Store
@@ -18,6 +19,7 @@ from fusefs.s3.store import Store
 log = logging.getLogger(__name__)
 
 FOUND = "conditions.json"
+VERSION = 1  # of that file; one without a version is of this form
 NEVER = "00000000000000000000000000000000"
 
 
@@ -75,14 +77,18 @@ def _complete_refused(store: Store, key: str) -> bool:
 
 def keep_conditions(store: Store, directory: Path) -> None:
     """Write down what was found out, for a process that goes on with the mount."""
-    told = {"put": store.conditional, "complete": store.conditional_complete}
+    told = {"version": VERSION, "put": store.conditional, "complete": store.conditional_complete}
     (directory / FOUND).write_text(json.dumps(told), encoding="utf-8")
 
 
 def recall_conditions(store: Store, directory: Path) -> None:
-    """Take over what a former process found out; conditions are used where nobody knows."""
+    """Take over what a former process found out; conditions are used where nobody knows.
+
+    Nor are findings of an unknown version; the next start that asks the store replaces them.
+    """
     try:
         told = json.loads((directory / FOUND).read_text(encoding="utf-8"))
+        versions.check(told, (VERSION,))
         store.conditional = bool(told["put"])
         store.conditional_complete = bool(told["complete"])
     except (OSError, ValueError, KeyError) as error:

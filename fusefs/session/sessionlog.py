@@ -4,6 +4,7 @@ After a worker's death the kernel keeps its node ids, its handles and its places
 log tells them to the next worker. It is a text file of one record a line, each written before the
 kernel is answered; a torn last line is something the kernel was never told.
 
+    s VERSION                  first line: the form of the others; without it they are of version 1
     n ID PARENT KIND NAME      node made; KIND is d or f, NAME in JSON
     m ID PARENT NAME           node has another place
     x ID                       node's name is gone; it lives on while it is open
@@ -38,6 +39,7 @@ from fusefs.disk.linefile import LineFile
 
 log = logging.getLogger(__name__)
 
+VERSION = 1
 COMPACT_AT = 8 << 20  # bytes; what is alive is usually far less
 # More requests than the kernel can have waiting for an answer of ours.
 STAMPS_KEPT = 256
@@ -161,6 +163,7 @@ class SessionState:
 
     def lines(self) -> Iterable[str]:
         """Yield the records that make this state."""
+        yield f"s {VERSION}"
         yield f"i {self.last_node} {self.last_handle}"
         for request, stamp in self.stamps.items():
             yield f"q {request} {stamp}"
@@ -175,6 +178,19 @@ class SessionState:
         for handle, directory in self.directories.items():
             yield f"d {handle} {directory.node} {directory.request}"
             yield from (f"r {handle} {json.dumps(told)}" for told in directory.told)
+
+
+def _understood(path: Path, first: list[str]) -> bool:
+    """Look at the version; move the log of an unknown one aside, where it stays."""
+    if not first or not first[0].startswith("s ") or first == [f"s {VERSION}"]:
+        return True
+    aside = path.with_name(f"{path.name}.unknown-{time.time_ns()}")
+    path.rename(aside)
+    log.error(
+        "the session's journal has an unknown version and is kept; what was open answers ESTALE",
+        extra={"file": str(aside), "version": first[0][2:]},
+    )
+    return False
 
 
 def _name(told: object) -> str:
@@ -281,7 +297,10 @@ class SessionLog:
         """
         state = SessionState()
         damaged = 0
-        for line in LineFile.read(path):
+        lines = LineFile.read(path)
+        if not _understood(path, lines[:1]):
+            return state
+        for line in lines[lines[:1] == [f"s {VERSION}"] :]:
             try:
                 state.apply(line)
             except (ValueError, KeyError, TypeError, RecursionError):

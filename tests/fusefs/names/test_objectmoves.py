@@ -255,5 +255,42 @@ def test_the_journal_says_what_was_done(bench: Workbench, bucket: Bucket) -> Non
     mover, journal = begin(bench)
     mover._copy_all(journal, resumed=False)
     lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
-    assert lines[0] == {"old": "old/", "new": "new/"}
+    assert lines[0] == {"version": 1, "old": "old/", "new": "new/"}
     assert lines[1][:2] == ["c", "f"]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"version": 9, "old": "old/", "new": "new/"}\n', b'["z"]\n', b"[1]\n"]
+)
+def test_a_journal_that_cant_be_understood_is_left_and_reported(
+    bench: Workbench, bucket: Bucket, caplog: pytest.LogCaptureFixture, line: bytes
+) -> None:
+    """An unknown version or step: nothing is copied or deleted, the file stays as it is."""
+    fill(bucket)
+    _, journal = begin(bench)
+    journal.note_deleting()
+    journal.leave()
+    first = b"" if line.startswith(b"{") or line == b"[1]\n" else journal.path.read_bytes()
+    journal.path.write_bytes(first + line)
+    resume_renames(bench.depot)
+    assert "an interrupted rename is not finished" in caplog.text
+    assert RenameLog.find(bench.depot.renames, "other/", "new/") is None
+    assert journal.path.read_bytes() == first + line
+    assert sorted(bucket.keys()) == [f"old/{name}" for name in NAMES]
+
+
+def test_a_journal_without_a_version_is_carried_out(bench: Workbench, bucket: Bucket) -> None:
+    """Release 0.1.0 wrote none."""
+    fill(bucket)
+    bench.depot.renames.mkdir()
+    (bench.depot.renames / "x.json").write_bytes(b'{"old": "old/", "new": "new/"}\n')
+    resume_renames(bench.depot)
+    assert is_moved(bucket)
+    assert journals(bench) == []
+
+
+def test_a_journal_begins_with_its_version(bench: Workbench) -> None:
+    """Whoever reads it looks there first."""
+    _, journal = begin(bench)
+    assert json.loads(journal.path.read_bytes())["version"] == 1
+    journal.end()

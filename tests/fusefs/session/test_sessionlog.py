@@ -205,3 +205,27 @@ def test_a_start_on_a_full_disk_goes_on_in_the_old_file(
     assert set(SessionLog.read(path).nodes) == {2, 4}
     log.close()
     caplog.clear()
+
+
+def test_it_begins_with_its_version(log: SessionLog, path: Path) -> None:
+    """Whoever reads it looks there first."""
+    assert LineFile.read(path)[0] == "s 1"
+
+
+def test_a_log_without_a_version_is_read(path: Path) -> None:
+    """Release 0.1.0 wrote none."""
+    path.write_text('i 5 7\nn 2 1 f "f"\n')
+    state = SessionLog.read(path)
+    assert (state.last_node, state.nodes) == (5, {2: LoggedNode(1, directory=False, name="f")})
+
+
+def test_a_log_of_an_unknown_version_is_kept_and_reported(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is taken from it, and the next log doesn't replace it."""
+    path.write_text('s 9\nn 2 1 f "f"\n')
+    SessionLog(path, SessionLog.read(path)).close()
+    assert SessionLog.read(path).nodes == {}
+    assert "unknown version" in caplog.text
+    (kept,) = path.parent.glob("session.log.unknown-*")
+    assert kept.read_text() == 's 9\nn 2 1 f "f"\n'

@@ -1,0 +1,51 @@
+"""What was found out about a store, written down for the next process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fusefs.s3.capabilities import FOUND, keep_conditions, recall_conditions
+from fusefs.s3.settings import StoreSettings
+from fusefs.s3.store import Store
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """A store that nobody has asked anything."""
+    store = Store(StoreSettings("bucket", "http://127.0.0.1:9", "us-east-1", anonymous=True))
+    yield store
+    store.close()
+
+
+def test_findings_are_recalled_with_their_version(store: Store, tmp_path: Path) -> None:
+    """A process that goes on with the mount asks nothing."""
+    store.conditional = store.conditional_complete = False
+    keep_conditions(store, tmp_path)
+    assert json.loads((tmp_path / FOUND).read_text())["version"] == 1
+    store.conditional = store.conditional_complete = True
+    recall_conditions(store, tmp_path)
+    assert (store.conditional, store.conditional_complete) == (False, False)
+
+
+@pytest.mark.parametrize("text", ['{"put": false, "complete": false}'])
+def test_findings_without_a_version_are_recalled(store: Store, tmp_path: Path, text: str) -> None:
+    """Release 0.1.0 wrote none."""
+    (tmp_path / FOUND).write_text(text)
+    recall_conditions(store, tmp_path)
+    assert (store.conditional, store.conditional_complete) == (False, False)
+
+
+@pytest.mark.parametrize("text", ['{"version": 9, "put": false}', "[]", "", "null"])
+def test_findings_of_an_unknown_form_are_left_and_reported(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    """Conditions are used, which is safe: a store that refuses them says so."""
+    (tmp_path / FOUND).write_text(text)
+    recall_conditions(store, tmp_path)
+    assert (store.conditional, store.conditional_complete) == (True, True)
+    assert "what the store can do is not known" in caplog.text
+    assert (tmp_path / FOUND).read_text() == text
