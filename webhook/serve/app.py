@@ -4,7 +4,6 @@ fastapi is used here only. Guards the body (type, size, time) and nothing else; 
 is `reviewer`'s business. Runs on one event loop.
 """
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 
 from webhook.errors import EnvelopeError
+from webhook.serve.bodies import Bodies
 from webhook.serve.health import Health
 from webhook.serve.metrics import Metrics
 from webhook.serve.reviewer import Reviewer
@@ -25,11 +25,12 @@ def make_app(
 
     `lifespan`: an asynchronous context manager around the time it serves, or None.
     """
+    bodies = Bodies(limits)
     app = FastAPI(title="s3mount webhook", openapi_url=None, lifespan=lifespan)
 
     async def mutate(request: Request) -> Response:
         try:
-            answer = reviewer.review(await _body(request, limits))
+            answer = reviewer.review(await _body(request, limits, bodies))
         except EnvelopeError as error:
             metrics.rejected(error.status)
             return _json(error.status, {"error": str(error)}, close=True)
@@ -56,27 +57,16 @@ def _json(status: int, content: object, *, close: bool = False) -> Response:
     return Response(json.dumps(content), status, headers, media_type="application/json")
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
+async def _body(request: Request, limits: Limits, bodies: Bodies) -> bytes:
     """The request's body; EnvelopeError for a wrong type, too many bytes or too long a wait."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise EnvelopeError("the content type is not application/json", 415)
+    declared = request.headers.get("content-length", "")
+    # Of more digits Python itself would make no number.
+    if declared.isdecimal() and int(declared[:18]) > limits.body:
+        raise EnvelopeError(f"the body is longer than {limits.body} bytes", 413)
     try:
-        async with asyncio.timeout(limits.deadline):
-            return await _read(request, limits.body)
-    except TimeoutError as error:
-        raise EnvelopeError(f"the body took longer than {limits.deadline} s", 408) from error
+        return await bodies.receive(request.stream())
     except ClientDisconnect as error:
         raise EnvelopeError("the client hung up in the middle of the body") from error
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise EnvelopeError(f"the body is longer than {limit} bytes", 413)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise EnvelopeError(f"the body is longer than {limit} bytes", 413)
-    return bytes(body)

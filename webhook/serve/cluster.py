@@ -27,9 +27,13 @@ _PAGE = 500
 _WATCH_SECONDS = 300
 _SLACK_SECONDS = 30
 _CONNECT_SECONDS = 5
-_RETRY_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 Key = tuple[str, str]
+
+
+class _Malformed(Exception):
+    """An answer isn't what the API promises: asked again later, like one that doesn't come."""
 
 
 class Api(Protocol):
@@ -75,8 +79,8 @@ class ClusterApi:
 class Mirror:
     """The metadata of all objects of one kind; `names` is None until the first list is complete."""
 
-    def __init__(self, api: Api, path: str, log: Logger) -> None:
-        self._api, self._path, self._log = api, path, log
+    def __init__(self, api: Api, path: str, log: Logger, retry: float = RETRY_SECONDS) -> None:
+        self._api, self._path, self._log, self._retry = api, path, log, retry
         self._objects: dict[Key, Mapping[str, str]] | None = None
         self._stop = threading.Event()
 
@@ -100,24 +104,25 @@ class Mirror:
         while not self._stop.is_set():
             try:
                 self._watch(self._list())
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, _Malformed) as error:
                 # What is known stays: labels of yesterday are better than none.
                 self._log.warning("mirror interrupted", path=self._path, reason=str(error))
-                self._stop.wait(_RETRY_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
+                self._stop.wait(self._retry * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
 
     def _list(self) -> str:
         found: dict[Key, Mapping[str, str]] = {}
         query = {"limit": str(_PAGE)}
         while True:
-            answer = json.loads(b"".join(self._api.get(self._path, _LIST, query)))
-            found |= dict(map(_entry, answer["items"]))
-            metadata = answer["metadata"]
+            answer = _object(b"".join(self._api.get(self._path, _LIST, query)))
+            # Go's encoder writes null for a list of nothing.
+            found |= dict(map(_entry, _part(answer, "items", list) or ()))
+            metadata = _part(answer, "metadata", dict)
             if not metadata.get("continue"):
                 break
-            query["continue"] = metadata["continue"]
+            query["continue"] = str(metadata["continue"])
         self._objects = found
         self._log.info("mirror complete", path=self._path, objects=len(found))
-        return str(metadata["resourceVersion"])
+        return _version(metadata)
 
     def _watch(self, version: str) -> None:
         """Follow changes until the API server ends the watch, again and again until it forgets."""
@@ -129,11 +134,12 @@ class Mirror:
                 "timeoutSeconds": str(_WATCH_SECONDS),
             }
             for line in self._api.get(self._path, _WATCH, query):
-                event = json.loads(line)
-                if event["type"] == "ERROR":
+                event = _object(line)
+                if event.get("type") == "ERROR":
                     return
-                version = str(event["object"]["metadata"]["resourceVersion"])
-                self._apply(event["type"], event["object"])
+                item = _part(event, "object", dict)
+                version = _version(_part(item, "metadata", dict))
+                self._apply(str(event.get("type")), item)
 
     def _apply(self, kind: str, item: dict[str, Any]) -> None:
         key, labels = _entry(item)
@@ -145,17 +151,57 @@ class Mirror:
             self._objects[key] = labels
 
 
-def _entry(item: dict[str, Any]) -> tuple[Key, Mapping[str, str]]:
-    metadata = item["metadata"]
-    return (metadata.get("namespace", ""), metadata.get("name", "")), metadata.get("labels") or {}
+def _entry(item: Any) -> tuple[Key, Mapping[str, str]]:
+    if not isinstance(item, dict):
+        raise _Malformed("an object in the answer is none")
+    metadata = _part(item, "metadata", dict)
+    namespace, name = (metadata.get(key) or "" for key in ("namespace", "name"))
+    labels = {str(key): str(value) for key, value in _part(metadata, "labels", dict).items()}
+    return (str(namespace), str(name)), labels
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _Malformed("the API server's answer is no JSON") from error
+    if not isinstance(found, dict):
+        raise _Malformed("the API server's answer is no object")
+    return found
+
+
+def _part(of: dict[str, Any], key: str, kind: type) -> Any:
+    """What is under a key; null and nothing are empty, another type is malformed."""
+    value = of.get(key)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise _Malformed(f"{key} in the API server's answer has another type")
+    return value
+
+
+def _version(metadata: dict[str, Any]) -> str:
+    """The resourceVersion; without one a watch would begin anywhere."""
+    version = metadata.get("resourceVersion")
+    if not isinstance(version, str) or not version:
+        raise _Malformed("the API server's answer has no resourceVersion")
+    return version
 
 
 class ClusterLookup:
     """A `Lookup` from mirrors; a mirror that isn't wanted leaves its facts unknown."""
 
-    def __init__(self, api: Api, log: Logger, *, namespaces: bool, secrets: bool) -> None:
-        self._namespaces = Mirror(api, "/api/v1/namespaces", log) if namespaces else None
-        self._secrets = Mirror(api, "/api/v1/secrets", log) if secrets else None
+    def __init__(
+        self,
+        api: Api,
+        log: Logger,
+        *,
+        namespaces: bool,
+        secrets: bool,
+        retry: float = RETRY_SECONDS,
+    ) -> None:
+        self._namespaces = Mirror(api, "/api/v1/namespaces", log, retry) if namespaces else None
+        self._secrets = Mirror(api, "/api/v1/secrets", log, retry) if secrets else None
         for mirror in (self._namespaces, self._secrets):
             if mirror is not None:
                 mirror.start()

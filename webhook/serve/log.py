@@ -10,6 +10,8 @@ from typing import Any, Protocol, TextIO
 
 import structlog
 
+from webhook.serve.loglimit import LineLimit
+
 
 class Logger(Protocol):
     """What the package needs of a logger: an event, and fields that belong to it."""
@@ -28,6 +30,7 @@ def make_logger(level: str = "INFO", stream: TextIO | None = None) -> Logger:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
         processors=[
             structlog.processors.add_log_level,
+            _limited(LineLimit()),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
@@ -35,6 +38,15 @@ def make_logger(level: str = "INFO", stream: TextIO | None = None) -> Logger:
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+def _limited(limit: LineLimit) -> structlog.typing.Processor:
+    def process(_logger: Any, _method: str, fields: Any) -> Any:
+        if not limit.admit(fields):
+            raise structlog.DropEvent
+        return fields
+
+    return process
 
 
 class _Forward(logging.Handler):

@@ -12,6 +12,7 @@ from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import Lookup, Told
 from webhook.serve.app import make_app
+from webhook.serve.door import listen
 from webhook.serve.health import Health
 from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import Logger, forward_libraries, make_logger
@@ -35,7 +36,8 @@ def run(serving: Serving, platform: Platform) -> None:
         lifespan = watching(service.watched)
         app = make_app(reviewer, service.health, service.metrics, serving.limits, lifespan)
         log.info("serving", version=__version__, host=serving.host, port=serving.port)
-        make_server(app, serving, service.health, log, context).run()
+        door = stack.enter_context(listen(serving.host, serving.port))
+        make_server(app, serving, service.health, log, context, door).run([door])
     log.info("stopped")
 
 

@@ -46,6 +46,8 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
 
     def server_bind(self) -> None:
         """Not the parent's, which would ask the DNS for our name."""
+        if self.server_address[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import FrameType
@@ -18,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from webhook.errors import CertificateError
+from webhook.serve.door import Door
 from webhook.serve.health import Health
 from webhook.serve.log import Logger
 from webhook.serve.settings import Serving
@@ -32,6 +34,8 @@ HEAD_SECONDS = 5.0
 # uvicorn refuses requests at so many times the connections that we keep: those we close go a little
 # later than others come.
 _HEADROOM = 2
+# Between two looks at what those that were let in are doing.
+_BURST = 16
 _HOW_TO = "see that the certificate agent runs, or give a directory made by `certs issue`"
 
 
@@ -65,15 +69,22 @@ class ImpatientProtocol(H11Protocol):
     """Keeps connections from being held for nothing, by whoever can reach the port.
 
     A connection whose next request's head doesn't come to an end is closed: uvicorn would wait for
-    ever. While there are too many the one that has been idle longest has to go, since uvicorn would
-    refuse everybody; the API server's are in use. Bodies have a deadline of their own (`app`).
+    ever. While there are too many one has to go, since uvicorn would refuse everybody: of whoever
+    has the most, the one that has been idle longest, or else that has been at its request longest.
+    Handshakes (`door`) and bodies (`app`) have limits of their own.
     """
 
+    door: Door | None = None
+    peer = ""
     _timer: asyncio.TimerHandle | None = None
     idle_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if address else ""
+        if self.door is not None:
+            self.door.passed(address)
         self.idle_since = self.loop.time()
         self._expect_head()
         self._make_room()
@@ -101,11 +112,22 @@ class ImpatientProtocol(H11Protocol):
     def _make_room(self) -> None:
         if len(self.connections) * _HEADROOM <= (self.limit_concurrency or 0):
             return
-        others = (each for each in self.connections if isinstance(each, ImpatientProtocol))
-        idle = [each for each in others if each.idle and not each.transport.is_closing()]
-        if idle:
-            # Not close(): over TLS it waits for the other side's good-bye.
-            min(idle, key=lambda each: each.idle_since).transport.abort()
+        others = [each for each in self.connections if isinstance(each, ImpatientProtocol)]
+        crowds = Counter(each.peer for each in others)
+        largest = max(crowds.values())
+        crowd = [each for each in others if crowds[each.peer] == largest]
+        min(crowd, key=lambda each: each.worth).end()
+
+    @property
+    def worth(self) -> tuple[int, float]:
+        """What is lost with this connection: the least first."""
+        order = 0 if self.transport.is_closing() else 1 if self.idle else 2
+        return order, self.idle_since
+
+    def end(self) -> None:
+        """Close at once: close() would wait half a minute for the other side's good-bye."""
+        self.connections.discard(self)
+        self.transport.abort()
 
     def _expect_head(self) -> None:
         if self._timer is None:
@@ -118,18 +140,18 @@ class ImpatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         self._timer = None
-        self.transport.abort()
+        self.end()
 
 
 def make_server(
-    app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None
+    app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None, door: Door
 ) -> Server:
     """The server for an ASGI application; without a certificate over plain HTTP."""
     config = uvicorn.Config(
         app,
-        host=serving.host,
-        port=serving.port,
-        http=ImpatientProtocol,
+        http=type("DoorProtocol", (ImpatientProtocol,), {"door": door}),
+        # So many are let in at a time; how many may queue up is the door's business.
+        backlog=_BURST,
         ws="none",
         log_config=None,
         access_log=False,

@@ -10,6 +10,7 @@ from pathlib import Path
 from webhook.parse.quantities import parse_bytes, parse_seconds
 from webhook.parse.values import parse_boolean
 from webhook.platform import Environment, parse_count
+from webhook.serve.door import EVERYWHERE
 
 
 @dataclass(frozen=True)
@@ -18,25 +19,27 @@ class Limits:
 
     `body`: bytes; the API server takes 3 MiB in a request and etcd 1.5 MiB for an object, whose
     form in a review is longer. `deadline`: seconds for the body to arrive; the API server waits 5 s
-    in all.
+    in all. `bodies`: bytes of all that are arriving at one time.
     """
 
     body: int = 4 * 2**20
     deadline: int = 4
+    bodies: int = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class Serving:
     """Where and how to listen; `S3MOUNT_` + the name in capitals, or a flag of `serve`.
 
-    `need_ready`: whether the TLS directory has to hold `ready`, which the certificate agent writes.
-    `policy_file`: without one the shipped policy holds. `lookup_...`: mirror labels of namespaces
-    and names of Secrets from the API server, which takes rights and a token.
-    `drain`: seconds between "not ready" and the end, for endpoints to be taken out everywhere.
-    `tls_wait`: seconds a first certificate may take. `connections`: above this idle ones go.
+    `host`: `::` is all addresses of both families. `need_ready`: whether the TLS directory has to
+    hold `ready`, which the certificate agent writes. `policy_file`: without one the shipped policy
+    holds. `lookup_...`: mirror labels of namespaces and names of Secrets from the API server, which
+    takes rights and a token. `drain`: seconds between "not ready" and the end, for endpoints to be
+    taken out everywhere. `tls_wait`: seconds a first certificate may take. `connections`: above
+    this idle ones go.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104 - a pod listens on its pod IP, whatever that is
+    host: str = EVERYWHERE
     port: int = 8443
     metrics_port: int = 9090
     tls_dir: Path | None = None
@@ -46,7 +49,7 @@ class Serving:
     need_ready: bool = False
     drain: int = 10
     tls_wait: int = 120
-    connections: int = 512
+    connections: int = 256
     log_level: str = "INFO"
     limits: Limits = field(default_factory=Limits)
 

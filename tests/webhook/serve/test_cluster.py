@@ -27,9 +27,10 @@ class ScriptedApi:
 
     def __init__(self, **lists: list[dict[str, Any]]) -> None:
         self.lists = {f"/api/v1/{kind}": items for kind, items in lists.items()}
-        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.events: queue.Queue[dict[str, Any] | bytes | None] = queue.Queue()
         self.queries: list[Mapping[str, str]] = []
         self.down = False
+        self.spoilt: list[bytes] = []
 
     def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
         assert "PartialObjectMetadata" in accept
@@ -40,13 +41,13 @@ class ScriptedApi:
             yield from self._page(path, int(query.get("continue", 0)))
             return
         while (event := self.events.get(timeout=30)) is not None:
-            yield json.dumps(event).encode()
+            yield event if isinstance(event, bytes) else json.dumps(event).encode()
 
     def _page(self, path: str, start: int) -> Iterator[bytes]:
         items = self.lists[path]
         more = {"continue": str(start + 1)} if start + 1 < len(items) else {}
         page = {"metadata": {"resourceVersion": "7"} | more, "items": items[start : start + 1]}
-        yield json.dumps(page).encode()
+        yield self.spoilt.pop(0) if self.spoilt else json.dumps(page).encode()
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def mirrored() -> Iterator[Callable[..., tuple[ClusterLookup, ScriptedApi]]]:
     def make(**lists: list[dict[str, Any]]) -> tuple[ClusterLookup, ScriptedApi]:
         api = ScriptedApi(**lists)
         wanted = {"namespaces": "namespaces" in lists, "secrets": "secrets" in lists}
-        made.append((ClusterLookup(api, make_logger("INFO", StringIO()), **wanted), api))
+        log = make_logger("INFO", StringIO())
+        made.append((ClusterLookup(api, log, **wanted, retry=0.01), api))
         return made[-1]
 
     yield make
@@ -119,6 +121,43 @@ def test_what_is_known_outlives_the_api_server(mirrored: Mirrored) -> None:
     api.events.put(None)
     wait_until(lambda: len(api.queries) >= 3)
     assert lookup.labels("a") == {"tier": "gold"}
+
+
+ODD = [
+    *(b"null", b"[]", b"7", b"{}", b"", b"{", b'{"type": null, "object": null}'),
+    *(b'{"type": "ADDED"}', b'{"type": "ADDED", "object": []}', b"[" * 100_000),
+    *(b'{"type": "ADDED", "object": {"metadata": []}}', b'{"type": [], "object": {}}'),
+]
+
+
+@pytest.mark.parametrize("line", ODD, ids=lambda line: line[:50].decode())
+def test_mirrors_survive_odd_lines(mirrored: Mirrored, line: bytes) -> None:
+    """A line of a watch that is no event: told, and everything is listed anew."""
+    lookup, api = mirrored(namespaces=[entry("a")])
+    wait_until(lambda: lookup.labels("a") is not None)
+    api.lists["/api/v1/namespaces"] = [entry("z")]
+    api.events.put(line)
+    wait_until(lambda: lookup.labels("z") is not None)
+
+
+@pytest.mark.parametrize("page", [b"null", b"[]", b'{"items": [null]}', b'{"items": "x"}', b"{}"])
+def test_mirrors_survive_odd_lists(mirrored: Mirrored, page: bytes) -> None:
+    """A list that is none: told, and asked for again."""
+    lookup, api = mirrored(namespaces=[entry("a")])
+    wait_until(lambda: lookup.labels("a") is not None)
+    api.spoilt = [page]
+    api.lists["/api/v1/namespaces"] = [entry("z")]
+    api.events.put({"type": "ERROR", "object": {"code": 410}})
+    wait_until(lambda: lookup.labels("z") is not None)
+
+
+def test_a_list_of_nothing_is_a_list(mirrored: Mirrored) -> None:
+    """`items` is null where there are none: known, and not asked for again at once."""
+    lookup, api = mirrored(secrets=[entry("a", "shop")])
+    wait_until(lambda: lookup.has_secret("shop", "a") is True)
+    api.spoilt = [b'{"metadata": {"resourceVersion": "8"}, "items": null}']
+    api.events.put({"type": "ERROR", "object": {"code": 410}})
+    wait_until(lambda: lookup.has_secret("shop", "a") is False)
 
 
 def test_missing_secret_is_warned_of(mirrored: Mirrored) -> None:

@@ -80,21 +80,24 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(directory: Path, ca: trustme.CA, **environ: str) -> Iterator[Running]:
+def running(
+    directory: Path, ca: trustme.CA, host: str | None = "127.0.0.1", **environ: str
+) -> Iterator[Running]:
     # A file: nobody reads a pipe while the test runs, and a full one stops the server.
     with (
         tempfile.NamedTemporaryFile() as output,
-        _process(directory, output, **environ) as (process, port, metrics_port),
+        _process(directory, output, host, **environ) as (process, port, metrics_port),
     ):
         yield Running(process, Path(output.name), port, metrics_port, directory, ca)
 
 
 @contextlib.contextmanager
 def _process(
-    directory: Path, output: IO[bytes], **environ: str
+    directory: Path, output: IO[bytes], host: str | None, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
     port, metrics_port = free_port(), free_port()
-    flags = ["--host", "127.0.0.1", "--port", str(port), "--metrics-port", str(metrics_port)]
+    flags = ["--port", str(port), "--metrics-port", str(metrics_port)]
+    flags += ["--host", host] if host else []
     process = subprocess.Popen(
         [sys.executable, "-m", "webhook", "serve", "--tls-dir", str(directory), *flags],
         env=os.environ | {"S3MOUNT_DRAIN_SECONDS": "0"} | environ,
@@ -258,17 +261,21 @@ def test_key_with_a_password_is_refused(tmp_path: Path, ca: trustme.CA) -> None:
 
 
 def test_half_a_head_is_not_waited_for(webhook: Running) -> None:
-    """Connections that begin a request and fall silent are closed."""
+    """Connections that begin a handshake or a request and fall silent are closed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     webhook.ca.configure_trust(context)
     with contextlib.ExitStack() as stack:
-        connections = []
+        connections: list[socket.socket] = []
         for beginning in (b"", b"POST /mutate HT", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"):
             plain = stack.enter_context(socket.create_connection(("127.0.0.1", webhook.port), 10))
             secure = context.wrap_socket(plain, server_hostname="localhost")
             connections.append(stack.enter_context(secure))
             secure.sendall(beginning)
-        assert [connection.recv(100) for connection in connections] == [b"", b"", b""]
+        for beginning in (b"", b"\x16\x03\x01"):  # no handshake, and half of one
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", webhook.port), 10))
+            plain.sendall(beginning)
+            connections.append(plain)
+        assert [connection.recv(100) for connection in connections] == [b""] * 5
     webhook.wait(200)
 
 

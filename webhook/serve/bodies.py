@@ -1,0 +1,55 @@
+"""Requests' bodies on their way in: how much of them is in memory, and who has to give way.
+
+Each has a limit and a deadline, which doesn't help against a hundred of them at once. Above a limit
+for all together the one that has been coming longest is given up: an API server sends a review at
+once. Everything runs on the event loop's thread.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from webhook.errors import EnvelopeError
+from webhook.serve.settings import Limits
+
+
+class Bodies:
+    """All bodies that are being received, oldest first."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._coming: dict[asyncio.Timeout, int] = {}
+
+    @property
+    def held(self) -> int:
+        """Bytes of all of them so far."""
+        return sum(self._coming.values())
+
+    async def receive(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """One body; EnvelopeError when it is too long, too slow, or has to make room."""
+        deadline = self._limits.deadline
+        timeout = asyncio.timeout(deadline)
+        try:
+            async with timeout:
+                self._coming[timeout] = 0
+                return await self._collect(chunks, timeout)
+        except TimeoutError as error:
+            raise EnvelopeError(f"the body took longer than {deadline} s", 408) from error
+        finally:
+            self._coming.pop(timeout, None)
+
+    async def _collect(self, chunks: AsyncIterator[bytes], timeout: asyncio.Timeout) -> bytes:
+        body = bytearray()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > self._limits.body:
+                raise EnvelopeError(f"the body is longer than {self._limits.body} bytes", 413)
+            if timeout in self._coming:
+                self._coming[timeout] = len(body)
+                self._make_room()
+        return bytes(body)
+
+    def _make_room(self) -> None:
+        while self.held > self._limits.bodies and len(self._coming) > 1:
+            oldest = next(iter(self._coming))
+            del self._coming[oldest]
+            oldest.reschedule(asyncio.get_running_loop().time())
