@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,14 @@ class _Known:
     modified: float
     headers: Headers
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A HEAD sent ahead, and the time before it was."""
+
+    at: float
+    answer: Future[ObjectInfo]
 
 
 class Pools(Protocol):
@@ -65,7 +74,7 @@ class Lookup:
         self._pools = pools
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._remembered = remembered
-        self._asked: dict[str, tuple[float, Future[ObjectInfo]]] = {}
+        self._asked: dict[str, _Sent] = {}
         self._lock = threading.Lock()
         self._started = time.time_ns()
 
@@ -133,7 +142,7 @@ class Lookup:
         if self.may_be_special(entry.info) or self._scanned(listing, name):
             return self.find(parent, name)
         full = self.with_headers(entry.info)
-        return self.learn(parent, name, full or entry.info, listing.started)
+        return self.learn(parent, name, full or entry.info, listing.started, listed=True)
 
     def find(self, parent: Node, name: str) -> Node:
         """Return the node of a name, with its attributes known; raises NotFound."""
@@ -169,17 +178,28 @@ class Lookup:
             if full is None:
                 self._ahead(listing, name)
                 try:
-                    full = self._head(info.key)
+                    full = self._head(info.key)[0]
                 except NotFound:
                     self.tree.unlisted(parent, name)
                     raise
             info = full
-        return self.learn(parent, name, info, listing.started)
+        return self.learn(parent, name, info, listing.started, listed=True)
 
     def _ask(self, parent: Node, name: str) -> Node:
         key = self.tree.child_key(parent, name)
         if not keys.findable(name, key):
             raise NotFound(f"{key!r}: no such file or directory")
+        (info, directory), asked = self.store.changes.settled(key, lambda: self._what(key))
+        if directory:
+            return self.learn_directory(parent, name)
+        if info is None:
+            self._missing(parent, name, key, asked)
+            raise NotFound(f"{key}: no such file or directory")
+        self.remember(info)
+        return self.learn(parent, name, info, asked)
+
+    def _what(self, key: str) -> tuple[ObjectInfo | None, bool]:
+        """Return the object of a key, and whether there are keys below it: two requests at once."""
         below = self._pools.asks.submit(self.store.list_page, key + "/", "/", None, 1)
         try:
             info: ObjectInfo | None = self.store.head(key)
@@ -187,23 +207,34 @@ class Lookup:
             info = None
         finally:
             page = below.result()
-        if page.objects or page.prefixes:
-            return self.learn_directory(parent, name)
-        if info is None:
-            with self.tree.lock:
-                gone = parent.children.get(name)
-                if gone is not None and not gone.local:
-                    self.tree.detach(gone)
-                self.tree.unlisted(parent, name)
-            raise NotFound(f"{key}: no such file or directory")
-        self.remember(info)
-        return self.learn(parent, name, info, time.monotonic())
+        return info, bool(page.objects or page.prefixes)
 
-    def learn(self, parent: Node, name: str, info: ObjectInfo, checked: float) -> Node:
-        """Take over what S3 told of a file; returns its node."""
+    def _missing(self, parent: Node, name: str, key: str, asked: float) -> None:
+        """Take over that S3 has no such name, unless a change of ours may be newer than that."""
+        changes = self.store.changes
+        with self.tree.lock:
+            if changes.overtook(key, asked) or changes.overtook_below(key + "/", asked):
+                return
+            gone = parent.children.get(name)
+            if gone is not None and not gone.local:
+                self.tree.detach(gone)
+            self.tree.unlisted(parent, name)
+
+    def learn(
+        self, parent: Node, name: str, info: ObjectInfo, asked: float, *, listed: bool = False
+    ) -> Node:
+        """Take over what S3, `asked` at this time, told of a file; returns its node.
+
+        Where a change of ours may be newer than that, what we know already stands. A listing
+        (`listed`) has our changes in it.
+        """
         if info.headers is not None and self._old_directory(info):
             return self.learn_directory(parent, name, info)
         with self.tree.lock:
+            overtaken = self.store.changes.overtook(info.key, asked)
+            node = parent.children.get(name)
+            if overtaken and node is not None and not node.directory and node.info is not None:
+                return node
             node = self.tree.place(parent, name, directory=False)
             if node.local:
                 return node
@@ -211,7 +242,7 @@ class Lookup:
             node.info = info
             unknown = self.stored and info.headers is None
             node.posix = None if unknown else self.posix(info, directory=False)
-            node.checked = checked
+            node.checked = float("-inf") if overtaken and not listed else asked
         if changed and self.invalidations is not None and node.cached_etag != info.etag:
             self.invalidations.node_changed(node.id)
         return node
@@ -238,7 +269,7 @@ class Lookup:
         key = self.tree.key(node)
         if info is None and self.stored and key:
             try:
-                info = self._head(key)
+                info = self._head(key)[0]
             except NotFound:
                 info = None
         node.info = info
@@ -258,15 +289,19 @@ class Lookup:
 
     # -- sending HEADs ahead ---------------------------------------------------------------------
 
-    def _head(self, key: str) -> ObjectInfo:
+    def _head(self, key: str) -> tuple[ObjectInfo, float]:
+        """Return what a HEAD tells, perhaps one sent ahead, and when it was asked."""
         with self._lock:
-            sent, future = self._asked.pop(key, (0.0, None))
-        if future is None or not self.tree.fresh(sent):
-            info = self.store.head(key)
-        else:
-            info = future.result()
+            sent = self._asked.pop(key, None)
+        if sent is not None and self.tree.fresh(sent.at):
+            with suppress(NotFound):
+                info = sent.answer.result()
+                if not self.store.changes.overtook(key, sent.at):
+                    self.remember(info)
+                    return info, sent.at
+        info, asked = self.store.changes.settled(key, lambda: self.store.head(key))
         self.remember(info)
-        return info
+        return info, asked
 
     def _ahead(self, listing: Listing, name: str) -> None:
         """When names are asked for in the order of a listing, ask for the next ones already."""
@@ -296,12 +331,14 @@ class Lookup:
             self._send(key)
 
     def _send(self, key: str) -> None:
+        now = time.monotonic()
         with self._lock:
             if key in self._asked:
                 return
             if len(self._asked) >= 4 * AHEAD_MOST:  # a scan that was given up
                 self._asked.clear()
-            self._asked[key] = (time.monotonic(), self._pools.ahead.submit(self.store.head, key))
+            answer = self._pools.ahead.submit(self.store.head, key)
+            self._asked[key] = _Sent(now, answer)
 
     def refresh(self, node: Node) -> None:
         """Ask S3 again about a node whose TTL ended; raises NotFound when it is gone."""
@@ -318,6 +355,5 @@ class Lookup:
         if listing is not None and (listing.started > node.checked or node.posix is None):
             self.find(parent, node.name)
             return
-        info = self.store.head(self.tree.key(node))
-        self.remember(info)
-        self.learn(parent, node.name, info, time.monotonic())
+        info, asked = self._head(self.tree.key(node))
+        self.learn(parent, node.name, info, asked)

@@ -20,6 +20,7 @@ from fusefs.names.selfcopy import Rewrites
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.posix.copyrange import copy_range
+from fusefs.posix.opening import Opening
 from fusefs.read.readahead import Stream
 from fusefs.resend import is_resent, unique
 from fusefs.session.sessionlog import Version
@@ -66,7 +67,7 @@ class Files:
         self.rewrites = rewrites
         self.depot = depot
         self.read_only = read_only
-        self._first = first
+        self._opening = Opening(tree, lookup, depot, first, self.attach)
         self._handles: dict[int, Handle] = {}
         self._next = itertools.count(1)
         self._begun: Mapping[int, int] = {}
@@ -132,7 +133,7 @@ class Files:
         began = time.monotonic()
         with node.lock:
             before = node.info.etag if node.info is not None else None
-            body = self._bind(node, flags, began)
+            body = self._opening.bind(node, flags, began)
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
@@ -143,63 +144,6 @@ class Files:
             raise ReadOnly("the mount is read-only")
         if self.closing:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
-
-    def _bind(self, node: Node, flags: int, began: float) -> Body:
-        """Return the body for a new handle: the one in use if its version is still the current.
-
-        What S3 was asked since this open `began` holds for it too: of many that wait for `lock`
-        the first asks, for all.
-        """
-        body = node.body
-        if body is not None and body.dirty and body.failure is None:
-            return body
-        if node.gone and body is not None:
-            return body
-        if body is not None and body.current_at >= began and _is_of(body, node.info):
-            return body
-        asked = time.monotonic()
-        info, head = self._current(node, flags)
-        if body is not None and _is_of(body, info):
-            body.current_at = asked
-            return body
-        posix = node.posix or self.lookup.posix(info, directory=False)
-        fresh = Body(self.depot, info.key, info, posix, node.id)
-        if head:
-            fresh.attach(self.depot.reader.open(info.key, info.etag, info.size, head))
-        fresh.current_at = asked
-        self.attach(node, fresh)
-        return fresh
-
-    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
-        """Ask S3 which version there is: by the GET that brings the first bytes, or a HEAD."""
-        key = self.tree.key(node)
-        known = node.info
-        head = b""
-        info: ObjectInfo | None = None
-        if not flags & WRITING and (known is None or known.size):
-            cached = known is not None and self.depot.cache.peek(key, known.etag)
-            answer = self.depot.store.get_start(
-                key,
-                self._first,
-                known.etag if cached and known is not None else None,
-                whole=known is not None and known.size <= self._first,
-            )
-            if answer is None and known is not None:
-                info = self.lookup.with_headers(known) or known
-            elif answer is not None:
-                info, head = answer
-        if info is None:
-            info = self.depot.store.head(key)
-        self.lookup.remember(info)
-        self._learned(node, info)
-        return info, head
-
-    def _learned(self, node: Node, info: ObjectInfo) -> None:
-        with self.tree.lock:
-            node.info = info
-            if info.headers is not None:
-                node.posix = self.lookup.posix(info, directory=False)
-            node.checked = time.monotonic()
 
     def _register(self, node: Node, body: Body, flags: int, *, told: bool = True) -> Opened:
         handle = Handle(node, body, flags)
@@ -255,7 +199,12 @@ class Files:
 
     def _complete(self, node: Node, body: Body) -> None:
         """Learn the headers of an object we know from a LIST or a journal only."""
-        info = self.depot.store.head(body.key)
+        version = body.version
+        info, _ = self.depot.store.changes.settled(
+            body.key, lambda: self.depot.store.head(body.key)
+        )
+        if body.dirty or body.version != version:
+            return  # by another descriptor, which has learned them
         if info.etag != body.etag:
             raise Stale(f"{body.key} was replaced by somebody else since it was opened")
         posix = self.lookup.posix(info, directory=False)
@@ -389,11 +338,6 @@ class Files:
                 body.commit()
         finally:
             self.release(opened.handle)
-
-
-def _is_of(body: Body, info: ObjectInfo | None) -> bool:
-    """Say whether a body is good for reading and writing this version."""
-    return info is not None and body.etag == info.etag and body.failure is None
 
 
 def _version(info: ObjectInfo | None) -> Version | None:

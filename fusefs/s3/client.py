@@ -34,6 +34,7 @@ from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
 from fusefs import errors
+from fusefs.changes import CHANGING, Changes
 from fusefs.counters import Count, Counters
 from fusefs.s3.connections import PIECE
 from fusefs.s3.credentials import CredentialsDirectory
@@ -92,6 +93,7 @@ class Client:
     """boto3's client of one bucket."""
 
     def __init__(self, settings: StoreSettings, counters: Counters) -> None:
+        self.changes = Changes()
         self._settings = settings
         self._counters = counters
         self._where = f"s3://{settings.bucket}"
@@ -169,6 +171,12 @@ class Client:
 
     def call(self, operation: str, key: str | None = None, **arguments: Any) -> Any:
         """Run a boto3 operation on the bucket; raise our error for any of theirs."""
+        if key is None or operation not in CHANGING:
+            return self._call(operation, key, arguments)
+        with self.changes.under_way(key):
+            return self._call(operation, key, arguments)
+
+    def _call(self, operation: str, key: str | None, arguments: dict[str, Any]) -> Any:
         if key is not None:
             arguments["Key"] = key
         patience = self.patience()

@@ -62,6 +62,7 @@ class Store:
         self.conditional_delete = True
         self.conditional_copy = True
         self.client = Client(settings, self.counters)
+        self.changes = self.client.changes
         self._checksums = True
 
     # -- reading ---------------------------------------------------------------------------------

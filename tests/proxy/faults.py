@@ -192,6 +192,19 @@ class Hold(Fault):
 
 
 @dataclass(frozen=True)
+class HeldAnswer(Hold):
+    """The store has done what was asked, and its answer waits until `let_go`."""
+
+    def arrive(self, pause: Pause) -> None:
+        """Let the request through."""
+
+    def answer(self, head: Head) -> bytes:
+        self._came.release()
+        self._go.wait(60)
+        return head.raw
+
+
+@dataclass(frozen=True)
 class StalledBody(Fault):
     """The answer's body stops for a while after `after` bytes."""
 

@@ -184,21 +184,21 @@ class Shared:
         assert [line for line in new if not any(word in line for word in expected)] == []
 
 
-Share = Callable[[Endpoint, Proxy | None], AbstractContextManager[Shared]]
+Share = Callable[..., AbstractContextManager[Shared]]
 
 
 @pytest.fixture(scope="session")
 def share(store: Endpoint, room: Callable[[], Directories], driver: str) -> Share:
-    """Mount for many tests: through this endpoint, which may be a proxy's."""
+    """Mount for many tests: through this endpoint, which may be a proxy's, with these options."""
 
     @contextmanager
-    def begin(endpoint: Endpoint, proxy: Proxy | None) -> Iterator[Shared]:
+    def begin(endpoint: Endpoint, proxy: Proxy | None, *options: str) -> Iterator[Shared]:
         bucket, where = store.create_bucket(bucket_name()), room()
         mount: Mount
         if driver == "s3fs":
             mount = S3fsMount(bucket.name, where, endpoint)
         else:
-            mount = OurMount(bucket.name, where, endpoint, driver)
+            mount = OurMount(bucket.name, where, endpoint, driver, options)
         try:
             mount.wait_ready()
             yield Shared(mount, bucket, proxy)

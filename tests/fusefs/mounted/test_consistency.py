@@ -210,6 +210,20 @@ def test_two_appenders_in_two_mounts(pair: tuple[OurMount, OurMount], bucket: Bu
     assert len(acknowledged) >= 15, "at least one of them gets through each time"
 
 
+def test_two_appenders_in_one_mount(here: Place) -> None:
+    """Neither is told anything, and every line of both is in the object."""
+
+    def writer(letter: str) -> None:
+        for number in range(20):
+            with (here / "log").open("ab", buffering=0) as file:
+                file.write(f"{letter}{number:02}\n".encode())
+
+    (here / "log").touch()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(writer, "ab"))
+    assert len(here.keys.get("log").split()) == 40
+
+
 def test_overwrite_mode_lets_the_last_one_win(bucket: Bucket, mounts: Mounts) -> None:
     """`--on-conflict overwrite`: no error, the later close is what is stored."""
     mount = mounts(bucket, "--on-conflict", "overwrite")

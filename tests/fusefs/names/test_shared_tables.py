@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fusefs.attributes import Defaults
+from fusefs.changes import Changes
 from fusefs.names.listing import Listing
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
@@ -21,6 +22,9 @@ FILES = [f"f{number}" for number in range(12)]
 
 class Memory:
     """A store that answers at once: every directory has the same files."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
 
     def head(self, key: str) -> ObjectInfo:
         return ObjectInfo(key, 3, "e", 1.0, Headers())

@@ -1,0 +1,125 @@
+"""Which version of its object an open gets: the one S3 has now, or what this mount has of its own.
+
+Not here: handles (`openfiles`). Any thread; the caller holds the node's `lock`, over the request.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+from fusefs.changes import TRIES
+from fusefs.errors import NotFound
+from fusefs.names.lookup import Lookup
+from fusefs.names.tree import Node, Tree
+from fusefs.objects import ObjectInfo
+from fusefs.write.filecontent import Body
+from fusefs.write.staging import Depot
+
+WRITING = os.O_WRONLY | os.O_RDWR
+
+
+class Opening:
+    """Finds bodies for new handles. `first` is how many bytes an open for reading brings along.
+
+    `attach` makes a body the content of its node.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        depot: Depot,
+        first: int,
+        attach: Callable[[Node, Body], None],
+    ) -> None:
+        self._tree = tree
+        self._lookup = lookup
+        self._depot = depot
+        self._first = first
+        self._attach = attach
+
+    def bind(self, node: Node, flags: int, began: float) -> Body:
+        """Return the body for a new handle: the one in use if its version is still the current.
+
+        What S3 was asked since this open `began` holds for it too: of many that wait for `lock`
+        the first asks, for all. What a commit of ours has overtaken meanwhile is asked again.
+        """
+        for _ in range(TRIES):
+            body = node.body
+            if body is not None and self._in_front(node, body, began):
+                return body
+            asked = time.monotonic()
+            try:
+                info, head = self._current(node, flags)
+            except NotFound:
+                if not self._overtook(node, asked):
+                    raise
+                continue
+            if body is not None and _is_of(body, info):
+                body.current_at = asked
+                return body
+            if not self._overtook(node, asked):
+                break
+        else:
+            if body is not None and body.failure is None:
+                return body  # it changes all the time, by us: it has been current meanwhile
+            asked = time.monotonic()
+            info, head = self._current(node, flags)
+        return self._fresh(node, info, head, asked)
+
+    def _in_front(self, node: Node, body: Body, began: float) -> bool:
+        """Say whether a body needs no question: it is newer than what S3 has, or was asked for."""
+        if body.dirty and body.failure is None:
+            return True
+        return node.gone or (body.current_at >= began and _is_of(body, node.info))
+
+    def _overtook(self, node: Node, asked: float) -> bool:
+        return self._depot.store.changes.overtook(self._tree.key(node), asked)
+
+    def _fresh(self, node: Node, info: ObjectInfo, head: bytes, asked: float) -> Body:
+        posix = node.posix or self._lookup.posix(info, directory=False)
+        fresh = Body(self._depot, info.key, info, posix, node.id)
+        if head:
+            fresh.attach(self._depot.reader.open(info.key, info.etag, info.size, head))
+        fresh.current_at = asked
+        self._attach(node, fresh)
+        return fresh
+
+    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
+        """Ask S3 which version there is: by the GET that brings the first bytes, or a HEAD."""
+        key = self._tree.key(node)
+        asked = time.monotonic()
+        known = node.info
+        head = b""
+        info: ObjectInfo | None = None
+        if not flags & WRITING and (known is None or known.size):
+            cached = known is not None and self._depot.cache.peek(key, known.etag)
+            answer = self._depot.store.get_start(
+                key,
+                self._first,
+                known.etag if cached and known is not None else None,
+                whole=known is not None and known.size <= self._first,
+            )
+            if answer is None and known is not None:
+                info = self._lookup.with_headers(known) or known
+            elif answer is not None:
+                info, head = answer
+        if info is None:
+            info = self._depot.store.head(key)
+        self._lookup.remember(info)
+        self._learned(node, info, asked)
+        return info, head
+
+    def _learned(self, node: Node, info: ObjectInfo, asked: float) -> None:
+        with self._tree.lock:
+            if self._overtook(node, asked):
+                return
+            node.info = info
+            if info.headers is not None:
+                node.posix = self._lookup.posix(info, directory=False)
+            node.checked = asked
+
+
+def _is_of(body: Body, info: ObjectInfo | None) -> bool:
+    """Say whether a body is good for reading and writing this version."""
+    return info is not None and body.etag == info.etag and body.failure is None
