@@ -55,6 +55,10 @@ class Taken:
         return self.negotiated is not None
 
 
+class Unmounted(SetupError):
+    """The mount was taken away by somebody, for good: the keeper doesn't make it again."""
+
+
 class KeeperClient:
     """One connection to the keeper, made again whenever it breaks."""
 
@@ -84,6 +88,8 @@ class KeeperClient:
             try:
                 return self._hold(name, {"op": "take", "name": name})
             except OSError as error:
+                if error.errno == errno.ESHUTDOWN:
+                    raise Unmounted(f"mount {name}: {error.strerror}") from error
                 waiting = isinstance(error, ConnectionError) or error.errno == errno.EBUSY
                 over = time.monotonic() > deadline or self._stop.wait(RETRY_SECONDS)
                 if not waiting or over:
@@ -95,6 +101,14 @@ class KeeperClient:
             return self._hold(name, {"op": "renew", "name": name})
         except OSError as error:
             raise SetupError(f"mount {name} can't be mounted anew: {error}") from error
+
+    def unmounted(self, name: str) -> bool:
+        """Say whether somebody took the mount away; not where the keeper is away or a new one."""
+        try:
+            answer, _ = self._ask({"op": "status"})
+            return protocol.mapping(answer, "mounts").get(name) == "unmounted"
+        except (OSError, Malformed):
+            return False
 
     def remember(self, name: str, negotiated: Negotiated) -> None:
         """Leave what INIT agreed with the keeper, for the next worker."""

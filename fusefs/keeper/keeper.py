@@ -9,7 +9,8 @@ nothing that comes from S3, and does nothing else that it is asked: only the wor
 After a restart of the keeper the mounts are there but their descriptors aren't: they are
 "orphaned" until the worker offers its own (it connects again as soon as the socket is back). Asked
 for an orphaned mount by a worker that holds nothing, the keeper unmounts it lazily and mounts anew;
-so it does when nobody comes: the pod may begin anew, and its worker wait for us.
+so it does when nobody comes: the pod may begin anew, and its worker wait for us. A mount that
+somebody unmounted is not made again: that is the end of it, as far as this process is concerned.
 
 On SIGTERM: lazy unmount of everything, exit 0, at once. Meant to be PID 1 of a container. One
 thread; every call here returns at once. Standard library only, and less than 20 MiB of memory.
@@ -183,12 +184,13 @@ class Keeper:
         return {"ok": True, **answer}, held.device if "token" in answer else -1
 
     def _status(self) -> Message:
-        mounts = {h.name: "mounted" if h.device >= 0 else "orphaned" for h in self._held.values()}
-        return {"ok": True, "mounts": mounts}
+        return {"ok": True, "mounts": {h.name: h.condition() for h in self._held.values()}}
 
     def _take(self, held: Held, peer: socket.socket, _: Message, __: int) -> Message:
         if held.owner is not None and held.owner is not peer:
             raise Refused(errno.EBUSY, "another worker serves this mount")
+        if held.unmounted():
+            raise Refused(errno.ESHUTDOWN, "it was unmounted from outside, which is final")
         if not held.alive():
             held.mount()
         held.owner = peer
@@ -213,8 +215,7 @@ class Keeper:
         elif not is_connection(device):
             raise Refused(errno.EBADF, "not the descriptor of a living mount")
         else:
-            held.close()
-            held.device, held.token, held.taken = device, token, True
+            held.adopt(device, token)
             log("info", "took the mount back from its worker", mount=held.name)
         held.owner = peer
         held.backings = protocol.mapping(message, "backings")

@@ -26,6 +26,8 @@ def log(level: str, event: str, **fields: object) -> None:
 class Held:
     """A mount, its descriptor (-1 while orphaned) and who serves it.
 
+    `number` is its device's, as the mount table shows it; "" while nothing of ours is mounted.
+
     `mountpoint` is resolved up to its last component, as the mount table shows it; the last one may
     be a mount whose server is dead.
     """
@@ -36,6 +38,7 @@ class Held:
         self.mountpoint = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
         self.read_only = read_only
         self.device = -1
+        self.number = ""
         self.token = ""
         self.owner: object | None = None
         self.taken = False
@@ -45,6 +48,26 @@ class Held:
     def mounted(self) -> bool:
         """Say whether something of ours is mounted there, whoever serves it."""
         return self.mountpoint in {path for path, _ in mountcalls.fuse_mounts()}
+
+    def unmounted(self) -> bool:
+        """Say whether somebody took our mount away; one that was aborted only is still there."""
+        return bool(self.number) and not self.alive() and not self._in_table()
+
+    def condition(self) -> str:
+        """Return the word that the status has for it."""
+        if self.device < 0:
+            return "orphaned"
+        return "unmounted" if self.unmounted() else "mounted"
+
+    def adopt(self, device: int, token: str) -> None:
+        """Take the descriptor of what is mounted there from whoever serves it."""
+        self.close()
+        numbers = [number for path, number in mountcalls.fuse_mounts() if path == self.mountpoint]
+        self.device, self.token, self.taken = device, token, True
+        self.number = numbers[-1] if numbers else ""
+
+    def _in_table(self) -> bool:
+        return (self.mountpoint, self.number) in mountcalls.fuse_mounts()
 
     def mount(self, *, abort: bool = True) -> None:
         """Mount anew; what was there is unmounted lazily, and with `abort` its requests fail."""
@@ -57,12 +80,17 @@ class Held:
         except OSError:
             os.close(device)
             raise
-        self.device, self.token = device, os.urandom(8).hex()
+        self.adopt(device, os.urandom(8).hex())
         self.taken, self.state, self.backings = False, None, {}
         log("info", "mounted", mount=self.name, mountpoint=self.mountpoint)
 
     def unmount(self, *, abort: bool) -> None:
-        """Take away what is mounted at the path or below it, at once; `abort` its requests."""
+        """Take away what is mounted at the path or below it, at once; `abort` its requests.
+
+        Where somebody took our mount away before, what is there now is theirs.
+        """
+        if self.number and not self._in_table():
+            return
         for path in mountcalls.unmount_stale(self.mountpoint, abort=abort):
             log("info", "unmounted", mount=self.name, mountpoint=path)
 

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 RESTORED_WAIT = 5.0
 # How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
 UNWELL_AFTER = 60.0
+NAMED_MOST = 20  # files left behind that are named one by one
 
 
 class Session(Enum):
@@ -190,14 +191,24 @@ class Mounted:
         """Upload everything dirty until `stop`; return whether all of it is in S3."""
         return self._retrier.drain(stop)
 
+    def tell_left(self) -> None:
+        """Name what isn't in S3 and stays on the cache volume."""
+        left = self.depot.dirty.all()
+        for body in left[:NAMED_MOST]:
+            log.error(
+                "not uploaded; kept on the cache volume for the next start",
+                extra={"key": body.key, "bytes": body.size, "why": body.trouble.said},
+            )
+        if left:
+            log.error(
+                "files that aren't uploaded: the next start with this cache directory does it",
+                extra={"files": len(left), "directory": str(self.depot.staging)},
+            )
+
     def close(self) -> None:
         """Let go of everything; the journal keeps what isn't in S3."""
         self._retrier.stop()
-        for body in self.depot.dirty.all():
-            log.error(
-                "not uploaded; kept on the cache volume for the next start",
-                extra={"key": body.key, "bytes": body.size},
-            )
+        self.tell_left()
         self.depot.flush.close()
         self.reader.close()
         self._pools.close()

@@ -120,6 +120,8 @@ def _served(settings: Mount, mounted: Mounted) -> int:
         clean = _drain(mounted, settings.drain_seconds)
         if clean:
             mounted.close()
+        else:
+            mounted.tell_left()
     log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
     if not clean:
         log.error("not everything is in S3; the journal keeps it for the next start")

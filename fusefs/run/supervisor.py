@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SETUP_FAILED = 2  # exit code of a child whose configuration can't work: no use to try again
-UNMOUNTED = 3  # exit code of a worker whose mount somebody took away
+# Exit codes of a worker whose mount somebody took away: all is in S3, or something isn't.
+UNMOUNTED, LEFT = 3, 4
 LOOK_SECONDS = 0.05
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 # At most, after a kill: callers wait, and it says nothing against the next start.
@@ -123,6 +124,7 @@ class Supervisor:
     ) -> None:
         self.keeper = Child("keeper", keeper, environment)
         self.worker = Child("worker", worker, environment)
+        self.unmounted = False  # somebody took the mount away: what is there now isn't ours
         self._reached = reached
         self._signals = 0
         self._wake = threading.Event()
@@ -152,8 +154,9 @@ class Supervisor:
                 # Later, the same code may mean that S3 is away just now: that is no end.
                 if code == SETUP_FAILED and child.starts == 1:
                     return code
-                if code == UNMOUNTED and child is self.worker:
-                    return 0
+                if code in (UNMOUNTED, LEFT) and child is self.worker:
+                    self.unmounted = True
+                    return 0 if code == UNMOUNTED else 1
                 if child is self.worker or self._reached is None or self._reached.exists():
                     child.start()
             self._wake.wait(LOOK_SECONDS)
@@ -211,6 +214,8 @@ def supervise(settings: Mount, words: Sequence[str]) -> int:
         code = supervisor.run()
     # A keeper that was killed, or told to end before it could listen, unmounts nothing.
     mountpoint = os.path.realpath(settings.mountpoint.parent)
+    if supervisor.unmounted:
+        return code
     for path in mountcalls.unmount_stale(f"{mountpoint}/{settings.mountpoint.name}"):
         log.warning("unmounted what a keeper left", extra={"mountpoint": path})
     return code

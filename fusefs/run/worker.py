@@ -26,8 +26,8 @@ from enum import Enum, auto
 from typing import NoReturn, Protocol
 
 from fusefs.errors import SetupError
-from fusefs.interface import Calls, Invalidations
-from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken
+from fusefs.interface import Calls, Invalidations, Silent
+from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.notify import Notifier, send_resend
@@ -38,8 +38,9 @@ from fusefs.run.status import SERVING, MountStatus, Status
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, SETUP_FAILED, UNMOUNTED = 0, 1, 2, 3  # exit codes
+DONE, FAILED, SETUP_FAILED, UNMOUNTED, LEFT = 0, 1, 2, 3, 4  # exit codes
 OPENED_AT_ONCE = 8
+GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
@@ -141,7 +142,11 @@ class Mount:
 
     def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
         """Take the mount, build its filesystem, and serve it."""
-        taken = keeper.take(self.name)
+        try:
+            taken = keeper.take(self.name)
+        except Unmounted as error:
+            self._serve_nobody(str(error), open_filesystem)
+            return
         beginning = Beginning.RESUMED if taken.served else Beginning.NEW
         if taken.resumed and not sends_again(taken):
             beginning = Beginning.RENEWED if taken.served else Beginning.NEW
@@ -180,18 +185,37 @@ class Mount:
         )
         self._session.start(resend=taken.resumed)
 
+    def _serve_nobody(self, why: str, open_filesystem: OpenFilesystem) -> None:
+        """Only upload what a former worker left: the mount is no more."""
+        self.unmounted(why)
+        try:
+            self.served = open_filesystem(self._config, Silent(), Beginning.NEW)
+        except SetupError as error:
+            log.error(  # noqa: TRY400 - it is one line for a person
+                "what a former worker left can't be uploaded now; it stays on the cache volume",
+                extra={"mount": self.name, "error": str(error)},
+            )
+
+    def unmounted(self, why: str) -> None:
+        """Somebody took the mount away, for good: what isn't in S3 is still to be uploaded."""
+        self.state = UNMOUNTED_STATE
+        log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
+
     def gone(self) -> bool:
-        """Say whether the mount ended without us; that is final."""
-        if self._session is not None and self._session.wait(0) is not None:
-            self.state = "gone"
-        return self.state == "gone"
+        """Say whether the mount ended without us."""
+        ended = self._session is not None and self._session.wait(0) is not None
+        if ended and self.state != UNMOUNTED_STATE:
+            self.state = GONE_STATE
+        return self.state in (GONE_STATE, UNMOUNTED_STATE)
 
     def drain(self, stop: threading.Event) -> bool:
         """Upload all there is, and let changes finish that were under way; False: `stop` came.
 
         A rename that ended in its middle would leave its directory under two names.
         """
-        assert self.served is not None and self._session is not None  # noqa: S101 - it is open
+        assert self.served is not None  # noqa: S101 - it is open
+        if self._session is None:
+            return self.served.drain(stop)
         began = time.monotonic()
         uploaded = self.served.drain(stop)
         while self._session.changes(began):
@@ -202,6 +226,9 @@ class Mount:
     def status(self) -> MountStatus:
         """Say how the mount is; returns at once."""
         trouble = self.served.trouble() if self.served is not None else ""
+        if self.state == UNMOUNTED_STATE:
+            files, size = self.served.dirty() if self.served is not None else (0, 0)
+            trouble = f"unmounted from outside; {files} files ({size} bytes) are still to be sent"
         if not trouble and self._session is not None:
             oldest = self._session.oldest_request()
             if oldest > self._options.stalled_after:
@@ -215,6 +242,7 @@ def run(
     """Serve all mounts until SIGTERM; return the exit code.
 
     0: everything is in S3. 1: something isn't, or a mount was gone. 2: a mount can't start.
+    With `once`, when the mounts were taken away: 3, all is in S3; 4, something isn't.
     """
     signals = Signals()
     ours = [Mount(config, options) for config in mounts]
@@ -230,12 +258,12 @@ def run(
             return FAILED
         log.critical("%s", error)
         return SETUP_FAILED
-    lost = _wait(ours, signals, options.once)
+    lost = _wait(ours, keeper, signals, options.once)
     clean = drain(ours, signals, options.grace)
     keeper.close()
     answering.close()
-    if lost and options.once and clean:
-        return UNMOUNTED
+    if lost and options.once:
+        return UNMOUNTED if clean else LEFT
     return DONE if clean and not lost else FAILED
 
 
@@ -248,15 +276,25 @@ def _open_all(
         each.result()
 
 
-def _wait(mounts: Sequence[Mount], signals: Signals, once: bool) -> bool:
-    """Wait for a signal; True when a mount was gone before: a new worker mounts it anew."""
+def _wait(mounts: Sequence[Mount], keeper: KeeperClient, signals: Signals, once: bool) -> bool:
+    """Wait for a signal; True when a mount was gone before, and this worker has to end.
+
+    One that was aborted, or whose keeper began anew, is mounted anew for the next worker. One that
+    somebody unmounted is not: with `once` that is the end, else the others are served on.
+    """
     while not signals.stop.wait(LOOK_SECONDS):
-        lost = [mount.name for mount in mounts if mount.gone()]
-        if lost and not signals.stop.wait(LOOK_SECONDS):
+        gone = [mount for mount in mounts if mount.gone() and (once or mount.state == GONE_STATE)]
+        if not gone or signals.stop.wait(LOOK_SECONDS):
+            continue
+        lost = [mount for mount in gone if once or not keeper.unmounted(mount.name)]
+        for mount in gone:
+            if mount not in lost:
+                mount.unmounted("the mount was unmounted from outside, which is final")
+        if lost:
             log.log(
                 logging.INFO if once else logging.ERROR,
-                "mounts are gone that nobody asked us to end",
-                extra={"mounts": lost},
+                "mounts disappeared: unmounted or aborted from outside",
+                extra={"mounts": [mount.name for mount in lost]},
             )
             return True
     return False
@@ -280,7 +318,7 @@ def drain(mounts: Sequence[Mount], signals: Signals, grace: float) -> bool:
         thread.start()
     _report_progress([served for _, served in open_ones], threads, signals, grace)
     _close(served for _, served in open_ones)
-    clean = all(results.get(mount.name, False) for mount, _ in open_ones)
+    clean = all(results.get(mount.name, False) for mount in mounts)
     if not clean:
         log.error("not everything is in S3; the journal keeps it for the next start")
     return clean

@@ -19,6 +19,7 @@ from tests.fusefs.mounted.conftest import Mounts
 from tests.fusefs.mounted.test_read import MIB, content
 from tests.mounts.mount import REPOSITORY
 from tests.mounts.ours import OurMount
+from tests.proxy.faults import Status
 from tests.proxy.proxy import Proxy
 from tests.servers.ports import free_ports
 from tests.servers.s3 import Bucket, Credentials, Endpoint
@@ -105,11 +106,9 @@ def test_a_signal_while_no_keeper_runs(mounts: Mounts, bucket: Bucket, driver: s
         pytest.skip("only the native driver has a keeper")
     mount = mounts(bucket)
     mount.expected += ["a process ended", "what a keeper left", "the keeper doesn't know yet"]
-    children = Path(f"/proc/{mount.child.pid}/task/{mount.child.pid}/children").read_text().split()
-    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
-    keeper = next(pid for pid in children if b"keeper" in words[pid])
+    keeper = part(mount, b"keeper")
     mount.child.signal(signal.SIGSTOP)
-    os.kill(int(keeper), signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
     mount.child.signal(signal.SIGTERM)
     mount.child.signal(signal.SIGCONT)
     assert mount.child.wait(20) == 0, mount.said()
@@ -196,6 +195,66 @@ def test_sigterm_without_a_store_keeps_the_data(
     mount.restart()
     assert eventually(lambda: "f" in bucket, 30)
     assert bucket.get("f").endswith(b"end")
+
+
+UNSENT = (
+    *("upload failed", "not uploaded", "aren't uploaded", "not everything is in S3"),
+    *("a process ended", "unmounted from outside", "the keeper doesn't know yet"),
+    "could not probe the store",  # of a worker that begins while the store refuses
+)
+
+
+@pytest.fixture
+def unsent(mounts: Mounts, bucket: Bucket, proxy: Proxy) -> OurMount:
+    """A mount with a file that the store refuses; `proxy.heal()` lets it in."""
+    mount = mounts(bucket, "--drain-time", "1", endpoint=proxy.endpoint)
+    mount.expected += UNSENT
+    proxy.inject(Status(400, "InvalidRequest"), lambda seen: seen.method == "PUT", times=None)
+    with pytest.raises(OSError), (mount.path / "f").open("wb") as file:
+        file.write(b"unsent")
+    return mount
+
+
+def test_an_unmount_is_final(unsent: OurMount, bucket: Bucket, proxy: Proxy) -> None:
+    """Also with a file that can't be uploaded: it is told, kept, and sent by the next start."""
+    subprocess.run(["umount", unsent.path], check=True, timeout=10)
+    assert unsent.child.wait(20) == 1
+    assert not unsent.is_mounted()
+    assert '"key": "f"' in unsent.said() and "kept on the cache volume" in unsent.said()
+    proxy.heal()
+    unsent.expected.append("did not upload")
+    unsent.restart()
+    assert eventually(lambda: "f" in bucket, 20)
+    assert bucket.get("f") == b"unsent"
+
+
+@pytest.mark.one_driver
+def test_an_unmount_is_final_for_the_next_worker_too(unsent: OurMount) -> None:
+    """One that died in the middle of its last uploads is followed by none that mounts again."""
+    subprocess.run(["umount", unsent.path], check=True, timeout=10)
+    os.kill(part(unsent, b"worker"), signal.SIGKILL)
+    unsent.expected += ["did not upload"]
+    assert unsent.child.wait(20) == 1
+    assert not unsent.is_mounted()
+
+
+def part(mount: OurMount, name: bytes) -> int:
+    """Return the process of a mount that is its worker or its keeper."""
+    children = Path(f"/proc/{mount.child.pid}/task/{mount.child.pid}/children").read_text().split()
+    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children}
+    return next(int(pid) for pid in children if name in words[pid])
+
+
+@pytest.mark.one_driver
+def test_what_is_mounted_after_an_unmount_stays(mount: OurMount) -> None:
+    """The end of a mount that somebody took away touches nothing that is there by then."""
+    os.kill(part(mount, b"keeper"), signal.SIGSTOP)
+    subprocess.run(["umount", mount.path], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "tmpfs", "none", mount.path], check=True, timeout=10)
+    os.kill(part(mount, b"keeper"), signal.SIGCONT)
+    assert mount.child.wait(20) == 0
+    assert os.path.ismount(mount.path)
+    subprocess.run(["umount", mount.path], check=True, timeout=10)
 
 
 def test_read_only_writes_nothing(mounts: Mounts, bucket: Bucket) -> None:

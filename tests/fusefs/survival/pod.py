@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fusefs.kernel import mountcalls
 from fusefs.run import status
+from tests.mounts import table
 
 
 class Pod:
@@ -92,6 +93,19 @@ class Pod:
     def wait_until_well(self, timeout: float = 15.0) -> None:
         deadline = time.monotonic() + timeout
         while self.verdict():
+            assert time.monotonic() < deadline, f"{self.verdict()}\n{self.log.read_text()}"
+            time.sleep(0.02)
+
+    def abort(self, name: str = "one") -> None:
+        """Abort a mount, as an administrator does: it stays mounted, and dead."""
+        connection = table.connection_of(self.bus / name)
+        assert connection is not None
+        table.abort(connection)
+
+    def wait_for_verdict(self, text: str, timeout: float = 15.0) -> None:
+        """Wait until a probe finds this wrong, and nothing else."""
+        deadline = time.monotonic() + timeout
+        while text != self.verdict():
             assert time.monotonic() < deadline, f"{self.verdict()}\n{self.log.read_text()}"
             time.sleep(0.02)
 

@@ -15,7 +15,6 @@ import pytest
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.keeper.client import KeeperClient
-from fusefs.kernel import mountcalls
 from tests.fusefs.survival.pod import Pod
 
 pytestmark = pytest.mark.mount
@@ -149,7 +148,7 @@ def test_an_abort_in_mid_read_is_an_error_and_then_a_new_mount(pod: Pod) -> None
     script = "while dd if=f of=/dev/null iflag=direct bs=64k status=none; do :; done"
     reader = subprocess.Popen(["sh", "-c", script], cwd=pod.bus / "one", stderr=subprocess.PIPE)
     time.sleep(0.3)
-    mountcalls.unmount(str(pod.bus / "one"), abort=True)
+    pod.abort()
     assert reader.communicate(timeout=10)[1]
     assert pod.worker is not None and pod.worker.wait(10) == 1
     pod.start_worker()

@@ -1,5 +1,6 @@
 """What the keeper does, what it refuses, and how it ends."""
 
+import errno
 import json
 import os
 import signal
@@ -87,14 +88,31 @@ def test_what_init_agreed_is_kept_for_the_next(keeper: Pod) -> None:
         os.close(device)
 
 
-def test_a_dead_connection_is_mounted_anew_when_taken(keeper: Pod) -> None:
-    """Somebody aborted or unmounted it."""
-    mountcalls.unmount(str(keeper.bus / "one"), abort=True)
+def test_an_aborted_connection_is_mounted_anew_when_taken(keeper: Pod) -> None:
+    """The mount is still there, and dead."""
+    keeper.abort()
     with connect(keeper) as peer:
         answer, device = ask(peer, op="take", name="one")
         os.close(device)
     assert answer["resumed"] is False
     assert str(keeper.bus / "one") in {path for path, _ in mountcalls.fuse_mounts()}
+
+
+def test_an_unmounted_mount_is_not_made_again(keeper: Pod) -> None:
+    """Somebody took it away, which is final; what is mounted there by then stays."""
+    path = str(keeper.bus / "one")
+    mountcalls.unmount(path)
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+    try:
+        with connect(keeper) as peer:
+            assert refused(peer, op="take", name="one") == errno.ESHUTDOWN
+            assert ask(peer, op="status")[0]["mounts"] == {"one": "unmounted"}
+        assert keeper.keeper is not None
+        keeper.keeper.send_signal(signal.SIGTERM)
+        assert keeper.keeper.wait(10) == 0
+        assert os.path.ismount(path)
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 def test_everything_else_is_refused(peer: socket.socket) -> None:

@@ -68,13 +68,28 @@ def test_a_drain_ends_with_the_grace_period(make_pod: Callable[..., Pod]) -> Non
     assert exit_code(pod.worker, 5) == 1
 
 
-def test_a_mount_that_is_taken_away_ends_the_worker(pod: Pod) -> None:
+def test_a_mount_that_is_aborted_ends_the_worker(pod: Pod) -> None:
     """The next one has it mounted anew."""
-    mountcalls.unmount(str(pod.bus / "one"), abort=True)
+    pod.abort()
     assert exit_code(pod.worker) == 1
     pod.start_worker()
     pod.wait_until_well()
     (pod.bus / "one/f").write_text("new")
+
+
+def test_a_mount_that_is_unmounted_is_not_mounted_again(make_pod: Callable[..., Pod]) -> None:
+    """The worker serves its others, says so, and uploads what is left; so does the next one."""
+    pod = make_pod(names=("one", "two"), dirty=3)
+    pod.start()
+    mountcalls.unmount(str(pod.bus / "one"))
+    left = "one: unmounted from outside; 3 files (3145728 bytes) are still to be sent"
+    for _ in range(2):
+        pod.wait_for_verdict(left)
+        (pod.bus / "two/f").write_text("served")
+        pod.kill_worker()
+    pod.wait_for_verdict(left)
+    assert str(pod.bus / "one") not in {path for path, _ in mountcalls.fuse_mounts()}
+    assert pod.stop() == (0, 0)
 
 
 def test_a_mount_that_cannot_start_is_told_in_one_line(make_pod: Callable[..., Pod]) -> None:
