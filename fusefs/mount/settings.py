@@ -138,7 +138,7 @@ def endpoint(text: str, name: str) -> str:
 def bucket_and_prefix(text: str) -> tuple[str, str]:
     """Split `BUCKET[/PREFIX]` (an ARN has slashes of its own); the prefix ends in `/`."""
     if text.startswith("arn:"):
-        match = re.fullmatch(r"(arn:[^/]+(?:/|:)[^/]+)(?:/(.*))?", text, re.DOTALL)
+        match = re.fullmatch(r"(arn:[^/]+:accesspoint[/:][^/:]+)(?:/(.*))?", text, re.DOTALL)
         if match is None:
             raise SetupError(f"{text!r} is not the ARN of an access point")
         bucket, prefix = match[1], match[2] or ""

@@ -29,6 +29,8 @@ OPTIONS = {
     "metadata": "--metadata",
     "attrTtl": "--attr-ttl",
     "onConflict": "--on-conflict",
+    "retryFor": "--retry-for",
+    "fullWait": "--full-wait",
     "options": "-o",
 }
 OTHERS = frozenset({"name", "mountpoint", "bucket", "prefix", "readOnly", "arguments"})

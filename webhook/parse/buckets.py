@@ -44,7 +44,8 @@ def parse_bucket(text: str) -> str:
 
 def _parse_arn(text: str) -> str:
     if _ACCESS_POINT.fullmatch(text):
-        return text
+        # Both forms are S3's; with a prefix behind it only this one can be taken apart again.
+        return text.replace(":accesspoint:", ":accesspoint/")
     raise ValueError(
         "an ARN must be that of an access point in one region: "
         "arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME"

@@ -1,13 +1,27 @@
 """Which s3fs option names `s3.mount/options` may carry.
 
-The mount itself gives them their meaning; here is only which names pass at admission, so that a
-typing error is told at `kubectl apply` and not by a container that won't start. Options that would
-reach past an annotation the policy looks at (bucket, endpoint, credentials, owner, read-only) are
-refused and point to that annotation. Names as in s3fs(1) and mount.fuse(8). Pure functions.
+The mount itself gives them their meaning; here is only which names and values pass at admission, so
+that a typing error is told at `kubectl apply` and not by a container that won't start. Options that
+would reach past an annotation the policy looks at (bucket, endpoint, credentials, owner, read-only)
+are refused and point to that annotation. Names as in s3fs(1) and mount.fuse(8). Pure functions.
 """
 
 import difflib
 import re
+
+from webhook.parse.optionvalues import (
+    ANYTHING,
+    DIRECTORY,
+    DIRTY,
+    ENCRYPTION,
+    FLAG,
+    SWITCH,
+    Rule,
+    choice,
+    megabytes,
+    number,
+    seconds,
+)
 
 # name -> the annotation to use: these would say a second time what the policy has judged.
 ANNOTATED = {
@@ -33,22 +47,72 @@ ANNOTATED = {
     "use_cache": "s3.mount/cache-size",
     "ensure_diskfree": "s3.mount/cache-size",
 }
-_NAMES = """
-    _netdev ac_attr_timeout allow_other async async_read atime attr_timeout auto auto_cache
-    big_writes bucket_size check_cache_dir_exist compat_dir complement_stat
-    congestion_threshold connect_timeout curldbg dbglevel default_acl default_permissions
-    defaults del_cache direct_io dirsync enable_content_md5 enable_noobj_cache
-    enable_unsigned_payload entry_timeout exec fd_page_size fsname hard_remove imdsv1only
-    instance_name ipresolve kernel_cache large_read list_object_max_keys listobjectsv2 logfile
-    max_background max_dirty_data max_read max_readahead max_stat_cache_size max_thread_count
-    max_write multipart_copy_size multipart_size multipart_threshold multireq_max
-    negative_timeout no_time_stamp_msg noatime noauto nodev nodiratime nodnscache nofail
-    nonempty nosscache nosuid notsup_compat_dir noua nouser noxmlns parallel_count
-    parallel_upload readdir_ino readwrite_timeout relatime requester_pays retries
-    set_check_cache_sigusr1 sigv4 singlepart_copy_limit ssl_verify_hostname stat_cache_expire
-    stat_cache_interval_expire storage_class streamupload subtype tmpdir use_ino
-    use_path_request_style use_rrs use_session_token use_sse use_xattr user users
-    """
+_PARALLEL = number(1, 256)
+_RULES: tuple[tuple[Rule, str], ...] = (
+    (
+        FLAG,
+        """
+        _netdev allow_other async async_read atime auto auto_cache big_writes check_cache_dir_exist
+        compat_dir complement_stat default_permissions defaults del_cache direct_io dirsync
+        enable_content_md5 enable_noobj_cache enable_unsigned_payload exec hard_remove imdsv1only
+        kernel_cache large_read listobjectsv2 no_time_stamp_msg noatime noauto nodev nodiratime
+        nodnscache nofail nonempty nosscache nosuid notsup_compat_dir noua nouser noxmlns
+        readdir_ino relatime requester_pays sigv4 streamupload use_ino use_path_request_style
+        use_session_token user users
+        """,
+    ),
+    (
+        ANYTHING,
+        """
+        bucket_size curldbg fd_page_size fsname instance_name ipresolve logfile
+        set_check_cache_sigusr1 subtype
+        """,
+    ),
+    (SWITCH, "use_rrs use_xattr"),
+    (ENCRYPTION, "use_sse"),
+    (DIRECTORY, "tmpdir"),
+    (DIRTY, "max_dirty_data"),
+    (number(1, 100), "retries"),
+    (number(0, 100_000_000), "max_stat_cache_size"),
+    (number(1, 2**32 - 2), "list_object_max_keys"),
+    (
+        number(0, 2**32 - 2),
+        "congestion_threshold max_background max_read max_readahead max_write",
+    ),
+    (_PARALLEL, "max_thread_count multireq_max parallel_count parallel_upload"),
+    (seconds(1, 3600), "connect_timeout readwrite_timeout"),
+    (
+        seconds(0),
+        """
+        ac_attr_timeout attr_timeout entry_timeout negative_timeout stat_cache_expire
+        stat_cache_interval_expire
+        """,
+    ),
+    (megabytes(5, 5120), "multipart_copy_size multipart_size multipart_threshold"),
+    (megabytes(0, 5120), "singlepart_copy_limit"),
+    (choice("2", "1"), "ssl_verify_hostname"),
+    (
+        choice(
+            *("standard", "standard_ia", "onezone_ia", "reduced_redundancy"),
+            *("intelligent_tiering", "glacier", "glacier_ir", "deep_archive"),
+        ),
+        "storage_class",
+    ),
+    (
+        choice(
+            *("private", "public-read", "public-read-write", "authenticated-read"),
+            *("aws-exec-read", "bucket-owner-read", "bucket-owner-full-control"),
+        ),
+        "default_acl",
+    ),
+    (
+        choice(
+            *("info", "information", "debug", "dbg", "warn", "warning", "err", "error"),
+            *("crit", "critical", "silent"),
+        ),
+        "dbglevel",
+    ),
+)
 # Known to the mount, which would not start with them.
 _REFUSED = """
     ahbe_conf allow_root cipher_suites createbucket credlib_opts dev disable_noobj_cache
@@ -56,9 +120,10 @@ _REFUSED = """
     nomixupload nomultipart norenameapi proxy proxy_cred_file sigv2 ssl_client_cert suid sync
     update_parent_dir_stat use_wtf8
     """
-KNOWN = frozenset(_NAMES.split())
+_BY_NAME = {name: rule for rule, names in _RULES for name in names.split()}
+KNOWN = frozenset(_BY_NAME)
 REFUSED = frozenset(_REFUSED.split())
-_VALUE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff\\]*")
 LONGEST = 2048
 
 
@@ -72,8 +137,14 @@ def parse_options(text: str) -> str:
     return ",".join(options)
 
 
+def option_values(options: str) -> dict[str, str]:
+    """The values of the options that have one, from a list that has passed."""
+    pairs = (option.partition("=") for option in options.split(","))
+    return {name: value for name, equals, value in pairs if equals}
+
+
 def _check(option: str) -> None:
-    name, _, value = option.partition("=")
+    name, equals, value = option.partition("=")
     if name in ANNOTATED:
         raise ValueError(f"{name} is set by the annotation {ANNOTATED[name]}")
     if name in REFUSED:
@@ -83,4 +154,7 @@ def _check(option: str) -> None:
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"unknown option {name[:40]!r}; {hint}known: {', '.join(sorted(KNOWN))}")
     if not _VALUE.fullmatch(value):
-        raise ValueError(f"the value of {name} must not contain control characters")
+        raise ValueError(f"the value of {name} must not contain control characters or backslashes")
+    rule = _BY_NAME[name]
+    if not rule.allows(value if equals else None):
+        raise ValueError(f"the value of {name} must be {rule.text}")

@@ -165,7 +165,19 @@ def parse_memory_limit(text: str) -> int:
 
 def parse_ttl(text: str) -> int:
     """Seconds, at most a day: longer means nobody ever sees another writer's files."""
+    return parse_wait(text)
+
+
+def parse_wait(text: str) -> int:
+    """Seconds, at most a day."""
     seconds = parse_seconds(text)
     if seconds > 86400:
         raise ValueError("must be at most 24h")
     return seconds
+
+
+def parse_conflict(text: str) -> str:
+    """Which of two writers wins."""
+    if text not in ("fail", "overwrite"):
+        raise ValueError
+    return text

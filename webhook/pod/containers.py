@@ -210,6 +210,7 @@ def _served(mount: MountSpec) -> dict[str, Any]:
         "attrTtl": mount.attr_ttl,
         "options": mount.options,
         "credentialsDir": f"{CREDENTIALS_DIRECTORY}/{mount.name}" if mount.secret else None,
+        **dict(mount.settings),
     }
 
 

@@ -5,6 +5,11 @@ it, and what was read ahead for many mounts would take it there. Measured with l
 written at once: 70 MiB for the process, and per mount 35 MiB beside its buffers. Pure functions.
 """
 
+from collections.abc import Iterator
+
+from webhook.parse.quantities import format_bytes
+from webhook.parse.s3fsoptions import option_values
+from webhook.problems import Problem
 from webhook.spec.mountspec import Wanted
 
 _MIB = 2**20
@@ -27,3 +32,18 @@ def buffers(wanted: Wanted) -> int | None:
 def needed(wanted: Wanted) -> int:
     """The least memory limit with which the worker can serve so many mounts."""
     return _PROCESS + len(wanted.mounts) * (_MOUNT + _LEAST)
+
+
+def part_problems(wanted: Wanted) -> Iterator[Problem]:
+    """Parts of uploads that don't fit into a mount's buffers, with which it would not start."""
+    room = buffers(wanted)
+    if room is None:
+        return
+    for mount in wanted.mounts:
+        values = option_values(mount.options)
+        for name in ("multipart_size", "multipart_threshold"):
+            if int(values.get(name, 0)) * _MIB > room:
+                rule = f"{name}={values[name]} MB doesn't fit into the mount's buffers of "
+                remedy = "Make it smaller, or raise s3.mount/memory-limit or use fewer mounts"
+                where = mount.key("options")
+                yield Problem(where, mount.options, rule + format_bytes(room), remedy)

@@ -13,6 +13,7 @@ from webhook.diff import Operation, additions
 from webhook.platform import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
+from webhook.pod.memory import part_problems
 from webhook.pods import Pod
 from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
 from webhook.problems import Problem
@@ -98,6 +99,7 @@ class Decider:
         platform = capped(self.platform, rule)
         wanted, problems = mountspec.read(pod, platform)
         problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
+        problems += part_problems(wanted)
         if platform.check_pod_security:
             problems += security_problems(namespace, labels)
         most = ceiling(platform, rule)

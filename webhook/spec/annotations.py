@@ -22,6 +22,8 @@ class Annotation:
 
     `per_mount`: takes a `.NAME` to speak of a named mount; the others speak of the whole pod.
     `parse` raises ValueError for what `rule` doesn't allow, with a text when it can be exact.
+    `setting`: the key in the configuration of the mount's worker that takes the value as it is; the
+    mount has the default, and no other code of ours knows the annotation. Empty: code of ours does.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Annotation:
     example: str
     parse: Callable[[str], Any]
     per_mount: bool = True
+    setting: str = ""
 
     @property
     def key(self) -> str:
@@ -38,7 +41,7 @@ class Annotation:
 
     @property
     def field(self) -> str:
-        """The attribute of `MountSpec` that holds the parsed value."""
+        """The attribute of `MountSpec` that holds the parsed value, unless `setting` does."""
         return self.name.replace("-", "_")
 
 
@@ -180,6 +183,36 @@ ANNOTATIONS = (
         values.parse_ttl,
     ),
     Annotation(
+        "on-conflict",
+        "fail",
+        "What happens to a change of a file that somebody else has replaced meanwhile: `fail`: the "
+        "writer gets ESTALE and its bytes are kept aside; `overwrite`: the later one wins.",
+        "must be fail or overwrite",
+        "overwrite",
+        values.parse_conflict,
+        setting="onConflict",
+    ),
+    Annotation(
+        "retry-for",
+        "30s",
+        "How long a request waits for a store that doesn't answer before the application gets an "
+        "error.",
+        "must be a duration in s, m or h, at most 24h",
+        "2m",
+        values.parse_wait,
+        setting="retryFor",
+    ),
+    Annotation(
+        "full-wait",
+        "10s",
+        "How long a write waits for room on a cache disk that is full of what isn't uploaded yet "
+        "before it gets ENOSPC.",
+        "must be a duration in s, m or h, at most 24h",
+        "1m",
+        values.parse_wait,
+        setting="fullWait",
+    ),
+    Annotation(
         "options",
         "none",
         "s3fs options, for who comes from s3fs: those with a counterpart are mapped, harmless "
@@ -226,3 +259,7 @@ ANNOTATIONS = (
     ),
 )
 BY_NAME = {annotation.name: annotation for annotation in ANNOTATIONS}
+# What the worker's configuration takes from annotations as it is.
+SETTINGS = {
+    annotation.field: annotation.setting for annotation in ANNOTATIONS if annotation.setting
+}

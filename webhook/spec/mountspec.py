@@ -10,12 +10,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from webhook.parse.quantities import format_bytes, format_millicores
 from webhook.platform import Platform, Resources
 from webhook.pods import Pod, annotations, section
 from webhook.problems import Problem, example
-from webhook.spec.annotations import ANNOTATIONS, BUCKET, BY_NAME, DOMAIN, STATUS, Annotation
+from webhook.spec.annotations import (
+    ANNOTATIONS,
+    BUCKET,
+    BY_NAME,
+    DOMAIN,
+    SETTINGS,
+    STATUS,
+    Annotation,
+)
 
 # The mount without a name; it can't be asked for as `.default` too.
 UNNAMED = "default"
@@ -35,7 +44,8 @@ class MountSpec:
     """One mount, every value final: nothing here is looked up or defaulted again.
 
     `prefix` is empty or ends in a slash; `containers` is None for all; `secret` is None for the
-    pod's own or the node's identity; `cache_size` is in bytes, `attr_ttl` in seconds.
+    pod's own or the node's identity; `cache_size` is in bytes, `attr_ttl` in seconds. `settings`:
+    keys and values for the worker's configuration that nobody but the mount looks at.
     """
 
     name: str
@@ -55,6 +65,7 @@ class MountSpec:
     cache_size: int
     attr_ttl: int
     options: str
+    settings: tuple[tuple[str, int | str], ...] = ()
 
     def key(self, name: str) -> str:
         """The annotation of this mount with the given name: where a problem of it stands."""
@@ -201,7 +212,24 @@ def _mount(
         found.append(_missing_bucket(name, next(iter(given))))
     if len(found) > before:
         return None
-    return MountSpec(name=name, **(dict(defaults) | parsed))
+    settings = tuple((key, parsed.pop(at)) for at, key in SETTINGS.items() if at in parsed)
+    spec = MountSpec(name=name, settings=settings, **(dict(defaults) | parsed))
+    if problem := _arn_problem(spec):
+        found.append(problem)
+        return None
+    return spec
+
+
+def _arn_problem(mount: MountSpec) -> Problem | None:
+    """Access points are AWS's: of other endpoints only those of a VPC know them by their ARN."""
+    if not mount.bucket.startswith("arn:") or mount.endpoint is None:
+        return None
+    host = urlsplit(mount.endpoint).hostname or ""
+    if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        return None
+    rule = "an ARN names an access point of AWS, which this endpoint doesn't have"
+    remedy = f"Leave {mount.key('endpoint')} out, or name the bucket by its name"
+    return Problem(mount.key("endpoint"), mount.endpoint, rule, remedy)
 
 
 def _missing_bucket(mount: str, instead: str) -> Problem:

@@ -99,6 +99,11 @@ def test_what_is_no_uid_is_told_with_its_option(text: str) -> None:
             "arn:aws:s3:us-west-2:123456789012:accesspoint:ap",
             "",
         ),
+        (
+            "arn:aws:s3:us-west-2:123456789012:accesspoint:ap/a/b",
+            "arn:aws:s3:us-west-2:123456789012:accesspoint:ap",
+            "a/b/",
+        ),
     ],
 )
 def test_a_bucket_may_have_a_prefix_behind_it(text: str, bucket: str, prefix: str) -> None:

@@ -18,7 +18,7 @@ BUCKETS = [
     "data--use1-az4--x-s3", "data--usw2-lax1-az1--x-s3",
     "my-point-abcdefghijklmnopqrstuvwxyz0123456-s3alias",
     "arn:aws:s3:eu-central-1:123456789012:accesspoint/data",
-    "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint:data",
+    "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/data",
 ]  # fmt: skip
 NO_BUCKETS = [
     "", "ab", "a" * 64, "A-bucket", "my_bucket", "-abc", "abc-", "a..b", ".abc", "192.168.0.1",

@@ -29,11 +29,15 @@ VALUES: dict[str, tuple[str, Any]] = {
     "metadata": ("none", "none"),
     "cache-size": ("2Gi", 2**31),
     "attr-ttl": ("5m", 300),
+    "on-conflict": ("overwrite", "overwrite"),
+    "retry-for": ("2m", 120),
+    "full-wait": ("0", 0),
     "options": ("retries=5, noatime", "retries=5,noatime"),
 }
 WRONG = {"bucket": "A", "path": "x", "prefix": "/", "read-only": "1", "region": "", "endpoint": "x",
          "secret": "", "containers": "", "uid": "x", "gid": "-1", "file-mode": "8",
          "dir-mode": "rwx", "metadata": "", "cache-size": "1", "attr-ttl": "x",
+         "on-conflict": "win", "retry-for": "25h", "full-wait": "-1",
          "options": "nope"}  # fmt: skip
 
 
@@ -62,7 +66,9 @@ def test_annotation_sets_its_own_mount_alone(annotation: Annotation, suffix: str
     both = {"bucket": "my-bucket", "bucket.models": "my-bucket", "path.models": "/m"}
     given = both | {annotation.name + suffix: text}
     ours, others = ("models", "default") if suffix else ("default", "models")
-    assert getattr(mount(given, ours), annotation.field) == expected
+    found = mount(given, ours)
+    told = dict(found.settings).get(annotation.setting)
+    assert (told if annotation.setting else getattr(found, annotation.field)) == expected
     assert mount(given, others) == mount(both, others)
 
 

@@ -1,0 +1,69 @@
+"""What the value of an s3fs option may be, as the mount itself will read it.
+
+The mount has the meaning; here is only whether a value passes, so that a wrong one is told at
+`kubectl apply` and not by a container that won't start. A test compares both sides, option by
+option. Pure functions.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`text` completes "the value must be …"; `allows` gets None where no `=` was given."""
+
+    text: str
+    allows: Callable[[str | None], bool]
+
+
+def is_whole(text: str | None, least: int, most: int) -> bool:
+    """Whether it is a whole number within limits."""
+    digits = text or ""
+    # Longer than any limit here, and too long for Python's own integers.
+    if not re.fullmatch(r"[0-9]{1,20}", digits):
+        return False
+    return least <= int(digits) <= most
+
+
+def number(least: int, most: int) -> Rule:
+    """A whole number within limits."""
+    text = f"a whole number from {least} to {most}"
+    return Rule(text, lambda value: is_whole(value, least, most))
+
+
+def seconds(least: int, most: int = 10**9) -> Rule:
+    """Whole seconds within limits."""
+    text = f"whole seconds from {least} to {most}"
+    return Rule(text, lambda value: is_whole(value, least, most))
+
+
+def megabytes(least: int, most: int) -> Rule:
+    """Whole MB within limits."""
+    text = f"whole MB from {least} to {most}"
+    return Rule(text, lambda value: is_whole(value, least, most))
+
+
+def choice(*words: str) -> Rule:
+    """One of some words, in any case of letters."""
+    return Rule("one of " + ", ".join(words), lambda value: (value or "").lower() in words)
+
+
+def _encryption(value: str | None) -> bool:
+    if value in (None, "", "0", "1"):
+        return True
+    kind, _, key = (value or "").partition(":")
+    return kind in ("kmsid", "k") and key.isprintable() and " " not in key
+
+
+def _dirty(value: str | None) -> bool:
+    return value == "-1" or is_whole(value, 50, 1 << 40)
+
+
+ANYTHING = Rule("anything", lambda _: True)
+FLAG = Rule("left out", lambda value: value is None)
+SWITCH = Rule("0 or 1, or left out", lambda value: value in (None, "", "0", "1"))
+DIRECTORY = Rule("a directory", lambda value: bool(value) and str(value).isprintable())
+ENCRYPTION = Rule("left out, 0, 1, kmsid or kmsid:KEY; not a key file", _encryption)
+DIRTY = Rule("-1, or whole MB from 50", _dirty)
