@@ -33,6 +33,7 @@ _CONTAINER = {
     "securityContext": {"runAsUser": int, "runAsGroup": int},
     "resources": {"requests": dict, "limits": dict},
 }
+_TERM = {"matchExpressions": [{"key": str, "operator": str, "values": [str]}]}
 _SHAPE = {
     "metadata": {
         "name": str,
@@ -49,7 +50,14 @@ _SHAPE = {
         "imagePullSecrets": [dict],
         "nodeSelector": _STRINGS,
         "securityContext": {"runAsUser": int, "runAsGroup": int, "fsGroup": int},
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_TERM]}
+            }
+        },
         "os": {"name": str},
+        "resources": {"requests": dict, "limits": dict},
+        "schedulerName": str,
         "runtimeClassName": str,
         "terminationGracePeriodSeconds": int,
         "hostUsers": bool,

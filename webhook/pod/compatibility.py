@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from webhook.platform import Platform
-from webhook.pods import Pod, section
+from webhook.pods import Pod, items, section
 from webhook.problems import Problem, example
 from webhook.spec.mountspec import Wanted
 
 _OS_LABEL = "kubernetes.io/os"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_FARGATE_PROFILE = "eks.amazonaws.com/fargate-profile"
+_SERVERLESS = {"eks.amazonaws.com/compute-type": {"fargate"}, "type": {"virtual-kubelet"}}
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
@@ -25,9 +28,7 @@ def fitness_problems(
     if spec.get("hostUsers") is False:
         rule = "a pod with a user namespace of its own can't share a mount between containers"
         found.append(Problem("spec.hostUsers", "false", rule, "Leave hostUsers out"))
-    if "windows" in (_os(spec), section(spec, "nodeSelector").get(_OS_LABEL)):
-        rule = "mounts need Linux nodes"
-        found.append(Problem("spec.os.name", "windows", rule, "Run this pod without mounts"))
+    found += _node_problems(pod)
     runtime = spec.get("runtimeClassName")
     if runtime and any(fnmatchcase(runtime, glob) for glob in platform.denied_runtime_classes):
         rule = "a sandbox with a kernel of its own can't share a mount with the kubelet"
@@ -49,9 +50,43 @@ def security_problems(namespace: str, labels: Mapping[str, str] | None) -> list[
     return [Problem(f"namespace {namespace}: {_ENFORCE}", level, rule, remedy)]
 
 
-def _os(spec: Pod) -> str | None:
-    name: str | None = section(spec, "os").get("name")
-    return name
+def _node_problems(pod: Pod) -> list[Problem]:
+    """Nodes that can mount nothing for a pod: without Linux, or without privileged containers."""
+    spec = pod["spec"]
+    found = []
+    if section(spec, "os").get("name") == "windows" or _only(spec, _OS_LABEL, {"windows"}):
+        rule = "mounts need Linux nodes"
+        found.append(Problem("spec.os.name", "windows", rule, "Run this pod without mounts"))
+    labels = section(section(pod, "metadata"), "labels")
+    if (
+        spec.get("schedulerName") == "fargate-scheduler"
+        or _FARGATE_PROFILE in labels
+        or any(_only(spec, key, values) for key, values in _SERVERLESS.items())
+    ):
+        rule = (
+            "nodes without a kernel to share (Fargate, virtual nodes) run no privileged container"
+        )
+        remedy = "Run this pod on nodes of your own, or without mounts"
+        found.append(Problem("spec: nodes", None, rule, remedy))
+    return found
+
+
+def _only(spec: Pod, label: str, values: set[str]) -> bool:
+    """Whether nodes of the pod must have the label with one of these values."""
+    if section(spec, "nodeSelector").get(label) in values:
+        return True
+    affinity = section(section(spec, "affinity"), "nodeAffinity")
+    terms = items(section(affinity, _REQUIRED), "nodeSelectorTerms")
+    return bool(terms) and all(_demands(term, label, values) for term in terms)
+
+
+def _demands(term: Pod, label: str, values: set[str]) -> bool:
+    return any(
+        expression.get("key") == label
+        and expression.get("operator") == "In"
+        and set(expression.get("values") or ["?"]) <= values
+        for expression in items(term, "matchExpressions")
+    )
 
 
 def _host_network_problems(wanted: Wanted) -> list[Problem]:

@@ -65,16 +65,13 @@ def sidecars(
 
 def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     """The volumes the sidecars and the application share, or the sidecars have for themselves."""
-    total = sum(mount.cache_size for mount in wanted.mounts)
-    # A tenth more: eviction at exactly the cache's own limit would punish a cache doing its job.
-    limit = -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
     return [
         # In memory: a kubelet that comes back to a deleted pod unmounts this first, is told EBUSY
         # and stops. An emptyDir on disk it empties first, through the mount: the bucket's objects.
         {"name": BUS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         # A socket, no data.
         {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(limit)}},
+        {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(cache_volume_size(wanted))}},
         # Nothing: in the place of a token neither sidecar has a use for.
         {"name": EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         *(
@@ -86,6 +83,13 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
             if mount.secret
         ),
     ]
+
+
+def cache_volume_size(wanted: Wanted) -> int:
+    """Bytes that the volume of all caches may take."""
+    total = sum(mount.cache_size for mount in wanted.mounts)
+    # A tenth more: eviction at exactly the cache's own limit would punish a cache doing its job.
+    return -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
 
 
 def application_mount(mount: MountSpec) -> dict[str, Any]:

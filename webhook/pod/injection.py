@@ -13,8 +13,10 @@ from typing import Any
 from webhook import __version__
 from webhook.platform import Platform, Resources
 from webhook.pod.additions import normal_path
+from webhook.pod.budget import with_storage, within_pod
 from webhook.pod.containers import (
     BUS,
+    CACHE,
     application_mount,
     is_reserved,
     sidecars,
@@ -34,6 +36,9 @@ from webhook.spec.mountspec import MountSpec, Wanted
 REPLACEABLE = frozenset(
     {"/spec/terminationGracePeriodSeconds", "/metadata/annotations/s3.mount~1injected"}
 )
+# The cluster autoscaler removes no node with a pod that has local volumes, save those named here;
+# those in memory don't count.
+_EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 _LEAVE_OUT = "Leave it out"
 _SHOWN_NAMES = 5
 
@@ -70,7 +75,12 @@ def inject(
     _mount_applications(spec, found, wanted.mounts, platform)
     port = metrics_port(spec, platform.worker_metrics_port)
     problems += port_problems(spec, port)
-    keeper, worker = sidecars(wanted, platform, ambient=ambient, metrics_port=port)
+    wanted, platform, little = within_pod(spec, wanted, platform)
+    problems += little
+    keeper, worker = (
+        with_storage(sidecar, spec, wanted, platform)
+        for sidecar in sidecars(wanted, platform, ambient=ambient, metrics_port=port)
+    )
     # An identity counts when we add the worker; in one that is there it is its webhook's business.
     added = [keeper, with_identity(worker, spec, wanted)]
     add_sidecars(spec, added, start, problems)
@@ -79,7 +89,7 @@ def inject(
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
     _raise_grace(spec, wanted, platform)
-    changed = {"metadata": _with_status(pod, wanted), "spec": spec}
+    changed = {"metadata": _with_annotations(pod, wanted), "spec": spec}
     replaced = REPLACEABLE | repairs.pointers
     return Injection({**pod, **changed}, problems, replaced, tuple(repairs.told))
 
@@ -90,10 +100,12 @@ def status(wanted: Wanted) -> str:
     return json.dumps({"version": __version__, "mounts": mounts}, separators=(",", ":"))
 
 
-def _with_status(pod: Pod, wanted: Wanted) -> dict[str, Any]:
-    return section(pod, "metadata") | {
-        "annotations": annotations(pod) | {STATUS: status(wanted)},
-    }
+def _with_annotations(pod: Pod, wanted: Wanted) -> dict[str, Any]:
+    ours = {STATUS: status(wanted)}
+    if all(mount.read_only for mount in wanted.mounts):
+        # Nothing is lost with a cache of what S3 has; what a pod says of itself stays.
+        ours |= {_EVICTABLE: CACHE} if _EVICTABLE not in annotations(pod) else {}
+    return section(pod, "metadata") | {"annotations": annotations(pod) | ours}
 
 
 def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Problem]:

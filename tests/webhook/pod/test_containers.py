@@ -160,7 +160,7 @@ def test_document_fits_into_a_variable() -> None:
             f"s3.mount/bucket.m{number}": "a" * 63,
             f"s3.mount/path.m{number}": f"/m{number}",
             f"s3.mount/prefix.m{number}": '"' * 899,
-            f"s3.mount/options.m{number}": "storage_class=" + '"' * 2000,
+            f"s3.mount/options.m{number}": "fsname=" + '"' * 2000,
         }
     worker = injected(annotations)["initContainers"][1]
     assert all(len(item["value"]) < 128 * 1024 for item in worker["env"])

@@ -1,0 +1,94 @@
+"""What the sidecars ask for, seen together with what the rest of the pod asks for.
+
+The cache is on the node's disk: it is asked for, so that the scheduler counts it, and limited only
+where another container of the pod has a limit, since the kubelet adds up the limits there are and
+evicts the pod above the sum. Where the pod has resources as a whole (`spec.resources`) the sidecars
+take their part of what the other containers leave. Pure functions.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from webhook.parse.quantities import format_bytes, parse_bytes, parse_millicores
+from webhook.parse.values import SMALLEST_MEMORY
+from webhook.platform import Platform, Resources
+from webhook.pod.containers import KEEPER, cache_volume_size, is_reserved
+from webhook.pods import items, section
+from webhook.problems import Problem
+from webhook.spec.mountspec import Wanted
+
+Container = dict[str, Any]
+STORAGE = "ephemeral-storage"
+# The keeper writes log lines and nothing else.
+_KEEPER_STORAGE = {"requests": 8 * 2**20, "limits": 64 * 2**20}
+_PARSERS: dict[str, Callable[[str], int]] = {"cpu": parse_millicores, "memory": parse_bytes}
+
+
+def with_storage(
+    sidecar: Container, spec: dict[str, Any], wanted: Wanted, platform: Platform
+) -> Container:
+    """The sidecar with what it takes of the node's disk."""
+    cache = cache_volume_size(wanted)
+    sizes = _KEEPER_STORAGE if sidecar["name"] == KEEPER else dict.fromkeys(_KEEPER_STORAGE, cache)
+    resources = dict(section(sidecar, "resources"))
+    limited = any(STORAGE in section(section(c, "resources"), "limits") for c in _others(spec))
+    for part, counts in (("requests", platform.request_storage), ("limits", limited)):
+        if counts:
+            resources[part] = section(resources, part) | {STORAGE: format_bytes(sizes[part])}
+    return sidecar | {"resources": resources} if resources else sidecar
+
+
+def within_pod(
+    spec: dict[str, Any], wanted: Wanted, platform: Platform
+) -> tuple[Wanted, Platform, list[Problem]]:
+    """Both sidecars' resources inside those of the pod as a whole, where it has any."""
+    whole = section(spec, "resources")
+    worker, keeper = wanted.worker, platform.keeper
+    problems: list[Problem] = []
+    for name in _PARSERS:
+        limit = _quantity(whole, "limits", name)
+        request = _quantity(whole, "requests", name)
+        request = limit if request is None else request
+        if request is not None:
+            left = max(0, request - sum(_asked(c, name) for c in _others(spec)))
+            keeper = _capped(keeper, f"{name}_request", left)
+            left -= getattr(keeper, f"{name}_request") or 0
+            worker = _capped(worker, f"{name}_request", left)
+        if limit is not None:
+            keeper = _capped(keeper, f"{name}_limit", limit)
+            worker = _capped(worker, f"{name}_limit", limit)
+            if name == "memory" and limit < SMALLEST_MEMORY:
+                problems.append(_too_little(format_bytes(limit)))
+    return replace(wanted, worker=worker), replace(platform, keeper=keeper), problems
+
+
+def _too_little(limit: str) -> Problem:
+    rule = f"the mount's worker is inside this limit and needs {format_bytes(SMALLEST_MEMORY)}"
+    return Problem("spec.resources.limits.memory", limit, rule, "Raise it, or leave it out")
+
+
+def _others(spec: dict[str, Any]) -> Iterator[Container]:
+    for container in (*items(spec, "containers"), *items(spec, "initContainers")):
+        if not is_reserved(container["name"]):
+            yield container
+
+
+def _asked(container: Container, name: str) -> int:
+    """What a container asks for; a limit alone is a request, too."""
+    resources = section(container, "resources")
+    request = _quantity(resources, "requests", name)
+    return request if request is not None else _quantity(resources, "limits", name) or 0
+
+
+def _quantity(resources: dict[str, Any], part: str, name: str) -> int | None:
+    try:
+        return _PARSERS[name](str(section(resources, part)[name]))
+    except (KeyError, ValueError):
+        return None  # what is no quantity the API server refuses in its own words
+
+
+def _capped(resources: Resources, field: str, most: int) -> Resources:
+    value = getattr(resources, field)
+    # Zero and not nothing: a limit without a request would be taken for the request.
+    return resources if value is None or value <= most else replace(resources, **{field: most})
