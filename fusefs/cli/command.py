@@ -94,6 +94,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--allow-other", action="store_true", help="other users may use the mount")
     add("--metadata", choices=["posix", "none"], default="posix")
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
+    add("--negative-ttl", help="how long a missing name isn't asked for again (default 1s)")
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
     add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
@@ -180,6 +181,7 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
             read(parse.mode, "--dir-mode", owner.dir_mode),
         ),
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
+        negative_ttl=read(parse.seconds, "--negative-ttl", base.negative_ttl),
         on_conflict=told.on_conflict,
         driver=told.driver,
         metrics_port=read(parse.port, "--metrics-port", base.metrics_port),

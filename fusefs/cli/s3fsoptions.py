@@ -205,7 +205,7 @@ ACCEPTED = tuple(
     Option(name, "accepted", why, value)
     for name, value, why in (
         ("rw", FLAG, "the default"),
-        ("enable_noobj_cache", FLAG, "names that aren't there are remembered as others are"),
+        ("enable_noobj_cache", FLAG, "`--negative-ttl` says how long missing names are remembered"),
         ("del_cache", FLAG, "cached content is used only for the very version it is of"),
         ("tmpdir", optionvalues.PATH, "what isn't uploaded yet is in the cache directory"),
         (
@@ -317,7 +317,7 @@ REFUSED = tuple(
         ("norenameapi", _COPIES),
         ("nomixupload", _COPIES),
         ("nomultipart", "a large file doesn't fit into one request from bounded memory"),
-        ("disable_noobj_cache", "`stat_cache_expire=0` asks the store each time"),
+        ("disable_noobj_cache", "`--negative-ttl 0` asks the store each time"),
         ("free_space_ratio", "say how many MB with `ensure_diskfree`"),
         ("update_parent_dir_stat", "it would cost a copy of the marker for each file made"),
         ("ahbe_conf", "headers by suffix aren't supported"),

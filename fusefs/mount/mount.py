@@ -98,6 +98,7 @@ class Mounted:
         self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._pools, settings.defaults, stored, settings.remembered)
+        lookup.negative_ttl = settings.negative_ttl
         lookup.invalidations = invalidations
         rewrites = Rewrites(tree, lookup, self.depot)
         self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)

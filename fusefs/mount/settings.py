@@ -40,6 +40,7 @@ class Mount:
     defaults: Defaults = field(default_factory=Defaults)
     shown: Shown = field(default_factory=Shown)
     attr_ttl: float = 60.0
+    negative_ttl: float = 1.0  # how long a name that S3 has not is not asked for again
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
     parallel: int = 8  # GETs of readers, and parts of uploads, at once

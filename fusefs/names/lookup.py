@@ -26,6 +26,9 @@ from fusefs.s3.store import Store
 
 REMEMBERED = 200_000  # about 150 bytes each where attributes are small
 AHEAD_FIRST, AHEAD_MOST = 8, 128
+# Seconds for which a name that S3 has not counts as missing; how many that nobody asked for again.
+NEGATIVE_TTL = 1.0
+JUST_MISSED = 1024
 # A directory's own attributes have no ETag in its parent's LIST to be checked by, so they are
 # trusted longer than the names in it.
 DIRECTORY_TTLS = 10
@@ -71,6 +74,9 @@ class Lookup:
         self.defaults = defaults
         self.stored = stored
         self.invalidations: Invalidations | None = None
+        self.negative_ttl = NEGATIVE_TTL
+        # What S3 was found not to have, and nobody has been told a second time since.
+        self._just_missed: dict[tuple[int, str], float] = {}
         self._pools = pools
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._remembered = remembered
@@ -144,29 +150,51 @@ class Lookup:
         full = self.with_headers(entry.info)
         return self.learn(parent, name, full or entry.info, listing.started, listed=True)
 
-    def find(self, parent: Node, name: str) -> Node:
-        """Return the node of a name, with its attributes known; raises NotFound."""
+    def find(self, parent: Node, name: str, *, to_make: bool = False) -> Node:
+        """Return the node of a name, with its attributes known; raises NotFound.
+
+        What isn't there is asked for again after `negative_ttl`. Who is about to make the name
+        (`to_make`) is only told so by an answer to the lookup before, which the kernel always
+        sends: what others made meanwhile must not be taken for a new name.
+        """
         tree = self.tree
         node = parent.children.get(name)
         if node is not None and self.known(node):
             return node
-        if tree.absent(parent, name):
-            raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
         listing = tree.current_listing(parent)
-        if listing is not None:
-            entry = listing.get(name)
-            if entry is not None:
-                return self._listed(parent, listing, name, entry)
-            if listing.complete:
-                raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
+        entry = listing.get(name) if listing is not None else None
+        if listing is not None and entry is not None:
+            return self._listed(parent, listing, name, entry)
+        if self._is_missing(parent, name, listing, to_make=to_make):
+            raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
         return self._ask(parent, name)
 
-    def there(self, parent: Node, name: str) -> Node | None:
+    def _is_missing(
+        self, parent: Node, name: str, listing: Listing | None, *, to_make: bool
+    ) -> bool:
+        """Say whether S3 was asked so lately for a name that it still counts as not there."""
+        with self._lock:
+            just = self._just_missed.pop((parent.id, name), float("-inf"))
+        if to_make:
+            return time.monotonic() - just < NEGATIVE_TTL
+        since = self.tree.missing_since(parent, name)
+        if listing is not None and listing.complete:
+            since = max(since, listing.started)
+        return time.monotonic() - since < self.negative_ttl
+
+    def there(self, parent: Node, name: str, *, to_make: bool = False) -> Node | None:
         """Return the node of a name, None where there is none."""
         try:
-            return self.find(parent, name)
+            return self.find(parent, name, to_make=to_make)
         except NotFound:
             return None
+
+    def vanished(self, node: Node) -> None:
+        """Take over that an object is gone, of which nobody here has changes."""
+        with self.tree.lock:
+            if node.parent is not None and not node.gone and not node.local:
+                self.tree.missed(node.parent, node.name, float("-inf"))
+                self.tree.detach(node)
 
     def _listed(self, parent: Node, listing: Listing, name: str, entry: Entry) -> Node:
         if entry.directory:
@@ -180,7 +208,7 @@ class Lookup:
                 try:
                     full = self._head(info.key)[0]
                 except NotFound:
-                    self.tree.unlisted(parent, name)
+                    self.tree.missed(parent, name, time.monotonic())
                     raise
             info = full
         return self.learn(parent, name, info, listing.started, listed=True)
@@ -218,7 +246,11 @@ class Lookup:
             gone = parent.children.get(name)
             if gone is not None and not gone.local:
                 self.tree.detach(gone)
-            self.tree.unlisted(parent, name)
+            self.tree.missed(parent, name, asked)
+        with self._lock:
+            self._just_missed[parent.id, name] = asked
+            if len(self._just_missed) > JUST_MISSED:
+                self._just_missed.pop(next(iter(self._just_missed)))
 
     def learn(
         self, parent: Node, name: str, info: ObjectInfo, asked: float, *, listed: bool = False

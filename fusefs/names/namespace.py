@@ -71,7 +71,7 @@ class Namespace:
 
     def _absent(self, parent: Node, name: str) -> None:
         try:
-            self.lookup.find(parent, name)
+            self.lookup.find(parent, name, to_make=True)
         except NotFound:
             return
         raise Exists(f"{self.tree.child_key(parent, name)} exists already")

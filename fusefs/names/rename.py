@@ -54,7 +54,7 @@ class Moves:
         node = self.lookup.find(parent, name)
         if parent is new_parent and name == new_name:
             return
-        target = self.lookup.there(new_parent, new_name)
+        target = self.lookup.there(new_parent, new_name, to_make=True)
         if target is node:
             return
         if flags & NOREPLACE and target is not None:

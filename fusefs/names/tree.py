@@ -203,17 +203,27 @@ class Tree:
     def unlisted(self, parent: Node, name: str) -> None:
         """Remember that we removed `name`."""
         with self.lock:
-            parent.negatives[name] = time.monotonic()
-            if len(parent.negatives) > 4096:
-                parent.negatives.pop(next(iter(parent.negatives)))
+            self._note_missing(parent, name, time.monotonic())
             if parent.listing is not None:
                 parent.listing.remove(name)
 
-    def absent(self, parent: Node, name: str) -> bool:
-        """Say whether `name` is known not to be there."""
+    @staticmethod
+    def _note_missing(parent: Node, name: str, since: float) -> None:
+        parent.negatives[name] = since
+        if len(parent.negatives) > 4096:
+            parent.negatives.pop(next(iter(parent.negatives)))
+
+    def missed(self, parent: Node, name: str, asked: float) -> None:
+        """Remember that S3, `asked` at this time, had no `name`."""
         with self.lock:
-            since = parent.negatives.get(name)
-            return since is not None and self.fresh(since)
+            if parent.listing is not None and parent.listing.get(name) is not None:
+                parent.listing.remove(name)
+            self._note_missing(parent, name, asked)
+
+    def missing_since(self, parent: Node, name: str) -> float:
+        """Return when `name` was last known not to be there (monotonic seconds)."""
+        with self.lock:
+            return parent.negatives.get(name, float("-inf"))
 
     def current_listing(self, node: Node) -> Listing | None:
         """Return the directory's listing while it is trusted."""

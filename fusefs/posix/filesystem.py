@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fusefs.attributes import LINK_MOST, Posix, Shown
-from fusefs.errors import Exists, FsError, Invalid, NotADirectory, NotFound, NotPermitted, ReadOnly
+from fusefs.errors import (
+    Exists,
+    FsError,
+    Invalid,
+    NotADirectory,
+    NotFound,
+    NotPermitted,
+    ReadOnly,
+    Stale,
+)
 from fusefs.interface import Attributes, Caller, Change, DirEntry, Opened, Statfs
 from fusefs.keys import MAX_NAME
 from fusefs.names.listing import Entry
@@ -203,7 +212,17 @@ class Filesystem:
     def open(self, node: int, flags: int) -> Opened:
         """Open a file."""
         before = self.files.opened_before(self.files.open_handles())
-        return before or self.files.open(self.tree.get(node), flags)
+        if before is not None:
+            return before
+        found = self.tree.get(node)
+        try:
+            return self.files.open(found, flags)
+        except NotFound as error:
+            if found.gone:
+                raise
+            # The kernel looks the name up again, and then creates it where that is wanted.
+            self.lookups.vanished(found)
+            raise Stale(f"{error}; removed by somebody else") from error
 
     def create(
         self, parent: int, name: str, mode: int, flags: int, caller: Caller
@@ -215,7 +234,8 @@ class Filesystem:
         before = self.files.opened_before(self.files.open_handles())
         made = self._made_before(directory, name) if exclusive else None
         try:
-            node = self.lookups.find(directory, name)
+            # Nobody need ask before an exclusive creation: its PUT finds out.
+            node = self.lookups.find(directory, name, to_make=not exclusive)
         except NotFound:
             node = self.namespace.new_node(directory, name, directory=False)
             posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)

@@ -28,6 +28,7 @@ OPTIONS = {
     "dirMode": "--dir-mode",
     "metadata": "--metadata",
     "attrTtl": "--attr-ttl",
+    "negativeTtl": "--negative-ttl",
     "onConflict": "--on-conflict",
     "retryFor": "--retry-for",
     "fullWait": "--full-wait",

@@ -67,8 +67,8 @@ def driver(request: pytest.FixtureRequest) -> str:
 NATIVE_ALONE = frozenset(
     f"test_{name}"
     for name in (
-        "budgets", "consistency", "credentials", "faults", "full_disk", "interop", "model", "space",
-        "tools",
+        "budgets", "consistency", "credentials", "faults", "full_disk", "interop", "model",
+        "sharing", "space", "tools",
     )
 )  # fmt: skip
 

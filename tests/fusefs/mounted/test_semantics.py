@@ -55,6 +55,9 @@ HELD_BY = {
     "Metadata of others": "attributes:test_content_type_follows_the_suffix "
     "interop:test_attributes_of_other_tools",
     "Trust and its end": "consistency:test_names_of_others_appear_after_the_ttl "
+    "sharing:test_a_name_that_another_pod_made_after_the_listing "
+    "sharing:test_what_a_search_along_a_path_costs "
+    "sharing:test_opening_to_create_finds_the_file_of_another_pod "
     "consistency:test_our_own_changes_are_seen_at_once",
     "Two writers": "consistency:test_two_appenders_in_two_mounts "
     "consistency:test_the_loser_of_two_writers_is_told_and_its_bytes_are_kept "
