@@ -16,7 +16,10 @@ from certs.x509 import new_signer, sign_leaf
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit code 0, 1 with one line on stderr, or 2 for bad usage."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if getattr(options, "announce", None) and not (options.announce_in and options.replica):
+        parser.error("--announce needs --announce-in and --replica")
     try:
         return int(options.run(options))
     except CertsError as error:
@@ -46,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     rotate.add_argument("--namespace", required=True, metavar="NS", help="of Service and Secret")
     rotate.add_argument("--webhook-configuration", required=True, metavar="NAME")
     rotate.add_argument("--secret", required=True, metavar="NAME", help="where the CA is kept")
+    rotate.add_argument("--announce", metavar="IMAGE", help="what this replica injects")
+    rotate.add_argument("--announce-in", metavar="NAME", help="ConfigMap that the guards read")
+    rotate.add_argument("--replica", metavar="NAME", help="of this pod, for its announcement")
     return parser
 
 
@@ -69,7 +75,8 @@ def _issue(options: argparse.Namespace) -> int:
 def _rotate(options: argparse.Namespace) -> NoReturn:
     # Here, so that `issue` starts without the half second that Kubernetes' client takes.
     from certs.agent import Agent, SystemClock, json_log
-    from certs.cluster import KubernetesCluster, connect
+    from certs.announcement import Announcement
+    from certs.cluster import ConfigMapBoard, KubernetesCluster, connect
     from certs.rotation import Rotation
     from certs.tlsdir import TlsDirectory
 
@@ -77,14 +84,19 @@ def _rotate(options: argparse.Namespace) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     directory = TlsDirectory(options.tls_dir)
+    api, clock = connect(), SystemClock()
     cluster = KubernetesCluster(
-        connect(), options.namespace, options.secret, options.webhook_configuration
+        api, options.namespace, options.secret, options.webhook_configuration
     )
+    announcement = None
+    if options.announce:
+        board = ConfigMapBoard(api, options.namespace, options.announce_in)
+        announcement = Announcement(board, clock, options.replica, options.announce)
     # The API server calls NAME.NAMESPACE.svc; the longer one is for people with a debugger.
     host = f"{options.service}.{options.namespace}.svc"
     names = [host, f"{host}.cluster.local"]
-    rotation = Rotation(cluster, SystemClock(), names, directory.read())
-    Agent(rotation, directory, json_log()).run(time.sleep)
+    rotation = Rotation(cluster, clock, names, directory.read())
+    Agent(rotation, directory, json_log(), announcement).run(time.sleep)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from certs.announcement import Announcement
 from certs.errors import Conflict
 from certs.rotation import Rotation, Status
 from certs.tlsdir import TlsDirectory
@@ -37,8 +38,16 @@ class SystemClock:
 class Agent:
     """Runs one replica's rotation against one directory."""
 
-    def __init__(self, rotation: Rotation, directory: TlsDirectory, log: Any) -> None:
+    def __init__(
+        self,
+        rotation: Rotation,
+        directory: TlsDirectory,
+        log: Any,
+        announcement: Announcement | None = None,
+    ) -> None:
         self._rotation = rotation
+        self._announcement = announcement
+        self._unannounced = ""
         self._directory = directory
         self._log = log
         self._before: Status | None = None
@@ -56,11 +65,22 @@ class Agent:
             self._directory.mark(ready=False)
         if status.leaf is not None and status.renewed:
             self._directory.write(status.leaf)
-        if status.ready:
+        if self._announced() and status.ready:
             self._directory.mark(ready=True)
         self._directory.beat()
         self._report(before, status)
         return _pause(status)
+
+    def _announced(self) -> bool:
+        """Whether the guards know our image: without that every pod of ours would be refused."""
+        if self._announcement is None:
+            return True
+        problem = self._announcement.step()
+        text = "" if problem is None else f"announcing the image: {problem}"
+        if text and text != self._unannounced:
+            self._log.warning("try-again", reason=text)
+        self._unannounced = text
+        return self._announcement.made
 
     def _report(self, before: Status | None, status: Status) -> None:
         for event in status.events:

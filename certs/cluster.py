@@ -1,4 +1,4 @@
-"""The API server: one Secret and one webhook configuration, and the only place with its client.
+"""The API server: a Secret, a webhook configuration, a ConfigMap; the only place with its client.
 
 Every call has a time limit and ends in a value, Conflict, Missing or Unreachable. One thread.
 """
@@ -19,6 +19,9 @@ from certs.rotation import Live, Stored
 
 # Seconds to connect and to answer; a step makes four calls at most, well inside a heartbeat.
 _TIMEOUT = (3.0, 7.0)
+_MERGE = "application/merge-patch+json"
+# The annotation of an entry that says when its replica was last heard of.
+_BEAT = "beat.s3.mount/"
 _STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _T = TypeVar("_T")
 
@@ -137,6 +140,49 @@ class KubernetesCluster:
             type="Opaque",
             data={name: base64.b64encode(value).decode() for name, value in data.items()},
         )
+
+
+class ConfigMapBoard:
+    """The images of all replicas, in a ConfigMap by its name: `announcement.Board`.
+
+    Without a right to read: a patch answers with the whole object.
+    """
+
+    def __init__(self, api: client.ApiClient, namespace: str, name: str) -> None:
+        self._core = client.CoreV1Api(api)
+        self._namespace = namespace
+        self._name = name
+
+    def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str] | None:
+        found = self._patch({replica: image}, {_key(replica): beat})
+        if found is None or found.metadata is None:
+            return None
+        replicas = {_key(name): name for name in found.data or {}}
+        annotations = found.metadata.annotations or {}
+        return {replicas[key]: text for key, text in annotations.items() if key in replicas}
+
+    def withdraw(self, replicas: list[str]) -> None:
+        self._patch(dict.fromkeys(replicas), {_key(replica): None for replica in replicas})
+
+    def _patch(
+        self, data: Mapping[str, str | None], beats: Mapping[str, str | None]
+    ) -> client.V1ConfigMap | None:
+        patch = {"data": data, "metadata": {"annotations": beats}}
+        return _call(
+            lambda: self._core.patch_namespaced_config_map(
+                self._name,
+                self._namespace,
+                patch,
+                field_manager="s3mount-images",
+                _content_type=_MERGE,
+                _request_timeout=_TIMEOUT,
+            )
+        )
+
+
+def _key(replica: str) -> str:
+    # The name in an annotation's key has 63 characters at most; a pod's own end is at its end.
+    return _BEAT + replica[-63:].lstrip("-.")
 
 
 def _call(request: Callable[[], _T]) -> _T | None:

@@ -69,7 +69,7 @@ def merge(before: Any, patch: Any, *, by_name: bool) -> Any:
     """Apply a merge patch; lists of named things are merged by name or replaced."""
     if isinstance(before, dict) and isinstance(patch, dict):
         changed = {k: merge(before.get(k), v, by_name=by_name) for k, v in patch.items()}
-        return {**before, **changed}
+        return {key: value for key, value in {**before, **changed}.items() if value is not None}
     if isinstance(before, list) and isinstance(patch, list) and by_name:
         patches = {item["name"]: item for item in patch}
         return [merge(i, patches.get(i["name"], {}), by_name=by_name) for i in before]

@@ -13,7 +13,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_optional, ext_strings
 
 Object = dict[str, Any]
-_NAMES = ("object", "oldObject", "request", "variables")
+_NAMES = ("object", "oldObject", "request", "variables", "params", "namespaceObject")
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,19 @@ class Request:
     groups: tuple[str, ...] = ("system:authenticated",)
     namespace: str = "team-a"
     labels: Object = field(default_factory=lambda: {"s3.mount/injection": "enabled"})
+    params: Object | None = None
 
     def variables(self) -> Object:
         """What expressions can name."""
         user = {"username": "someone", "groups": list(self.groups)}
         request = {"operation": self.operation, "userInfo": user, "namespace": self.namespace}
+        # What the API server has an object for; a condition that names another one is an error.
         return {"object": self.object, "oldObject": self.old, "request": request}
+
+    def more(self) -> Object:
+        """What variables and validations can name besides: not match conditions."""
+        metadata = {"name": self.namespace, "labels": self.labels}
+        return {"params": self.params, "namespaceObject": {"metadata": metadata}}
 
 
 @cache
@@ -79,7 +86,7 @@ def denials(policy: Object, request: Request) -> list[str]:
         return []
     if not matches(spec.get("matchConditions", []), request):
         return []
-    names = request.variables()
+    names = request.variables() | request.more()
     names["variables"] = {}
     for variable in spec.get("variables", []):
         names["variables"][variable["name"]] = evaluate(variable["expression"], names)

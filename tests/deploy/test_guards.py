@@ -2,77 +2,23 @@
 
 import copy
 import os
+import re
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.cel import Request, denials, matches, selects
+from tests.deploy.cel import Request, matches, selects
+from tests.deploy.guards import IMAGE, KEEPER, POD, PREPARE, WORKER, changed, created, guard, guards
 from tests.deploy.rendered import GUARDED, KUBECTL, manifests, one
-
-IMAGE = "s3mount:0.1.0"
-POD: dict[str, Any] = {
-    "metadata": {"name": "app", "annotations": {"s3.mount/bucket": "data"}},
-    "spec": {
-        "initContainers": [
-            {
-                "name": "s3-mount-keeper",
-                "image": IMAGE,
-                "restartPolicy": "Always",
-                "securityContext": {"privileged": True},
-                "volumeMounts": [
-                    {
-                        "name": "s3-mount-bus",
-                        "mountPath": "/bus",
-                        "mountPropagation": "Bidirectional",
-                    }
-                ],
-            },
-            {
-                "name": "s3-mount-worker",
-                "image": IMAGE,
-                "restartPolicy": "Always",
-                "securityContext": {"allowPrivilegeEscalation": False},
-            },
-            {"name": "prepare", "image": "busybox"},
-        ],
-        "containers": [
-            {
-                "name": "app",
-                "image": "app:1",
-                "volumeMounts": [
-                    {"name": "s3-mount-bus", "mountPath": "/var/s3", "subPath": "default"}
-                ],
-            },
-            {"name": "plain", "image": "busybox"},
-        ],
-    },
-}
-KEEPER, WORKER, PREPARE = range(3)
-
-
-def created(**request: Any) -> Request:
-    """The creation of the pod as the webhook leaves it."""
-    return Request("CREATE", copy.deepcopy(POD), **request)
-
-
-def changed(change: str) -> Request:
-    """The creation after a line of Python did something to the pod."""
-    request = created()
-    spec, meta = request.object["spec"], request.object["metadata"]
-    exec(change, {"spec": spec, "meta": meta, "init": spec["initContainers"]})  # noqa: S102 - ours
-    return request
-
-
-def guard(name: str, request: Request) -> list[str]:
-    """What one policy says."""
-    return denials(one("ValidatingAdmissionPolicy", name, GUARDED), request)
-
+from tests.webhook import neighbours
+from webhook.pod.additions import TOKEN_DIRECTORIES, VARIABLES
 
 PASSES = {
     "the pod as injected": "pass",
-    "without annotations": "del meta['annotations'], spec['initContainers']",
+    "without annotations": "del meta['annotations'], spec['initContainers'], spec['volumes']",
     "with other annotations only": "meta['annotations'] = {'a': 'b'}; del init[:]",
     "with our status only": "meta['annotations'] = {'s3.mount/injected': '{}'}; del init[:]",
     "a named mount": "meta['annotations'] = {'s3.mount/bucket.models': 'm'}",
@@ -81,6 +27,10 @@ PASSES = {
     "propagation from the host": (
         "spec['containers'][0]['volumeMounts'][0]['mountPropagation'] = 'HostToContainer'"
     ),
+    "a named Secret": "spec['volumes'][-1]['name'] += '-models'; init[1]['volumeMounts'].pop()",
+    "a liveness probe": "init[1]['livenessProbe'] = init[1]['startupProbe']",
+    "no metrics": "init[1]['args'] = ['worker', '--drain-time', '24h']; del init[1]['ports']",
+    "the volume of 0.1.0": "spec['volumes'][0]['emptyDir'] = {}",
     "a privileged container of its own": "init[2]['securityContext'] = {'privileged': True}",
 }
 REFUSED = {
@@ -97,9 +47,12 @@ REFUSED = {
         "spec['containers'].append(init[0])",
         "reserved for init containers",
     ),
-    "the keeper's image": ("init[0]['image'] = 'evil'", f"the image {IMAGE}; found evil, {IMAGE}"),
+    "the keeper's image": (
+        "init[0]['image'] = 'evil'",
+        f"s3mount-images: {IMAGE}; found evil, {IMAGE}",
+    ),
     "the worker's image": ("init[1]['image'] = 'evil'", f"found {IMAGE}, evil"),
-    "another tag": ("init[0]['image'] += '1'", "must run the image"),
+    "another tag": ("init[0]['image'] += '1'", "must run an image"),
     "a keeper that runs once": ("del init[0]['restartPolicy']", "restartPolicy Always"),
     "a worker that runs once": ("init[1]['restartPolicy'] = 'Never'", "restartPolicy Always"),
     "a privileged worker": (
@@ -107,6 +60,34 @@ REFUSED = {
         "must be unprivileged",
     ),
     "a worker that may escalate": ("del init[1]['securityContext']", "must be unprivileged"),
+    "no securityContext at all": (
+        "del init[0]['securityContext']",
+        "s3-mount-keeper makes the mount",
+    ),
+    "the socket in the application": (
+        "spec['containers'][0]['volumeMounts'][0]['name'] = 's3-mount-socket'",
+        "by annotation only",
+    ),
+    "the whole bus in the application": (
+        "del spec['containers'][0]['volumeMounts'][0]['subPath']",
+        "by annotation only",
+    ),
+    "the credentials in an init container": (
+        "init[2]['volumeMounts'] = [{'name': 's3-mount-credentials', 'mountPath': '/x'}]",
+        "by annotation only",
+    ),
+    "a helper of ours": (
+        "spec['containers'].append({'name': 's3-mount-helper', 'image': 'x'})",
+        "all that begin with s3-mount- for the webhook",
+    ),
+    "a volume of ours that isn't": (
+        "spec['volumes'].append({'name': 's3-mount-x', 'emptyDir': {}})",
+        "begin with s3-mount- are the webhook's",
+    ),
+    "a metadata agent of somebody's": (
+        "init[1]['env'].append({'name': 'AWS_CONTAINER_CREDENTIALS_FULL_URI', 'value': 'http://x/'})",
+        "from the agent of EKS",
+    ),
     "Bidirectional in the application": (
         "spec['containers'][0]['volumeMounts'][0]['mountPropagation'] = 'Bidirectional'",
         "mountPropagation Bidirectional",
@@ -133,6 +114,52 @@ def test_a_created_pod_is_refused(change, message):
     """Exactly one rule speaks up, or the last word of several is the expected one."""
     found = guard("s3mount-created-pods", changed(change))
     assert any(message in text for text in found), found
+
+
+# What the webhook puts back or refuses and the guard lets pass: nothing runs or is mounted
+# otherwise for it, the API server refuses it itself, or it is the value of a variable, which only
+# the webhook can tell from a right one.
+BEYOND = (
+    *("['ports']", "fieldOfTomorrow", "nvidia.com/gpu", "['resources']", "['limits']"),
+    *("spec['volumes'][", "del worker['volumeMounts'][0]", "worker['env'][0]['value']"),
+    *("$(S3MOUNT_CONFIG)", "'TZ'"),
+)
+JUDGED = [
+    (verdict, change)
+    for verdict, change in neighbours.CASES
+    if verdict == neighbours.KEPT or not any(each in change for each in BEYOND)
+]
+
+
+@pytest.mark.parametrize(("verdict", "change"), JUDGED)
+def test_what_others_do_after_us_is_judged_as_by_the_webhook(verdict, change):
+    """What it keeps passes; what it puts back or refuses is refused: nobody puts it back here."""
+    found = guards(created(neighbours.changed(change)))
+    assert (found == []) is (verdict == neighbours.KEPT)
+    assert all("s3-mount-" in text or "sidecars of the bucket" in text for text in found)
+
+
+@pytest.mark.parametrize("change", neighbours.of(neighbours.UNDONE))
+def test_what_the_webhook_puts_back_passes(change):
+    """The two agree about what a sidecar is."""
+    assert guards(created(neighbours.run(neighbours.changed(change)))) == []
+
+
+def test_every_variable_and_path_of_the_closed_list_is_the_guards_too():
+    """One list, written down twice: in the webhook and in the expressions."""
+    policy = one("ValidatingAdmissionPolicy", "s3mount-created-pods", GUARDED)
+    variables = {v["name"]: v["expression"] for v in policy["spec"]["variables"]}
+    assert set(re.findall(r"'([^']+)'", variables["cloudVariables"])) == VARIABLES
+    assert set(re.findall(r"'([^']+)'", variables["cloudPaths"])) == TOKEN_DIRECTORIES
+
+
+def test_a_replica_that_nobody_heard_of_injects_nothing():
+    """Without announced images the pod is refused, not failed."""
+    for params in ({}, {"data": {}}):
+        request = created()
+        found = guard("s3mount-created-pods", replace(request, params=params))
+        assert len(found) == 1
+        assert "announces in the ConfigMap s3mount-images" in found[0]
 
 
 @pytest.mark.parametrize(
@@ -179,64 +206,6 @@ def test_an_update_that_changes_no_image_passes():
     assert guard("s3mount-live-pods", Request("UPDATE", plain, plain)) == []
 
 
-def connect(container: str | None, resource: str, *groups: str) -> Request:
-    """An exec or attach."""
-    options = {"command": ["sh"]} | ({"container": container} if container else {})
-    return Request("CONNECT", options, resource=resource, groups=groups, labels={})
-
-
-def debug(target: str | None, *groups: str, before: str | None = None) -> Request:
-    """An ephemeral container added to the pod, perhaps with one there already."""
-    old = copy.deepcopy(POD)
-    if before:
-        old["spec"]["ephemeralContainers"] = [{"name": "old", "targetContainerName": before}]
-    new = copy.deepcopy(old)
-    added = {"name": "new"} | ({"targetContainerName": target} if target else {})
-    new["spec"].setdefault("ephemeralContainers", []).append(added)
-    return Request("UPDATE", new, old, resource="pods/ephemeralcontainers", groups=groups)
-
-
-ANYBODY = ("system:authenticated", "s3mount:debugger", "debuggers")
-
-
-@pytest.mark.parametrize("resource", ["pods/exec", "pods/attach"])
-def test_nobody_gets_a_shell_in_the_keeper_but_the_listed_groups(resource):
-    """In no namespace, label or not."""
-    (message,) = guard("s3mount-debug", connect("s3-mount-keeper", resource, *ANYBODY))
-    assert "only members of system:masters, s3mount:debuggers may exec into it" in message
-    assert guard("s3mount-debug", connect("s3-mount-keeper", resource)) != []
-    for group in ("system:masters", "s3mount:debuggers"):
-        request = connect("s3-mount-keeper", resource, "system:authenticated", group)
-        assert guard("s3mount-debug", request) == []
-
-
-@pytest.mark.parametrize("container", [None, "app", "s3-mount-worker", "s3-mount-keeper-2"])
-@pytest.mark.parametrize("resource", ["pods/exec", "pods/attach"])
-def test_other_containers_are_open_to_whoever_rbac_lets_in(container, resource):
-    """The worker has no privilege that the application hasn't."""
-    assert guard("s3mount-debug", connect(container, resource, *ANYBODY)) == []
-
-
-def test_an_ephemeral_container_may_not_target_the_keeper():
-    """It would share the keeper's processes."""
-    assert len(guard("s3mount-debug", debug("s3-mount-keeper", *ANYBODY))) == 1
-    assert guard("s3mount-debug", debug("s3-mount-keeper", "s3mount:debuggers")) == []
-
-
-@pytest.mark.parametrize("target", [None, "app", "s3-mount-worker"])
-def test_an_ephemeral_container_may_target_others(target):
-    """Also in a pod where a debugger's one is still listed."""
-    assert guard("s3mount-debug", debug(target, *ANYBODY)) == []
-    assert guard("s3mount-debug", debug(target, *ANYBODY, before="s3-mount-keeper")) == []
-
-
-@pytest.mark.parametrize("user", [None, ["a"]])
-def test_a_request_without_groups_is_refused_not_failed(user):
-    """An expression that failed would refuse too, with a text that helps nobody."""
-    request = connect("s3-mount-keeper", "pods/exec", *(user or []))
-    assert "may exec into it" in guard("s3mount-debug", request)[0]
-
-
 SENT = {
     "s3.mount/bucket": True,
     "s3.mount/bucket.models": True,
@@ -269,7 +238,7 @@ def test_every_policy_is_bound_and_denies():
     bindings = [m["spec"] for m in found if m["kind"] == "ValidatingAdmissionPolicyBinding"]
     assert {b["policyName"] for b in bindings} == policies
     assert all(b["validationActions"] == ["Deny"] for b in bindings)
-    assert len(policies) == 3
+    assert len(policies) == 4
 
 
 @pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="no API server is configured")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.deploy.cel import Request
+from tests.deploy.guards import IMAGE, created, guards
 from tests.deploy.rendered import manifests
-from tests.deploy.test_guards import IMAGE, guard
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +27,7 @@ def test_what_the_webhook_injects_passes_the_guards():
     pods = [d for d in yaml.safe_load_all(done.stdout) if d["kind"] == "Pod"]
     assert pods
     for injected in pods:
-        assert guard("s3mount-created-pods", Request("CREATE", injected)) == []
+        assert guards(created(injected)) == []
 
 
 def test_the_guards_are_part_of_the_installation():

@@ -86,6 +86,8 @@ def test_the_certificates_are_for_the_name_the_api_server_calls():
     assert (options.service, options.namespace) == (service["name"], service["namespace"])
     assert options.webhook_configuration == "mount-s3-injector"
     assert options.secret == "s3mount-webhook-ca"
+    assert options.announce_in == one("ConfigMap", "s3mount-images")["metadata"]["name"]
+    assert (options.announce, options.replica) == ("$(S3MOUNT_IMAGE)", "$(POD_NAME)")
 
 
 def agent_arguments() -> list[str]:
@@ -110,14 +112,11 @@ def test_one_image_everywhere(overlay):
     spec = pod_spec(overlay)
     images = {c["image"] for c in spec.get("initContainers", []) + spec["containers"]}
     env = {e["name"]: e.get("value") for e in container("webhook", overlay)["env"]}
-    policies = {
-        m["metadata"]["name"]: m["spec"]
-        for m in manifests(overlay)
-        if "variables" in m.get("spec", {})
-    }
-    if created := policies.get("s3mount-created-pods"):
-        (image,) = (v["expression"] for v in created["variables"] if v["name"] == "image")
-        images.add(image.strip("'"))
+    announced = [m for m in manifests(overlay) if m["metadata"]["name"] == "s3mount-images"]
+    images |= {image for m in announced for image in m.get("data", {}).values()}
+    if agents := [c for c in spec.get("initContainers", []) if c["name"] == "certificates"]:
+        (agent,) = agents
+        images |= {e["value"] for e in agent["env"] if e["name"] == "S3MOUNT_IMAGE"}
     assert images == {env["S3MOUNT_IMAGE"]}
     assert not images.pop().endswith(":latest")
 
