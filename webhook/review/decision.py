@@ -14,6 +14,7 @@ from webhook.platform import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
 from webhook.pod.memory import part_problems
+from webhook.pod.mesh import mesh_problems
 from webhook.pods import Pod
 from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
 from webhook.problems import Problem
@@ -100,6 +101,7 @@ class Decider:
         wanted, problems = mountspec.read(pod, platform)
         problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
         problems += part_problems(wanted)
+        problems += mesh_problems(pod, wanted)
         if platform.check_pod_security:
             problems += security_problems(namespace, labels)
         most = ceiling(platform, rule)
