@@ -8,14 +8,15 @@ keeps the time before it asked, and has the answer checked when it takes it over
 Not here: what others change; no request. Any thread; `_lock` is a leaf.
 """
 
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from fusefs import locks
 from fusefs.errors import NotFound
+from fusefs.locks import Rank
 
 # The requests after which a key has another object, by boto3's names.
 CHANGING = frozenset({"put_object", "copy_object", "delete_object", "complete_multipart_upload"})
@@ -31,7 +32,7 @@ class Changes:
     """When this mount's own changes ended, by key. All times are monotonic seconds."""
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._under_way: Counter[str] = Counter()
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._kept = kept

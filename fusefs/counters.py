@@ -8,7 +8,9 @@ per request and per read, never per byte or block.
 """
 
 from enum import IntEnum
-from threading import Lock
+
+from fusefs import locks
+from fusefs.locks import Rank
 
 
 class Count(IntEnum):
@@ -27,7 +29,7 @@ class Counters:
     """The counts of one mount; they only grow."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._counts = [0] * len(Count)
         self._requests: dict[tuple[str, str], int] = {}
 

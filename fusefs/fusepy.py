@@ -11,14 +11,15 @@ import ctypes
 import errno
 import logging
 import os
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from fusefs import locks
 from fusefs.errors import FsError, Invalid, errno_of
 from fusefs.interface import ROOT, Attributes, Caller, Calls, Change
+from fusefs.locks import Rank
 
 try:
     import fuse
@@ -103,7 +104,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         self._ready = ready
         self._held: OrderedDict[int, None] = OrderedDict()
         self._open_nodes: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         # fusepy keeps this bound call per operation; as an instance attribute it may log.
         self._wrapper = self._guard
         try:

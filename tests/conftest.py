@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,11 +28,32 @@ settings.load_profile("patient")
 # Hundreds of programs start from these sources: compiled once, not each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Locks taken against their order are reported here, by this process and those that it starts,
+# whatever their user. Set before anything of `fusefs` is imported, which looks at it then.
+_ORDER = Path(tempfile.gettempdir(), f"s3mount-lock-order-{os.getpid()}")
+_ORDER.touch()
+_ORDER.chmod(0o666)
+os.environ["S3MOUNT_LOCK_ORDER"] = str(_ORDER)
+
 # Programs under test begin with default signals even where `nohup` or a shell's `&` has us ignore
 # these: a handler doesn't outlive an exec, what is ignored does.
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no file behind."""
+    _ORDER.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def lock_order() -> Iterator[Path]:
+    """Fail a test in which a lock was taken against the order of docs/design.md."""
+    before = _ORDER.stat().st_size
+    yield _ORDER
+    if _ORDER.stat().st_size > before:
+        pytest.fail(_ORDER.read_bytes()[before:].decode(), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -169,11 +170,25 @@ def test_who_does_without_whom(who: str, without: tuple[str, ...]) -> None:
 
 def test_kernel_sessions_know_the_core_by_its_interface_only() -> None:
     """Of the rest of the package they import the calls they make and the errors of those."""
-    allowed = {"fusefs", *(f"fusefs.{n}" for n in ("bulkhead", "errors", "interface", "resend"))}
+    grounds = ("bulkhead", "errors", "interface", "locks", "resend")
+    allowed = {"fusefs", *(f"fusefs.{name}" for name in grounds)}
     drivers = ("fusefs.kernel", "fusefs.fusepy")
     adapters = [name for name in modules() if any(within(name, driver) for driver in drivers)]
     found = set().union(*(own_imports(modules()[name]) for name in adapters))
     assert {name for name in found if not within(name, "fusefs.kernel")} <= allowed
+
+
+def test_every_lock_has_a_rank() -> None:
+    """Locks are made by `fusefs.locks`, which knows the order of taking them; never directly."""
+    made = re.compile(r"\b(?:threading\.)?(?:R?Lock|Condition)\(\)")
+    unranked = [
+        module.name
+        for module in modules().values()
+        if within(module.name, "fusefs")
+        and module.name != "fusefs.locks"
+        and made.search(module.path.read_text())
+    ]
+    assert unranked == []
 
 
 def test_files_are_short() -> None:

@@ -14,9 +14,10 @@ Threading: any thread; the lock is a leaf and is held for moments, never over I/
 
 import re
 from collections import deque
-from threading import Lock
 
+from fusefs import locks
 from fusefs.cache.blockindex import STORED
+from fusefs.locks import Rank
 
 CHECKED, BUSY = 2, 3
 
@@ -36,7 +37,7 @@ class BlockTable:
         self.present = 0
         self.epoch = 0
         self.pinned = False
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._states = bytearray(count)
         self._order: deque[Run] = deque()
 

@@ -15,14 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.cache.blockindex import Broken, Identity, Index, key_hash
 from fusefs.cache.cachedir import CacheDir, Pair
 from fusefs.cache.cachefile import CacheFile, Origin
 from fusefs.disk.diskhealth import Health
 from fusefs.disk.space import Account, Space
+from fusefs.locks import Rank
 
 __all__ = ["Cache", "CacheFile"]
 
@@ -52,7 +54,7 @@ class Cache:
         self._space = space
         self._account = Account(space)
         self._health = Health(root)
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.CACHE)
         self._idle: OrderedDict[str, _Idle] = OrderedDict()  # by name, like the next two
         self._named: dict[str, CacheFile] = {}
         self._open: OrderedDict[int, CacheFile] = OrderedDict()  # the detached ones too

@@ -14,8 +14,8 @@ reads again when a block left in between.
 import logging
 from collections.abc import Callable
 from enum import Enum
-from threading import Lock
 
+from fusefs import locks
 from fusefs.cache.blockfile import PAGE, BlockFile
 from fusefs.cache.blockindex import ABSENT, Broken, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
@@ -23,6 +23,7 @@ from fusefs.cache.cachedir import Pair
 from fusefs.disk.diskhealth import Health
 from fusefs.disk.space import Account
 from fusefs.errors import NoSpace
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,11 @@ class CacheFile:
         self._account = account
         self._health = health
         self._closed = closed
-        self._setup = Lock()
+        self._setup = locks.lock(Rank.SETUP)
         self._ready = False
         self._file: BlockFile | None = None
         self._table = BlockTable(identity.blocks)
-        self._count = Lock()
+        self._count = locks.lock(Rank.LEAF)
 
     @property
     def key(self) -> str:

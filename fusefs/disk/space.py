@@ -14,9 +14,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 
+from fusefs import locks
 from fusefs.errors import NoSpace
+from fusefs.locks import Rank
 
 
 class Space:
@@ -31,7 +32,7 @@ class Space:
         self.limit = limit
         self.floor = floor
         self._fake_free = fake_free
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._used = 0
         self._found = 0
         self._coming = 0
@@ -117,7 +118,7 @@ class Account:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._held = 0
 
     @property

@@ -19,11 +19,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.keeper.protocol import Malformed, Message
 from fusefs.kernel.negotiation import Negotiated
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class KeeperClient:
         """`stop` ends the waiting for a keeper, or for a former worker, with a SetupError."""
         self._path = path
         self._stop = stop or threading.Event()
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._taken: dict[str, Taken] = {}
         self._closed = threading.Event()
         self._peer: socket.socket | None = None  # None while broken

@@ -14,14 +14,15 @@ Threading: any thread. `_lock` guards the tables and is never held while registe
 """
 
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fusefs import locks
 from fusefs.errors import FsError, Stale
 from fusefs.interface import Opened
+from fusefs.locks import Rank
 
 TURN_SHIFT = 48
 NODE_MASK = (1 << TURN_SHIFT) - 1
@@ -61,7 +62,7 @@ class Backings:
 
     def __init__(self, registry: Registry | None) -> None:
         self._registry = registry
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._inodes: dict[int, _Inode] = {}
         self._owner: dict[int, int] = {}  # handle -> kernel id, of open files
         self._turns: dict[int, int] = {}  # node -> turn, where it isn't 0

@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.kernel.wire import Opcode
+from fusefs.locks import Rank
 
 LOOK_SECONDS = 0.1
 # Less than a pod's grace period of 30 s, more than a store's usual hiccup.
@@ -54,7 +56,7 @@ class UnderWay:
     ) -> None:
         self._give_up = give_up
         self._blind_seconds = blind_seconds
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._waiting: dict[int, _Waiting] = {}
         self._looking = False
 

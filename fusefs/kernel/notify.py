@@ -15,9 +15,11 @@ import os
 import threading
 from collections.abc import Callable
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.kernel import wire
 from fusefs.kernel.wire import Notify
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class Notifier:
         self._device = device
         self._kernel_ids = kernel_ids
         self._waiting: dict[tuple[int, str | None], None] = {}
-        self._wake = threading.Condition()
+        self._wake = locks.condition(Rank.LEAF)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="fuse-notify", daemon=True)
 

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Readers:
         self.answer = answer
         self._most = most
         self._spare = spare
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._threads: set[_Reader] = set()
         self._idle = 0
         self._relieving = False

@@ -10,7 +10,7 @@ Threading: each reader of the metrics has a thread of its own; `_lock` guards th
 import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from threading import Lock, Thread
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -19,8 +19,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
+from fusefs import locks
 from fusefs.counters import Count
 from fusefs.errors import SetupError
+from fusefs.locks import Rank
 from fusefs.mount.mount import Mounted, Session
 from fusefs.mount.scrapes import ScrapeServer
 
@@ -79,7 +81,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._mounts: dict[str, Mounted] = {}
         ProcessCollector(registry=self.registry)
         self.registry.register(self)

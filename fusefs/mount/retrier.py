@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import FsError, Stale
+from fusefs.locks import Rank
 from fusefs.write.flush import Flush
 from fusefs.write.unsent import DirtySet, Unsent
 
@@ -45,7 +47,7 @@ class Retrier:
         self._finish_renames = finish_renames
         self._look_seconds = look_seconds
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._under_way: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="retry", daemon=True)
 
@@ -88,11 +90,11 @@ class Retrier:
 
     def _look(self) -> None:
         """Have each file tried whose time has come, but those that are being tried."""
-        now = time.monotonic()
+        now, dirty = time.monotonic(), self._dirty.all()
         with self._lock:
             due = [
                 file
-                for file in self._dirty.all()
+                for file in dirty
                 if file.trouble.retry_at <= now and id(file) not in self._under_way
             ]
             self._under_way.update(id(file) for file in due)

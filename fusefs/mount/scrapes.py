@@ -11,9 +11,11 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterable
 from socketserver import TCPServer, ThreadingMixIn
-from threading import Lock
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from fusefs import locks
+from fusefs.locks import Rank
 
 # A scraper sends its request in one packet.
 _PATIENCE = 5.0
@@ -39,7 +41,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
     def __init__(self, host: str, port: int, application: Application) -> None:
         """Bind and listen; OSError when the port can't be had."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._lock = Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._open: list[Any] = []
         super().__init__((host, port), _Handler)
         self.set_app(application)

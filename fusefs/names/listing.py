@@ -9,11 +9,11 @@ entries and is a leaf.
 """
 
 import logging
-import threading
 import time
 from dataclasses import dataclass
 
-from fusefs import keys
+from fusefs import keys, locks
+from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
 
@@ -46,8 +46,8 @@ class Listing:
         self._own: set[str] = set()
         self._folders: set[str] = set()  # directories with a marker of Hadoop's form
         self._hidden = 0
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
+        self._loading = locks.lock(Rank.LOADING)
 
     @classmethod
     def empty(cls, store: Store, prefix: str) -> "Listing":

@@ -7,7 +7,6 @@ remembered by key, ETag and time. A name nobody listed costs a HEAD and a LIST, 
 Any thread. `_lock` guards the memory and the requests under way; it is a leaf.
 """
 
-import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Executor, Future
@@ -15,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from fusefs import attributes, keys
+from fusefs import attributes, keys, locks
 from fusefs.attributes import Defaults, Posix
 from fusefs.errors import NotFound
 from fusefs.interface import Invalidations
+from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
@@ -81,7 +81,7 @@ class Lookup:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._remembered = remembered
         self._asked: dict[str, _Sent] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._started = time.time_ns()
 
     # -- attributes ------------------------------------------------------------------------------

@@ -1,21 +1,24 @@
 """Renaming files and directories, with the nodes and open files that follow.
 
 A rename reaches S3 before it is shown in the tree, so a failure leaves both as they were. How the
-keys are moved is `objectmoves`. Any thread; `_directories` lets one directory be renamed at a time
-and is taken before any node's lock; no tree lock is held over a request.
+keys are moved is `objectmoves`.
+
+Any thread; `_directories` lets one directory be renamed at a time; no tree lock is held over a
+request. Of the files open below it the `commit_lock`s are held until their objects have moved, and
+then given up: who waits for one may hold a node's lock, which comes before.
 """
 
 import logging
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
-from fusefs import keys
+from fusefs import keys, locks
 from fusefs.attributes import DIRECTORY_TYPE, write
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
+from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
 from fusefs.names.objectmoves import Mover, forget_renames, resume_renames
 from fusefs.names.renamejournal import Copied, RenameLog
@@ -24,8 +27,8 @@ from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
 from fusefs.s3.store import ABSENT
+from fusefs.write.filecontent import Body
 from fusefs.write.staging import Depot
-from fusefs.write.unsent import held
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Moves:
         self.rewrites = rewrites
         self.depot = depot
         self._mover = Mover(depot.store, depot.committer, pool)
-        self._directories = threading.Lock()
+        self._directories = locks.lock(Rank.DIRECTORIES)
 
     def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
         """Rename as rename(2): files by one copy and one delete, directories key by key."""
@@ -150,7 +153,7 @@ class Moves:
         self, node: Node, parent: Node, name: str, target: Node | None, flags: int
     ) -> None:
         key = self.tree.child_key(parent, name)
-        with node.lock, held(node.body):
+        with _locked(node, target):
             if node.body is not None and node.body.dirty:
                 node.body.commit()
             with self._replaced(target):
@@ -212,36 +215,35 @@ class Moves:
                 return False
             if resumed and journal is None:
                 return False
-            for child in self._open_below(node):
-                body = child.body
-                stack.enter_context(held(body))
-                if body is not None and body.dirty:
+            held = self._open_below(node)
+            holding = {child.id: body.commit_lock for child, body in held}
+            stack.enter_context(locks.together(Rank.COMMIT, holding))
+            for _, body in held:
+                if body.dirty:
                     body.commit()
-            below = map(_info, self.tree.walk(node))
-            known = {info.key: info for info in below if info is not None}
-            moved: dict[str, ObjectInfo] = {}
-            moved_from: dict[str, str] = {}
-
-            def told(entry: Copied) -> None:
-                info = known.get(old + entry.suffix)
-                if info is not None:
-                    moved[info.key] = replace(
-                        info,
-                        key=new + entry.suffix,
-                        etag=entry.new_etag,
-                        modified=entry.modified,
-                    )
-                    moved_from[info.key] = entry.etag
+            moved = _Moved(old, new, self.tree.walk(node))
 
             def settle() -> None:
                 self._move_markers(node, new)
-                for child in self.tree.walk(node):
-                    self._follow(child, moved, moved_from, old, new)
+                for child, body in held:
+                    if child.body is body:
+                        self._follow(child, moved)
+                stack.close()  # they know their new keys; the rest is one file at a time
+                self._follow_all(node, moved, lambda _: True)
                 self._move(node, node.parent, node.name, parent, name)
+                self._follow_all(node, moved, moved.left_behind)
 
             journal = journal or RenameLog.begin(self.depot.renames, old, new)
-            self._mover.move_all(journal, told, settle, replaces=replaces, resumed=resumed)
+            self._mover.move_all(journal, moved.told, settle, replaces=replaces, resumed=resumed)
         return True
+
+    def _follow_all(self, node: Node, moved: "_Moved", wanted: Callable[[Node], bool]) -> None:
+        for child in self.tree.walk(node):
+            if wanted(child):
+                with _locked(child):
+                    left = self._follow(child, moved)
+                    if left is not None:
+                        self._straggler(child, left, moved.key(left.key))
 
     def _move_markers(self, node: Node, new: str) -> None:
         """Give a renamed directory a marker of our form for those of other tools' forms."""
@@ -256,42 +258,100 @@ class Moves:
         for other in others:
             self.depot.store.delete(other)
 
-    def _open_below(self, node: Node) -> list[Node]:
-        """Return the open files below a directory in the one order of taking their locks."""
-        found = [child for child in self.tree.walk(node) if child.body is not None]
-        return sorted(found, key=lambda child: child.id)
+    def _open_below(self, node: Node) -> list[tuple[Node, Body]]:
+        """Return the open files below a directory."""
+        return [(child, child.body) for child in self.tree.walk(node) if child.body is not None]
 
-    def _follow(
-        self, node: Node, moved: dict[str, ObjectInfo], etags: dict[str, str], old: str, new: str
-    ) -> None:
-        """Tell a node below a renamed directory its object's new identity."""
+    def _follow(self, node: Node, moved: "_Moved") -> ObjectInfo | None:
+        """Tell a node below a renamed directory its object's new identity.
+
+        Returns an object that still has to be moved: one of ours that the rename didn't list, or
+        what others put in the place of the one it did.
+        """
         with self.tree.lock:
             node.listing = None
             node.negatives.clear()
         before, body = _info(node), node.body
-        if body is not None and body.info is None and body.key.startswith(old):
-            body.rekey(new + body.key[len(old) :])  # created meanwhile
+        if body is not None and body.info is None and body.key.startswith(moved.old):
+            body.rekey(moved.key(body.key))  # created meanwhile
         if before is None:
-            return
+            return None
         self.lookup.forget(before.key)
-        after = moved.get(before.key)
         if node.directory:
-            node.info = after
-            if after is not None:
-                self.lookup.remember(after)
-        elif after is not None and etags[before.key] == before.etag:
+            node.info = moved.after(before.key)
+            if node.info is not None:
+                self.lookup.remember(node.info)
+            return None
+        after = moved.after(before.key, before.etag)
+        if after is not None:
             self.rewrites.renamed(node, before, after)
-        elif before.key.startswith(old) and not node.gone:
-            self._straggler(node, before, new + before.key[len(old) :])
+            return None
+        return before if before.key.startswith(moved.old) and not node.gone else None
 
     def _straggler(self, node: Node, before: ObjectInfo, key: str) -> None:
-        """Move a file of ours that was committed after its directory had been listed."""
+        """Move a file that was committed or replaced after its directory had been listed."""
+        after: ObjectInfo | None
         try:
-            with node.lock, held(node.body):
-                self.rewrites.renamed(node, before, self._mover.move(before, key, None))
+            after = self._mover.move(before, key, None)
         except (Stale, NotFound) as error:
             log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
+            after = self._moved_unseen(before, key) if node.body is not None else None
+        if after is not None:
+            self.rewrites.renamed(node, before, after)
+        else:
             node.info = None
+
+    def _moved_unseen(self, before: ObjectInfo, key: str) -> ObjectInfo | None:
+        """Return the copy of an object that was opened while it was being moved."""
+        try:
+            found = self.depot.store.head(key)
+        except NotFound:
+            return None
+        return found if (found.etag, found.size) == (before.etag, before.size) else None
+
+
+@contextmanager
+def _locked(*nodes: Node | None) -> Iterator[None]:
+    """Hold the locks of nodes, then those of their bodies."""
+    there = [node for node in nodes if node is not None]
+    with locks.together(Rank.NODE, {node.id: node.lock for node in there}):
+        bodies = {node.id: node.body.commit_lock for node in there if node.body is not None}
+        with locks.together(Rank.COMMIT, bodies):
+            yield
+
+
+class _Moved:
+    """What became of the objects below a renamed directory, of those that nodes know."""
+
+    def __init__(self, old: str, new: str, nodes: Iterable[Node]) -> None:
+        self.old = old
+        self.new = new
+        known = (_info(node) for node in nodes)
+        self._known = {info.key: info for info in known if info is not None}
+        self._after: dict[str, tuple[str, ObjectInfo]] = {}
+
+    def told(self, entry: Copied) -> None:
+        """Hear of one object."""
+        info = self._known.get(self.old + entry.suffix)
+        if info is not None:
+            after = replace(
+                info, key=self.new + entry.suffix, etag=entry.new_etag, modified=entry.modified
+            )
+            self._after[info.key] = (entry.etag, after)
+
+    def after(self, key: str, etag: str | None = None) -> ObjectInfo | None:
+        """Return what an object is now, of one version or of any; None where it wasn't moved."""
+        moved, info = self._after.get(key, (None, None))
+        return info if etag in (None, moved) else None
+
+    def key(self, old: str) -> str:
+        """Return the new key for an old one."""
+        return self.new + old[len(self.old) :]
+
+    def left_behind(self, node: Node) -> bool:
+        """Say whether a node may still have an old key: one made or opened meanwhile."""
+        known = _info(node)
+        return known is None or known.key.startswith(self.old)
 
 
 def _info(node: Node) -> ObjectInfo | None:

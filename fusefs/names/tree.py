@@ -9,10 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
+from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.errors import Stale
 from fusefs.interface import ROOT
+from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.objects import ObjectInfo
 from fusefs.session.sessionlog import Journal, LoggedNode, NoJournal, SessionState
@@ -39,7 +42,7 @@ class Node:
     gone: bool = False
     body: Body | None = None
     cached_etag: str | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.RLock = field(default_factory=partial(locks.rlock, Rank.NODE))
     children: dict[str, "Node"] = field(default_factory=dict)
     negatives: dict[str, float] = field(default_factory=dict)
     listing: Listing | None = None
@@ -57,7 +60,7 @@ class Tree:
         self.prefix = prefix
         self.ttl = ttl
         self.journal = journal or NoJournal()
-        self.lock = threading.RLock()
+        self.lock = locks.rlock(Rank.TREE)
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
         self._nodes = {ROOT: self.root}
         self._next = ROOT + 1

@@ -4,15 +4,16 @@ Any thread; `_lock` guards the handles and is a leaf.
 """
 
 import stat
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
+from fusefs import locks
 from fusefs.errors import BadHandle, Stale
 from fusefs.interface import DirEntry, Opened
+from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
@@ -36,7 +37,7 @@ class Directories:
         self._lookup = lookup
         self._files = files
         self._open: dict[int, _Open] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
 
     def open(self, node: Node) -> Opened:
         """Open a stream."""

@@ -7,14 +7,15 @@ the request that binds a body to a version (the handle's own), never while anoth
 import itertools
 import logging
 import os
-import threading
 import time
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
+from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
 from fusefs.interface import Opened
+from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
 from fusefs.names.selfcopy import Rewrites
 from fusefs.names.tree import Node, Tree
@@ -71,7 +72,7 @@ class Files:
         self._handles: dict[int, Handle] = {}
         self._next = itertools.count(1)
         self._begun: Mapping[int, int] = {}
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self.closing = False
 
     def number(self) -> int:

@@ -13,7 +13,10 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Thread
+
+from fusefs import locks
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ class Fetcher:
     def __init__(self, parallel: int) -> None:
         self._parallel = parallel
         self._ahead_limit = max(1, parallel - 1)
-        self._wake = Condition()
+        self._wake = locks.condition(Rank.LEAF)
         self._urgent: deque[Job] = deque()
         self._ahead: deque[Job] = deque()
         self._running_ahead = 0

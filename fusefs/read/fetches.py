@@ -13,9 +13,10 @@ condition, a leaf.
 import mmap
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from threading import Condition
 
+from fusefs import locks
 from fusefs.errors import FsError
+from fusefs.locks import Rank
 from fusefs.read.readahead import Stream
 
 
@@ -41,7 +42,7 @@ class Part:
         self.used_at = 0.0
         self.stream: Stream | None = None  # whose read-ahead it is
         self.job: Callable[[], None] | None = None
-        self._wake = Condition()
+        self._wake = locks.condition(Rank.LEAF)
         self._wake_at: int | None = None
 
     def arrived(self, count: int, base: int = 0) -> None:

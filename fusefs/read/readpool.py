@@ -18,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fusefs import locks
 from fusefs.cache.cache import Cache
 from fusefs.counters import Counters
+from fusefs.locks import Rank
 from fusefs.read.buffers import Buffers
 from fusefs.read.fetcher import Fetcher
 from fusefs.read.fetches import Part
@@ -81,7 +83,7 @@ class Supply:
         self.counters = counters or Counters()
         self.cache = cache
         self.limits = limits
-        self.lock = threading.Lock()
+        self.lock = locks.lock(Rank.SUPPLY)
         self.moved = threading.Condition(self.lock)
         self.fetcher = Fetcher(limits.parallel)
         self.closed = False

@@ -33,7 +33,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-from fusefs import errors
+from fusefs import errors, locks
 from fusefs.changes import CHANGING, Changes
 from fusefs.counters import Count, Counters
 from fusefs.s3.connections import PIECE
@@ -171,6 +171,7 @@ class Client:
 
     def call(self, operation: str, key: str | None = None, **arguments: Any) -> Any:
         """Run a boto3 operation on the bucket; raise our error for any of theirs."""
+        locks.waits_for_store()
         if key is None or operation not in CHANGING:
             return self._call(operation, key, arguments)
         with self.changes.under_way(key):

@@ -5,12 +5,13 @@ second and read again when they changed. This module knows files, not boto3: `st
 objects of them. Usable from any thread.
 """
 
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fusefs import locks
 from fusefs.errors import SetupError
+from fusefs.locks import Rank
 
 LOOKS_MOST = 10
 LOOK_EVERY = 1.0  # seconds; the kubelet itself needs up to a minute
@@ -30,7 +31,7 @@ class CredentialsDirectory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._keys = self._read()
         self._looked = time.monotonic()
         self.changed_at = 0.0  # monotonic seconds

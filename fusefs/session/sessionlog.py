@@ -27,15 +27,15 @@ over one write(2) to a local file.
 import errno
 import json
 import logging
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fusefs import resend
+from fusefs import locks, resend
 from fusefs.disk.linefile import LineFile
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ class SessionLog:
     def __init__(self, path: Path, state: SessionState) -> None:
         """Begin with what `state` says; the file is replaced at once, never half."""
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._stamps = dict(state.stamps)
         self._file = LineFile(path, state.lines())
         self._compact_at = COMPACT_AT

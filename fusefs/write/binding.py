@@ -4,11 +4,12 @@ A commit binds a body to another version while reads of the former go on: a cont
 its last reader. Any thread; the locks are leaves, never held over a request.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fusefs import locks
 from fusefs.errors import NotFound, Stale
+from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
 from fusefs.read.readahead import Stream
 from fusefs.read.reader import Reader
@@ -21,7 +22,7 @@ class _Lease:
     def __init__(self, content: Content) -> None:
         self.content = content
         self._users = 1
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEASE)
 
     def take(self) -> None:
         with self._lock:
@@ -43,7 +44,7 @@ class Binding:
         self._reader = reader
         self._where = where
         self._lease: _Lease | None = None
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.BINDING)
 
     def attach(self, content: Content) -> None:
         """Use `content`, already opened for this version."""

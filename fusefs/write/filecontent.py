@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock, RLock
 from typing import Any
 from uuid import uuid4
 
+from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.counters import Count
 from fusefs.errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
+from fusefs.locks import Rank
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.read.readahead import Stream
 from fusefs.read.version import Content
@@ -57,7 +58,7 @@ class Body:
         self.key = key
         self.posix = posix
         self.headers = (info.headers if info is not None else None) or Headers()
-        self.commit_lock = RLock()
+        self.commit_lock = locks.rlock(Rank.COMMIT)
         self.unlinked = False
         self.failure: FsError | None = None
         self.trouble = Trouble()
@@ -66,7 +67,7 @@ class Body:
         self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
         self.version = 0  # goes up with each change of what S3 holds
         self.on_commit: Callable[[Body], None] = lambda _: None
-        self._state = Lock()
+        self._state = locks.lock(Rank.STATE)
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
         self._delivery = Delivery(depot, self._state, self._fill, self._fetch, self._adopt)

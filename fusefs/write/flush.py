@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
+from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import FsError
+from fusefs.locks import Rank
 from fusefs.write.unsent import Unsent
 from fusefs.write.uploadplan import PlanSettings
 
@@ -38,7 +40,7 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
-        self._changed = threading.Condition()
+        self._changed = locks.condition(Rank.LEAF)
 
     @contextmanager
     def taken(self, size: int) -> Iterator[None]:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from fusefs import locks
 from fusefs.errors import FsError
+from fusefs.locks import Rank
 from fusefs.write.retrystate import Trouble
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class DirtySet:
     """The files with changes that aren't in S3."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = locks.lock(Rank.LEAF)
         self._files: dict[int, Unsent] = {}
 
     def add(self, file: Unsent) -> None:
