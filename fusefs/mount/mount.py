@@ -32,6 +32,7 @@ from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
+from fusefs.write import conflicts
 from fusefs.write.filecontent import Body
 from fusefs.write.flush import Flush
 from fusefs.write.staged import Staged, leftovers
@@ -141,7 +142,7 @@ class Mounted:
                 extra={"file": str(stem), "error": str(error)},
             )
             return None
-        if staged is None:
+        if staged is None or conflicts.damaged(staged, self.depot):
             return None
         body = Body.restored(self.depot, staged)
         if not body.unlinked:
@@ -210,6 +211,9 @@ class Mounted:
         """Let go of everything; the journal keeps what isn't in S3."""
         self._retrier.stop()
         self.tell_left()
+        for body in self.depot.dirty.all():
+            with bulkhead("sealing a staged file", key=body.key):
+                body.seal()
         self.depot.flush.close()
         self.reader.close()
         self._pools.close()

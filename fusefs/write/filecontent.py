@@ -17,7 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 FETCH = 4 << 20  # bytes of an object that is about to be deleted, made local at once
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SEAL_WAIT = 0.2  # seconds for a file's lock at the end of a process
 
 
 class Body:
@@ -330,9 +331,20 @@ class Body:
         self.trouble.failed(error)
         if isinstance(error, Stale):
             return self._lost(staged, error)
+        with suppress(OSError):
+            staged.seal()  # it may stay for long
         if isinstance(error, OSError):
             return Unavailable(f"{self.key}: the staged file can't be used: {error}")
         return error
+
+    def seal(self) -> None:
+        """Have the changes on the disk, for another boot; not those of a file that is in use."""
+        if self.commit_lock.acquire(timeout=SEAL_WAIT):
+            try:
+                if self._staged is not None:
+                    self._staged.seal()
+            finally:
+                self.commit_lock.release()
 
     def _fill(self, offset: int, view: memoryview) -> None:
         self._read(offset, view, None)

@@ -4,7 +4,8 @@
 line per step (`stagedjournal` gives the forms), written after the data it speaks of and before the
 caller is answered, so that a process killed at any moment leaves a log that is true (a torn last
 line is a step nobody was told of). Both live in the page cache until the kernel writes them:
-kill-safe, not power-safe.
+kill-safe, not power-safe. After another boot a file is trusted only if it was sealed: on the disk,
+with checksums that still hold. `doubt` says why one isn't.
 
 Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.Body` locks.
 """
@@ -12,11 +13,11 @@ Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.Bo
 import errno
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from fusefs.cache.cache import Cache
+from fusefs.disk.boot import boot_id
 from fusefs.disk.fallocate import punch
 from fusefs.disk.space import Space
 from fusefs.errors import TooBig
@@ -24,7 +25,9 @@ from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Part
 from fusefs.write.multipart import Outgoing
 from fusefs.write.ranges import RangeSet
+from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import Loan, Loans
+from fusefs.write.stagedfiles import created, data_of, leftovers, log_of
 from fusefs.write.stagedjournal import Record, StagedJournal
 from fusefs.write.uploadplan import MAX_OBJECT, Changed, GiB
 
@@ -50,21 +53,29 @@ class Staged:
         self.outgoing: Outgoing | None = None
         self.initial_size = record.size
         self.journaled: list[Record] = []  # by a former process: one of them may be in the bucket
-        self._data = _created(_data(stem))
+        self._seal = Seal()
+        self._data = created(data_of(stem))
         try:
-            self._journal = StagedJournal.begin(_log(stem), record)
+            self._journal = StagedJournal.begin(log_of(stem), record)
         except OSError:
             os.close(self._data)
-            _data(stem).unlink(missing_ok=True)
+            data_of(stem).unlink(missing_ok=True)
             raise
 
     @classmethod
     def restore(cls, stem: Path, space: Space) -> "Staged | None":
-        """Open what a former process left; None when it has no first line, so nothing was told."""
-        found = StagedJournal.resume(_log(stem))
+        """Open what a former process left; None when it has no first line, so nothing was told.
+
+        Raises ValueError, KeyError or TypeError, with the files as they were, for a log that can't
+        be understood.
+        """
+        found = StagedJournal.resume(log_of(stem))
         if found is None:
-            _log(stem).unlink(missing_ok=True)
-            _data(stem).unlink(missing_ok=True)
+            data = data_of(stem)
+            if data.exists() and data.stat().st_size:  # a power failure took what came before
+                raise ValueError("its log is empty")
+            log_of(stem).unlink(missing_ok=True)
+            data_of(stem).unlink(missing_ok=True)
             return None
         self = cls.__new__(cls)
         self._journal, lines = found
@@ -82,10 +93,11 @@ class Staged:
         self.record = Record.of(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
+        self._seal = Seal()
         self.journaled = [self.record]
         for line in lines[1:]:
             self._replay(line)
-        self._data = os.open(_data(self.stem), os.O_RDWR | os.O_CLOEXEC)
+        self._data = os.open(data_of(self.stem), os.O_RDWR | os.O_CLOEXEC)
         self._redo(lines[-1])
         self._cut()
 
@@ -108,6 +120,7 @@ class Staged:
 
     def _replay(self, line: bytes) -> None:
         kind, _, rest = line.partition(b" ")
+        self._seal.replay(kind, rest)
         if kind == b"w":
             offset, length = map(int, rest.split())
             self._wrote(offset, offset + length)
@@ -121,9 +134,13 @@ class Staged:
             self._lent(Loan(int(low), int(high), ObjectInfo(*json.loads(lender)), int(shift)))
         elif kind in (b"m", b"u", b"v", b"x"):
             self._replay_upload(kind, rest)
-        else:
+        elif kind == b"r":
             self.record = replace(Record.of(json.loads(rest)), size=self.record.size)
             self.journaled = [*self.journaled[-JOURNALED_MOST:], self.record]
+        elif kind == b"o":
+            self._journal.boot = rest.decode()
+        elif kind not in SEALING:
+            raise ValueError(f"unknown step {kind!r}")
 
     def _replay_upload(self, kind: bytes, rest: bytes) -> None:
         if kind == b"m":
@@ -166,6 +183,7 @@ class Staged:
         self._space.take(length)
         new = 0
         try:
+            self._unseal()
             self._void(offset, offset + length)
             done, view = 0, memoryview(data)
             while done < length:
@@ -197,6 +215,37 @@ class Staged:
         lent = sum(high - low for low, high, loan in self.loans.pieces(start, end) if loan)
         return self.dirty.within(start, end) - self._stored.within(start, end) - lent
 
+    def seal(self) -> None:
+        """Have all of it on the disk, with checksums, so that it may outlive a power failure."""
+        if not self._seal.holds:
+            os.fdatasync(self._data)
+            self._journal.tell(Seal.lines(self._data, self._stored))
+            self._journal.sync()
+            self._seal.holds = True
+
+    def _unseal(self) -> None:
+        if self._seal.holds:
+            self._journal.tell(b"e\n")
+            self._seal = Seal()
+
+    def doubt(self) -> str:
+        """Say why what a former process left may not be what it wrote; "" where it is.
+
+        What may be uploaded is this boot's from now on.
+        """
+        *_, (_, last) = [(0, 0), *self._stored]
+        if os.fstat(self._data).st_size < last:
+            return "bytes that were written are not on the disk"
+        if self._journal.boot == (boot := boot_id()):
+            return ""
+        if not self._seal.holds:
+            return "it was being changed when the machine went down"
+        if not self._seal.fits(self._data, self._stored):
+            return "its bytes on the disk are not those that were written"
+        self._journal.tell(f"o {boot}\n".encode())
+        self._journal.boot = boot
+        return ""
+
     def _void(self, start: int, end: int) -> None:
         """Have parts sent again whose bytes change; said first, for a death in the middle."""
         if self.outgoing is not None and self.outgoing.has(start, end):
@@ -213,6 +262,7 @@ class Staged:
     def zero(self, start: int, end: int) -> None:
         """Make a range read as zeros, and dirty; takes no space. A gap before it is zeros too."""
         self._fits(min(start, self.record.size), end, end)
+        self._unseal()
         self._journal.tell(b"z %d %d\n" % (start, end))
         self._clear(start, end)
         self._space.give(self._zeroed(start, end))
@@ -239,6 +289,7 @@ class Staged:
         """Take bytes of another object; they take no space, and travel at the commit."""
         lender = loan.lender
         self._fits(min(loan.start, self.record.size), loan.start, loan.end)
+        self._unseal()
         told = json.dumps([lender.key, lender.size, lender.etag, lender.modified])
         self._journal.tell(f"b {loan.start} {loan.end} {loan.shift} {told}\n".encode())
         self._clear(loan.start, loan.end)
@@ -261,6 +312,7 @@ class Staged:
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
         self._fits(self.record.size, size, size)
+        self._unseal()
         self._journal.tell(b"t %d\n" % size)
         if size < self.record.size:
             os.ftruncate(self._data, size)
@@ -302,8 +354,8 @@ class Staged:
         """Close and remove the files."""
         self.close()
         self._space.give(self._stored.total())
-        _log(self.stem).unlink(missing_ok=True)
-        _data(self.stem).unlink(missing_ok=True)
+        log_of(self.stem).unlink(missing_ok=True)
+        data_of(self.stem).unlink(missing_ok=True)
 
     def become_cache(self, cache: Cache, info: ObjectInfo) -> None:
         """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
@@ -313,45 +365,15 @@ class Staged:
             self.discard()
             return
         self.close()
-        _log(self.stem).unlink(missing_ok=True)
-        cache.adopt(_data(self.stem), info.key, info.etag, info.size, self._stored.total())
+        log_of(self.stem).unlink(missing_ok=True)
+        cache.adopt(data_of(self.stem), info.key, info.etag, info.size, self._stored.total())
 
     def keep_as_conflict(self, directory: Path) -> Path:
         """Move data and log to `directory`; return the data's new path."""
         directory.mkdir(parents=True, exist_ok=True)
         os.ftruncate(self._data, self.record.size)
         target = directory / self.stem.name
-        _data(self.stem).rename(_data(target))
-        _log(self.stem).rename(_log(target))
+        data_of(self.stem).rename(data_of(target))
+        log_of(self.stem).rename(log_of(target))
         self.close()
-        return _data(target)
-
-
-def leftovers(directory: Path) -> Iterator[Path]:
-    """Yield the stems of staged files that a former process left, oldest first.
-
-    Halves are removed: data without a log was given to the cache or never told of.
-    """
-    for data in directory.glob("*.data"):
-        if not _log(data).exists():
-            data.unlink(missing_ok=True)
-    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime_ns)
-    for log in logs:
-        yield log.with_suffix("")
-
-
-def _created(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o600)
-    except FileNotFoundError:  # somebody emptied the cache volume: ENOENT would be a lie
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o600)
-
-
-def _data(stem: Path) -> Path:
-    return stem.with_suffix(".data")
-
-
-def _log(stem: Path) -> Path:
-    return stem.with_suffix(".log")
+        return data_of(target)

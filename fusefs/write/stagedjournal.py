@@ -2,7 +2,8 @@
 
 What is in braces is JSON. `Staged` does what the lines say, this is their form and file.
 
-    {"version": 1, …}     first line: the `Record` this file started with
+    {"version": 2, "boot": ID, …}
+                          first line: the `Record` this file started with, and in which boot
     w OFFSET LENGTH       bytes written
     z START END           zeros written, as a hole; a START beyond the end makes zeros of the gap
     b START END SHIFT {…} bytes START to END are those of another object at SHIFT from there
@@ -12,6 +13,12 @@ What is in braces is JSON. `Staged` does what the lines say, this is their form 
     u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
     v START END           parts with these bytes don't count any more: they are about to be changed
     x                     the upload is given up
+    k START END CRC       stored bytes have this CRC32
+    s                     all stored bytes have one in the lines before, and are on the disk
+    e                     they are about to be changed again
+    o BOOT                a process of this boot goes on
+
+Version 1 had no boot and none of the last four; it is read, too.
 
 Not here: the bytes, and what a step does to them. Not thread-safe: `filecontent.Body` locks.
 """
@@ -23,10 +30,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fusefs import versions
 from fusefs.attributes import Posix
+from fusefs.disk.boot import boot_id, booted_at
 from fusefs.objects import Headers, ObjectInfo
 
-VERSION = 1
+VERSION = 2
+KNOWN = (1, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +99,20 @@ class Record:
 
 
 class StagedJournal:
-    """The open file of a journal; it only grows."""
+    """The open file of a journal; it only grows. `boot` is the last one it knows of."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, fd: int, boot: str) -> None:
         self.path = path
+        self.boot = boot
         self._fd = fd
 
     @classmethod
     def begin(cls, path: Path, record: Record) -> "StagedJournal":
         """Begin with what is changed; OSError, and no file, when the disk refuses."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        journal = cls(path, os.open(path, flags, 0o600))
+        journal = cls(path, os.open(path, flags, 0o600), boot_id())
         try:
-            journal.say({"version": VERSION, **record.told()})
+            journal.say({"version": VERSION, "boot": journal.boot, **record.told()})
         except OSError:
             journal.close()
             path.unlink(missing_ok=True)
@@ -112,14 +123,17 @@ class StagedJournal:
     def resume(cls, path: Path) -> "tuple[StagedJournal, list[bytes]] | None":
         """Open what a former process left, and its whole lines; None without a first one.
 
-        A torn last line is cut off: it is a step that nobody was told of.
+        A torn last line is cut off: it is a step that nobody was told of. Raises ValueError, with
+        the file as it was, where its version isn't known.
         """
         lines = path.read_bytes().split(b"\n")[:-1]
         if not lines:
             return None
+        told = json.loads(lines[0])
+        boot = str(told["boot"]) if versions.check(told, KNOWN) > 1 else _boot_of(path)
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(fd, sum(len(line) + 1 for line in lines))
-        return cls(path, fd), lines
+        return cls(path, fd, boot), lines
 
     def say(self, step: dict[str, Any], kind: str = "") -> None:
         """Add a line with JSON."""
@@ -132,6 +146,20 @@ class StagedJournal:
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
+    def sync(self) -> None:
+        """Wait until all of it, and its name, are on the disk."""
+        os.fdatasync(self._fd)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
     def close(self) -> None:
         """Close the file; it stays on disk."""
         os.close(self._fd)
+
+
+def _boot_of(path: Path) -> str:
+    """Tell the boot of a journal that doesn't by the time of its last line."""
+    return boot_id() if path.stat().st_mtime >= booted_at() else "an earlier boot"

@@ -46,6 +46,9 @@ class Unsent(Protocol):
     def commit(self) -> bool:
         """Bring everything to S3; return whether there was anything. Raises what went wrong."""
 
+    def seal(self) -> None:
+        """Have the changes on the disk, to be found and trusted after another boot."""
+
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
 

@@ -17,6 +17,7 @@ from fusefs.disk.space import Space
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
+from fusefs.write import conflicts
 from fusefs.write.filecontent import Body
 from fusefs.write.staged import Staged, leftovers
 from fusefs.write.staging import Depot
@@ -81,7 +82,11 @@ class Workbench:
     def restored(self) -> list[Body]:
         """Take over what a former process left."""
         found = (Staged.restore(stem, self.space) for stem in leftovers(self.depot.staging))
-        return [Body.restored(self.depot, staged) for staged in found if staged is not None]
+        return [
+            Body.restored(self.depot, staged)
+            for staged in found
+            if staged is not None and not conflicts.damaged(staged, self.depot)
+        ]
 
     def again(self) -> Workbench:
         """Return the next process; this one stops as if it had been killed."""

@@ -70,6 +70,8 @@ HELD_BY = {
     "Credentials end": "credentials:test_new_credentials_are_taken_up_in_the_middle_of_an_upload "
     "credentials:test_without_new_credentials_it_is_an_error",
     "The disk is full": "full_disk:test_a_full_disk_and_no_store space:test_writing_more_than_fits",
+    "The power fails": "power:test_what_was_being_written_never_replaces_the_object "
+    "power:test_what_a_failed_commit_left_is_uploaded",
     "The process ends": "lifecycle:test_sigterm_without_a_store_keeps_the_data "
     "lifecycle:test_sigterm_uploads_what_is_dirty "
     "lifecycle:test_what_was_dirty_when_it_was_killed_is_uploaded_by_the_next",

@@ -198,7 +198,7 @@ def test_a_file_without_its_first_line_was_never_told_of(tmp_path: Path) -> None
     """Nothing to upload, and nothing left on the disk."""
     for text in (b"", b'{"version": 1, "key": "k"'):
         (tmp_path / "x.log").write_bytes(text)
-        (tmp_path / "x.data").write_bytes(b"abc")
+        (tmp_path / "x.data").write_bytes(b"")
         assert Staged.restore(tmp_path / "x", Space(tmp_path, 100, 0)) is None
         assert os.listdir(tmp_path) == []
 
@@ -224,7 +224,7 @@ def test_a_conflict_keeps_data_and_log_together(tmp_path: Path) -> None:
     assert kept.stat().st_size == BASE
     assert kept.read_bytes()[10:14] == b"ours"
     lines = kept.with_suffix(".log").read_text().splitlines()
-    assert lines[0].startswith('{"version": 1, "key": "dir/')
+    assert lines[0].startswith('{"version": 2, "boot": "')
     assert lines[1:] == ["w 10 4"]
     assert sorted(os.listdir(tmp_path)) == ["conflicts"]
 
@@ -337,3 +337,37 @@ def test_zeros_that_are_there_already_are_counted_once(tmp_path: Path) -> None:
     with pytest.raises(TooBig):
         staged.zero(MOST_ZEROS, MOST_ZEROS + 4)
     staged.discard()
+
+
+def test_bytes_without_a_first_line_are_left(tmp_path: Path) -> None:
+    """They were written after it: a power failure took it, and nobody knows whose they are."""
+    (tmp_path / "x.log").write_bytes(b"")
+    (tmp_path / "x.data").write_bytes(b"abc")
+    with pytest.raises(ValueError, match="its log is empty"):
+        Staged.restore(tmp_path / "x", Space(tmp_path, 100, 0))
+    assert sorted(os.listdir(tmp_path)) == ["x.data", "x.log"]
+
+
+@pytest.mark.parametrize(
+    "last", [b"", b'{"version": 9}\n', b'["z"]\n'], ids=["torn", "version", "form"]
+)
+def test_a_log_of_an_unknown_version_is_left(tmp_path: Path, last: bytes) -> None:
+    """Not a byte of it or of its data changes, torn lines included."""
+    Staged(tmp_path / "x", RECORD, Space(tmp_path, 1 << 30, 0)).close()
+    log = tmp_path / "x.log"
+    text = (last or log.read_bytes().replace(b'"version": 2', b'"version": 3')) + b"w 1"
+    log.write_bytes(text)
+    (tmp_path / "x.data").write_bytes(b"x" * (BASE + 5))
+    with pytest.raises(ValueError, match=r"version|JSON object"):
+        Staged.restore(tmp_path / "x", Space(tmp_path, 1 << 30, 0))
+    assert log.read_bytes() == text
+    assert (tmp_path / "x.data").stat().st_size == BASE + 5
+
+
+def test_an_unknown_step_is_not_taken_for_another(tmp_path: Path) -> None:
+    """A newer version may have written it."""
+    Staged(tmp_path / "x", RECORD, Space(tmp_path, 1 << 30, 0)).close()
+    with (tmp_path / "x.log").open("ab") as log:
+        log.write(b"y {}\n")
+    with pytest.raises(ValueError, match="unknown step"):
+        Staged.restore(tmp_path / "x", Space(tmp_path, 1 << 30, 0))
