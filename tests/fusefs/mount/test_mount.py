@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.mount.cacheroot import CacheRoot, Owner
 from fusefs.mount.mount import Mounted, open_mount
 from fusefs.mount.settings import Mount
 from fusefs.s3.settings import StoreSettings
@@ -25,7 +26,9 @@ def settings(bucket: Bucket, root: Path, url: str | None = None) -> Mount:
     """Return what mounts a bucket with the cache of a workbench, as the next process would."""
     where, keys = url or bucket.endpoint.url, root / "keys"
     store = StoreSettings(bucket.name, where, REGION, credentials_dir=keys, retries=1)
-    return Mount(store, Path("/nowhere"), cache_dir=root, cache_size=64 << 20)
+    mount = Mount(store, Path("/nowhere"), cache_dir=root, cache_size=64 << 20)
+    CacheRoot.of(mount, Owner.of(mount, where), ours=True).claim()
+    return mount
 
 
 @pytest.fixture
