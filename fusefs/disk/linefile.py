@@ -46,7 +46,19 @@ class LineFile:
             data = path.read_bytes()
         except FileNotFoundError:
             return []
-        return data.decode(errors="replace").split("\n")[:-1]
+        return _whole_lines(data)
+
+    def lines(self) -> list[str]:
+        """Return all whole lines, wherever the file's name has gone."""
+        data = b""
+        while piece := os.pread(self._fd, self.size - len(data), len(data)):
+            data += piece
+        return _whole_lines(data)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it has lost its name, so that no next process finds it."""
+        return self._fd >= 0 and not os.fstat(self._fd).st_nlink
 
     @property
     def complete(self) -> bool:
@@ -63,7 +75,7 @@ class LineFile:
         """Replace all lines at once; OSError, and no change, where there is no room for both."""
         new = self._path.with_suffix(".new")
         data = "".join(f"{line}\n" for line in lines).encode()
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write_all(fd, data)
             new.rename(self._path)
@@ -111,6 +123,10 @@ class LineFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _whole_lines(data: bytes) -> list[str]:
+    return data.decode(errors="replace").split("\n")[:-1]
 
 
 def _write_all(fd: int, data: bytes) -> None:

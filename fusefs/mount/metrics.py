@@ -60,6 +60,11 @@ _GAUGES: tuple[tuple[str, Callable[[Mounted], float], str], ...] = (
         lambda m: sum(body.unsent for body in m.depot.dirty.all()),
         "Bytes changed and not in the store.",
     ),
+    (
+        "cache_removed",
+        lambda m: float(m.cache_removed),
+        "1 if the cache directory was removed under the mount; restart it.",
+    ),
     ("open_handles", lambda m: len(m.open_handles()), "Open files."),
     ("cache_bytes", lambda m: m.cache.held, "Bytes of cached content on disk."),
     ("cache_limit_bytes", lambda m: m.settings.cache_size, "What --cache-size allows."),

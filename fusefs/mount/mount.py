@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fusefs.bulkhead import bulkhead
 from fusefs.cache.cache import Cache
+from fusefs.disk.presence import Presence
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
@@ -96,6 +97,8 @@ class Mounted:
         )
         log_path = cache_dir / "session.log"
         state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()
+        self._presence = Presence(self.depot.staging)
+        self.cache_removed = False
         self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._pools, settings.defaults, stored, settings.remembered)
@@ -118,9 +121,7 @@ class Mounted:
             moves.restore()
             # Who waits for a rename asks for it again; nobody else should wait for it, too.
             self._renames_at += RESTORED_WAIT
-        self._retrier = Retrier(
-            self.depot.dirty, self.depot.flush, self.files.settle, self._finish_renames
-        )
+        self._retrier = Retrier(self.depot.dirty, self.depot.flush, self.files.settle, self._look)
         self._retrier.start()
 
     def _restore(self, wait: float) -> list[Body]:
@@ -153,6 +154,19 @@ class Mounted:
             )
         return body
 
+    def _look(self) -> None:
+        if not self.cache_removed and self._presence.gone():
+            self.cache_removed = True
+            log.error(
+                "the cache directory was removed: the mount goes on without, what is changed is "
+                "uploaded at once, and a killed process would lose what isn't",
+                extra={"cache_dir": str(self.depot.staging.parent)},
+            )
+        if self.cache_removed:  # no next process finds what these have
+            for body in self.depot.dirty.all():
+                body.trouble.hurry()
+        self._finish_renames()
+
     def _finish_renames(self) -> None:
         if self._renames_at <= time.monotonic():
             self._renames_at = float("inf")
@@ -172,6 +186,8 @@ class Mounted:
 
     def trouble(self) -> str:
         """Return why the mount isn't well, "" when it is; no request."""
+        if self.cache_removed:
+            return "the cache directory was removed: restart the mount when nothing is dirty"
         away = self.store.unreachable_for()
         if away > UNWELL_AFTER:
             return f"the store has not answered for {away:.0f} s"
@@ -218,6 +234,7 @@ class Mounted:
         self.reader.close()
         self._pools.close()
         self.cache.close()
+        self._presence.close()
         self.store.close()
         if self._journal is not None:
             self._journal.close()

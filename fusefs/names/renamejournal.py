@@ -52,8 +52,12 @@ class RenameLog:
 
     @classmethod
     def begin(cls, directory: Path, old: str, new: str) -> "RenameLog":
-        """Note the intent."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Note the intent. EIO where there is no place for it: no rename without a journal."""
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileNotFoundError as error:
+            message = "the cache directory was removed: a directory can't be renamed safely"
+            raise OSError(errno.EIO, message, str(directory)) from error
         log = cls(directory / f"{uuid4().hex}.json", old, new)
         log._say([{"version": VERSION, "old": old, "new": new}])
         return log

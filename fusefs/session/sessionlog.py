@@ -193,6 +193,22 @@ def _understood(path: Path, first: list[str]) -> bool:
     return False
 
 
+def _state(path: Path, lines: list[str]) -> SessionState:
+    state = SessionState()
+    damaged = 0
+    for line in lines[lines[:1] == [f"s {VERSION}"] :]:
+        try:
+            state.apply(line)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            damaged += 1
+    if damaged:
+        log.error(
+            "the session's journal is damaged; what it lost answers ESTALE",
+            extra={"file": str(path), "lines": damaged},
+        )
+    return state
+
+
 def _name(told: object) -> str:
     if not isinstance(told, str):
         raise ValueError("a name is a text")  # noqa: TRY004 - one error for what makes no sense
@@ -295,27 +311,16 @@ class SessionLog:
 
         What makes no sense is left out and said: what the kernel holds of it answers ESTALE.
         """
-        state = SessionState()
-        damaged = 0
         lines = LineFile.read(path)
-        if not _understood(path, lines[:1]):
-            return state
-        for line in lines[lines[:1] == [f"s {VERSION}"] :]:
-            try:
-                state.apply(line)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                damaged += 1
-        if damaged:
-            log.error(
-                "the session's journal is damaged; what it lost answers ESTALE",
-                extra={"file": str(path), "lines": damaged},
-            )
-        return state
+        return _state(path, lines) if _understood(path, lines[:1]) else SessionState()
 
     def trouble(self) -> str:
         """Return why a next process could not go on with all there is; "" while it could."""
         with self._lock:
             complete = self._file.complete
+            removed = self._file.removed
+        if removed:
+            return "the session's journal was removed: a restart would lose open files"
         return "" if complete else "the cache disk is full: a restart would lose open files"
 
     def _say(self, line: str) -> None:
@@ -326,9 +331,10 @@ class SessionLog:
 
     def _compact(self) -> None:
         try:
-            self._file.rewrite(self.read(self._path).lines())
+            self._file.rewrite(_state(self._path, self._file.lines()).lines())
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            # Without its directory it goes on where it is, for as long as this process lives.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
                 raise
         # Where all of it is alive, or the disk full, the next time is when it has doubled.
         self._compact_at = max(COMPACT_AT, 2 * self._file.size)

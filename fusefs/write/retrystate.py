@@ -6,6 +6,7 @@ Written under the body's `commit_lock`, read by any thread.
 import time
 from dataclasses import dataclass
 
+HURRY = 1.0  # seconds between uploads of a file that a killed process would lose
 FIRST, MOST = 1.0, 60.0  # seconds until a failed upload is tried again, doubled up to
 
 
@@ -26,6 +27,11 @@ class Trouble:
     def again_in(self, seconds: float) -> None:
         """Try once `seconds` have gone by."""
         self.retry_at = time.monotonic() + seconds
+
+    def hurry(self) -> None:
+        """Try soon what waits for its close, or for nothing."""
+        if self.retry_at == float("inf"):
+            self.again_in(HURRY)
 
     def over(self) -> None:
         """All is in S3."""

@@ -27,7 +27,7 @@ from fusefs.write.multipart import Outgoing
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import Loan, Loans
-from fusefs.write.stagedfiles import created, data_of, leftovers, log_of
+from fusefs.write.stagedfiles import created, data_of, leftovers, log_of, moved
 from fusefs.write.stagedjournal import Record, StagedJournal
 from fusefs.write.uploadplan import MAX_OBJECT, Changed, GiB
 
@@ -361,6 +361,7 @@ class Staged:
         """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
         try:
             os.ftruncate(self._data, info.size)
+            data_of(self.stem).stat()
         except OSError:
             self.discard()
             return
@@ -373,7 +374,7 @@ class Staged:
         directory.mkdir(parents=True, exist_ok=True)
         os.ftruncate(self._data, self.record.size)
         target = directory / self.stem.name
-        data_of(self.stem).rename(data_of(target))
-        log_of(self.stem).rename(log_of(target))
+        moved(self._data, data_of(self.stem), data_of(target))
+        self._journal.move(log_of(target))
         self.close()
         return data_of(target)

@@ -34,6 +34,7 @@ from fusefs import versions
 from fusefs.attributes import Posix
 from fusefs.disk.boot import boot_id, booted_at
 from fusefs.objects import Headers, ObjectInfo
+from fusefs.write.stagedfiles import created, moved
 
 VERSION = 2
 KNOWN = (1, VERSION)
@@ -109,8 +110,7 @@ class StagedJournal:
     @classmethod
     def begin(cls, path: Path, record: Record) -> "StagedJournal":
         """Begin with what is changed; OSError, and no file, when the disk refuses."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        journal = cls(path, os.open(path, flags, 0o600), boot_id())
+        journal = cls(path, created(path, os.O_APPEND), boot_id())
         try:
             journal.say({"version": VERSION, "boot": journal.boot, **record.told()})
         except OSError:
@@ -131,7 +131,7 @@ class StagedJournal:
             return None
         told = json.loads(lines[0])
         boot = str(told["boot"]) if versions.check(told, KNOWN) > 1 else _boot_of(path)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(fd, sum(len(line) + 1 for line in lines))
         return cls(path, fd, boot), lines
 
@@ -154,6 +154,11 @@ class StagedJournal:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+    def move(self, target: Path) -> None:
+        """Go on under another name."""
+        moved(self._fd, self.path, target)
+        self.path = target
 
     def close(self) -> None:
         """Close the file; it stays on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,3 +230,22 @@ def test_a_log_of_an_unknown_version_is_kept_and_reported(
     assert "unknown version" in caplog.text
     (kept,) = path.parent.glob("session.log.unknown-*")
     assert kept.read_text() == 's 9\nn 2 1 f "f"\n'
+
+
+@pytest.mark.parametrize("emptied", [True, False], ids=["emptied", "removed"])
+def test_a_log_that_was_removed_goes_on(tmp_path: Path, emptied: bool) -> None:
+    """Nothing is lost when it is made anew: in its directory, or without a name as long as it
+    lives."""
+    path = tmp_path / "cache" / "session.log"
+    path.parent.mkdir()
+    log = SessionLog(path, SessionState())
+    log.made(2, 1, directory=False, name="f")
+    shutil.rmtree(path.parent)
+    if emptied:
+        path.parent.mkdir()
+    assert "was removed" in log.trouble()
+    log._compact()
+    log.made(3, 1, directory=False, name="g")
+    assert bool(log.trouble()) is not emptied
+    assert not emptied or set(SessionLog.read(path).nodes) == {2, 3}
+    log.close()

@@ -371,3 +371,18 @@ def test_an_unknown_step_is_not_taken_for_another(tmp_path: Path) -> None:
         log.write(b"y {}\n")
     with pytest.raises(ValueError, match="unknown step"):
         Staged.restore(tmp_path / "x", Space(tmp_path, 1 << 30, 0))
+
+
+def test_a_conflict_of_a_file_without_a_name_is_copied(tmp_path: Path) -> None:
+    """The cache directory was removed under it; the conflict is where the log says."""
+    (tmp_path / "staged").mkdir()
+    staged = Staged(tmp_path / "staged/x", RECORD, Space(tmp_path, 1 << 30, 0))
+    staged.write(10, b"ours")
+    shutil.rmtree(tmp_path / "staged")
+    late = Staged(tmp_path / "staged/y", RECORD, Space(tmp_path, 1 << 30, 0))
+    late.write(20, b"late")
+    for file, offset, text in ((staged, 10, b"ours"), (late, 20, b"late")):
+        kept = file.keep_as_conflict(tmp_path / "conflicts")
+        assert kept.read_bytes()[offset : offset + 4] == text
+        assert kept.with_suffix(".log").read_text().splitlines()[1] == f"w {offset} 4"
+    assert os.listdir(tmp_path) == ["conflicts"]

@@ -1,0 +1,60 @@
+"""Whether a directory is still where it was: cleaners empty caches, kubelets remove volumes.
+
+What is open stays usable then, and what is new has no place to be found again by a next process.
+Any thread; no lock.
+"""
+
+import errno
+import os
+from pathlib import Path
+from uuid import uuid4
+
+_TMPFILE = getattr(os, "O_TMPFILE", 0)  # Linux only, and not on every filesystem
+
+
+class Presence:
+    """A directory that was there at the start."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def gone(self) -> bool:
+        """Say whether the path leads elsewhere now, or nowhere."""
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._fd)
+
+
+def nameless(path: Path, flags: int) -> int:
+    """Open a new file without a name, as near as can be to where `path` should have been.
+
+    It ends with its descriptor. Raises EIO where no directory above takes one (the root isn't
+    asked: nothing limits what a container writes there): the ENOENT of the missing directory would
+    be a lie about the file that somebody works on.
+    """
+    for directory in path.parents[:-1]:
+        try:
+            return _nameless_in(directory, flags)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+    raise OSError(errno.EIO, "the cache directory was removed", str(path.parent))
+
+
+def _nameless_in(directory: Path, flags: int) -> int:
+    try:
+        if _TMPFILE:
+            return os.open(directory, _TMPFILE | os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    name = directory / f".s3mount-{uuid4().hex}"
+    fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+    name.unlink()
+    return fd
