@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 RESTORED_WAIT = 5.0
 # How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
 UNWELL_AFTER = 60.0
+# What isn't uploaded at the end is synced for another boot, as far as this goes: the grace period
+# may be over.
+SEAL_SECONDS = 2.0
 NAMED_MOST = 20  # files left behind that are named one by one
 
 
@@ -223,13 +226,18 @@ class Mounted:
                 extra={"files": len(left), "directory": str(self.depot.staging)},
             )
 
+    def _seal_left(self) -> None:
+        until = time.monotonic() + SEAL_SECONDS
+        for body in self.depot.dirty.all():
+            if time.monotonic() < until:
+                with bulkhead("sealing a staged file", key=body.key):
+                    body.seal()
+
     def close(self) -> None:
         """Let go of everything; the journal keeps what isn't in S3."""
         self._retrier.stop()
         self.tell_left()
-        for body in self.depot.dirty.all():
-            with bulkhead("sealing a staged file", key=body.key):
-                body.seal()
+        self._seal_left()
         self.depot.flush.close()
         self.reader.close()
         self._pools.close()

@@ -1,4 +1,4 @@
-"""The files `STEM.data` and `STEM.log` of a staged file on the cache volume: how they are made.
+"""The two files of a staged file on the cache volume, its data and its log: how they are made.
 
 Not here: what is in them (`staged`, `stagedjournal`). No state.
 """
