@@ -32,9 +32,14 @@ def _run(arguments: list[str]) -> int:
 
         return probe.main(arguments[1:])
     from fusefs import logs
-    from fusefs.cli import command
 
     logs.set_up()
+    if arguments[:1] == ["worker"] and "--supervise" in arguments:
+        from fusefs.run import podworker
+
+        return podworker.main([word for word in arguments[1:] if word != "--supervise"])
+    from fusefs.cli import command
+
     return command.run(arguments)
 
 

@@ -45,6 +45,15 @@ class Counters:
             self._requests[key] = self._requests.get(key, 0) + 1
             self._counts[Count.RETRIED] += sent_again
 
+    def activity(self) -> int:
+        """Return a number that grows with every answer, retry and byte of the store or the cache.
+
+        It is the same twice only where nothing has happened in between.
+        """
+        moved = (Count.RECEIVED, Count.SENT, Count.RETRIED, Count.HIT)
+        with self._lock:
+            return sum(self._requests.values()) + sum(self._counts[each] for each in moved)
+
     def get(self, what: Count) -> int:
         """Return one count."""
         return self._counts[what]

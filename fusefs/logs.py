@@ -9,8 +9,18 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from fusefs import termination
+
 # What every record has; the rest is `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class LastWords(logging.Handler):
+    """Leaves the reason of the end where `kubectl describe pod` shows it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message of a critical record; the last one counts."""
+        termination.write(record.getMessage())
 
 
 class JsonLine(logging.Formatter):
@@ -35,7 +45,7 @@ def set_up(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLine())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, LastWords(logging.CRITICAL)]
     root.setLevel(level)
     for noisy in ("botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

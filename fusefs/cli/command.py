@@ -71,6 +71,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
     add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
     add("--status-socket", default=status.SOCKET, help="where probes ask")
+    add("--supervise", action="store_true", help="start it again at once when it dies")
     add("--once", action="store_true", help="end in good order when the mount is gone")
     add("--reached", metavar="FILE", help="reach the bucket before asking the keeper, say so there")
 

@@ -26,11 +26,13 @@ import stat
 import time
 from collections.abc import Callable
 
+from fusefs import termination
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.keeper.keptmount import Held, is_connection, log
 from fusefs.keeper.protocol import Malformed, Message
 from fusefs.kernel import mountcalls
+from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
 
 MOST_CONNECTIONS = 8
 ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
@@ -93,11 +95,16 @@ class Keeper:
             except OSError as error:
                 log("error", "cannot unmount", mountpoint=held.mountpoint, error=str(error))
 
-    def serve(self, listener: socket.socket, wake: int) -> None:
-        """Answer until `wake` becomes readable."""
+    def serve(self, listener: socket.socket, wake: int, files: ProbeFiles) -> None:
+        """Answer until `wake` becomes readable, and show probes how the mounts are."""
         self._poll.register(listener, select.POLLIN)
         self._poll.register(wake, select.POLLIN)
+        shown = 0.0
         while True:
+            files.ready(all(held.device >= 0 for held in self._held.values()))
+            if time.monotonic() - shown > ALIVE_SECONDS:
+                files.alive()
+                shown = time.monotonic()
             for descriptor, _ in self._poll.poll(self._mount_orphans()):
                 if descriptor == wake:
                     return
@@ -106,12 +113,12 @@ class Keeper:
                 elif descriptor in self._connections:
                     self._answer(self._connections[descriptor])
 
-    def _mount_orphans(self) -> int | None:
-        """Mount anew what nobody has offered for long; return the ms to wait, None for ever."""
+    def _mount_orphans(self) -> int:
+        """Mount anew what nobody has offered for long; return the ms to wait."""
         orphans = [held for held in self._held.values() if held.device < 0]
         left = self._patience - time.monotonic()
         if not orphans or left > 0:
-            return int(1000 * left) + 1 if orphans else None
+            return int(1000 * min(left, ALIVE_SECONDS) if orphans else 1000 * ALIVE_SECONDS) + 1
         self._patience = time.monotonic() + ORPHANED_SECONDS
         for held in orphans:
             log("warning", "nobody has the mount any more, mounting anew", mount=held.name)
@@ -266,13 +273,15 @@ def run(mounts: list[Message], path: str, worker_uid: int) -> int:
     if os.getpid() == 1:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reap whoever is left to us
     keeper = Keeper(mounts, worker_uid)
+    files = ProbeFiles(os.path.dirname(path), "keeper")  # noqa: PTH120 - as above
     try:
         keeper.start()
         try:
             with listen(path, worker_uid) as listener:
                 log("info", "ready", socket=path, mounts=len(mounts))
-                keeper.serve(listener, wake)
+                keeper.serve(listener, wake, files)
         finally:
+            files.ready(False)
             keeper.stop()
     except OSError as error:
         raise SetupError(f"{error.filename or path}: {error.strerror}") from error
@@ -292,4 +301,5 @@ def main(arguments: list[str]) -> int:
         return run(protocol.parse_document(document), told.socket, told.worker_uid)
     except SetupError as error:
         log("critical", str(error))
+        termination.write(str(error))
         return 2

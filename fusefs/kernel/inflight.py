@@ -59,6 +59,7 @@ class UnderWay:
         self._lock = locks.lock(Rank.LEAF)
         self._waiting: dict[int, _Waiting] = {}
         self._looking = False
+        self.answered = 0  # how many have ended; only grows
 
     def begin(self, unique: int, opcode: int, pid: int) -> None:
         """A request was read; `pid` is its caller's, 0 for one that can't be seen."""
@@ -69,6 +70,7 @@ class UnderWay:
     def end(self, unique: int) -> bool:
         """A request is about to be answered; False when it was given up before."""
         with self._lock:
+            self.answered += 1
             return self._waiting.pop(unique, None) is not None
 
     def oldest(self) -> float:

@@ -129,6 +129,10 @@ class Session:
         """Return for how many seconds the longest request has been under way, 0.0 for none."""
         return self._under_way.oldest()
 
+    def answered(self) -> int:
+        """Return how many requests have been answered so far."""
+        return self._under_way.answered
+
     def changes(self, before: float) -> int:
         """Return how many requests that change something and began before a moment go on."""
         return self._under_way.changes(before)

@@ -199,6 +199,10 @@ class Mounted:
                 return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
         return self._journal.trouble() if self._journal is not None else ""
 
+    def activity(self) -> int:
+        """Return a number that grows with each answer, retry and byte of store and cache."""
+        return self.store.counters.activity()
+
     def refuse_writes(self) -> None:
         """From now on, EROFS for whatever would make something dirty."""
         self.files.closing = self.filesystem.namespace.closing = True

@@ -27,14 +27,17 @@ from typing import NoReturn, Protocol
 
 from fusefs.errors import SetupError
 from fusefs.interface import Calls, Invalidations, Silent
+from fusefs.keeper import protocol
 from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.session import Session, Settings
 from fusefs.kernel.wire import Init
-from fusefs.run import status
+from fusefs.run import health, status
+from fusefs.run.health import Health
 from fusefs.run.status import SERVING, MountStatus, Status
+from fusefs.run.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,10 @@ GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
+LOST = (
+    "the mount was lost and mounted anew; containers that were started before have the dead one:"
+    " delete the pod"
+)
 
 
 class Served(Protocol):
@@ -57,6 +64,9 @@ class Served(Protocol):
 
     def trouble(self) -> str:
         """Return why the mount isn't well, "" when it is."""
+
+    def activity(self) -> int:
+        """Return a number that grows with whatever is done for this mount in the background."""
 
     def refuse_writes(self) -> None:
         """From now on, EROFS for whatever would make something dirty."""
@@ -99,6 +109,7 @@ class Options:
     grace: float = 25.0
     stalled_after: float = 120.0
     once: bool = False  # the end of the mounts is the end of the worker, in good order
+    run_directory: str = protocol.RUN_DIRECTORY  # where a supervised worker shows how it is
 
 
 class Signals:
@@ -136,6 +147,7 @@ class Mount:
         self.mountpoint = str(config["mountpoint"])
         self.served: Served | None = None
         self.state = "starting"
+        self.lost = False  # containers that were started before have a mount that is dead
         self._config = config
         self._options = options
         self._session: Session | None = None
@@ -152,6 +164,8 @@ class Mount:
             beginning = Beginning.RENEWED if taken.served else Beginning.NEW
             taken = self._renew(keeper)
         self._serve(keeper, taken, beginning, open_filesystem)
+        if health.HEARTBEAT in os.environ:
+            self.lost = health.Served(self._options.run_directory).lost(self.name, taken.token)
         self.state = SERVING
         log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
 
@@ -223,9 +237,15 @@ class Mount:
                 return False
         return uploaded and self.served.drain(stop)
 
+    def activity(self) -> tuple[float, int]:
+        """Return the seconds of the longest wait, and a number that grows with all that is done."""
+        if self._session is None or self.served is None:
+            return 0.0, 0
+        return self._session.oldest_request(), self._session.answered() + self.served.activity()
+
     def status(self) -> MountStatus:
         """Say how the mount is; returns at once."""
-        trouble = self.served.trouble() if self.served is not None else ""
+        trouble = LOST if self.lost else self.served.trouble() if self.served is not None else ""
         if self.state == UNMOUNTED_STATE:
             files, size = self.served.dirty() if self.served is not None else (0, 0)
             trouble = f"unmounted from outside; {files} files ({size} bytes) are still to be sent"
@@ -248,6 +268,13 @@ def run(
     ours = [Mount(config, options) for config in mounts]
     answering = Status(options.status_socket, lambda: {each.name: each.status() for each in ours})
     answering.start()
+    shown = Health(
+        os.environ,
+        options.run_directory,
+        lambda: all(each.state == SERVING and not each.lost for each in ours),
+        Watchdog(lambda: health.oldest_and_progress(each.activity() for each in ours)),
+    )
+    shown.start()
     keeper = KeeperClient(options.keeper_socket, signals.stop)
     try:
         keeper.connect(options.keeper_wait)
@@ -260,6 +287,7 @@ def run(
         return SETUP_FAILED
     lost = _wait(ours, keeper, signals, options.once)
     clean = drain(ours, signals, options.grace)
+    shown.close()
     keeper.close()
     answering.close()
     if lost and options.once:

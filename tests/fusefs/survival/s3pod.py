@@ -13,7 +13,8 @@ class S3Pod(Pod):
     """One mount for each of `buckets` (or views), named by its place; caches are in `base`/cache.
 
     `endpoint` is another way to the store (a proxy), `drain_time` seconds for the uploads at the
-    end. `extra` goes into each mount's configuration.
+    end. With `supervise` the worker's first process starts it again. `extra` goes into each mount's
+    configuration.
     """
 
     def __init__(
@@ -22,15 +23,18 @@ class S3Pod(Pod):
         *buckets: Bucket,
         endpoint: Endpoint | None = None,
         drain_time: int = 25,
+        supervise: bool = False,
         **told: object,
     ) -> None:
         self.drain_time = drain_time
+        self._supervise = supervise
         self.caches = base / "cache"
         self._buckets = {f"m{number}": bucket for number, bucket in enumerate(buckets)}
         self._endpoint = endpoint or buckets[0].endpoint
         super().__init__(base, tuple(self._buckets), **told)  # type: ignore[arg-type] # as they are
         self.environment |= self._endpoint.credentials.environment()
         self.environment |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(base)}
+        self.environment |= {"S3MOUNT_RUN_DIRECTORY": str(base / "run")}
 
     @property
     def root(self) -> Path:
@@ -59,4 +63,4 @@ class S3Pod(Pod):
     def worker_command(self) -> list[str]:
         sockets = ["--socket", str(self.keeper_socket), "--status-socket", str(self.status_socket)]
         worker = [self.python, "-m", "fusefs", "worker", "--drain-time", str(self.drain_time)]
-        return [*self._run_as, *worker, *sockets]
+        return [*self._run_as, *worker, *(["--supervise"] if self._supervise else []), *sockets]

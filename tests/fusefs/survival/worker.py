@@ -43,6 +43,9 @@ class Served:
         file = self._config.get("trouble")
         return Path(str(file)).read_text() if file and Path(str(file)).exists() else ""
 
+    def activity(self) -> int:
+        return 0
+
     def refuse_writes(self) -> None:
         self._directory.read_only = True
 

@@ -1,0 +1,111 @@
+"""`python -m fusefs worker --supervise`: the first process of the worker's container.
+
+It starts the worker proper and starts it again at once when that is killed: the kubelet would wait
+ever longer, and applications with it. It kills one that hangs. What can't work (exit code 2) and
+what dies again and again ends the container, with the reason as its termination message.
+
+No S3 here, no FUSE, and few imports: this process has no reason to die. One thread. The worker
+proper shows that it lives by a byte on a pipe every few seconds.
+"""
+
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from fusefs.keeper import protocol
+from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
+from fusefs.run.health import HEARTBEAT
+from fusefs.run.restart import SETUP_FAILED, Child
+
+log = logging.getLogger(__name__)
+
+SILENT_AFTER = 60.0  # seconds without a byte: it says so itself, or its interpreter is stuck
+MOST_DEATHS = 6  # this many within so many seconds are a crash loop
+DEATHS_WITHIN = 60.0
+LOOK_SECONDS = 1.0  # a child's death wakes us at once; this is for its restart pause
+
+
+class PodWorker:
+    """Runs one command until a signal comes or it can't run."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pulse, pulse = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_inheritable(pulse, True)
+        environment = {**environment, HEARTBEAT: str(pulse)}
+        self._child = Child("worker", command, environment, clock, keep=(pulse,))
+        self._files = ProbeFiles(directory, "worker")
+        self._clock = clock
+        self._signals: deque[int] = deque()
+        self._deaths: deque[float] = deque(maxlen=MOST_DEATHS)
+        self._heard = clock()
+        self._stopping = False
+
+    def run(self) -> int:
+        """Supervise; return the exit code of the container."""
+        wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(waker)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda came, _: self._signals.append(came))
+        self._child.start()
+        shown = 0.0
+        while (code := self._step()) is None:
+            if self._clock() - shown > ALIVE_SECONDS:
+                self._files.alive()
+                shown = self._clock()
+            self._wait(wake)
+        self._files.ready(False)
+        return code
+
+    def _wait(self, wake: int) -> None:
+        pause = LOOK_SECONDS if self._child.pid is not None else LOOK_SECONDS / 10
+        for descriptor in select.select([wake, self._pulse], [], [], pause)[0]:
+            os.read(descriptor, 4096)
+            if descriptor == self._pulse:
+                self._heard = self._clock()
+
+    def _step(self) -> int | None:
+        """Act on what has come; return the exit code once it is over."""
+        while self._signals:
+            self._signals.popleft()
+            self._stopping = True
+            self._child.signal(signal.SIGTERM)
+        if self._child.pid is not None and self._clock() - self._heard > SILENT_AFTER:
+            log.error("the worker hangs: it is killed and started again")
+            self._child.signal(signal.SIGKILL)
+            self._heard = self._clock()
+        code = self._child.ended()
+        if code is not None:
+            return self._ended(code)
+        if self._child.pid is None:
+            self._heard = self._clock()
+            self._child.start()
+        return None
+
+    def _ended(self, code: int) -> int | None:
+        if self._stopping or code in (0, SETUP_FAILED):
+            return code if code >= 0 else 1
+        self._deaths.append(self._clock())
+        if len(self._deaths) == MOST_DEATHS and self._clock() - self._deaths[0] < DEATHS_WITHIN:
+            reason = f"the worker ended {MOST_DEATHS} times in {DEATHS_WITHIN:.0f} s, last with"
+            reason += f" signal {-code}" if code < 0 else f" exit code {code}"
+            log.critical("%s", reason)
+            return 1
+        return None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `worker` with these words; return the exit code."""
+    command = [sys.executable, "-m", "fusefs", "worker", *arguments]
+    return PodWorker(command, os.environ, protocol.RUN_DIRECTORY).run()
