@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "policies of the end and of resizing": (
         KEPT,
         [
-            "worker['terminationMessagePolicy'] = 'FallbackToLogsOnError'",
+            "worker['terminationMessagePolicy'] = 'File'",
             "worker['terminationMessagePath'] = '/dev/termination-log'",
             "worker['resizePolicy'] = [{'resourceName': 'cpu', 'restartPolicy': 'NotRequired'}]",
             "worker['securityContext']['procMount'] = 'Default'",

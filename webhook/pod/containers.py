@@ -38,6 +38,7 @@ CONFIG_VERSION = 1
 _NOBODY = 65534
 # Two minutes for a bucket that is slow to answer; wrong credentials end the worker much earlier.
 _STARTUP_SECONDS = 120
+_LOOKS = 400  # of one startup probe, a twentieth of a second apart
 # Longer than any grace period: how long a drain may take is the kubelet's to say, and what isn't in
 # S3 when the worker ends is gone with the pod.
 _DRAIN_TIME = "24h"
@@ -117,7 +118,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
             "runAsNonRoot": False,
             "readOnlyRootFilesystem": True,
         },
-        startupProbe=_probe("probe", "--keeper"),
+        **_probes("keeper"),
         volumeMounts=[
             {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
@@ -135,7 +136,13 @@ def _worker(
     return _container(
         WORKER,
         platform,
-        args=["worker", "--drain-time", _DRAIN_TIME, *_metrics_arguments(metrics_port)],
+        args=[
+            "worker",
+            "--supervise",
+            "--drain-time",
+            _DRAIN_TIME,
+            *_metrics_arguments(metrics_port),
+        ],
         ports=_metrics_ports(metrics_port),
         env=[_config(mounts), *_metadata_guard(wanted.mounts, ambient=ambient)],
         securityContext={
@@ -148,7 +155,10 @@ def _worker(
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        startupProbe=_probe("probe"),
+        **_probes("worker"),
+        # A mount that was lost with both containers is not ready again; the keeper's end alone is
+        # nobody's loss. Each probe costs the node a process, so there are few.
+        readinessProbe=_probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30),
         volumeMounts=[
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
             {"name": CACHE, "mountPath": CACHE_DIRECTORY},
@@ -178,6 +188,8 @@ def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:
         "imagePullPolicy": platform.image_pull_policy,
         "restartPolicy": "Always",
         "command": ["python", "-m", "fusefs"],
+        # A process that was killed leaves no message of its own.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         **{key: value for key, value in fields.items() if value},
     }
 
@@ -230,13 +242,36 @@ def _credentials_mount(mount: MountSpec) -> dict[str, Any]:
     return {"name": _credentials_volume(mount), "mountPath": path, "readOnly": True}
 
 
-def _probe(*arguments: str) -> dict[str, Any]:
+def _probes(part: str) -> dict[str, Any]:
+    """Ask by files of the socket volume (`fusefs.probefiles`): no probe starts a Python.
+
+    The startup probe itself looks twenty times a second, so a start costs what it takes and tells
+    no Unhealthy event. A liveness probe takes away what a process that lives makes again.
+    """
+    ready, alive = f"{SOCKET_DIRECTORY}/{part}.ready", f"{SOCKET_DIRECTORY}/{part}.alive"
+    wait = (
+        f"i=0; until [ -e {ready} ]; do i=$((i+1)); [ $i -lt {_LOOKS} ] || exit 1; sleep 0.05; done"
+    )
     return {
-        "exec": {"command": ["python", "-m", "fusefs", *arguments]},
-        "periodSeconds": 1,
+        "startupProbe": {
+            "exec": {"command": ["sh", "-c", wait]},
+            "periodSeconds": 1,
+            "timeoutSeconds": _LOOKS // 20 + 10,
+            "successThreshold": 1,
+            "failureThreshold": _STARTUP_SECONDS * 20 // _LOOKS,
+        },
+        "livenessProbe": _probe(["rm", alive], period=60)
+        | {"failureThreshold": 3, "terminationGracePeriodSeconds": 30},
+    }
+
+
+def _probe(command: list[str], *, period: int) -> dict[str, Any]:
+    return {
+        "exec": {"command": command},
+        "periodSeconds": period,
         "timeoutSeconds": 10,
         "successThreshold": 1,
-        "failureThreshold": _STARTUP_SECONDS,
+        "failureThreshold": 1,
     }
 
 
