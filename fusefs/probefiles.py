@@ -1,9 +1,9 @@
 """Files by which probes tell how a process is, so that no probe has to start a Python.
 
-`PART.ready` is there while the process does its work: a readiness or startup probe is `test -e`.
-`PART.alive` is made again every few seconds by a process that goes on: a liveness probe is `rm`,
-which fails where nothing made the file since the last probe. Both are in the directory of the
-sockets, which keeper and worker of a pod share.
+`…/keeper.ready` or `…/worker.ready` is there while the process does its work: a readiness or
+startup probe is `test -e`. `….alive` is made again every few seconds by a process that goes on: a
+liveness probe is `rm`, which fails where nothing made the file since the last probe. Both are in
+the directory of the sockets, which keeper and worker of a pod share.
 
 Standard library only: the keeper imports this. One thread.
 """
