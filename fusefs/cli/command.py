@@ -42,8 +42,9 @@ def _work(told: argparse.Namespace) -> NoReturn:
     # Here, and not above: whoever only supervises need not wait for boto3.
     from fusefs.run import serving
     from fusefs.run import worker as workers
+    from fusefs.run.servedmount import Options
 
-    session = workers.Options(told.socket, told.status_socket, once=told.once)
+    session = Options(told.socket, told.status_socket, once=told.once)
     port = parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
     drain = parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
     reached = Path(told.reached) if told.reached else None

@@ -23,8 +23,9 @@ from fusefs import locks
 from fusefs.counters import Count
 from fusefs.errors import SetupError
 from fusefs.locks import Rank
-from fusefs.mount.mount import Mounted, Session
+from fusefs.mount.mount import Mounted
 from fusefs.mount.scrapes import ScrapeServer
+from fusefs.session.startmode import StartMode
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,12 @@ _GAUGES: tuple[tuple[str, Callable[[Mounted], float], str], ...] = (
     ("well", lambda m: float(not m.trouble()), "1 while the mount is well, as its probe says."),
     (
         "resumed",
-        lambda m: float(m.session is Session.RESUMED),
+        lambda m: float(m.mode is StartMode.RESUMED),
         "1 if the worker went on with the mount of one that died.",
     ),
     (
         "remounted",
-        lambda m: float(m.session is Session.RENEWED),
+        lambda m: float(m.mode is StartMode.RENEWED),
         "1 if the worker mounted anew after one that died: what was open failed.",
     ),
     ("dirty_files", lambda m: len(m.depot.dirty.all()), "Files with changes not in the store."),

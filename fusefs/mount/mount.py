@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import Enum, auto
 from pathlib import Path
 
 from fusefs.bulkhead import bulkhead
@@ -33,6 +32,7 @@ from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
+from fusefs.session.startmode import StartMode
 from fusefs.write import conflicts
 from fusefs.write.filecontent import Body
 from fusefs.write.flush import Flush
@@ -54,15 +54,6 @@ SEAL_SECONDS = 2.0
 NAMED_MOST = 20  # files left behind that are named one by one
 
 
-class Session(Enum):
-    """Whether the mount may outlive this process."""
-
-    SINGLE = auto()  # the mount ends with us
-    FIRST = auto()  # another process may go on
-    RESUMED = auto()  # we go on with the mount of another
-    RENEWED = auto()  # as FIRST, in place of another's that this kernel can't go on with
-
-
 class Mounted:
     """A filesystem ready to be served, and everything below it."""
 
@@ -71,11 +62,11 @@ class Mounted:
         settings: Mount,
         store: Store,
         cache_dir: Path,
-        session: Session,
+        mode: StartMode,
         invalidations: Invalidations,
     ) -> None:
         self.settings = settings
-        self.session = session
+        self.mode = mode
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space)
@@ -99,10 +90,10 @@ class Mounted:
             counters=store.counters,
         )
         log_path = cache_dir / "session.log"
-        state = SessionLog.read(log_path) if session is Session.RESUMED else SessionState()
+        state = SessionLog.read(log_path) if mode is StartMode.RESUMED else SessionState()
         self._presence = Presence(self.depot.staging)
         self.cache_removed = False
-        self._journal = SessionLog(log_path, state) if session is not Session.SINGLE else None
+        self._journal = SessionLog(log_path, state) if mode is not StartMode.SINGLE else None
         tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
         lookup = Lookup(tree, store, self._pools, settings.defaults, stored, settings.remembered)
         lookup.negative_ttl = settings.negative_ttl
@@ -114,13 +105,13 @@ class Mounted:
         self.filesystem = Filesystem(
             tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
         )
-        restored = self._restore(RESTORED_WAIT if session is Session.RESUMED else 0.0)
+        restored = self._restore(RESTORED_WAIT if mode is StartMode.RESUMED else 0.0)
         self._moves = moves
         self._renames_at = float("inf") if settings.read_only else time.monotonic()
-        if session is not Session.RESUMED:
+        if mode is not StartMode.RESUMED:
             self._finish_renames()
         self.filesystem.restore(state, restored)
-        if session is Session.RESUMED:
+        if mode is StartMode.RESUMED:
             moves.restore()
             # Who waits for a rename asks for it again; nobody else should wait for it, too.
             self._renames_at += RESTORED_WAIT
@@ -176,7 +167,7 @@ class Mounted:
             with bulkhead("finishing renames"):
                 self._moves.finish_left()
 
-    # -- what a worker asks (`worker.Served`) ----------------------------------------------------
+    # -- what a worker asks (`servedmount.Served`) ------------------------------------------------
 
     @property
     def calls(self) -> Filesystem:
@@ -254,7 +245,7 @@ class Mounted:
 
 def open_mount(
     settings: Mount,
-    session: Session = Session.SINGLE,
+    mode: StartMode = StartMode.SINGLE,
     invalidations: Invalidations | None = None,
 ) -> Mounted:
     """Reach the bucket, then build the mount; raises SetupError with the line for its user.
@@ -263,7 +254,7 @@ def open_mount(
     even while S3 doesn't.
     """
     store = Store(settings.store)
-    resumed = session is Session.RESUMED
+    resumed = mode is StartMode.RESUMED
     root = CacheRoot.of(settings, Owner.of(settings, store.client.endpoint), ours=resumed)
     if resumed:
         recall_conditions(store, root.path)
@@ -273,7 +264,7 @@ def open_mount(
             probe_conditions(store, settings.prefix)
         keep_conditions(store, root.path)
     root.claim()
-    return Mounted(settings, store, root.path, session, invalidations or Silent())
+    return Mounted(settings, store, root.path, mode, invalidations or Silent())
 
 
 def check(settings: Mount) -> None:

@@ -21,19 +21,14 @@ from fusefs.errors import SetupError
 from fusefs.interface import Invalidations
 from fusefs.keeper import protocol
 from fusefs.mount.metrics import Metrics, MetricsPort
-from fusefs.mount.mount import Mounted, Session, check, open_mount
+from fusefs.mount.mount import Mounted, check, open_mount
 from fusefs.mount.settings import Mount
 from fusefs.run import podconfig
 from fusefs.run import worker as workers
+from fusefs.run.servedmount import Options
+from fusefs.session.startmode import StartMode
 
 log = logging.getLogger(__name__)
-
-
-SESSIONS = {
-    workers.Beginning.NEW: Session.FIRST,
-    workers.Beginning.RESUMED: Session.RESUMED,
-    workers.Beginning.RENEWED: Session.RENEWED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class InPod:
     reached: Path | None = None
 
 
-def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Options) -> int:
+def worker(settings_of: podconfig.SettingsOf, told: InPod, options: Options) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
     _allow_many_files()
     mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
@@ -63,10 +58,10 @@ def worker(settings_of: podconfig.SettingsOf, told: InPod, options: workers.Opti
     metrics = Metrics()
 
     def open_filesystem(
-        config: Mapping[str, object], invalidations: Invalidations, beginning: workers.Beginning
+        config: Mapping[str, object], invalidations: Invalidations, mode: StartMode
     ) -> Mounted:
         name = str(config["name"])
-        mounted = open_mount(parsed[name], SESSIONS[beginning], invalidations)
+        mounted = open_mount(parsed[name], mode, invalidations)
         metrics.watch(name, mounted)
         return mounted
 

@@ -4,112 +4,35 @@ Takes the descriptors from the keeper, serves each with a filesystem that `open_
 and gives everything up in order: at the first SIGTERM it refuses new writes and uploads what is
 dirty, at the second it stops at once and leaves the journal to the next start.
 
-A worker that follows a dead one has the kernel send again what that one didn't answer. A kernel
-that can't do that (before Linux 6.9) can't take a mount over: it is aborted and mounted anew, and
-whoever had files open there gets errors.
-
-Not here: S3, nodes, handles and their journal (the filesystem's), mount(2) (`keeper`'s).
+Not here: what one mount is (`servedmount`), S3, mount(2) (`keeper`'s).
 Threading: mounts are opened at once, a few threads each its own; after that only the main thread
 acts, and the sessions have threads of their own.
 """
 
-import errno
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from fusefs.errors import SetupError
-from fusefs.interface import Calls, Invalidations, Silent
-from fusefs.keeper import protocol
-from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
-from fusefs.kernel.backing import Backings
-from fusefs.kernel.negotiation import Wishes
-from fusefs.kernel.notify import Notifier, send_resend
-from fusefs.kernel.session import Session, Settings
-from fusefs.kernel.wire import Init
-from fusefs.run import health, status
+from fusefs.keeper.client import KeeperClient
+from fusefs.run import health
 from fusefs.run.health import Health
-from fusefs.run.status import SERVING, MountStatus, Status
+from fusefs.run.servedmount import GONE_STATE, Mount, OpenFilesystem, Options, Served
+from fusefs.run.status import SERVING, Status
 from fusefs.run.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 DONE, FAILED, SETUP_FAILED, UNMOUNTED, LEFT = 0, 1, 2, 3, 4  # exit codes
 OPENED_AT_ONCE = 8
-GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
-LOST = (
-    "the mount was lost and mounted anew; containers that were started before have the dead one:"
-    " delete the pod"
-)
-
-
-class Served(Protocol):
-    """A filesystem as the worker sees it. No method but `drain` and `close` takes time."""
-
-    @property
-    def calls(self) -> Calls: ...
-
-    def open_handles(self) -> Mapping[int, int]:
-        """Return the open file handles restored from the journal, each with its node."""
-
-    def trouble(self) -> str:
-        """Return why the mount isn't well, "" when it is."""
-
-    def activity(self) -> int:
-        """Return a number that grows with whatever is done for this mount in the background."""
-
-    def refuse_writes(self) -> None:
-        """From now on, EROFS for whatever would make something dirty."""
-
-    def dirty(self) -> tuple[int, int]:
-        """Return the number of files and bytes that are not in S3 yet."""
-
-    def drain(self, stop: threading.Event) -> bool:
-        """Upload everything dirty until `stop`; return whether all of it is in S3."""
-
-    def close(self) -> None:
-        """Let go of everything; the journal keeps what isn't in S3."""
-
-
-class Beginning(Enum):
-    """What the kernel knows when a worker begins; only of RESUMED it has nodes and handles."""
-
-    NEW = auto()
-    RESUMED = auto()
-    RENEWED = auto()  # it had, and lost them with the mount: it can't send requests again
-
-
-# Configuration of the mount, where to tell of changes, and how it begins: where not RESUMED, nodes
-# and handles of the journal mean nothing to the kernel any more (dirty data still counts).
-OpenFilesystem = Callable[[Mapping[str, object], Invalidations, Beginning], Served]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a worker runs; times in seconds.
-
-    `keeper_wait`: how long the keeper may take to appear. `grace`: how long a drain may take.
-    `stalled_after`: a request under way for longer is trouble.
-    """
-
-    keeper_socket: str
-    status_socket: str = status.SOCKET
-    session: Settings = field(default_factory=lambda: Settings(wishes=Wishes(passthrough=True)))
-    keeper_wait: float = 60.0
-    grace: float = 25.0
-    stalled_after: float = 120.0
-    once: bool = False  # the end of the mounts is the end of the worker, in good order
-    run_directory: str = protocol.RUN_DIRECTORY  # where a supervised worker shows how it is
 
 
 class Signals:
@@ -123,137 +46,6 @@ class Signals:
 
     def _came(self, number: int, _: object) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()
-
-
-def sends_again(taken: Taken) -> bool:
-    """Say whether the kernel can send again what a dead worker did not answer."""
-    if taken.negotiated is not None:
-        return taken.negotiated.has(Init.HAS_RESEND)
-    # Killed before INIT was answered: nothing was agreed, and asking is the only way to know.
-    try:
-        send_resend(taken.device)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise SetupError(f"mount {taken.name} can't be taken over: {error}") from error
-        return False
-    return True
-
-
-class Mount:
-    """One mount of this worker, from its configuration to its end."""
-
-    def __init__(self, config: Mapping[str, object], options: Options) -> None:
-        self.name = str(config["name"])
-        self.mountpoint = str(config["mountpoint"])
-        self.served: Served | None = None
-        self.state = "starting"
-        self.lost = False  # containers that were started before have a mount that is dead
-        self._config = config
-        self._options = options
-        self._session: Session | None = None
-
-    def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
-        """Take the mount, build its filesystem, and serve it."""
-        try:
-            taken = keeper.take(self.name)
-        except Unmounted as error:
-            self._serve_nobody(str(error), open_filesystem)
-            return
-        beginning = Beginning.RESUMED if taken.served else Beginning.NEW
-        if taken.resumed and not sends_again(taken):
-            beginning = Beginning.RENEWED if taken.served else Beginning.NEW
-            taken = self._renew(keeper)
-        self._serve(keeper, taken, beginning, open_filesystem)
-        if health.HEARTBEAT in os.environ:
-            self.lost = health.Served(self._options.run_directory).lost(self.name, taken.token)
-        self.state = SERVING
-        log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
-
-    def _renew(self, keeper: KeeperClient) -> Taken:
-        log.warning(
-            "this kernel can't send requests again: the mount is aborted and mounted anew, files "
-            "open there fail (Linux 6.9 or later survives the restart of a worker)",
-            extra={"mount": self.name},
-        )
-        return keeper.renew(self.name)
-
-    def _serve(
-        self,
-        keeper: KeeperClient,
-        taken: Taken,
-        beginning: Beginning,
-        open_filesystem: OpenFilesystem,
-    ) -> None:
-        backings = Backings(KeeperRegistry(keeper, self.name))
-        notifier = Notifier(taken.device, backings.kernel_ids)
-        self.served = open_filesystem(self._config, notifier, beginning)
-        backings.restore(taken.backings, self.served.open_handles())
-        self._session = Session(
-            taken.device,
-            self.served.calls,
-            self._options.session,
-            notifier,
-            backings,
-            negotiated=taken.negotiated,
-            on_negotiated=lambda agreed: keeper.remember(self.name, agreed),
-        )
-        self._session.start(resend=taken.resumed)
-
-    def _serve_nobody(self, why: str, open_filesystem: OpenFilesystem) -> None:
-        """Only upload what a former worker left: the mount is no more."""
-        self.unmounted(why)
-        try:
-            self.served = open_filesystem(self._config, Silent(), Beginning.NEW)
-        except SetupError as error:
-            log.error(  # noqa: TRY400 - it is one line for a person
-                "what a former worker left can't be uploaded now; it stays on the cache volume",
-                extra={"mount": self.name, "error": str(error)},
-            )
-
-    def unmounted(self, why: str) -> None:
-        """Somebody took the mount away, for good: what isn't in S3 is still to be uploaded."""
-        self.state = UNMOUNTED_STATE
-        log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
-
-    def gone(self) -> bool:
-        """Say whether the mount ended without us."""
-        ended = self._session is not None and self._session.wait(0) is not None
-        if ended and self.state != UNMOUNTED_STATE:
-            self.state = GONE_STATE
-        return self.state in (GONE_STATE, UNMOUNTED_STATE)
-
-    def drain(self, stop: threading.Event) -> bool:
-        """Upload all there is, and let changes finish that were under way; False: `stop` came.
-
-        A rename that ended in its middle would leave its directory under two names.
-        """
-        assert self.served is not None  # noqa: S101 - it is open
-        if self._session is None:
-            return self.served.drain(stop)
-        began = time.monotonic()
-        uploaded = self.served.drain(stop)
-        while self._session.changes(began):
-            if stop.wait(LOOK_SECONDS / 10):
-                return False
-        return uploaded and self.served.drain(stop)
-
-    def activity(self) -> tuple[float, int]:
-        """Return the seconds of the longest wait, and a number that grows with all that is done."""
-        if self._session is None or self.served is None:
-            return 0.0, 0
-        return self._session.oldest_request(), self._session.answered() + self.served.activity()
-
-    def status(self) -> MountStatus:
-        """Say how the mount is; returns at once."""
-        trouble = LOST if self.lost else self.served.trouble() if self.served is not None else ""
-        if self.state == UNMOUNTED_STATE:
-            files, size = self.served.dirty() if self.served is not None else (0, 0)
-            trouble = f"unmounted from outside; {files} files ({size} bytes) are still to be sent"
-        if not trouble and self._session is not None:
-            oldest = self._session.oldest_request()
-            if oldest > self._options.stalled_after:
-                trouble = f"a request has not been answered for {oldest:.0f} s"
-        return MountStatus(self.mountpoint, self.state, trouble)
 
 
 def run(

@@ -29,9 +29,10 @@ import fusefs
 from fusefs import resend
 from fusefs.errors import FsError
 from fusefs.interface import Silent
-from fusefs.mount.mount import Mounted, Session
+from fusefs.mount.mount import Mounted
 from fusefs.mount.settings import Mount
 from fusefs.s3.store import Store, StoreSettings
+from fusefs.session.startmode import StartMode
 from tests.fusefs.survival import stories
 from tests.servers.s3 import REGION
 
@@ -135,7 +136,7 @@ def play(job: dict[str, Any]) -> None:
     told = cache / "told"
     where = StoreSettings(job["bucket"], job["endpoint"], REGION, credentials_dir=Path(job["keys"]))
     settings = Mount(where, Path("/none"), cache_dir=cache)
-    session = Session.RESUMED if told.exists() else Session.FIRST
+    session = StartMode.RESUMED if told.exists() else StartMode.FIRST
     killer = Killer(job["moment"])
     threading.setprofile(killer)
     sys.setprofile(killer)

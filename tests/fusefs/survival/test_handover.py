@@ -15,7 +15,7 @@ import pytest
 from fusefs.keeper import protocol
 from fusefs.keeper.client import Taken
 from fusefs.kernel import mountcalls, wire
-from fusefs.run.worker import sends_again
+from fusefs.run.servedmount import sends_again
 from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.pod import Pod
 from tests.fusefs.survival.s3pod import S3Pod

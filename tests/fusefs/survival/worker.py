@@ -16,7 +16,8 @@ from pathlib import Path
 from fusefs.errors import SetupError
 from fusefs.interface import Calls, Invalidations
 from fusefs.keeper import protocol
-from fusefs.run import worker
+from fusefs.run import servedmount, worker
+from fusefs.session.startmode import StartMode
 from tests.fusefs.survival.directory import Directory
 
 
@@ -61,14 +62,14 @@ class Served:
         """Nothing is held that the process's end doesn't give back."""
 
 
-def build(config: Mapping[str, object], _: Invalidations, how: worker.Beginning) -> Served:
-    return Served(config, fresh=how is not worker.Beginning.RESUMED)
+def build(config: Mapping[str, object], _: Invalidations, how: StartMode) -> Served:
+    return Served(config, fresh=how is not StartMode.RESUMED)
 
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s %(name)s")
     grace = float(os.environ.get("GRACE", "20"))
-    options = worker.Options(sys.argv[1], sys.argv[2], grace=grace)
+    options = servedmount.Options(sys.argv[1], sys.argv[2], grace=grace)
     mounts = protocol.parse_document(protocol.read_document(os.environ, None))
     return worker.run(mounts, build, options)
 

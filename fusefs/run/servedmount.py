@@ -1,0 +1,222 @@
+"""One mount of a worker: taken from the keeper, served, and what it says of itself.
+
+A worker that follows a dead one has the kernel send again what that one didn't answer. A kernel
+that can't do that (before Linux 6.9) can't take a mount over: it is aborted and mounted anew, and
+whoever had files open there gets errors.
+
+Not here: when the process ends (`worker`), S3, nodes, handles and their journal (`Served`).
+Threading: one thread opens a mount; after that any thread asks how it is.
+"""
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fusefs.errors import SetupError
+from fusefs.interface import Calls, Invalidations, Silent
+from fusefs.keeper import protocol
+from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
+from fusefs.kernel.backing import Backings
+from fusefs.kernel.negotiation import Wishes
+from fusefs.kernel.notify import Notifier, send_resend
+from fusefs.kernel.session import Session, Settings
+from fusefs.kernel.wire import Init
+from fusefs.run import health, status
+from fusefs.run.status import SERVING, MountStatus
+from fusefs.session.startmode import StartMode
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.025  # between two looks for changes under way, at the end
+GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
+LOST = (
+    "the mount was lost and mounted anew; containers that were started before have the dead one:"
+    " delete the pod"
+)
+
+
+class Served(Protocol):
+    """A filesystem as the worker sees it. No method but `drain` and `close` takes time."""
+
+    @property
+    def calls(self) -> Calls: ...
+
+    def open_handles(self) -> Mapping[int, int]:
+        """Return the open file handles restored from the journal, each with its node."""
+
+    def trouble(self) -> str:
+        """Return why the mount isn't well, "" when it is."""
+
+    def activity(self) -> int:
+        """Return a number that grows with whatever is done for this mount in the background."""
+
+    def refuse_writes(self) -> None:
+        """From now on, EROFS for whatever would make something dirty."""
+
+    def dirty(self) -> tuple[int, int]:
+        """Return the number of files and bytes that are not in S3 yet."""
+
+    def drain(self, stop: threading.Event) -> bool:
+        """Upload everything dirty until `stop`; return whether all of it is in S3."""
+
+    def close(self) -> None:
+        """Let go of everything; the journal keeps what isn't in S3."""
+
+
+# Configuration of the mount, where to tell of changes, and how it begins: where not RESUMED, nodes
+# and handles of the journal mean nothing to the kernel any more (dirty data still counts).
+OpenFilesystem = Callable[[Mapping[str, object], Invalidations, StartMode], Served]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a worker runs; times in seconds.
+
+    `keeper_wait`: how long the keeper may take to appear. `grace`: how long a drain may take.
+    `stalled_after`: a request under way for longer is trouble.
+    """
+
+    keeper_socket: str
+    status_socket: str = status.SOCKET
+    session: Settings = field(default_factory=lambda: Settings(wishes=Wishes(passthrough=True)))
+    keeper_wait: float = 60.0
+    grace: float = 25.0
+    stalled_after: float = 120.0
+    once: bool = False  # the end of the mounts is the end of the worker, in good order
+    run_directory: str = protocol.RUN_DIRECTORY  # where a supervised worker shows how it is
+
+
+def sends_again(taken: Taken) -> bool:
+    """Say whether the kernel can send again what a dead worker did not answer."""
+    if taken.negotiated is not None:
+        return taken.negotiated.has(Init.HAS_RESEND)
+    # Killed before INIT was answered: nothing was agreed, and asking is the only way to know.
+    try:
+        send_resend(taken.device)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise SetupError(f"mount {taken.name} can't be taken over: {error}") from error
+        return False
+    return True
+
+
+class Mount:
+    """One mount of this worker, from its configuration to its end."""
+
+    def __init__(self, config: Mapping[str, object], options: Options) -> None:
+        self.name = str(config["name"])
+        self.mountpoint = str(config["mountpoint"])
+        self.served: Served | None = None
+        self.state = "starting"
+        self.lost = False  # containers that were started before have a mount that is dead
+        self._config = config
+        self._options = options
+        self._session: Session | None = None
+
+    def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
+        """Take the mount, build its filesystem, and serve it."""
+        try:
+            taken = keeper.take(self.name)
+        except Unmounted as error:
+            self._serve_nobody(str(error), open_filesystem)
+            return
+        mode = StartMode.RESUMED if taken.served else StartMode.FIRST
+        if taken.resumed and not sends_again(taken):
+            mode = StartMode.RENEWED if taken.served else StartMode.FIRST
+            taken = self._renew(keeper)
+        self._serve(keeper, taken, mode, open_filesystem)
+        if health.HEARTBEAT in os.environ:
+            self.lost = health.Served(self._options.run_directory).lost(self.name, taken.token)
+        self.state = SERVING
+        log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
+
+    def _renew(self, keeper: KeeperClient) -> Taken:
+        log.warning(
+            "this kernel can't send requests again: the mount is aborted and mounted anew, files "
+            "open there fail (Linux 6.9 or later survives the restart of a worker)",
+            extra={"mount": self.name},
+        )
+        return keeper.renew(self.name)
+
+    def _serve(
+        self,
+        keeper: KeeperClient,
+        taken: Taken,
+        mode: StartMode,
+        open_filesystem: OpenFilesystem,
+    ) -> None:
+        backings = Backings(KeeperRegistry(keeper, self.name))
+        notifier = Notifier(taken.device, backings.kernel_ids)
+        self.served = open_filesystem(self._config, notifier, mode)
+        backings.restore(taken.backings, self.served.open_handles())
+        self._session = Session(
+            taken.device,
+            self.served.calls,
+            self._options.session,
+            notifier,
+            backings,
+            negotiated=taken.negotiated,
+            on_negotiated=lambda agreed: keeper.remember(self.name, agreed),
+        )
+        self._session.start(resend=taken.resumed)
+
+    def _serve_nobody(self, why: str, open_filesystem: OpenFilesystem) -> None:
+        """Only upload what a former worker left: the mount is no more."""
+        self.unmounted(why)
+        try:
+            self.served = open_filesystem(self._config, Silent(), StartMode.FIRST)
+        except SetupError as error:
+            log.error(  # noqa: TRY400 - it is one line for a person
+                "what a former worker left can't be uploaded now; it stays on the cache volume",
+                extra={"mount": self.name, "error": str(error)},
+            )
+
+    def unmounted(self, why: str) -> None:
+        """Somebody took the mount away, for good: what isn't in S3 is still to be uploaded."""
+        self.state = UNMOUNTED_STATE
+        log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
+
+    def gone(self) -> bool:
+        """Say whether the mount ended without us."""
+        ended = self._session is not None and self._session.wait(0) is not None
+        if ended and self.state != UNMOUNTED_STATE:
+            self.state = GONE_STATE
+        return self.state in (GONE_STATE, UNMOUNTED_STATE)
+
+    def drain(self, stop: threading.Event) -> bool:
+        """Upload all there is, and let changes finish that were under way; False: `stop` came.
+
+        A rename that ended in its middle would leave its directory under two names.
+        """
+        assert self.served is not None  # noqa: S101 - it is open
+        if self._session is None:
+            return self.served.drain(stop)
+        began = time.monotonic()
+        uploaded = self.served.drain(stop)
+        while self._session.changes(began):
+            if stop.wait(LOOK_SECONDS):
+                return False
+        return uploaded and self.served.drain(stop)
+
+    def activity(self) -> tuple[float, int]:
+        """Return the seconds of the longest wait, and a number that grows with all that is done."""
+        if self._session is None or self.served is None:
+            return 0.0, 0
+        return self._session.oldest_request(), self._session.answered() + self.served.activity()
+
+    def status(self) -> MountStatus:
+        """Say how the mount is; returns at once."""
+        trouble = LOST if self.lost else self.served.trouble() if self.served is not None else ""
+        if self.state == UNMOUNTED_STATE:
+            files, size = self.served.dirty() if self.served is not None else (0, 0)
+            trouble = f"unmounted from outside; {files} files ({size} bytes) are still to be sent"
+        if not trouble and self._session is not None:
+            oldest = self._session.oldest_request()
+            if oldest > self._options.stalled_after:
+                trouble = f"a request has not been answered for {oldest:.0f} s"
+        return MountStatus(self.mountpoint, self.state, trouble)
