@@ -5,7 +5,7 @@ well, 1 a pod was denied, 2 the command itself was wrong.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -18,17 +18,28 @@ from webhook.policy.rules import Grant, Policy, Rule
 from webhook.policy.unmatched import unmatched
 from webhook.review import admission
 from webhook.review.decision import Decider, Decision, Denied, Injected, Skipped
-from webhook.spec.annotations import DOMAIN
+from webhook.spec.annotations import DOMAIN, INJECTION
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """One object of a file, its pod, if it has one, and what was decided."""
+    """One object of a file, its pod, if it has one, and what was decided.
+
+    `labels`: those of its namespace, None when they aren't known.
+    """
 
     document: Any
     namespace: str
     pod: Pod | None
     decision: Decision | None
+    labels: Mapping[str, str] | None = None
+
+    @property
+    def unseen(self) -> bool | None:
+        """Whether the webhook is never asked about the pod; None when nobody knows."""
+        if self.labels is None:
+            return None
+        return self.labels.get(INJECTION) != "enabled"
 
     @property
     def name(self) -> str:
@@ -45,11 +56,14 @@ class Terminal:
 
 def review_file(path: str, namespace: str, decider: Decider) -> Iterator[Reviewed]:
     """Every object of a file with its decision; DocumentError when the file can't be read."""
-    for document in workloads.flattened(parse_documents(read_text(path), path)):
+    documents = list(workloads.flattened(parse_documents(read_text(path), path)))
+    told = workloads.namespace_labels(documents)
+    for document in documents:
         where = workloads.namespace_of(document, namespace)
         pod = workloads.pod_of(document)
         decision = None if pod is None else decider.decide(pod, where)
-        yield Reviewed(document, where, pod, decision)
+        labels = told.get(where, decider.lookup.labels(where))
+        yield Reviewed(document, where, pod, decision, labels)
 
 
 def inject(path: str, namespace: str, decider: Decider, terminal: Terminal) -> int:
@@ -74,6 +88,9 @@ def _remark(result: Reviewed, err: TextIO) -> None:
     if workloads.misplaced(result.document, DOMAIN):
         key = f"{DOMAIN}… on its own metadata does nothing: it belongs on the pod template's"
         print(f"warning: {result.name}: {key}", file=err)
+    if isinstance(result.decision, Injected) and result.unseen:
+        label = f"the namespace has no label {INJECTION}=enabled"
+        print(f"warning: {result.name}: {label}: the webhook never sees this pod", file=err)
     match result.decision:
         case Denied(found):
             print(problems.message(result.name, found), file=err)
@@ -89,6 +106,9 @@ def explain(path: str, namespace: str, decider: Decider, terminal: Terminal) -> 
         denied |= isinstance(result.decision, Denied)
         terminal.out.write(f"{result.name}: {_sentence(result.decision)}\n")
         if isinstance(result.decision, Injected):
+            if result.unseen is None:
+                needs = f"If the namespace {result.namespace} has the label {INJECTION}=enabled."
+                terminal.out.write(f"  {needs}\n")
             terminal.out.write(_indented(_mount_table(result.decision)))
             terminal.out.write(_indented(_patch_table(result.decision)))
         _remark(result, terminal.err)

@@ -53,6 +53,17 @@ def namespace_of(document: Any, default: str) -> str:
     return found if isinstance(found, str) and found else default
 
 
+def namespace_labels(documents: list[Any]) -> dict[str, dict[str, str]]:
+    """The labels of the namespaces that are among the objects, by name."""
+    found = {}
+    for document in documents:
+        metadata = document.get("metadata") if _kind(document) == "Namespace" else None
+        if isinstance(metadata, dict):
+            labels = metadata.get("labels")
+            found[str(metadata.get("name"))] = labels if isinstance(labels, dict) else {}
+    return found
+
+
 def label(document: Any) -> str:
     """`Kind/name`, for messages."""
     metadata = document.get("metadata") if isinstance(document, dict) else None
@@ -66,7 +77,7 @@ def misplaced(document: Any, domain: str) -> bool:
         return False
     metadata = document.get("metadata")
     found = metadata.get("annotations") if isinstance(metadata, dict) else None
-    return isinstance(found, dict) and any(str(key).startswith(domain) for key in found)
+    return isinstance(found, dict) and any(str(key).lower().startswith(domain) for key in found)
 
 
 def _kind(document: Any) -> str:

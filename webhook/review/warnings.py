@@ -14,9 +14,9 @@ from webhook.pod.containers import is_reserved
 from webhook.pod.memory import needed
 from webhook.pod.placement import Place, places, start_index
 from webhook.pod.ports import rivals
-from webhook.pods import Pod, items, section
+from webhook.pods import Pod, annotations, items, section
 from webhook.review.lookup import Lookup
-from webhook.spec.annotations import DOMAIN
+from webhook.spec.annotations import DOMAIN, INJECTION
 from webhook.spec.mountspec import MountSpec, Wanted
 
 # The API server drops what is longer (k8s.io/api/admission/v1, AdmissionResponse.Warnings).
@@ -38,10 +38,14 @@ class Advice:
 
 
 def misplaced(pod: Pod) -> Iterator[Advice]:
-    """Keys of ours among the pod's labels, where nobody looks for them."""
+    """Keys of ours where nobody looks for them: among the labels, or not in lower case."""
+    for key in sorted(annotations(pod)):
+        if key.lower().startswith(DOMAIN) and not key.startswith(DOMAIN):
+            yield Advice("misplaced", f"{key} does nothing: its beginning has to be {DOMAIN}")
+            break
     labels = section(section(pod, "metadata"), "labels")
     for key in sorted(key for key in labels if key.startswith(DOMAIN))[:_MOST_MISPLACED]:
-        if key == DOMAIN + "injection":
+        if key == INJECTION:
             yield Advice(
                 "misplaced", f"{key} is a label for the namespace; on a pod it does nothing"
             )

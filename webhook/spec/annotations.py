@@ -14,6 +14,8 @@ from webhook.parse.quantities import parse_bytes, parse_millicores
 DOMAIN = "s3.mount/"
 BUCKET = DOMAIN + "bucket"
 STATUS = DOMAIN + "injected"
+# The label of namespaces whose pods the webhook is asked about.
+INJECTION = DOMAIN + "injection"
 
 
 @dataclass(frozen=True)

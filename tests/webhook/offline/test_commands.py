@@ -127,6 +127,29 @@ def test_misplaced_annotation_is_remarked() -> None:
     assert "belongs on the pod template" in done.stderr
 
 
+def test_explain_says_that_a_namespace_is_never_seen() -> None:
+    """By the labels given, or by the Namespace that is among the objects."""
+    pod = WRONG.replace(": A}", ": my-bucket}")
+    space = "kind: Namespace\nmetadata: {name: default, labels: {a: b}}\n"
+    labelled = space.replace("a: b", "s3.mount/injection: enabled")
+    for text, flags, unseen in (
+        (pod, ["--namespace-labels", "a=b"], True),
+        (f"{space}---\n{pod}", [], True),
+        (f"{labelled}---\n{pod}", [], False),
+        (pod, ["--namespace-labels", "s3.mount/injection=enabled"], False),
+    ):
+        done = run("explain", "-f", "-", *flags, stdin=text)
+        assert ("never sees this pod" in done.stderr) is unseen
+    assert "If the namespace default has the label" in run("explain", "-f", "-", stdin=pod).stdout
+
+
+def test_explain_says_that_keys_have_to_be_in_lower_case() -> None:
+    """Kubernetes takes others, and nobody sees them."""
+    text = WRONG.replace("s3.mount/bucket", "S3.mount/bucket")
+    done = run("explain", "-f", "-", stdin=text)
+    assert "S3.mount/bucket does nothing" in done.stderr
+
+
 def test_explain_shows_decision_and_additions() -> None:
     """Decision, mounts and every addition, in a table."""
     done = run("explain", "-f", str(EXAMPLES / "deployment.yaml"))
