@@ -73,6 +73,11 @@ class UnderWay:
             self.answered += 1
             return self._waiting.pop(unique, None) is not None
 
+    def has(self, unique: int) -> bool:
+        """Say whether a request is waited for still."""
+        with self._lock:
+            return unique in self._waiting
+
     def oldest(self) -> float:
         """Return for how many seconds the longest request has been under way, 0.0 for none."""
         with self._lock:

@@ -1,7 +1,8 @@
 """The threads that read requests: as many as are under way, plus one, within limits.
 
 When all of them wait for something slow, a few more follow one by one: there may be an interrupt to
-be read, or a request that the disk can answer.
+be read, or a request that the disk can answer. The last that there may be goes on reading: it keeps
+requests for who is free first, so that a caller is let go when it is killed, whatever else waits.
 
 Each reader has a buffer for requests and, once it needs one, a second for large answers. A request
 that waits for S3 keeps its own reader only: before it is answered another one listens already.
@@ -14,8 +15,10 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from typing import Protocol
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
@@ -28,9 +31,23 @@ AGAIN = frozenset({errno.ENOENT, errno.EAGAIN, errno.EINTR})  # taken back while
 
 # How long all readers may be busy before there is one more, and how many times `most` in the end.
 RELIEF_SECONDS, RELIEF = 0.25, 4
+# Bytes of requests that are kept until a reader is free; beyond them the last one answers, too.
+PARKED_MOST = 16 << 20
 
 Scratch = Callable[[int], memoryview]
-AnswerRequest = Callable[[memoryview, Scratch], None]
+
+
+class Answerer(Protocol):
+    """Who answers requests; `Session`."""
+
+    def answer(self, message: memoryview, scratch: Scratch) -> None:
+        """Carry out one request and send its reply."""
+
+    def postpone(self, message: memoryview) -> bool:
+        """Note a request that will be answered later; False for one that can't wait."""
+
+    def answer_postponed(self, message: memoryview, scratch: Scratch) -> None:
+        """Answer it now, unless nobody waits for it any more."""
 
 
 class Ending(Enum):
@@ -41,24 +58,26 @@ class Ending(Enum):
 
 
 class Readers:
-    """Reads from `device` and has `answer` called with each request and a maker of buffers.
+    """Reads from `device` and has each request answered, with a maker of buffers.
 
     `most` threads at a time, unless they stall; one that finds `spare` others idle ends. Buffers
     have `size` bytes.
     """
 
     def __init__(
-        self, device: int, answer: AnswerRequest, *, size: int, most: int, spare: int
+        self, device: int, answerer: Answerer, *, size: int, most: int, spare: int
     ) -> None:
         self.size = size
         self._device = device
-        self.answer = answer
+        self.answerer = answerer
         self._most = most
         self._spare = spare
         self._lock = locks.lock(Rank.LEAF)
         self._threads: set[_Reader] = set()
         self._idle = 0
         self._relieving = False
+        self._parked: deque[bytes] = deque()
+        self._parked_bytes = 0
         self._ended = threading.Event()
         self._ending: Ending | None = None
 
@@ -77,17 +96,32 @@ class Readers:
             thread.join(timeout=5)
         return self._ending
 
-    def busy(self) -> None:
-        """Note that a reader has a request, and see to it that another one listens."""
+    def busy(self) -> bool:
+        """Note that a reader has a request, and have another one listen; False if none can."""
         with self._lock:
             self._idle -= 1
             if self._idle:
-                return
+                return True
             if len(self._threads) < self._most:
                 self._add()
+            elif len(self._threads) >= RELIEF * self._most:
+                return False
             elif not self._relieving:
                 self._relieving = True
                 threading.Thread(target=self._relieve, name="fuse-relief", daemon=True).start()
+            return True
+
+    def park(self, message: memoryview) -> bool:
+        """Keep a request for who is free first, its reader listens on; False if it must answer."""
+        if not self.answerer.postpone(message):
+            return False
+        with self._lock:
+            if self._idle or self._parked_bytes + len(message) > PARKED_MOST:
+                return False
+            self._parked.append(bytes(message))
+            self._parked_bytes += len(message)
+            self._idle += 1
+            return True
 
     def _relieve(self) -> None:
         """Have somebody listen, if after a while still nobody does."""
@@ -97,14 +131,21 @@ class Readers:
             if not self._idle and len(self._threads) < RELIEF * self._most:
                 self._add()
 
-    def free(self, reader: "_Reader") -> bool:
-        """Note that a reader is done; False when there are enough without it."""
+    def free(self, reader: "_Reader") -> bytes | None:
+        """Note that a reader is done; return a request that was kept, or none to listen for one.
+
+        None when there are enough without it.
+        """
         with self._lock:
+            if self._parked and self._idle:  # somebody else listens
+                parked = self._parked.popleft()
+                self._parked_bytes -= len(parked)
+                return parked
             if self._idle >= self._spare:
                 self._threads.discard(reader)
-                return False
+                return None
             self._idle += 1
-            return True
+            return b""
 
     def receive(self, buffer: memoryview) -> int:
         """Read one request; 0 when there will be none any more."""
@@ -151,11 +192,16 @@ class _Reader(threading.Thread):
     def run(self) -> None:
         """Serve until the mount is gone or there are readers enough."""
         readers, buffer = self._readers, memoryview(bytearray(self._readers.size))
+        answerer = readers.answerer
         while size := readers.receive(buffer):
-            readers.busy()
+            if not readers.busy() and readers.park(buffer[:size]):
+                continue
             with bulkhead("an answer to the kernel"):
-                readers.answer(buffer[:size], self._room)
-            if not readers.free(self):
+                answerer.answer(buffer[:size], self._room)
+            while parked := readers.free(self):
+                with bulkhead("an answer to the kernel"):
+                    answerer.answer_postponed(memoryview(parked), self._room)
+            if parked is None:
                 return
 
     def _room(self, size: int) -> memoryview:

@@ -102,7 +102,7 @@ class Session:
         largest = max(settings.wishes.max_request, negotiated.max_request if negotiated else 0)
         self._readers = Readers(
             device,
-            self.answer,
+            self,
             size=largest + HEADROOM,
             most=settings.max_readers,
             spare=settings.spare_readers,
@@ -148,6 +148,26 @@ class Session:
             self._carry_out(request)
             return
         self._under_way.begin(request.unique, request.opcode, request.pid)
+        self._finish(request)
+
+    def postpone(self, message: memoryview) -> bool:
+        """Note a request that is answered later; False for one that must not wait."""
+        try:
+            request = Request(message, _no_scratch)
+        except (struct.error, ValueError):
+            return False
+        if request.opcode in SILENT:
+            return False
+        self._under_way.begin(request.unique, request.opcode, request.pid)
+        return True
+
+    def answer_postponed(self, message: memoryview, scratch: Scratch) -> None:
+        """Carry out a request that was noted, unless its caller was let go meanwhile."""
+        request = Request(message, scratch)
+        if self._under_way.has(request.unique):
+            self._finish(request)
+
+    def _finish(self, request: Request) -> None:
         number, answer = self._carry_out(request)
         if self._under_way.end(request.unique):
             self._reply(request.unique, answer, number)
@@ -239,6 +259,11 @@ class Session:
             log.exception("the kernel refused a reply of %d bytes", len(body))
             if not number:
                 self._reply(unique, EMPTY, errno.EIO)  # else its caller waits forever
+
+
+def _no_scratch(size: int) -> memoryview:
+    """A request that is only looked at needs no room for its answer."""
+    raise OSError(errno.EINVAL, f"no room for {size} bytes of an answer")
 
 
 def _errno(request: Request, error: Exception) -> int:

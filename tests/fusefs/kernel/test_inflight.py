@@ -12,6 +12,7 @@ import pytest
 
 from fusefs.interface import Caller
 from fusefs.kernel import wire
+from fusefs.kernel.readers import RELIEF
 from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import KernelSide, opened
 from tests.fusefs.kernel.memory import Memory
@@ -121,6 +122,24 @@ def test_a_file_that_was_created_for_nobody_is_closed(kernel: KernelSide, memory
     assert soon(lambda: memory.calls["release"] == 1) and memory.handles == {}
     node = memory.lookup(1, "new").node
     assert memory.lookups[node] == 1
+
+
+def test_interrupts_are_read_when_there_can_be_no_more_readers(
+    kernel: KernelSide, memory: Memory
+) -> None:
+    """Whatever else waits: of a request that is worked on, and of one that isn't yet."""
+    gate = memory.gates["statfs"] = threading.Event()
+    waiting = [kernel.send(Opcode.STATFS, pid=BLIND) for _ in range(RELIEF * 4 + 20)]
+    killed = waiting[0], waiting[-1]
+    assert soon(lambda: memory.calls["statfs"] == RELIEF * 4 - 1)
+    for unique in killed:
+        kernel.send(Opcode.INTERRUPT, wire.INTERRUPT_IN.pack(unique), 0, unique=unique | 1)
+    assert {kernel.receive() for _ in killed} == {(-errno.EINTR, each, b"") for each in killed}
+    gate.set()
+    others = set(waiting) - set(killed)
+    assert {kernel.receive()[1] for _ in others} == others
+    assert kernel.silent()
+    assert memory.calls["statfs"] == len(waiting) - 1, "what nobody waits for isn't begun"
 
 
 def test_interrupts_are_read_when_all_readers_wait(kernel: KernelSide, memory: Memory) -> None:
