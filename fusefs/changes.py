@@ -19,7 +19,15 @@ from fusefs.errors import NotFound
 from fusefs.locks import Rank
 
 # The requests after which a key has another object, by boto3's names.
-CHANGING = frozenset({"put_object", "copy_object", "delete_object", "complete_multipart_upload"})
+CHANGING = frozenset(
+    {
+        "put_object",
+        "copy_object",
+        "delete_object",
+        "rename_object",
+        "complete_multipart_upload",
+    }
+)
 # More than can end while one answer is on its way; older answers all count as overtaken.
 KEPT = 16_384
 # How often a question about a file that is changed all the time is asked.

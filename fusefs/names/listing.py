@@ -80,6 +80,11 @@ class Listing:
         """Whether we changed something in it, so that it isn't just what S3 told."""
         return bool(self._own)
 
+    @property
+    def sorted(self) -> bool:
+        """Whether pages come in the order of names."""
+        return self._store.sorted
+
     def is_own(self, name: str) -> bool:
         """Say whether we made or removed `name` since the listing began."""
         return name in self._own

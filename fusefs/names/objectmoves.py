@@ -11,16 +11,18 @@ caller's lock. Copies and deletes run on the pool, a bounded number at once.
 """
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from fusefs import keys
 from fusefs.bulkhead import bulkhead
-from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable, Unsupported
+from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable
 from fusefs.names.renamejournal import Copied, RenameLog
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import ABSENT, Store
@@ -48,7 +50,10 @@ class Mover:
     # -- one object ------------------------------------------------------------------------------
 
     def move(self, before: ObjectInfo, key: str, condition: str | None) -> ObjectInfo:
-        """Give one object another key: one copy, one delete."""
+        """Give one object another key: one copy, one delete; one request where a store renames."""
+        if self._store.renames:
+            self._store.rename(before.key, before.etag, key, condition)
+            return replace(before, key=key)
         try:
             etag, modified = self._committer.copy(before, key, None, condition)
         except (Stale, NotFound) as error:
@@ -62,11 +67,7 @@ class Mover:
     def _delete(self, key: str, etag: str) -> None:
         """Delete one version; another one stays, and is reported."""
         try:
-            try:
-                self._store.delete(key, etag if self._store.conditional_delete else None)
-            except Unsupported:
-                self._store.conditional_delete = False
-                self._store.delete(key)
+            self._store.delete(key, etag)
         except NotFound:
             return  # an earlier try, whose answer was lost
         except Stale:
@@ -141,7 +142,7 @@ class Mover:
                 return
 
     def _copy_all(self, journal: RenameLog, *, resumed: bool) -> None:
-        noted = _Window(journal.entries())
+        noted = _Window(journal.entries(), self._store)
 
         def left() -> Iterator[ObjectInfo]:
             for source in self._listed(journal.old):
@@ -203,7 +204,11 @@ class Mover:
         if origin is None or origin.etag != source.etag or origin.headers is None:
             return False
         alike = found.headers is not None and found.headers.metadata == origin.headers.metadata
-        return alike and (found.etag == source.etag or "-" in source.etag + found.etag)
+        if "-" in source.etag + found.etag:
+            return alike
+        if not self._store.sorted and origin.headers.metadata:
+            return alike  # ETags of directory buckets are new for each copy
+        return alike and found.etag == source.etag
 
     def _delete_all(self, journal: RenameLog, *, resumed: bool) -> None:
         """Delete what was copied and is still the same; when resumed, only where its copy is too.
@@ -212,7 +217,7 @@ class Mover:
         into, and some stores list for ever a directory that loses its marker before its files.
         Only they are kept in memory.
         """
-        copied = _Window(journal.entries())
+        copied = _Window(journal.entries(), self._store)
         markers: list[ObjectInfo] = []
 
         def doomed() -> Iterator[ObjectInfo]:
@@ -317,22 +322,24 @@ def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
 class _Window:
     """Finds noted keys again while they are listed once more.
 
-    Both come in the store's order, whatever that is, so a bounded look ahead is enough.
+    Both come in the store's order, so a bounded look ahead is enough; a store without one has to be
+    looked ahead of without bound.
     """
 
-    def __init__(self, entries: Iterator[Copied]) -> None:
+    def __init__(self, entries: Iterator[Copied], store: Store) -> None:
         self._entries = entries
+        self._most = LOOK_AHEAD if store.sorted else sys.maxsize
         self._ahead: dict[str, Copied] = {}
 
     def take(self, suffix: str) -> Copied | None:
         """Return what was noted of a key, once."""
-        while suffix not in self._ahead and len(self._ahead) < LOOK_AHEAD:
+        while suffix not in self._ahead and len(self._ahead) < self._most:
             entry = next(self._entries, None)
             if entry is None:
                 break
             self._ahead[entry.suffix] = entry
         found = self._ahead.pop(suffix, None)
-        if found is None and len(self._ahead) >= LOOK_AHEAD:
+        if found is None and len(self._ahead) >= self._most:
             # Full of keys that others deleted: the oldest are never asked for again.
             for old in list(self._ahead)[: LOOK_AHEAD // 2]:
                 del self._ahead[old]

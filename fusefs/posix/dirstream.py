@@ -1,8 +1,9 @@
 """One open directory: its entries in a fixed order, with cookies that stay good.
 
-The order is S3's (a directory sorts as `name/`), so a stream can go on in another process, where
-the listing is read anew: it continues behind the last name it told. Names that come into being
-while the stream is open may be missing from it, as POSIX allows; none is told twice.
+The order is S3's (a directory sorts as `name/`), made here where a store has none, so a stream can
+go on in another process, where the listing is read anew: it continues behind the last name it told.
+Names that come into being while the stream is open may be missing from it, as POSIX allows; none is
+told twice.
 
 Threading: the kernel asks one stream from one thread at a time; `Listing` locks for itself.
 """
@@ -54,7 +55,7 @@ class DirStream:
             last = self._told[max((told for told in self._told if told <= offset), default=0)]
             self._base = offset
             self._names = [name for key, name in _sorted(listing) if key > last]
-        elif listing.complete or listing.changed:
+        elif listing.complete or listing.changed or not listing.sorted:
             listing.load()
             self._names = [name for _, name in _sorted(listing)]
 

@@ -5,6 +5,7 @@ Algorithms and header names: S3 user guide, "Checking object integrity". Pure fu
 
 import base64
 import hashlib
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from fusefs.s3.partbody import PartBody
 
 BLOCK = 1 << 20
+CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 
 def crc32(data: bytes | bytearray | memoryview) -> str:
@@ -28,6 +30,23 @@ def crc32_of(body: bytes | bytearray | PartBody) -> str:
         checksum = zlib.crc32(block, checksum)
     body.seek(0)
     return _text(checksum.to_bytes(4, "big"))
+
+
+def md5_of(body: bytes | bytearray | PartBody) -> str:
+    """Return the MD5 of a body, which is at its start afterwards."""
+    digest = hashlib.md5(usedforsecurity=False)
+    if isinstance(body, PartBody):
+        while block := body.read(BLOCK):
+            digest.update(block)
+        body.seek(0)
+    else:
+        digest.update(body)
+    return _text(digest.digest())
+
+
+def is_crc32(text: str | None) -> bool:
+    """Say whether a text is a CRC32 as S3 writes it, not one of checksums (`…==-4`)."""
+    return text is not None and CRC32.fullmatch(text) is not None
 
 
 def agree(answer: Mapping[str, Any], body: bytes | bytearray) -> bool:

@@ -8,7 +8,6 @@ thread-safe, and the few numbers kept here are each written in one step.
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from functools import cache
 from http.client import HTTPException
 from typing import Any
@@ -28,6 +27,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.handlers import validate_ascii_metadata
 from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader, create_loader
 from botocore.utils import get_environ_proxies
@@ -36,11 +36,20 @@ from urllib3.exceptions import HTTPError
 from fusefs import errors, locks
 from fusefs.changes import CHANGING, Changes
 from fusefs.counters import Count, Counters
-from fusefs.s3.connections import PIECE
+from fusefs.s3 import rawmetadata
+from fusefs.s3.answers import skew_of
 from fusefs.s3.credentials import CredentialsDirectory
-from fusefs.s3.errorcodes import EXPIRED, PASSING, REFUSED, error_for
+from fusefs.s3.errorcodes import (
+    CONTENDED,
+    EXPIRED,
+    PASSING,
+    REFUSED,
+    TOO_MANY,
+    VAGUE,
+    error_for,
+)
 from fusefs.s3.fastpath import Direct, Refused, Unclear, Wire
-from fusefs.s3.partbody import PartBody
+from fusefs.s3.partbody import in_pieces, rewind
 from fusefs.s3.retry import Broken, Patience
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature
@@ -74,8 +83,10 @@ def _descriptions(path: str | None) -> Loader:
 
 def _config(settings: StoreSettings) -> Config:
     own_endpoint = settings.endpoint_url is not None
+    # None leaves it to botocore, which knows the sessions of directory buckets.
+    signed = None if settings.directory_bucket else "s3v4"
     return Config(
-        signature_version=UNSIGNED if settings.anonymous else "s3v4",
+        signature_version=UNSIGNED if settings.anonymous else signed,
         retries={"mode": "standard", "total_max_attempts": max(1, settings.retries)},
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
@@ -124,7 +135,7 @@ class Client:
                     CredentialsDirectory(settings.credentials_dir)
                 )
                 session._credentials = self._credentials  # type: ignore[attr-defined]  # noqa: SLF001 - botocore has no setter that takes an object
-            return boto3.Session(botocore_session=session).client(
+            client: Any = boto3.Session(botocore_session=session).client(
                 "s3",
                 endpoint_url=settings.endpoint_url,
                 region_name=settings.region or session.get_config_variable("region") or "us-east-1",
@@ -132,6 +143,8 @@ class Client:
             )
         except (BotoCoreError, ValueError) as error:
             raise errors.SetupError(f"bucket {settings.bucket}: {error}") from error
+        rawmetadata.let_through(client.meta.events, validate_ascii_metadata)
+        return client
 
     def _direct_way(self, settings: StoreSettings) -> Direct | None:
         """Return the way around boto3; None where a proxy or the settings ask for boto3."""
@@ -188,9 +201,10 @@ class Client:
             try:
                 answer = None if lost else self._directly(operation, arguments)
                 if answer is None:
-                    arguments = _in_pieces(arguments)
+                    arguments = in_pieces(arguments)
                     answer = getattr(self._client, operation)(**arguments)
-            except ClientError as error:
+            except ClientError as refusal:
+                error = self._explained(operation, arguments, refusal)
                 told = self._told(operation, key, error)
                 told.retried = lost or _attempts(error.response) > 0
                 if not self._asks_again(error, told, sent, patience):
@@ -207,6 +221,21 @@ class Client:
                 self._note(operation, answer)
                 return answer
             rewind(arguments.get("Body"))
+
+    def _explained(
+        self, operation: str, arguments: Mapping[str, Any], error: ClientError
+    ) -> ClientError:
+        """Ask by a GET what a HEAD was refused for: its 400 has no body, so no code."""
+        if operation != "head_object" or _status(error) != 400:
+            return error
+        try:
+            answer = self._client.get_object(**arguments, Range="bytes=0-0")
+            answer["Body"].close()
+        except ClientError as told:
+            return told if _status(told) in (400, 403) else error
+        except (BotoCoreError, HTTPError, OSError):
+            return error
+        return error
 
     def _directly(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         """Try it without boto3; None where that isn't possible. Raises Unclear."""
@@ -251,6 +280,8 @@ class Client:
             f"{operation} {self._where}/{key or ''}",
             str(said.get("Message", "")),
         )
+        if operation == "complete_multipart_upload" and _code(error) in CONTENDED:
+            told = errors.Contended(str(told))
         outcome = "ok" if _status(error) in EXPECTED else type(told).__name__
         self._counters.request(operation, outcome, _attempts(error.response))
         return told
@@ -259,13 +290,14 @@ class Client:
         self, error: ClientError, told: errors.FsError, sent: float, patience: Patience
     ) -> bool:
         """Wait where asking again may help: an overload, credentials that ran out or changed."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
+        code = _code(error)
         if code in EXPIRED or code in REFUSED:
             self._refresh_credentials()
             # Another request may have brought new ones in while this was under way with the old.
             limit = RENEWAL_SECONDS if code in EXPIRED or self._renewed_at > sent else 0
             return patience.wait(limit)
-        passing = _status(error) >= 500 or code in PASSING
+        passing = _status(error) >= 500 or _status(error) == TOO_MANY
+        passing = passing or code in PASSING | CONTENDED
         return passing and isinstance(told, errors.Unavailable) and patience.wait()
 
     def _refresh_credentials(self) -> None:
@@ -283,14 +315,7 @@ class Client:
         meta = answer["ResponseMetadata"]
         self._counters.request(operation, "ok", _attempts(answer))
         self._answered, self._away_since = time.monotonic(), None
-        date = meta["HTTPHeaders"].get("date")
-        if date:
-            try:
-                stamp = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S %Z")  # noqa: DTZ007 - GMT
-            except ValueError:
-                return
-            epoch = (stamp - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - both naive GMT
-            self._skew = epoch - time.time()
+        self._skew = skew_of(meta["HTTPHeaders"], self._skew)
 
     def server_time(self) -> float:
         """Return the store's clock, in seconds, from the Date of its last answer."""
@@ -351,28 +376,22 @@ def _attempts(answer: Mapping[str, Any]) -> int:
     return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
 
 
-def _in_pieces(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Have a body read as it goes: one given whole must be sent within the connection's timeout."""
-    body = arguments.get("Body")
-    if not isinstance(body, (bytes, bytearray)) or len(body) <= PIECE:
-        return arguments
-    whole = memoryview(body)
-
-    def fill(offset: int, view: memoryview) -> None:
-        view[:] = whole[offset : offset + len(view)]
-
-    return arguments | {"Body": PartBody(fill, 0, len(body))}
-
-
-def rewind(body: Any) -> None:
-    """Have a body of a request read from its start again."""
-    if hasattr(body, "seek"):
-        body.seek(0)
-
-
 def status_of(error: errors.FsError) -> int:
     """Return the HTTP status behind one of our errors, 0 where none came."""
     return _status(error.__cause__)
+
+
+def refuses_header(error: errors.FsError, certain: bool = False) -> bool:
+    """Say whether an error may be a store's refusal of a header, or (`certain`) says so itself."""
+    cause = error.__cause__
+    if not isinstance(cause, ClientError):
+        return False
+    vague = _status(cause) == 400 and _code(cause) in VAGUE
+    return _status(cause) == 501 or (vague and not certain)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _status(error: BaseException | None) -> int:

@@ -13,7 +13,8 @@ BY_CODE: dict[str, type[FsError]] = {
     "NoSuchUpload": errors.NotFound,
     "NoSuchVersion": errors.NotFound,
     "PreconditionFailed": errors.Stale,
-    "ConditionalRequestConflict": errors.Stale,
+    "ConditionalRequestConflict": errors.Unavailable,
+    "OperationAborted": errors.Unavailable,
     "AccessDenied": errors.AccessDenied,
     "AllAccessDisabled": errors.AccessDenied,
     "InvalidAccessKeyId": errors.AccessDenied,
@@ -57,7 +58,15 @@ REFUSED = frozenset(
 )
 
 # Told by a store that has too much to do, whatever the status: worth asking again after a pause.
-PASSING = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
+PASSING = frozenset(
+    {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "TooManyRequests"}
+)
+TOO_MANY = 429
+# Another request on the same key was under way (a 409): this one is to be made again. An upload
+# whose Complete is answered so is to be begun anew (API reference, CompleteMultipartUpload).
+CONTENDED = frozenset({"ConditionalRequestConflict", "OperationAborted"})
+# A 400 that may be the refusal of a header. 501 is one whatever its code says.
+VAGUE = frozenset({"InvalidArgument", "InvalidRequest", "BadRequest", "UnsupportedHeader"})
 
 
 def error_for(code: str, status: int, what: str, message: str) -> FsError:

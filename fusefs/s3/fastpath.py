@@ -2,10 +2,10 @@
 
 boto3 needs some 2 ms of one core for a request, all under the interpreter's lock; a directory of
 10 000 files is 10 000 requests. So those that come by the thousand (HEAD, GET, LIST, PUT, COPY,
-DELETE, parts) are made here, once each, with boto3's names and shapes. Whatever isn't plain is
-boto3's: arguments not known here, every error but "not there" and "the condition doesn't hold",
-retries, redirects, proxies. Where the bucket is and how to sign for it is learned by watching
-boto3's own requests.
+DELETE, uploads and their parts) are made here, once each, with boto3's names and shapes. Whatever
+isn't plain is boto3's: arguments not known here, every error but "not there" and "the condition
+doesn't hold", retries, redirects, proxies, the sessions of directory buckets. Where the bucket is
+and how to sign for it is learned by watching boto3's own requests.
 
 Standard library only. Any thread.
 """
@@ -28,11 +28,13 @@ from fusefs.s3.signing import Signature, Signer, encoded, payload_hash, query_st
 HEADERS = {
     "ACL": "x-amz-acl",
     "CacheControl": "cache-control",
+    "ChecksumAlgorithm": "x-amz-checksum-algorithm",
     "ChecksumCRC32": "x-amz-checksum-crc32",
     "ChecksumMode": "x-amz-checksum-mode",
     "ContentDisposition": "content-disposition",
     "ContentEncoding": "content-encoding",
     "ContentLanguage": "content-language",
+    "ContentMD5": "content-md5",
     "ContentType": "content-type",
     "CopySourceIfMatch": "x-amz-copy-source-if-match",
     "IfMatch": "if-match",
@@ -76,6 +78,7 @@ TOLD = {
 }
 METHODS = {
     "copy_object": "PUT",
+    "create_multipart_upload": "POST",
     "delete_object": "DELETE",
     "get_object": "GET",
     "head_object": "HEAD",
@@ -193,12 +196,24 @@ def _request(operation: str, arguments: Mapping[str, Any]) -> _Request | None:
     query = {QUERY[name]: str(left.pop(name)) for name in QUERY if name in left}
     if operation == "list_objects_v2":
         query |= {"list-type": "2", "encoding-type": "url"}
-    plain = all(f"{name}{text}".isascii() and text.isprintable() for name, text in headers.items())
-    if left or not plain or not isinstance(body, (bytes, bytearray)):
+    if operation == "create_multipart_upload":
+        query["uploads"] = ""
+    if (
+        left
+        or not all(_plain(*header) for header in headers.items())
+        or not isinstance(body, (bytes, bytearray))
+    ):
         return None
-    if METHODS[operation] == "PUT":
+    if METHODS[operation] in ("PUT", "POST"):
         headers["content-length"] = str(len(body))
     return _Request(key, query, headers, body)
+
+
+def _plain(name: str, text: str) -> bool:
+    """Say whether a header can be sent; user metadata of others may have any bytes."""
+    if name.startswith(META) and name.isascii():
+        return all(" " <= char <= "\xff" and char != "\x7f" for char in text)
+    return f"{name}{text}".isascii() and text.isprintable()
 
 
 class _Route:
@@ -273,6 +288,8 @@ def _understood(operation: str, answer: Answer) -> dict[str, Any]:
             return _page(body) | _meta(answer)
         if operation == "copy_object":
             return _copied(body) | _meta(answer)
+        if operation == "create_multipart_upload":
+            return _begun(body) | _meta(answer)
         if operation == "head_object":
             return _object(answer)
         return _told(answer)
@@ -341,6 +358,11 @@ def _copied(body: bytes) -> dict[str, Any]:
     }
     copied["LastModified"] = datetime.fromisoformat(copied["LastModified"])
     return {"CopyObjectResult": {"ETag": copied["ETag"], "LastModified": copied["LastModified"]}}
+
+
+def _begun(body: bytes) -> dict[str, Any]:
+    told = {_name(part): part.text or "" for part in _xml(body, "InitiateMultipartUploadResult")}
+    return {"UploadId": told["UploadId"]}
 
 
 def _name(element: ElementTree.Element) -> str:

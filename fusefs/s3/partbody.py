@@ -8,6 +8,8 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from fusefs.s3.connections import PIECE
+
 
 class PartBody(io.RawIOBase):
     """Bytes `start` to `end` of what `fill(offset, view)` gives."""
@@ -43,3 +45,22 @@ class PartBody(io.RawIOBase):
             self._fill(self._start + self._at, view[:count])
         self._at += count
         return count
+
+
+def in_pieces(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Have a body read as it goes: one given whole must be sent within the connection's timeout."""
+    body = arguments.get("Body")
+    if not isinstance(body, (bytes, bytearray)) or len(body) <= PIECE:
+        return arguments
+    whole = memoryview(body)
+
+    def fill(offset: int, view: memoryview) -> None:
+        view[:] = whole[offset : offset + len(view)]
+
+    return arguments | {"Body": PartBody(fill, 0, len(body))}
+
+
+def rewind(body: Any) -> None:
+    """Have a body of a request read from its start again."""
+    if hasattr(body, "seek"):
+        body.seek(0)

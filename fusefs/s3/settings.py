@@ -33,3 +33,8 @@ class StoreSettings:
     read_timeout: float = 30.0
     connections: int = 64
     direct: bool = True  # small requests past boto3, where they are plain
+
+    @property
+    def directory_bucket(self) -> bool:
+        """Whether the bucket is one of S3 Express One Zone, which its name tells."""
+        return self.bucket.endswith("--x-s3")

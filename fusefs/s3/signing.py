@@ -41,6 +41,11 @@ def payload_hash(body: bytes | bytearray, tls: bool) -> str:
     return UNSIGNED if tls else hashlib.sha256(body).hexdigest()
 
 
+def _collapsed(value: str) -> str:
+    # Spaces alone: other white space of str is a byte of somebody's UTF-8 here.
+    return " ".join(filter(None, value.split(" ")))
+
+
 class Signer:
     """Signs for one region and service."""
 
@@ -74,14 +79,15 @@ class Signer:
                 method,
                 path,
                 query,
-                *(f"{name}:{' '.join(headers[name].split())}" for name in signed),
+                *(f"{name}:{_collapsed(headers[name])}" for name in signed),
                 "",
                 names,
                 headers["x-amz-content-sha256"],
             ]
         )
         scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        # Header values are text as http.client takes it: a character for each byte.
+        digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{digest}"
         signature = hmac.new(self._signing_key(keys.secret, stamp[:8]), text.encode(), "sha256")
         headers["authorization"] = (

@@ -6,37 +6,30 @@ be called from any thread. Conditions: `"*"` means "only if there is no such obj
 (If-None-Match), an ETag means "only if it is still this one" (If-Match), None means always.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
+from uuid import uuid4
 
 from fusefs import errors
 from fusefs.counters import Count, Counters
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3 import checksums
-from fusefs.s3.client import Client, drain, rewind, status_of
+from fusefs.s3.abilities import Abilities, Ability
+from fusefs.s3.answers import info_of, page_of
+from fusefs.s3.client import Client, drain, status_of
+from fusefs.s3.etags import opaque, quoted
+from fusefs.s3.newobjects import new_object, placing
+from fusefs.s3.optional import Optional
 from fusefs.s3.partbody import PartBody
 from fusefs.s3.retry import Broken, Tries
 from fusefs.s3.settings import StoreSettings
 
-log = logging.getLogger(__name__)
-
 ABSENT = "*"
-# Headers that belong to the content and that a rewrite has to repeat, by boto3's names.
-KEPT = (
-    "CacheControl",
-    "ContentDisposition",
-    "ContentEncoding",
-    "ContentLanguage",
-    "ContentType",
-    "SSEKMSKeyId",
-    "ServerSideEncryption",
-    "StorageClass",
-    "WebsiteRedirectLocation",
-)
+# Who asks for so few keys wants to know whether there are any, and never goes on.
+PEEK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +48,17 @@ class Store:
         self.settings = settings
         self.counters = counters or Counters()
         self.bucket = settings.bucket
-        self.conditional = True
-        self.conditional_complete = True
-        # Newer than the others (AWS: 2025) and not to be probed without storing something: asked
-        # for until a store refuses the header; who ignores it does as before.
-        self.conditional_delete = True
-        self.conditional_copy = True
+        self.abilities = Abilities(settings.bucket)
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
-        self._checksums = True
+        self._optional = Optional(self.client, self.abilities)
+        self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
 
     # -- reading ---------------------------------------------------------------------------------
 
     def head(self, key: str) -> ObjectInfo:
         """HEAD: size, ETag, time and headers of `key`."""
-        return _info(key, self.client.call("head_object", key))
+        return info_of(key, self.client.call("head_object", key))
 
     def list_page(
         self, prefix: str, delimiter: str = "/", token: str | None = None, limit: int = 1000
@@ -81,20 +70,13 @@ class Store:
         if token is not None:
             arguments["ContinuationToken"] = token
         answer = self.client.call("list_objects_v2", None, **arguments)
-        return Page(
-            tuple(
-                ObjectInfo(
-                    item["Key"],
-                    item["Size"],
-                    item["ETag"].strip('"'),
-                    item["LastModified"].timestamp(),
-                    storage_class=item.get("StorageClass"),
-                )
-                for item in answer.get("Contents", ())
-            ),
-            tuple(item["Prefix"] for item in answer.get("CommonPrefixes", ())),
-            answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
-        )
+        page = page_of(answer)
+        if answer.get("IsTruncated") and limit > PEEK and page.next_token in (None, "", token):
+            raise errors.Unavailable(
+                f"LIST s3://{self.bucket}/{prefix}: the store says there are more keys and not "
+                "where; a listing that ends here would be short"
+            )
+        return page
 
     def get_start(
         self, key: str, length: int, unless: str | None = None, whole: bool = False
@@ -106,28 +88,29 @@ class Store:
         """
         arguments: dict[str, Any] = {"Range": f"bytes=0-{length - 1}"}
         if whole:
-            arguments = {"ChecksumMode": "ENABLED"} if self._checksums else {}
+            arguments = {}
         if unless is not None:
-            arguments["IfNoneMatch"] = f'"{unless}"'
+            arguments["IfNoneMatch"] = quoted(unless)
         tries = Tries(self.settings.retries, self.client.patience())
         while True:
             try:
-                return self._start(key, length, arguments)
+                return self._start(key, length, arguments, whole)
             except Broken as broken:
                 tries.wait_after(broken)
 
     def _start(
-        self, key: str, length: int, arguments: Mapping[str, Any]
+        self, key: str, length: int, arguments: Mapping[str, Any], whole: bool
     ) -> tuple[ObjectInfo, bytes] | None:
+        asked = {Ability.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
         try:
-            answer = self.client.call("get_object", key, **arguments)
+            answer = self._optional.call("get_object", key, asked, **arguments)
         except errors.FsError as error:
             if status_of(error) == 304:
                 return None
             if status_of(error) == 416:  # an empty object has no first byte
                 return self.head(key), b""
             raise
-        info = _info(key, answer)
+        info = info_of(key, answer)
         total = answer.get("ContentRange", "").rpartition("/")[2]
         size = int(total) if total.isdigit() else info.size
         body = bytearray(min(info.size, length))
@@ -158,9 +141,9 @@ class Store:
                     "get_object",
                     key,
                     Range=f"bytes={first}-{offset + len(view) - 1}",
-                    IfMatch=f'"{etag}"',
+                    IfMatch=quoted(etag),
                 )
-                if answer["ETag"].strip('"') != etag:
+                if opaque(answer["ETag"]) != etag:
                     raise errors.Stale(f"GET s3://{self.bucket}/{key}: replaced while being read")
                 self._drain(answer, view[have:], key, partial(_from, arrived, have))
             except Broken as broken:
@@ -193,28 +176,17 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _new(self, headers: Headers) -> dict[str, Any]:
-        """Arguments of a new object: its headers, and what the mount's settings ask for."""
-        arguments: dict[str, Any] = {"Metadata": dict(headers.metadata)}
-        settings = self.settings
-        wanted = {
-            "StorageClass": settings.storage_class,
-            "ServerSideEncryption": settings.sse,
-            "SSEKMSKeyId": settings.sse_kms_key,
-            "ACL": settings.acl,
-        }
-        if "ServerSideEncryption" in headers.system:
-            del wanted["SSEKMSKeyId"]  # a key of ours doesn't go with an algorithm of its own
-        arguments |= {name: value for name, value in wanted.items() if value}
-        arguments |= headers.system
-        return arguments
-
-    def _condition(self, condition: str | None, able: bool) -> dict[str, str]:
-        if condition is None or not able:
+    def _condition(self, condition: str | None) -> dict[Ability, dict[str, str]]:
+        """Return the header of a write's condition, by what it takes to honour it."""
+        if condition is None:
             return {}
         if condition == ABSENT:
-            return {"IfNoneMatch": "*"}
-        return {"IfMatch": f'"{condition}"'}
+            return {Ability.PUT_IF_NONE_MATCH: {"IfNoneMatch": "*"}}
+        return {Ability.PUT_IF_MATCH: {"IfMatch": quoted(condition)}}
+
+    def _condition_for(self, ability: Ability, condition: str | None) -> dict[Ability, Any]:
+        """Return the header of another request's condition."""
+        return dict.fromkeys([ability], *self._condition(condition).values()) if condition else {}
 
     def put(
         self, key: str, body: bytes | memoryview, headers: Headers, condition: str | None
@@ -226,10 +198,10 @@ class Store:
             "put_object",
             key,
             data,
-            **self._condition(condition, self.conditional),
-            **self._new(headers),
+            self._condition(condition),
+            **new_object(self.settings, headers),
         )
-        return str(answer["ETag"]).strip('"')
+        return opaque(answer["ETag"])
 
     def copy(
         self,
@@ -247,78 +219,116 @@ class Store:
         """
         arguments: dict[str, Any] = {"CopySource": {"Bucket": self.bucket, "Key": source}}
         if etag is not None:
-            arguments["CopySourceIfMatch"] = f'"{etag}"'
+            arguments["CopySourceIfMatch"] = quoted(etag)
         if headers is not None:
-            arguments |= {"MetadataDirective": "REPLACE", **self._new(headers)}
+            arguments |= {"MetadataDirective": "REPLACE", **new_object(self.settings, headers)}
         else:
             if self.settings.storage_class:
                 arguments["StorageClass"] = self.settings.storage_class
-            arguments |= placed or {}
+            arguments |= placing(self.settings, placed or {})
         # A copy onto itself is already pinned by its source.
-        if source != key:
-            arguments |= self._condition(condition, self.conditional_copy)
-        answer = self.client.call("copy_object", key, **arguments)["CopyObjectResult"]
-        return answer["ETag"].strip('"'), answer["LastModified"].timestamp()
+        pinned = None if source == key else condition
+        optional = self._condition_for(Ability.COPY_CONDITION, pinned)
+        answer = self._optional.call("copy_object", key, optional, **arguments)["CopyObjectResult"]
+        return opaque(answer["ETag"]), answer["LastModified"].timestamp()
+
+    @property
+    def renames(self) -> bool:
+        """Whether the store has RenameObject: directory buckets do, and no other."""
+        return self.settings.directory_bucket
+
+    @property
+    def sorted(self) -> bool:
+        """Whether a LIST comes in the order of keys; `start-after` makes sense only then."""
+        return not self.settings.directory_bucket
+
+    def rename(self, source: str, etag: str, key: str, condition: str | None) -> None:
+        """RenameObject: one step for everybody; the object stays what it is, its ETag too.
+
+        `condition` is `ABSENT` or None. The token lets an answer that was lost be asked for again.
+        """
+        arguments = {"DestinationIfNoneMatch": "*"} if condition == ABSENT else {}
+        with self.changes.under_way(source):
+            self.client.call(
+                "rename_object",
+                key,
+                RenameSource=quote(source),
+                SourceIfMatch=quoted(etag),
+                ClientToken=uuid4().hex,
+                **arguments,
+            )
 
     def delete(self, key: str, etag: str | None = None) -> None:
         """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds."""
-        self.client.call("delete_object", key, **self._condition(etag, self.conditional_delete))
+        self._optional.call(
+            "delete_object", key, self._condition_for(Ability.DELETE_CONDITION, etag)
+        )
 
     # -- multipart uploads -----------------------------------------------------------------------
 
-    def create_upload(self, key: str, headers: Headers) -> str:
-        """Start a multipart upload; return its id."""
-        arguments = self._new(headers)
-        if self._checksums:
-            try:
-                answer = self.client.call(
-                    "create_multipart_upload", key, ChecksumAlgorithm="CRC32", **arguments
-                )
-                return str(answer["UploadId"])
-            except errors.Unsupported as error:
-                self._no_checksums(error)
-        return str(self.client.call("create_multipart_upload", key, **arguments)["UploadId"])
+    def create_upload(self, key: str, headers: Headers, copies: bool = False) -> str:
+        """Start a multipart upload; return its id. `copies`: some parts will be copied."""
+        checked = self.abilities.has(Ability.CHECKSUMS_SENT)
+        if copies and not self.abilities.has(Ability.COPIED_CHECKSUMS):
+            checked = False
+        optional = {Ability.CHECKSUMS_SENT: {"ChecksumAlgorithm": "CRC32"}} if checked else {}
+        answer = self._optional.call(
+            "create_multipart_upload", key, optional, **new_object(self.settings, headers)
+        )
+        upload = str(answer["UploadId"])
+        if not checked or not self.abilities.has(Ability.CHECKSUMS_SENT):
+            self._unchecked.add(upload)
+        return upload
+
+    def is_unchecked(self, upload: str) -> None:
+        """Parts of this upload, which a former process began, have no checksums."""
+        self._unchecked.add(upload)
 
     def upload_part(
         self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
     ) -> Part:
         """Upload part `number` (from 1)."""
         self.counters.add(Count.SENT, len(body))
-        answer = self._checked("upload_part", key, body, UploadId=upload, PartNumber=number)
-        return Part(number, answer["ETag"].strip('"'), answer.get("ChecksumCRC32"))
+        checked = upload not in self._unchecked
+        answer = self._checked(
+            "upload_part", key, body, {}, checked, UploadId=upload, PartNumber=number
+        )
+        return Part(
+            number, opaque(answer["ETag"]), answer.get("ChecksumCRC32") if checked else None
+        )
 
     def _checked(
-        self, operation: str, key: str, body: bytes | bytearray | PartBody, **arguments: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray | PartBody,
+        optional: Mapping[Ability, Mapping[str, Any]],
+        checked: bool = True,
+        **arguments: Any,
     ) -> Any:
-        """Send a body with its CRC32, which the store compares; without to one that can't."""
-        if self._checksums:
-            try:
-                checksum = checksums.crc32_of(body)
-                answer = self.client.call(
-                    operation, key, Body=body, ChecksumCRC32=checksum, **arguments
-                )
-            except errors.Unsupported as error:
-                self._no_checksums(error)
-                rewind(body)
-            else:
-                if answer.get("ChecksumCRC32", checksum) != checksum:
-                    raise errors.Unavailable(
-                        f"{operation} s3://{self.bucket}/{key}: the store has other bytes than sent"
-                    )
-                return answer
-        return self.client.call(operation, key, Body=body, **arguments)
-
-    def _no_checksums(self, error: errors.FsError) -> None:
-        self._checksums = False
-        log.warning(
-            "this store refuses checksums: what is damaged on its way to it goes unnoticed",
-            extra={"bucket": self.bucket, "error": str(error)},
-        )
+        """Send a body with its CRC32, which the store compares; with its MD5 to one that can't."""
+        if not checked or not self.abilities.has(Ability.CHECKSUMS_SENT):
+            md5 = checksums.md5_of(body)
+            return self._optional.call(
+                operation, key, optional, Body=body, ContentMD5=md5, **arguments
+            )
+        checksum = checksums.crc32_of(body)
+        sent = {Ability.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
+        answer = self._optional.call(operation, key, sent, Body=body, **arguments)
+        if answer.get("ChecksumCRC32", checksum) != checksum:
+            raise errors.Unavailable(
+                f"{operation} s3://{self.bucket}/{key}: the store has other bytes than sent"
+            )
+        return answer
 
     def copy_part(
         self, key: str, upload: str, number: int, source: str, etag: str, start: int, end: int
     ) -> Part:
-        """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`."""
+        """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`.
+
+        Raises Unsupported where the store can't; an upload with checksums, too, where it tells the
+        source's in place of the part's: `abilities` then say so, and it has to be begun anew.
+        """
         answer = self.client.call(
             "upload_part_copy",
             key,
@@ -326,31 +336,40 @@ class Store:
             PartNumber=number,
             CopySource={"Bucket": self.bucket, "Key": source},
             CopySourceRange=f"bytes={start}-{end - 1}",
-            CopySourceIfMatch=f'"{etag}"',
+            CopySourceIfMatch=quoted(etag),
         )["CopyPartResult"]
-        return Part(number, answer["ETag"].strip('"'), answer.get("ChecksumCRC32"))
+        told = {name for name in answer if name.startswith("Checksum")}
+        checksum = None if upload in self._unchecked else answer.get("ChecksumCRC32")
+        alien = told and not checksums.is_crc32(checksum)
+        if alien and upload not in self._unchecked:
+            reason = f"UploadPartCopy told {checksum or ', '.join(sorted(told))}"
+            self.abilities.lose(Ability.COPIED_CHECKSUMS, reason)
+            raise errors.Unsupported(f"s3://{self.bucket}/{key}: {reason} as a part's CRC32")
+        return Part(number, opaque(answer["ETag"]), checksum)
 
     def complete_upload(
         self, key: str, upload: str, parts: Sequence[Part], condition: str | None
     ) -> str:
         """Finish a multipart upload; return the object's ETag."""
         listed = [
-            {"PartNumber": part.number, "ETag": f'"{part.etag}"'}
+            {"PartNumber": part.number, "ETag": quoted(part.etag)}
             | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
             for part in parts
         ]
-        answer = self.client.call(
+        answer = self._optional.call(
             "complete_multipart_upload",
             key,
+            self._condition_for(Ability.COMPLETE_CONDITION, condition),
             UploadId=upload,
             MultipartUpload={"Parts": listed},
-            **self._condition(condition, self.conditional_complete),
         )
-        return str(answer["ETag"]).strip('"')
+        self._unchecked.discard(upload)
+        return opaque(answer["ETag"])
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Throw away an unfinished multipart upload and its parts."""
         self.client.call("abort_multipart_upload", key, UploadId=upload)
+        self._unchecked.discard(upload)
 
     # -- the store itself ------------------------------------------------------------------------
 
@@ -377,21 +396,3 @@ def _from(arrived: Callable[[int], None], base: int, count: int) -> None:
 
 def _nobody(received: int) -> None:
     """Nobody waits for a part of it."""
-
-
-def _info(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    system = {name: answer[name] for name in KEPT if answer.get(name)}
-    if answer.get("ExpiresString"):
-        system["Expires"] = answer["ExpiresString"]
-    if answer.get("TagCount"):
-        system["TagCount"] = str(answer["TagCount"])
-    return ObjectInfo(
-        key,
-        int(answer["ContentLength"]),
-        answer["ETag"].strip('"'),
-        answer["LastModified"].timestamp(),
-        # Header names have no case: some stores answer `Mode`, and a rewrite must not send both.
-        Headers(
-            {name.lower(): value for name, value in answer.get("Metadata", {}).items()}, system
-        ),
-    )

@@ -25,7 +25,7 @@ from uuid import uuid4
 from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.counters import Count
-from fusefs.errors import Exists, FsError, NoSpace, NotFound, Stale, Unavailable
+from fusefs.errors import Contended, Exists, FsError, NoSpace, NotFound, Stale, Unavailable
 from fusefs.locks import Rank
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.read.readahead import Stream
@@ -325,7 +325,8 @@ class Body:
         """Do what a failed commit asks for; return the error that the caller is told."""
         if exclusive:
             self._discard(staged)
-            rival = isinstance(error, Stale) or isinstance(error.__cause__, Stale)
+            reason = error if isinstance(error, Stale) else error.__cause__
+            rival = isinstance(reason, Stale) and not isinstance(reason, Contended)
             return Exists(f"{self.key} exists already") if rival else error
         self.depot.counters.add(Count.UPLOAD_FAILED)
         self.trouble.failed(error)

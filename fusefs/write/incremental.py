@@ -21,7 +21,7 @@ from fusefs.errors import FsError
 from fusefs.write.multipart import Grid, Outgoing
 from fusefs.write.staged import Staged
 from fusefs.write.staging import Depot
-from fusefs.write.uploadplan import MAX_PARTS, MIN_PART
+from fusefs.write.uploadplan import MAX_OBJECT, MIN_PART, part_size_for
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +38,20 @@ class Streaming:
         self._jobs: dict[int, Future[None]] = {}
         self._paused_until = 0.0
 
-    def _grid(self) -> Grid:
+    def _grid(self, staged: Staged) -> Grid:
+        """Return parts small enough for the cache that reach as far as the file may grow in it."""
+        limit, base = self._depot.space.limit, staged.record.base
         wanted = self._depot.committer.settings.part_size
-        most = max(MIN_PART, self._depot.space.limit // SHARE)
-        return Grid(min(wanted, most), most)
+        most = max(MIN_PART, limit // SHARE)
+        reach = min(limit + (base.size if base is not None else 0), MAX_OBJECT)
+        return Grid(part_size_for(reach, min(wanted, most)))
 
     def advance(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
         """Send the parts that a write of these bytes left behind complete."""
         outgoing = staged.outgoing
-        grid = outgoing.grid if outgoing is not None else self._grid()
+        grid = outgoing.grid if outgoing is not None else self._grid(staged)
         last = grid.at(end - 1)
-        if last <= 1 or last > MAX_PARTS or time.monotonic() < self._paused_until:
+        if last <= 1 or last > grid.cells or time.monotonic() < self._paused_until:
             return
         left = range(max(1, grid.at(start) - 1), last)
         if not any(staged.local(*grid.cell(number)) for number in left):
@@ -67,7 +70,8 @@ class Streaming:
         record = replace(staged.record, posix=stored)
         try:
             headers = self._depot.committer.headers_for(record)
-            upload = self._depot.store.create_upload(record.key, headers)
+            copies = record.base is not None or bool(staged.loans)
+            upload = self._depot.store.create_upload(record.key, headers, copies)
         except FsError as error:
             self._failed(record.key, error)
             return None

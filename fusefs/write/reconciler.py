@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fusefs.errors import NotFound, Stale, Unavailable
+from fusefs.errors import Contended, NotFound, Stale, Unavailable
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.read.version import Content
 from fusefs.write.ranges import RangeSet
@@ -112,13 +112,15 @@ class Arbiter:
             return case.again(record)
         raise Stale(f"{where} was deleted by somebody else since it was opened")
 
-    @staticmethod
-    def _once_more(case: Case, where: str) -> Committed:
+    def _once_more(self, case: Case, where: str) -> Committed:
         """The condition holds: another writer (a 409) or a lost upload was in the way."""
-        try:
-            return case.again(case.record)
-        except (Stale, NotFound) as error:
-            raise Unavailable(f"{where}: other writers are in the way") from error
+        patience = self._depot.store.client.patience()
+        while True:
+            try:
+                return case.again(case.record)
+            except (Stale, NotFound) as error:
+                if not isinstance(error, Contended) or not patience.wait():
+                    raise Unavailable(f"{where}: other writers are in the way") from error
 
     def _is(self, found: ObjectInfo, record: Record, staged: Staged) -> bool:
         """Say whether an object is what `record` makes; what it replaces is not."""

@@ -7,25 +7,31 @@ at most `parallel` parts; parts that are copied need none and have a pool of the
 
 import logging
 import mimetypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fusefs import attributes
 from fusefs.attributes import DIRECTORY_TYPE
-from fusefs.errors import FsError, NotFound, Unsupported
+from fusefs.errors import AccessDenied, FsError, NotFound, Stale, Unsupported
 from fusefs.objects import Headers, ObjectInfo
+from fusefs.s3.abilities import Ability
+from fusefs.s3.client import refuses_header, status_of
 from fusefs.s3.partbody import PartBody
 from fusefs.s3.store import Part, Store
 from fusefs.write.multipart import Outgoing
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record
-from fusefs.write.uploadplan import MAX_PART, Changed, MiB, Piece, PlanSettings, pieces
+from fusefs.write.uploadplan import MAX_PART, Changed, MiB, Piece, PlanSettings, laid, pieces
 
 log = logging.getLogger(__name__)
 
 IN_MEMORY = 64 * MiB  # parts above it aren't held whole
+# How stores refuse to copy an object whose key ends in a slash; versitygw: 400
+# DirectoryObjectContainsData, SeaweedFS: 404.
+NOT_COPIED = frozenset({400, 404, 405, 501})
+MARKER = Headers(system={"ContentType": DIRECTORY_TYPE})
 
 Result = TypeVar("Result")
 Fill = Callable[[int, memoryview], None]
@@ -68,7 +74,13 @@ class Committer:
         after any error nothing of the upload is visible.
         """
         if outgoing is not None:
-            return self._finish(record, changed, fill, outgoing)
+            try:
+                return self._finish(record, changed, fill, outgoing)
+            except FsError as error:
+                if not refuses_header(error) and not isinstance(error, Unsupported):
+                    raise
+                log.info("an upload that was begun ahead is refused", extra={"error": str(error)})
+                self.abort(outgoing.key, outgoing.upload)
         headers = self.headers_for(record)
         lender = changed.loans.whole(record.size)
         if lender is not None:
@@ -80,8 +92,7 @@ class Committer:
             body = bytes(content)
             etag = self.store.put(record.key, body, headers, record.condition)
             return Committed(self._info(record, etag, headers), body)
-        plan = dict(enumerate(pieces(changed, self.settings), 1))
-        etag = self._upload(record, headers, plan, fill)
+        etag = self._upload(record, headers, numbered(pieces(changed, self.settings)), fill)
         return Committed(self._info(record, etag, headers))
 
     def _finish(
@@ -94,7 +105,9 @@ class Committer:
         the mtime isn't worth it; the caller lets `record` say what the upload says.
         """
         began = replace(record, posix=outgoing.posix if record.posix is not None else None)
-        plan = cells(changed, outgoing, self.settings.copy_size)
+        if any(part.crc32 is None for part in outgoing.parts.values()):
+            self.store.is_unchecked(outgoing.upload)
+        plan = numbered(laid(changed.spans(0, changed.size), outgoing.grid.size))
         etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
         info = self._info(record, etag, self.headers_for(began))
         if began == record:
@@ -142,21 +155,28 @@ class Committer:
         )
 
     def _upload(
-        self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill
+        self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill | None
     ) -> str:
-        upload = self.store.create_upload(record.key, headers)
-        try:
-            return self._complete(record, upload, plan, fill, {})
-        except BaseException:
-            self.abort(record.key, upload)
-            raise
+        while True:
+            copies = any(piece.origin is not None for piece in plan.values())
+            checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
+            upload = self.store.create_upload(record.key, headers, copies)
+            try:
+                return self._complete(record, upload, plan, fill, {})
+            except Unsupported:
+                self.abort(record.key, upload)
+                if checked == self.store.abilities.has(Ability.COPIED_CHECKSUMS):
+                    raise
+            except BaseException:
+                self.abort(record.key, upload)
+                raise
 
     def _complete(
         self,
         record: Record,
         upload: str,
         plan: Mapping[int, Piece],
-        fill: Fill,
+        fill: Fill | None,
         sent: dict[int, Part],
     ) -> str:
         """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
@@ -172,24 +192,34 @@ class Committer:
     def _pool_of(self, piece: Piece) -> Executor:
         return self._pool if piece.origin is None else self._copies
 
-    def _piece(self, record: Record, upload: str, number: int, piece: Piece, fill: Fill) -> Part:
+    def _piece(
+        self, record: Record, upload: str, number: int, piece: Piece, fill: Fill | None
+    ) -> Part:
+        """Make one part; without `fill` there are no bytes to send in place of a copy."""
         origin = piece.origin
-        if origin is None:
-            return self.part(record.key, upload, number, piece.start, piece.end, fill)
-        return self.store.copy_part(
-            record.key,
-            upload,
-            number,
-            origin.source.key,
-            origin.source.etag,
-            piece.start + origin.shift,
-            piece.end + origin.shift,
-        )
+        if origin is not None and self.store.abilities.has(Ability.PART_COPY):
+            try:
+                return self.store.copy_part(
+                    record.key,
+                    upload,
+                    number,
+                    origin.source.key,
+                    origin.source.etag,
+                    piece.start + origin.shift,
+                    piece.end + origin.shift,
+                )
+            except Unsupported as error:
+                if not refuses_header(error):
+                    raise
+                self.store.abilities.lose(Ability.PART_COPY, error)
+        if fill is None:
+            raise Unsupported(f"{record.key}: more than 5 GiB, and the store can't copy parts")
+        return self.part(record.key, upload, number, piece.start, piece.end, fill)
 
     def part(self, key: str, upload: str, number: int, start: int, end: int, fill: Fill) -> Part:
         """Send one part; what is too large for memory is read as it goes."""
         body: bytearray | PartBody
-        if end - start > IN_MEMORY:
+        if end - start > min(IN_MEMORY, self.settings.part_size):
             body = PartBody(fill, start, end)
         else:
             body = bytearray(end - start)
@@ -209,7 +239,7 @@ class Committer:
         if source.key.endswith("/") and not source.size:
             return self._copy_marker(source, key, headers, condition)
         if source.size <= MAX_PART:
-            return self._one_copy(source, key, headers, condition)
+            return self.store.copy(source.key, source.etag, key, headers, condition, source.placed)
         if headers is None:
             headers = self.complete(
                 key, self.store.head(source.key).headers or Headers(), source.key
@@ -218,21 +248,9 @@ class Committer:
         record = Record(
             key, source.etag if key == source.key else condition, source, source.size, headers
         )
-        whole = pieces(Changed(source.size, source, RangeSet()), self.settings)
-        plan = dict(enumerate(whole, 1))
-        etag = self._upload(record, headers, plan, _nothing)
+        plan = numbered(pieces(Changed(source.size, source, RangeSet()), self.settings))
+        etag = self._upload(record, headers, plan, None)
         return etag, self.store.server_time()
-
-    def _one_copy(
-        self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
-    ) -> tuple[str, float]:
-        try:
-            return self.store.copy(source.key, source.etag, key, headers, condition, source.placed)
-        except Unsupported:
-            if condition is None or not self.store.conditional_copy:
-                raise
-            self.store.conditional_copy = False
-            return self.store.copy(source.key, source.etag, key, headers, None, source.placed)
 
     def _copy_marker(
         self, source: ObjectInfo, key: str, headers: Headers | None, condition: str | None
@@ -240,9 +258,17 @@ class Committer:
         """Copy a directory's marker; some stores list markers that they can't copy."""
         try:
             return self.store.copy(source.key, None, key, headers, condition)
-        except NotFound:
-            headers = headers or source.headers or Headers(system={"ContentType": DIRECTORY_TYPE})
+        except FsError as error:
+            if isinstance(error, (AccessDenied, Stale)) or status_of(error) not in NOT_COPIED:
+                raise
+            headers = headers or self._marker_headers(source)
             return self.store.put(key, b"", headers, condition), self.store.server_time()
+
+    def _marker_headers(self, source: ObjectInfo) -> Headers:
+        try:
+            return source.headers or self.store.head(source.key).headers or MARKER
+        except NotFound:
+            return MARKER
 
     def abort(self, key: str, upload: str) -> None:
         """Throw an upload away; a failure is only said."""
@@ -257,27 +283,9 @@ class Committer:
             )
 
 
-def cells(changed: Changed, outgoing: Outgoing, copy_size: int) -> dict[int, Piece]:
-    """Lay a file over the grid of its upload: the pieces by part number.
-
-    Cells whose bytes all come from one place are copied, neighbours together; any other cell is
-    sent whole.
-    """
-    plan: dict[int, Piece] = {}
-    last = 0
-    for number in range(1, outgoing.grid.at(max(0, changed.size - 1)) + 1):
-        start, end = outgoing.grid.cell(number)
-        end = min(end, changed.size)
-        spans = list(changed.spans(start, end))
-        origin = spans[0][2] if len(spans) == 1 else None
-        before = plan.get(last)
-        alike = before is not None and before.origin == origin
-        if origin and before and alike and end - before.start <= copy_size:
-            plan[last] = Piece(before.start, end, origin)
-        else:
-            plan[number] = Piece(start, end, origin)
-            last = number
-    return plan
+def numbered(plan: Iterable[Piece]) -> dict[int, Piece]:
+    """Return pieces by the number of their part."""
+    return dict(enumerate(plan, 1))
 
 
 def content_type(key: str) -> str:
@@ -289,10 +297,6 @@ def _all(futures: list[Future[Part]]) -> list[Part]:
     """Wait for all parts, even after a failure: none may go on behind an abort."""
     wait(futures)
     return [future.result() for future in futures]
-
-
-def _nothing(offset: int, view: memoryview) -> None:
-    """A plan of copies alone asks for no bytes."""
 
 
 __all__ = ["Committed", "Committer", "MiB", "content_type"]

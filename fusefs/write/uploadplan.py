@@ -1,12 +1,12 @@
 """How a changed file becomes an object: which bytes are sent and which are copied server side.
 
 Pure arithmetic over S3's limits (user guide, "Multipart upload limits"): at most 10 000 parts, each
-of 5 MiB to 5 GiB but for the last, which may be smaller.
+of 5 MiB to 5 GiB but for the last, which may be smaller. All others have one size, because some
+stores want that (Cloudflare R2), and are numbered without gaps, because directory buckets do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
@@ -18,6 +18,12 @@ GiB = 1 << 30
 MIN_PART = 5 * MiB
 MAX_PART = 5 * GiB
 MAX_PARTS = 10_000
+# What an UploadPartCopy counts for in bytes sent: so an edit of 1 GiB sends some 10 MiB, one of
+# 100 GiB 32 MiB, by a hundred and by 3 200 copies, many at a time.
+COPY_COST = 64 << 10
+# So many of the first borders between copied and changed bytes, and so many parts before them, are
+# tried to fit: what is appended then needs no byte of what is there.
+FITTED, FITTED_PARTS = 2, 16
 # 48.8 TiB, which AWS rounds to 50 TB since 2025; a store that allows less says so itself.
 MAX_OBJECT = MAX_PARTS * MAX_PART
 
@@ -76,81 +82,77 @@ def part_size_for(size: int, wanted: int) -> int:
     """Return the part size that keeps an object of `size` bytes under the number of parts."""
     if size > MAX_OBJECT:
         raise TooBig(f"{size} bytes are more than the {MAX_OBJECT} an S3 object can have")
-    # A tenth of the parts is left for the cuts that copied pieces make.
-    needed = -(-size // (MAX_PARTS * 9 // 10))
+    needed = -(-size // MAX_PARTS)
     return max(wanted, min(-(-needed // MiB) * MiB, MAX_PART))
 
 
 def pieces(changed: Changed, settings: PlanSettings) -> list[Piece]:
-    """Cut a file into parts: what can be copied, and what has to be sent.
-
-    Writes all over a large file would cut it into too many parts: then larger and larger spans
-    that could be copied are sent with what is around them, in the worst case all of the file.
-    """
-    part_size = part_size_for(changed.size, settings.part_size)
-    copy_size = max(settings.copy_size, part_size)
-    worth = MIN_PART
-    while True:
-        out: list[Piece] = []
-        for start, end, origin in _grown(_spans(changed, worth)):
-            out.extend(_split(start, end, origin, copy_size if origin else part_size))
-        if len(out) <= MAX_PARTS:
-            return out
-        worth *= 2
+    """Cut a file into parts of one size: what can be copied, and what has to be sent."""
+    spans = list(changed.spans(0, changed.size))
+    size = best_size(changed.size, spans, settings)
+    return list(laid(spans, size))
 
 
-@dataclass(slots=True)
-class _Span:
-    start: int
-    end: int
-    origin: Origin | None
-
-    @property
-    def size(self) -> int:
-        return self.end - self.start
+Span = tuple[int, int, Origin | None]
 
 
-def _spans(changed: Changed, worth: int) -> list[_Span]:
-    """Return spans of one origin each; what is smaller than `worth` is sent."""
-    spans: list[_Span] = []
-    for start, end, found in changed.spans(0, changed.size):
-        origin = found if end - start >= worth else None
-        if spans and spans[-1].origin == origin:
-            spans[-1].end = end
+def best_size(size: int, spans: list[Span], settings: PlanSettings) -> int:
+    """Return the part size that costs least for a file of these spans."""
+    usual = part_size_for(size, settings.part_size)
+    sizes = [usual, *_doubled(usual, settings.copy_size), *_fitted(spans, settings.copy_size)]
+    possible = [each for each in sizes if -(-size // each) <= MAX_PARTS]
+    return min(possible, key=lambda each: _cost(spans, each, usual))
+
+
+def _doubled(usual: int, most: int) -> Iterator[int]:
+    """Yield sizes with less to send around a small change, and sizes with fewer copies."""
+    part = MIN_PART
+    while part < usual:
+        yield part
+        part *= 2
+    part = 2 * usual
+    while part <= most:
+        yield part
+        part *= 2
+
+
+def _fitted(spans: list[Span], most: int) -> Iterator[int]:
+    """Yield sizes whose parts end where the first spans do."""
+    for _, border, _ in spans[:FITTED]:
+        for count in range(-(-border // most), min(border // MIN_PART, FITTED_PARTS) + 1):
+            if border % count == 0:
+                yield border // count
+
+
+def _cost(spans: list[Span], part: int, usual: int) -> int:
+    """Return bytes to send, where a copy counts as some, and what doesn't go side by side."""
+    sent = count = largest = 0
+    for piece in laid(spans, part):
+        if piece.origin is None:
+            sent += piece.end - piece.start
+            largest = max(largest, piece.end - piece.start)
         else:
-            spans.append(_Span(start, end, origin))
-    return spans
+            count += 1
+    return sent + count * COPY_COST + 4 * max(0, largest - usual)
 
 
-def _grown(spans: list[_Span]) -> Iterator[tuple[int, int, Origin | None]]:
-    """Let sent spans that are too small for a part, but for the last, take from their neighbours.
-
-    A neighbour gives what is missing if it stays large enough itself, else all it has.
-    """
-    out: list[_Span] = []
-    at = 0
-    while at < len(spans):
-        span = spans[at]
-        at += 1
-        if out and span.origin is None and out[-1].origin is None:
-            span.start = out.pop().start
-        while span.origin is None and span.size < MIN_PART and at < len(spans):
-            after = spans[at]
-            missing = MIN_PART - span.size
-            last = at == len(spans) - 1
-            if after.size - missing >= MIN_PART or (last and after.size > missing):
-                after.start = span.end = after.start + missing
-            else:
-                span.end = after.end
-                at += 1
-        out.append(span)
-    yield from ((span.start, span.end, span.origin) for span in out)
+def laid(spans: Iterable[Span], part: int) -> Iterator[Piece]:
+    """Lay spans over parts of one size: one whose bytes are all of one origin is copied."""
+    start, end, origin, mixed = 0, 0, None, False
+    for _, high, found in spans:
+        if end > start and found != origin:
+            mixed = True
+        elif end == start:
+            origin = found
+        end = high
+        while end - start >= part:
+            yield _piece(start, start + part, None if mixed else origin)
+            start, origin, mixed = start + part, found, False
+    if end > start:
+        yield _piece(start, end, None if mixed else origin)
 
 
-def _split(start: int, end: int, origin: Origin | None, most: int) -> Iterator[Piece]:
-    # Equal pieces, a little over the wanted size where they would be too small for parts.
-    length = end - start
-    count = max(1, min(-(-length // most), length // MIN_PART))
-    borders = [start + length * number // count for number in range(count + 1)]
-    for low, high in pairwise(borders):
-        yield Piece(low, high, origin)
+def _piece(start: int, end: int, origin: Origin | None) -> Piece:
+    # A range of an object of up to 5 MiB can't be copied (API reference, UploadPartCopy).
+    small = origin is not None and origin.source.size <= MIN_PART
+    return Piece(start, end, None if small else origin)

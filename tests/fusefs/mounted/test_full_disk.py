@@ -32,7 +32,7 @@ def test_a_full_disk_and_no_store(mounts: Mounts, bucket: Bucket, proxy: Proxy) 
     mount = mounts(bucket, *SMALL_DISK, "--full-wait", "2", endpoint=proxy.endpoint)
     mount.expected += ["upload failed", "could not be sent ahead", "unfinished upload"]
     proxy.inject(
-        Status(400, "InvalidRequest"), lambda seen: seen.method in ("PUT", "POST"), times=None
+        Status(400, "MalformedXML"), lambda seen: seen.method in ("PUT", "POST"), times=None
     )
     done = 0
     with (mount.path / "f").open("wb", buffering=0) as file:

@@ -18,7 +18,7 @@ from tests.proxy.faults import LostAnswer, Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
-DOWN = Status(400, "InvalidRequest")
+DOWN = Status(400, "MalformedXML")
 NAMES = sorted(f"{part}/f{number}" for part in ("a", "a-b", "b") for number in range(5))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.s3.abilities import Ability
 from fusefs.s3.capabilities import FOUND, keep_conditions, recall_conditions
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
@@ -23,20 +24,24 @@ def store() -> Iterator[Store]:
 
 def test_findings_are_recalled_with_their_version(store: Store, tmp_path: Path) -> None:
     """A process that goes on with the mount asks nothing."""
-    store.conditional = store.conditional_complete = False
-    keep_conditions(store, tmp_path)
-    assert json.loads((tmp_path / FOUND).read_text())["version"] == 1
-    store.conditional = store.conditional_complete = True
+    told = {"version": 2, "missing": ["checksums-sent", "of-a-later-version"], "proven": True}
+    (tmp_path / FOUND).write_text(json.dumps(told))
     recall_conditions(store, tmp_path)
-    assert (store.conditional, store.conditional_complete) == (False, False)
+    assert not store.abilities.has(Ability.CHECKSUMS_SENT)
+    assert store.abilities.has(Ability.PUT_IF_MATCH)
+    keep_conditions(store, tmp_path)
+    kept = {"version": 2, "missing": ["checksums-sent"], "proven": True}
+    assert json.loads((tmp_path / FOUND).read_text()) == kept
 
 
-@pytest.mark.parametrize("text", ['{"put": false, "complete": false}'])
+@pytest.mark.parametrize(
+    "text", ['{"put": false, "complete": false}', '{"version": 1, "put": false, "complete": false}']
+)
 def test_findings_without_a_version_are_recalled(store: Store, tmp_path: Path, text: str) -> None:
-    """Release 0.1.0 wrote none."""
+    """Release 0.1.0 wrote none, and version 1 told the same."""
     (tmp_path / FOUND).write_text(text)
     recall_conditions(store, tmp_path)
-    assert (store.conditional, store.conditional_complete) == (False, False)
+    assert store.abilities.missing == ["complete-condition", "put-if-match"]
 
 
 @pytest.mark.parametrize("text", ['{"version": 9, "put": false}', "[]", "", "null"])
@@ -46,6 +51,6 @@ def test_findings_of_an_unknown_form_are_left_and_reported(
     """Conditions are used, which is safe: a store that refuses them says so."""
     (tmp_path / FOUND).write_text(text)
     recall_conditions(store, tmp_path)
-    assert (store.conditional, store.conditional_complete) == (True, True)
+    assert store.abilities.missing == []
     assert "what the store can do is not known" in caplog.text
     assert (tmp_path / FOUND).read_text() == text

@@ -10,6 +10,7 @@ from fusefs import errors
 from fusefs.errors import FsError, SetupError
 from fusefs.objects import Headers
 from fusefs.s3.errorcodes import BY_CODE, BY_STATUS, error_for
+from fusefs.s3.newobjects import new_object
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import ABSENT, Store
 from tests.proxy.exchange import on
@@ -245,10 +246,8 @@ def test_the_first_bytes_come_with_what_a_head_tells(bucket: Bucket, connect: Co
 def test_an_object_keeps_its_own_encryption(own: dict[str, str], told: dict[str, str]) -> None:
     """Key and algorithm together: S3 refuses AES256 with a KMS key."""
     settings = StoreSettings("b", "http://127.0.0.1:1", REGION, sse="aws:kms", sse_kms_key="ours")
-    store = Store(settings)
-    arguments = store._new(Headers({}, own))
+    arguments = new_object(settings, Headers({}, own))
     assert {name: value for name, value in arguments.items() if name.startswith("S")} == told
-    store.close()
 
 
 def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import pytest
 from fusefs.errors import NoSpace, Stale
 from fusefs.s3.partbody import PartBody
 from fusefs.write.filecontent import Body
-from fusefs.write.multipart import Grid
+from fusefs.write.multipart import Grid, Outgoing
 from fusefs.write.serversidecopy import Loan
-from fusefs.write.uploadplan import MAX_PART, MAX_PARTS
+from fusefs.write.uploadplan import MAX_PARTS
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench, posix, read
 from tests.fusefs.write.test_uploader import content
@@ -27,7 +27,7 @@ from tests.proxy.faults import LostAnswer, Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
-DOWN = Status(400, "InvalidRequest")
+DOWN = Status(400, "MalformedXML")
 SIZE = 33 * MIB
 STEP = 512 * 1024
 
@@ -253,7 +253,7 @@ def test_a_long_append_downloads_no_more_than_a_part(
     write_all(body, content(20 * MIB, 5), 13 * MIB)
     body.commit()
     assert bucket.get("f") == content(13 * MIB) + content(20 * MIB, 5)
-    assert proxy.requests.operations["UploadPartCopy"] == 1
+    assert proxy.requests.operations["UploadPartCopy"] == 2
     assert proxy.requests.of("GetObject").downloaded <= 5 * MIB
 
 
@@ -329,15 +329,27 @@ def test_a_store_without_checksums_is_used_without(bench: Workbench, proxy: Prox
     assert len(proxy.requests) == 3
 
 
-def test_the_grid_reaches_far_with_small_first_cells() -> None:
-    """Cells follow each other without gaps, and ten thousand of 16 MiB and more pass 12 TiB."""
+def test_cells_are_of_one_size_and_follow_each_other() -> None:
+    """Stores want parts of one size; a file that outgrows ten thousand is sent anew."""
     grid = Grid(16 * MIB)
     for number in (1, 2, 999, 1000, 1001, 5000, MAX_PARTS):
         start, end = grid.cell(number)
+        assert end - start == 16 * MIB
         assert grid.at(start) == grid.at(end - 1) == number
-        assert grid.cell(number + 1)[0] == end or number == MAX_PARTS
-        assert end - start <= MAX_PART
-    assert grid.cell(MAX_PARTS)[1] > 12 << 40
+        assert grid.cell(number + 1)[0] == end
+    outgoing = Outgoing("upload", "f", grid, None)
+    assert outgoing.reaches(MAX_PARTS * 16 * MIB)
+    assert not outgoing.reaches(MAX_PARTS * 16 * MIB + 1)
+
+
+def test_a_grid_of_a_former_version_is_used_as_far_as_it_was_even() -> None:
+    """Its cells grew after the first thousand: a longer file is sent anew."""
+    told = {"upload": "u", "key": "f", "grid": [16 * MIB, 5 << 30]}
+    outgoing = Outgoing.of(told, None)
+    assert outgoing.grid.cell(1000)[1] == 1000 * 16 * MIB
+    assert outgoing.reaches(1000 * 16 * MIB)
+    assert not outgoing.reaches(1000 * 16 * MIB + 1)
+    assert Outgoing.of(outgoing.told(), None).grid == Grid(16 * MIB)
 
 
 def test_a_large_part_is_read_as_it_is_sent(

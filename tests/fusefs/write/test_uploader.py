@@ -17,7 +17,7 @@ from tests.proxy.faults import LostAnswer, ResetUpload, Stall, Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
-DOWN = Status(400, "InvalidRequest")  # a refusal that boto3 doesn't try again
+DOWN = Status(400, "MalformedXML")  # a refusal that boto3 doesn't try again
 
 
 def content(size: int, seed: int = 1) -> bytes:

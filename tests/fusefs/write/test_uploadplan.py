@@ -71,6 +71,9 @@ def check(changed: Changed, plan: list[Piece]) -> None:
     for before, after in pairwise(plan):
         assert before.end == after.start
         assert before.end - before.start >= MIN_PART
+    sizes = {piece.end - piece.start for piece in plan[:-1]}
+    assert len(sizes) <= 1
+    assert plan[-1].end - plan[-1].start <= min(sizes, default=MAX_PART)
     assert len(plan) <= MAX_PARTS
     for piece in plan:
         assert 0 < piece.end - piece.start <= MAX_PART
@@ -81,8 +84,8 @@ def check(changed: Changed, plan: list[Piece]) -> None:
 
 @given(changed_files(), SETTINGS)
 def test_a_plan_is_one_that_s3_takes(changed: Changed, settings: PlanSettings) -> None:
-    """It covers the file once, in parts of 5 MiB to 5 GiB, at most 10 000; what is copied is of one
-    origin, clean or lent."""
+    """It covers the file once, in parts of one size from 5 MiB to 5 GiB, the last not larger, at
+    most 10 000; what is copied is of one origin, clean or lent."""
     check(changed, pieces(changed, settings))
 
 
@@ -124,16 +127,36 @@ def test_an_append_sends_little_more_than_was_written() -> None:
 
 
 def test_a_page_in_the_middle_sends_one_part() -> None:
-    """4 KiB changed in 1 GiB: 5 MiB are sent, all else is copied."""
+    """4 KiB changed in 1 GiB: 10 MiB are sent, all else is copied, by some 100 requests."""
     dirty = RangeSet()
     dirty.add(500 * MiB, 500 * MiB + 4096)
     plan = pieces(changed_file(GiB, GiB, dirty), PlanSettings())
-    assert sum(piece.end - piece.start for piece in plan if not piece.origin) == MIN_PART
+    assert sum(piece.end - piece.start for piece in plan if not piece.origin) == 10 * MiB
+    assert len(plan) == 103
+
+
+@pytest.mark.parametrize(("size", "most"), [(10 * GiB, 40 * MiB), (TiB, 128 * MiB)])
+def test_a_page_in_a_huge_file_sends_a_small_part_of_it(size: int, most: int) -> None:
+    """Parts grow with the root of the size: few bytes, and not ten thousand copies either."""
+    dirty = RangeSet()
+    dirty.add(500 * MiB, 500 * MiB + 4096)
+    plan = pieces(changed_file(size, size, dirty), PlanSettings())
+    assert sum(piece.end - piece.start for piece in plan if not piece.origin) <= most
+    assert len(plan) <= MAX_PARTS
+
+
+def test_what_is_appended_to_an_odd_size_needs_nothing_of_it() -> None:
+    """Parts as large as the file was: one is copied, the other is what was appended."""
+    size = 250 * MiB + 4711
+    dirty = RangeSet()
+    dirty.add(size, size + 10)
+    plan = pieces(changed_file(size + 10, size, dirty), PlanSettings())
+    assert [piece for piece in plan if not piece.origin] == [Piece(size, size + 10, None)]
 
 
 def test_zeros_beyond_the_base_are_sent() -> None:
     """A file that was extended: there is nothing to copy them from."""
     base = info(20 * MiB)
     plan = pieces(Changed(60 * MiB, base, RangeSet()), PlanSettings())
-    assert [piece.origin for piece in plan if piece.end <= 20 * MiB] == [Origin(base)]
+    assert {piece.origin for piece in plan if piece.end <= 20 * MiB} == {Origin(base)}
     assert not any(piece.origin for piece in plan if piece.end > 20 * MiB)

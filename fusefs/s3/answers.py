@@ -1,0 +1,69 @@
+"""What boto3 answers, or `fastpath` in its shapes, as our values. Pure."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fusefs.objects import Headers, ObjectInfo, Page
+from fusefs.s3.etags import opaque
+
+# Headers that belong to the content and that a rewrite has to repeat, by boto3's names.
+KEPT = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "SSEKMSKeyId",
+    "ServerSideEncryption",
+    "StorageClass",
+    "WebsiteRedirectLocation",
+)
+
+
+def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
+    """Return what a HEAD or GET tells of an object."""
+    system = {name: answer[name] for name in KEPT if answer.get(name)}
+    if answer.get("ExpiresString"):
+        system["Expires"] = answer["ExpiresString"]
+    if answer.get("TagCount"):
+        system["TagCount"] = str(answer["TagCount"])
+    return ObjectInfo(
+        key,
+        int(answer["ContentLength"]),
+        opaque(answer["ETag"]),
+        answer["LastModified"].timestamp(),
+        # Header names have no case: some stores answer `Mode`, and a rewrite must not send both.
+        Headers(
+            {name.lower(): value for name, value in answer.get("Metadata", {}).items()}, system
+        ),
+    )
+
+
+def page_of(answer: Mapping[str, Any]) -> Page:
+    """Return one page of a LIST."""
+    return Page(
+        tuple(
+            ObjectInfo(
+                item["Key"],
+                item["Size"],
+                opaque(item["ETag"]),
+                item["LastModified"].timestamp(),
+                storage_class=item.get("StorageClass"),
+            )
+            for item in answer.get("Contents", ())
+        ),
+        tuple(item["Prefix"] for item in answer.get("CommonPrefixes", ())),
+        answer.get("NextContinuationToken") if answer.get("IsTruncated") else None,
+    )
+
+
+def skew_of(headers: Mapping[str, str], otherwise: float) -> float:
+    """Return how many seconds a store's clock is before ours, by the Date of an answer."""
+    try:
+        stamp = datetime.strptime(headers.get("date", ""), "%a, %d %b %Y %H:%M:%S %Z")  # noqa: DTZ007 - GMT
+    except ValueError:
+        return otherwise
+    epoch = (stamp - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - both naive GMT
+    return epoch - time.time()

@@ -1,0 +1,80 @@
+"""Requests with headers that not every store takes: sent without those that it refuses.
+
+A refusal says rarely which header it means. So one is left out after the other, then all: what was
+left out of the first request that the store looks at was the reason, and is remembered in
+`abilities`. A 400 may mean anything: so all is asked once more first, and conditions that a store
+was seen to honour are left out after a 501 only. Any thread.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fusefs.errors import FsError, NotFound, Stale
+from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
+from fusefs.s3.client import Client, refuses_header
+from fusefs.s3.partbody import rewind
+
+Headers = Mapping[Ability, Mapping[str, Any]]
+
+
+class Optional:
+    """Asks one store."""
+
+    def __init__(self, client: Client, abilities: Abilities) -> None:
+        self._client = client
+        self._abilities = abilities
+
+    def call(self, operation: str, key: str, optional: Headers, **arguments: Any) -> Any:
+        """Run an operation with the `optional` arguments that its store takes."""
+        wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
+        try:
+            return self._client.call(operation, key, **arguments, **_merged(wanted, ()))
+        except FsError as error:
+            if not wanted or not refuses_header(error):
+                raise
+            return self._without(operation, key, wanted, arguments, error)
+
+    def _without(
+        self,
+        operation: str,
+        key: str,
+        wanted: Headers,
+        arguments: Mapping[str, Any],
+        refusal: FsError,
+    ) -> Any:
+        for left_out in self._rounds(wanted, refusal):
+            rewind(arguments.get("Body"))
+            try:
+                answer = self._client.call(operation, key, **arguments, **_merged(wanted, left_out))
+            except (Stale, NotFound):  # an answer to the headers that are left
+                self._lose(left_out, refusal)
+                raise
+            except FsError as error:
+                if not refuses_header(error):
+                    raise
+            else:
+                self._lose(left_out, refusal)
+                return answer
+        raise refusal
+
+    def _rounds(self, wanted: Headers, refusal: FsError) -> list[tuple[Ability, ...]]:
+        """Return what to leave out, in turn."""
+        vague = not refuses_header(refusal, certain=True)
+        kept = CONDITIONS if vague and self._abilities.proven else frozenset()
+        names = [name for name in wanted if name not in kept]
+        several = [tuple(names)] if len(names) > 1 else []
+        once_more: list[tuple[Ability, ...]] = [()] if vague else []
+        return [*once_more, *((name,) for name in names), *several]
+
+    def _lose(self, abilities: Sequence[Ability], reason: FsError) -> None:
+        for ability in abilities:
+            self._abilities.lose(ability, reason)
+
+
+def _merged(wanted: Headers, left_out: Sequence[Ability]) -> dict[str, Any]:
+    return {
+        argument: value
+        for name, told in wanted.items()
+        if name not in left_out
+        for argument, value in told.items()
+    }
