@@ -96,6 +96,7 @@ def test_every_annotation_reaches_the_mount() -> None:
     assert set(SETTINGS.values()) <= set(config)
     mount = command._settings_of(podconfig.arguments(config))
     assert (mount.on_conflict, mount.store.retry_for, mount.full_wait) == ("overwrite", 120, 60)
+    assert mount.negative_ttl == 10
 
 
 def test_nothing_that_wasnt_written_is_passed_on() -> None:

@@ -185,6 +185,15 @@ ANNOTATIONS = (
         values.parse_ttl,
     ),
     Annotation(
+        "negative-ttl",
+        "1s",
+        "How long a name that isn't there is not asked for again.",
+        "must be a duration in s, m or h, at most 24h",
+        "10s",
+        values.parse_ttl,
+        setting="negativeTtl",
+    ),
+    Annotation(
         "on-conflict",
         "fail",
         "What happens to a change of a file that somebody else has replaced meanwhile: `fail`: the "
