@@ -26,6 +26,7 @@ from fusefs import versions
 from fusefs.objects import ObjectInfo
 
 VERSION = 1
+READ = 64 << 10  # bytes read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class RenameLog:
         self.deleting = False
         self.undoing = False
         self.copied = 0
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @classmethod
     def begin(cls, directory: Path, old: str, new: str) -> "RenameLog":
@@ -136,13 +137,20 @@ class RenameLog:
 
     def entries(self) -> Iterator[Copied]:
         """Yield what was copied, in the order of the keys."""
-        with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
-                if line.endswith(b"\n"):
-                    step = json.loads(line)
-                    if step[0] == "c":
-                        yield Copied(*step[1:])
+        lines = self._lines()
+        next(lines)
+        for line in lines:
+            step = json.loads(line)
+            if step[0] == "c":
+                yield Copied(*step[1:])
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the whole lines, from the open file: its name may be gone with the directory."""
+        at, rest = 0, b""
+        while piece := os.pread(self._fd, READ, at):
+            at += len(piece)
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from whole
 
     def leave(self) -> None:
         """Close it; it stays for the next start."""
@@ -151,7 +159,7 @@ class RenameLog:
     def end(self) -> None:
         """The rename is over, one way or the other."""
         os.close(self._fd)
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
 
 
 def _intent(line: bytes) -> tuple[str, str]:

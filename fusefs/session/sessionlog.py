@@ -302,6 +302,7 @@ class SessionLog:
         self._path = path
         self._lock = locks.lock(Rank.LEAF)
         self._stamps = dict(state.stamps)
+        _understood(path, LineFile.read(path)[:1])  # one that isn't is not replaced
         self._file = LineFile(path, state.lines())
         self._compact_at = COMPACT_AT
 

@@ -82,3 +82,24 @@ def test_what_no_upload_could_hold_is_refused(here: Place, grow: Callable[[int],
     os.close(fd)
     assert here.keys.get("f") == b"abc"
     assert (here / "f").read_bytes() == b"abc"
+
+
+def test_a_closed_file_is_not_made_larger_than_an_object(given: Place) -> None:
+    """EFBIG by path, too, and the object stays the same version."""
+    given.keys.put("f", b"abc")
+    before = given.keys.etag("f")
+    for size in (TIB, 60 * TIB):
+        with pytest.raises(OSError, match="File too large"):
+            os.truncate(given / "f", size)
+    assert (given / "f").read_bytes() == b"abc"
+    assert given.keys.etag("f") == before
+
+
+@pytest.mark.parametrize("mode", ["--collapse-range", "--insert-range"])
+def test_ranges_are_neither_taken_out_nor_put_in(given: Place, mode: str) -> None:
+    """EOPNOTSUPP on every driver, and no byte changes."""
+    given.keys.put("f", content(20_000))
+    command = ["fallocate", mode, "-o", "4096", "-l", "4096", given / "f"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert "supported" in done.stderr
+    assert (given / "f").read_bytes() == given.keys.get("f") == content(20_000)

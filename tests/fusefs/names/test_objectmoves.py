@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -294,3 +296,26 @@ def test_a_journal_begins_with_its_version(bench: Workbench) -> None:
     _, journal = begin(bench)
     assert json.loads(journal.path.read_bytes())["version"] == 1
     journal.end()
+
+
+def test_a_rename_ends_though_its_journal_was_removed(bench: Workbench, bucket: Bucket) -> None:
+    """The cache directory was removed in the middle: the copies are known all the same."""
+    fill(bucket)
+    mover, journal = begin(bench)
+    mover._copy_all(journal, resumed=False)
+    shutil.rmtree(bench.depot.renames)
+    assert sorted(entry.suffix for entry in journal.entries()) == NAMES
+    journal.note_deleting()
+    mover._delete_all(journal, resumed=False)
+    journal.end()
+    assert is_moved(bucket)
+
+
+def test_a_directory_without_a_place_for_its_journal_is_not_renamed(
+    bench: Workbench, bucket: Bucket
+) -> None:
+    """EIO, not ENOENT: the directory itself is there."""
+    shutil.rmtree(bench.depot.renames.parent)
+    with pytest.raises(OSError, match="was removed") as caught:
+        RenameLog.begin(bench.depot.renames, "old/", "new/")
+    assert caught.value.errno == errno.EIO

@@ -232,6 +232,13 @@ def test_a_log_of_an_unknown_version_is_kept_and_reported(
     assert kept.read_text() == 's 9\nn 2 1 f "f"\n'
 
 
+def test_a_mount_that_begins_replaces_no_log_of_an_unknown_version(path: Path) -> None:
+    """It reads nothing of it."""
+    path.write_text("s 9\n")
+    SessionLog(path, SessionState()).close()
+    assert [kept.read_text() for kept in path.parent.glob("session.log.unknown-*")] == ["s 9\n"]
+
+
 @pytest.mark.parametrize("emptied", [True, False], ids=["emptied", "removed"])
 def test_a_log_that_was_removed_goes_on(tmp_path: Path, emptied: bool) -> None:
     """Nothing is lost when it is made anew: in its directory, or without a name as long as it
