@@ -18,7 +18,12 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 OPTION = re.compile(r"--[a-z][a-z0-9-]+")
 OWN_FILE = re.compile(rf"(?:{'|'.join(PACKAGES)}|deploy|docs|tests|bench)/[\w./-]*\w")
 # Options of docker and kubectl that the documents show.
-FOREIGN_OPTIONS = {"--build-arg", "--show-managed-fields"}
+FOREIGN_OPTIONS = {
+    "--build-arg",
+    "--show-managed-fields",
+    "--delete-emptydir-data",
+    "--grace-period",
+}
 # Names of the kernel's, of S3's and of Linux's, which the code spells otherwise or not at all.
 FOREIGN = re.compile(
     r"fuse_\w+_(in|out)|fuse_dirent|flags2|security\.capability|FUSE_\w+|RENAME_\w+|DT_\w+|[A-Z]\w+Copy"
