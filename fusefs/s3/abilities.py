@@ -1,12 +1,15 @@
 """What a store was found not to do, so that it is asked without. No requests.
 
 Everything counts as possible until an answer says otherwise; each loss is told in the log once.
-Any thread: the set is replaced as a whole, and who loses something twice loses it once.
+Any thread. `_lock`, a leaf, guards the changes of the set, which is replaced as a whole.
 """
 
 import logging
 from collections.abc import Iterable
 from enum import Enum
+
+from fusefs import locks
+from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Abilities:
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
         self._missing: frozenset[Ability] = frozenset()
+        self._lock = locks.lock(Rank.LEAF)
         self.proven = False  # it refused a write whose condition didn't hold
 
     def has(self, ability: Ability) -> bool:
@@ -56,9 +60,10 @@ class Abilities:
 
     def lose(self, ability: Ability, reason: object, warning: str | None = None) -> None:
         """Remember that a store lacks something; `reason` is what showed it."""
-        if ability in self._missing:
-            return
-        self._missing |= {ability}
+        with self._lock:
+            if ability in self._missing:
+                return
+            self._missing |= {ability}
         told = warning or WARNINGS.get(ability)
         level = logging.WARNING if told else logging.INFO
         message = told or f"this store is used without: {ability.value}"
@@ -72,4 +77,5 @@ class Abilities:
     def recall(self, names: Iterable[str]) -> None:
         """Take over what was written down; names of another version's are nothing."""
         known = {ability.value: ability for ability in Ability}
-        self._missing |= {known[name] for name in names if name in known}
+        with self._lock:
+            self._missing |= {known[name] for name in names if name in known}

@@ -70,10 +70,14 @@ def test_directories(fs: Quirky) -> None:
     assert stored.keys() == []
 
 
-def test_a_file_sent_while_it_was_written(quirky: Open) -> None:
-    """Parts that went ahead are of one size, too."""
-    fs = quirky(Quirk.EQUAL_PARTS)
-    data = content(33 * MIB + 17)
-    fs.files.create("f", data)
-    assert fs.store.contents.get("f") == data
+@pytest.mark.parametrize("quirk", [Quirk.EQUAL_PARTS, Quirk.DIRECTORY_BUCKET])
+def test_a_file_sent_while_it_was_written(quirky: Open, quirk: Quirk) -> None:
+    """Parts that went ahead are of one size, too, and numbered without gaps."""
+    fs = quirky(quirk)
+    data = content(6 * MIB + 3)
+    fs.store.contents.put("f", data)
+    more = content(22 * MIB + 17, 5)
+    fs.files.append("f", more)
+    assert fs.store.contents.get("f") == data + more
     assert fs.proxy.requests.operations["CompleteMultipartUpload"] == 2  # one is the probe's
+    assert fs.proxy.requests.operations["UploadPartCopy"] == 1
