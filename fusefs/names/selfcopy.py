@@ -37,7 +37,7 @@ class Rewrites:
         with node.lock:
             body = node.body
             with held(body):
-                if body is not None and body.dirty:
+                if body is not None and (body.dirty or body.unlinked):
                     body.set_posix(change(body.posix))
                     node.posix = body.posix
                     return

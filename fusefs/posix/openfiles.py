@@ -194,7 +194,8 @@ class Files:
             raise BadHandle("the file was not opened for writing")
         self._writable()
         body = found.body
-        if body.info is not None and body.info.headers is None and not body.dirty:
+        unknown = body.info is not None and body.info.headers is None
+        if unknown and not body.dirty and not body.unlinked:
             self._complete(found.node, body)
         return found
 

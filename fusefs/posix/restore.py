@@ -70,6 +70,7 @@ def _open(files: Files, number: int, logged: LoggedFile) -> None:
         info = ObjectInfo(version.key, version.size, version.etag, 0.0)
         posix = node.posix or files.lookup.posix(info, directory=False)
         body = Body(files.depot, version.key, info, posix, node.id)
+        body.unlinked = node.gone
         before = node.body
         files.attach(node, body)
         node.body = before or body

@@ -43,7 +43,10 @@ from fusefs.write.uploader import Committed
 
 log = logging.getLogger(__name__)
 
-FETCH = 4 << 20  # bytes of an object that is about to be deleted, made local at once
+FETCH = 4 << 20  # bytes made local at once
+# A file up to this size that is in the cache as a whole is kept for whoever has it open when its
+# object goes; of a larger one only what the cache happens to have.
+KEPT_MOST = FETCH
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEAL_WAIT = 0.2  # seconds for a file's lock at the end of a process
 
@@ -149,6 +152,8 @@ class Body:
                     if self.version == version and not self._reconciled():
                         if self.failure is not None:
                             raise self.failure from None
+                        if self.unlinked:
+                            raise Stale(f"{self.key} was removed, and isn't cached") from error
                         raise Stale(str(error)) from error  # deleted is replaced too
 
     def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
@@ -258,7 +263,8 @@ class Body:
             staged = Staged(self.depot.staging / uuid4().hex, record, self.depot.space)
             with self._state:
                 self._staged = staged
-            self.depot.dirty.add(self)
+            if not self.unlinked:
+                self.depot.dirty.add(self)
         return self._staged
 
     def _unstage(self) -> Staged:
@@ -283,6 +289,7 @@ class Body:
             self.headers,
             posix,
             node=self.node,
+            unlinked=self.unlinked,
         )
 
     def relieve(self) -> bool:
@@ -435,9 +442,10 @@ class Body:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Around the deletion of its object: all its bytes are local, so open handles go on.
+        """Around the deletion of its object, which waits for nothing: open handles go on.
 
-        When the block fails, the body is what it was. Raises NoSpace where the bytes don't fit.
+        They have what was changed, and what the cache has of the rest; other reads are ESTALE. When
+        the block fails, the body is what it was.
         """
         with self.commit_lock:
             clean = self._staged is None
@@ -456,37 +464,47 @@ class Body:
             self.depot.dirty.discard(self)
 
     def _localise(self) -> bool:
-        """Fetch what isn't local; False where nothing is to be fetched, or nobody has it."""
-        if self.info is None or self.failure is not None:
+        """Make a small file that is cached a staged one, which no eviction and no death takes.
+
+        No request is made. False where that can't be, or nobody needs it.
+        """
+        info = self.info
+        if info is None or self.failure is not None:
             return False
+        with self._binding.content():  # so what is cached stays that of whoever has it open
+            if info.size > KEPT_MOST or not self.depot.cache.whole(info.key, info.etag):
+                return False
         fresh = self._staged is None
         staged = self._stage()
         try:
             for low, high, written in list(staged.dirty.pieces(0, self.size)):
                 if not written:
-                    self._fetch(staged, low, high)
-        except BaseException as error:
+                    self._copy(staged, low, high)
+        except (FsError, OSError) as error:
+            log.debug("not kept for its readers", extra={"key": self.key, "error": str(error)})
             if fresh:
                 self._unstage().discard()
-            if not isinstance(error, (Stale, NotFound)):
-                raise
-            return False  # replaced by others before: whoever reads it is told so
+            return False
         return True
+
+    def _copy(self, staged: Staged, low: int, high: int) -> None:
+        piece = memoryview(bytearray(high - low))
+        self._read(low, piece, None)
+        with self._state:
+            staged.write(low, piece)
 
     def _fetch(self, staged: Staged, low: int, high: int) -> None:
         """Make a range of the object local."""
         deadline = time.monotonic() + self.depot.full_wait
         while low < high:
-            piece = memoryview(bytearray(min(high - low, FETCH)))
-            self._read(low, piece, None)
+            end = min(high, low + FETCH)
             try:
-                with self._state:
-                    staged.write(low, piece)
+                self._copy(staged, low, end)
             except NoSpace:
                 if not self.depot.dirty.make_room(deadline, but=self):
                     raise
             else:
-                low += len(piece)
+                low = end
 
     def close(self) -> None:
         """The last handle is gone; what is still dirty stays staged for the retries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 
@@ -10,6 +11,8 @@ import pytest
 
 from tests.fusefs.mounted.conftest import Mounts, Place
 from tests.fusefs.mounted.test_read import MIB, content
+from tests.mounts.ours import OurMount
+from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
 
@@ -67,16 +70,91 @@ def test_unlink(here: Place) -> None:
         (here / "dir").unlink()
 
 
-def test_a_removed_file_reads_on_while_open(given: Place) -> None:
-    """unlink leaves open descriptors their content, read before or not."""
-    given.keys.put("f", content(6 * MIB))
+@pytest.mark.parametrize("size", [0, 100_000, 3 * MIB])
+def test_a_removed_file_reads_on_while_open(given: Place, size: int) -> None:
+    """unlink leaves open descriptors of a small file that is cached their content."""
+    given.keys.put("f", content(size))
     with (given / "f").open("rb", buffering=0) as file:
-        assert file.read(10) == content(6 * MIB)[:10]
+        if size > 128 << 10:  # what the open brings along
+            assert b"".join(iter(lambda: file.read(MIB), b"")) == content(size)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         (given / "f").unlink()
         assert not (given / "f").exists()
         file.seek(0)
-        assert b"".join(iter(lambda: file.read(MIB), b"")) == content(6 * MIB)
+        assert b"".join(iter(lambda: file.read(MIB), b"")) == content(size)
     assert "f" not in given.keys
+
+
+LARGE = 40 * MIB
+
+
+@pytest.fixture
+def small_cache(mounts: Mounts, bucket: Bucket, proxy: Proxy) -> OurMount:
+    """A mount with a cache of less than half of `model`, which is in its bucket, and `new`."""
+    bucket.put("model", content(LARGE))
+    bucket.put("new", b"new")
+    return mounts(bucket, "--cache-size", "16Mi", endpoint=proxy.endpoint)
+
+
+def end(file: io.FileIO) -> int:
+    """Read the end of `model`; return the errno of that."""
+    with pytest.raises(OSError) as caught:
+        os.pread(file.fileno(), MIB, LARGE - MIB)
+    return caught.value.errno or 0
+
+
+@pytest.mark.one_driver
+def test_removing_an_open_file_larger_than_the_cache(
+    small_cache: OurMount, bucket: Bucket, proxy: Proxy
+) -> None:
+    """One DELETE and nothing else; its reader has what is cached, and then ESTALE."""
+    path = small_cache.path / "model"
+    with path.open("rb", buffering=0) as file:
+        start = file.read(1000)
+        proxy.settle()
+        with proxy.counting() as seen:
+            path.unlink()
+        assert [each.operation for each in seen] == ["DeleteObject"]
+        assert os.pread(file.fileno(), 1000, 0) == start == content(LARGE)[:1000]
+        assert end(file) == errno.ESTALE
+        os.fchmod(file.fileno(), 0o600)
+        assert os.fstat(file.fileno()).st_size == LARGE
+    assert "model" not in bucket
+
+
+@pytest.mark.one_driver
+def test_replacing_an_open_file_larger_than_the_cache(
+    small_cache: OurMount, bucket: Bucket, proxy: Proxy
+) -> None:
+    """One copy and one DELETE; who has the old one open never reads the new one's bytes."""
+    path = small_cache.path / "model"
+    with path.open("rb", buffering=0) as file:
+        start = file.read(1000)
+        proxy.settle()
+        with proxy.counting() as seen:
+            (small_cache.path / "new").rename(path)
+        assert not [each for each in seen if each.operation == "GetObject"]
+        assert os.pread(file.fileno(), 1000, 0) == start
+        assert end(file) == errno.ESTALE
+    assert path.read_bytes() == b"new" == bucket.get("model")
+
+
+@pytest.mark.one_driver
+def test_a_removed_file_keeps_what_was_changed(small_cache: OurMount, bucket: Bucket) -> None:
+    """Of an object larger than the cache; it is written on, and nothing of it comes back.
+
+    A page of the kernel's that is only changed in part is ESTALE as a whole.
+    """
+    path, page = small_cache.path / "model", os.sysconf("SC_PAGE_SIZE")
+    with path.open("rb+", buffering=0) as file:
+        file.write(b"c" * page)
+        path.unlink()
+        assert os.pread(file.fileno(), page, 0) == b"c" * page
+        os.pwrite(file.fileno(), b"m" * page, LARGE - MIB)
+        assert os.pread(file.fileno(), page, LARGE - MIB) == b"m" * page
+        os.fsync(file.fileno())
+    assert "model" not in bucket
+    assert "model" not in os.listdir(small_cache.path)
 
 
 def test_a_removed_file_that_was_written_never_comes_back(here: Place) -> None:
