@@ -37,6 +37,7 @@ class Space:
         self._found = 0
         self._coming = 0
         self._evictors: list[Callable[[int], int]] = []
+        self._hints: list[Callable[[], str]] = []
 
     @property
     def used(self) -> int:
@@ -53,24 +54,35 @@ class Space:
         """Bytes over the limits, after a start with lower ones."""
         return max(0, self._shortage(0))
 
-    def evictor(self, evict: Callable[[int], int]) -> None:
-        """Ask `evict(want)` for clean bytes when space runs short, in the order of these calls."""
+    def evictor(self, evict: Callable[[int], int], hint: Callable[[], str] = str) -> None:
+        """Ask `evict(want)` for clean bytes when space runs short, in the order of these calls.
+
+        `hint()` is what a person could do about it, "" for nothing.
+        """
         self._evictors.append(evict)
+        self._hints.append(hint)
 
     def take(self, size: int, *, coming: bool = False) -> None:
         """Count `size` bytes that are about to be written; evict to make room; else `NoSpace`.
 
         `coming`: the disk's own count doesn't know them until `landed` says so.
         """
+        if not size:
+            return
         if size > self.limit:
             raise NoSpace(f"{size} bytes are more than the cache limit of {self.limit}")
         while not self._try(size, coming=coming):
             want = max(1, self._shortage(size))
             if not any(evict(want) > 0 for evict in self._evictors):
-                raise NoSpace(
-                    f"no room for {size} bytes in {self.root}: {self._used} of {self.limit} used, "
-                    f"{self._disk_free()} free on the disk, {self.floor} to be left free"
-                )
+                raise NoSpace(self._refusal(size))
+
+    def _refusal(self, size: int) -> str:
+        said = [
+            f"no room for {size} bytes in {self.root}: {self._used} of {self.limit} used",
+            *filter(None, (hint() for hint in self._hints)),
+            f"{self._disk_free()} free on the disk, {self.floor} to be left free",
+        ]
+        return ", ".join(said)
 
     def landed(self, size: int) -> None:
         """Bytes taken as coming have been written, or won't be."""

@@ -5,6 +5,7 @@ mounted, `Mounted.close` uploads what is dirty.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fusefs.bulkhead import bulkhead
 from fusefs.cache.cache import Cache
+from fusefs.disk.audit import miscounted
 from fusefs.disk.presence import Presence
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
@@ -51,6 +53,7 @@ UNWELL_AFTER = 60.0
 # What isn't uploaded at the end is synced for another boot, as far as this goes: the grace period
 # may be over.
 SEAL_SECONDS = 2.0
+AUDIT = "S3MOUNT_SPACE_AUDIT"  # set by tests, for themselves and what they start
 NAMED_MOST = 20  # files left behind that are named one by one
 
 
@@ -228,6 +231,14 @@ class Mounted:
                 with bulkhead("sealing a staged file", key=body.key):
                     body.seal()
 
+    def _check_space(self) -> None:
+        """Say whether the space is miscounted, where a test asks for that."""
+        if AUDIT in os.environ and not self.open_handles():
+            self.depot.kept.recount()
+            wrong = miscounted(self.depot.space, self.depot.staging.parent)
+            if wrong:
+                log.error("space is miscounted", extra={"difference": wrong})
+
     def close(self) -> None:
         """Let go of everything; the journal keeps what isn't in S3."""
         self._retrier.stop()
@@ -235,6 +246,7 @@ class Mounted:
         self._seal_left()
         self.depot.flush.close()
         self.reader.close()
+        self._check_space()
         self._pools.close()
         self.cache.close()
         self._presence.close()

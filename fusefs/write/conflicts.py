@@ -20,6 +20,7 @@ def keep(staged: Staged, depot: Depot, error: Stale) -> Stale:
     """
     key = staged.record.key
     kept = staged.keep_as_conflict(depot.conflicts)
+    depot.kept.recount()
     depot.counters.add(Count.CONFLICT)
     log.error(
         "conflict: another writer was first; our version is kept on the cache volume",
@@ -38,6 +39,7 @@ def damaged(staged: Staged, depot: Depot) -> bool:
         return False
     record, outgoing = staged.record, staged.outgoing
     kept = staged.keep_as_conflict(depot.conflicts)
+    depot.kept.recount()
     depot.counters.add(Count.CONFLICT)
     log.error(
         "changes that a power failure may have damaged are kept on the cache volume, not uploaded",

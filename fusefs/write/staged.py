@@ -180,8 +180,8 @@ class Staged:
         """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
         length = len(data)
         self._fits(min(offset, self.record.size), offset, offset + length)
-        self._space.take(length)
-        new = 0
+        wanted, new = length - self._stored.within(offset, offset + length), 0
+        self._space.take(wanted)
         try:
             self._unseal()
             self._void(offset, offset + length)
@@ -195,7 +195,7 @@ class Staged:
             self._cut()
             raise
         finally:
-            self._space.give(length - new)
+            self._space.give(wanted - new)
 
     def _fits(self, start: int, stop: int, end: int) -> None:
         """Raise TooBig where a step makes zeros of `start` to `stop`, and the file `end` long."""
@@ -376,5 +376,6 @@ class Staged:
         target = directory / self.stem.name
         moved(self._data, data_of(self.stem), data_of(target))
         self._journal.move(log_of(target))
+        self._space.give(self._stored.total())  # whoever has the directory counts it from now on
         self.close()
         return data_of(target)

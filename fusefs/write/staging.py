@@ -7,6 +7,7 @@ from typing import Literal
 
 from fusefs.cache.cache import Cache
 from fusefs.counters import Counters
+from fusefs.disk.leftbehind import LeftBehind
 from fusefs.disk.space import Space
 from fusefs.read.reader import Reader
 from fusefs.s3.store import Store
@@ -33,6 +34,11 @@ class Depot:
     dirty: DirtySet = field(default_factory=DirtySet)
     flush: Flush = field(default_factory=Flush)
     counters: Counters = field(default_factory=Counters)
+
+    kept: LeftBehind = field(init=False)  # the files in `conflicts`, as space
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", LeftBehind(self.space, self.conflicts))
 
     @property
     def renames(self) -> Path:

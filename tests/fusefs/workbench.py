@@ -13,6 +13,7 @@ from typing import Any
 
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
+from fusefs.disk.audit import miscounted
 from fusefs.disk.space import Space
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.settings import StoreSettings
@@ -47,6 +48,7 @@ class Workbench:
         self.bucket = bucket
         self._told = (bucket, root, endpoint, limit, plan, parallel, stored)
         self._depot_told = depot
+        self._checked = False
         self.store = _store(root, bucket, endpoint or bucket.endpoint)
         for name in ("blocks", "staged"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -98,8 +100,17 @@ class Workbench:
         self.uploads.shutdown(cancel_futures=True)
         self.requests.shutdown(cancel_futures=True)
         self.reader.close()
+        self._check_space()
         self.cache.close()
         self.store.close()
+
+    def _check_space(self) -> None:
+        """See that what is counted is on the disk; once, for others may write there after us."""
+        if not self._checked:
+            self._checked = True
+            self.depot.kept.recount()
+            wrong = miscounted(self.space, self.space.root)
+            assert not wrong, wrong
 
     def __enter__(self) -> Workbench:
         return self

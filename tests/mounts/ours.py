@@ -90,6 +90,7 @@ def environment(endpoint: Endpoint, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "S3MOUNT_SPACE_AUDIT": "1",
         # Where locks taken against their order are reported; benchmarks have none.
         **{name: os.environ[name] for name in ["S3MOUNT_LOCK_ORDER"] if name in os.environ},
         **endpoint.credentials.environment(),

@@ -205,6 +205,8 @@ def share(store: Endpoint, room: Callable[[], Directories], driver: str) -> Shar
         finally:
             mount.release()
             bucket.destroy()
+        if isinstance(mount, OurMount):
+            assert "space is miscounted" not in mount.said()
 
     return begin
 
