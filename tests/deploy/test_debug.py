@@ -10,6 +10,7 @@ from tests.deploy.guards import ANYBODY, LISTED, POD, guard
 
 RESOURCE = "pods/ephemeralcontainers"
 VOLUMES = ["bus", "socket", "cache", "credentials", "no-token"]
+DEBUG = {"name": "s3-mount-debug-1"}
 PRIVILEGED = [
     {"privileged": True},
     {"capabilities": {"add": ["SYS_ADMIN"]}},
@@ -51,8 +52,9 @@ def test_other_containers_are_open_to_whoever_rbac_lets_in(container, resource):
 def test_an_ephemeral_container_may_not_target_the_keeper():
     """It would share the keeper's processes."""
     fields = {"targetContainerName": "s3-mount-keeper"}
-    assert len(guard("s3mount-debug", added(*ANYBODY, **fields))) == 1
-    assert guard("s3mount-debug", added(LISTED, **fields)) == []
+    message, _ = guard("s3mount-debug", added(*ANYBODY, **fields))
+    assert "may exec into it, attach to it or debug it" in message
+    assert guard("s3mount-debug", added(LISTED, **fields, **DEBUG)) == []
 
 
 @pytest.mark.parametrize("target", [None, "app", "s3-mount-worker"])
@@ -70,9 +72,9 @@ def test_an_ephemeral_container_may_target_others(target):
 def test_an_ephemeral_container_may_not_mount_our_volumes(name):
     """The socket leads to the keeper, the others to the bucket and its credentials."""
     fields = {"volumeMounts": [{"name": f"s3-mount-{name}", "mountPath": "/x"}]}
-    (message,) = guard("s3mount-debug", added(*ANYBODY, **fields))
+    message, _ = guard("s3mount-debug", added(*ANYBODY, **fields))
     assert "mount the volumes of s3mount" in message
-    assert guard("s3mount-debug", added(LISTED, **fields)) == []
+    assert guard("s3mount-debug", added(LISTED, **fields, **DEBUG)) == []
     theirs = {"volumeMounts": [{"name": "work", "mountPath": "/x"}]}
     assert guard("s3mount-debug", added(*ANYBODY, **theirs)) == []
 
@@ -82,9 +84,19 @@ def test_an_ephemeral_container_may_not_mount_our_volumes(name):
 def test_an_ephemeral_container_may_not_be_privileged(context, target):
     """The namespace admits privileged containers for the mount alone."""
     fields = {"securityContext": context, **target}
-    (message,) = guard("s3mount-debug", added(*ANYBODY, **fields))
+    message, _ = guard("s3mount-debug", added(*ANYBODY, **fields))
     assert "privileged ephemeral container" in message
-    assert guard("s3mount-debug", added(LISTED, **fields)) == []
+    assert guard("s3mount-debug", added(LISTED, **fields, **DEBUG)) == []
+
+
+@pytest.mark.parametrize("resource", ["pods/exec", "pods/attach"])
+def test_nobody_else_gets_into_what_a_debugger_added(resource):
+    """It has rights over the mount, and a name by which the guard knows it."""
+    fields = {"securityContext": {"privileged": True}}
+    (message,) = guard("s3mount-debug", added(LISTED, **fields))
+    assert "must have a name that begins with s3-mount-debug" in message
+    assert guard("s3mount-debug", connect(DEBUG["name"], resource, *ANYBODY)) != []
+    assert guard("s3mount-debug", connect(DEBUG["name"], resource, LISTED)) == []
 
 
 def test_pods_without_a_mount_are_not_looked_at():

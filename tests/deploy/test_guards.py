@@ -31,6 +31,13 @@ PASSES = {
     "a liveness probe": "init[1]['livenessProbe'] = init[1]['startupProbe']",
     "no metrics": "init[1]['args'] = ['worker', '--drain-time', '24h']; del init[1]['ports']",
     "the volume of 0.1.0": "spec['volumes'][0]['emptyDir'] = {}",
+    "the probe of 0.1.0": (
+        "init[0]['startupProbe']['exec']['command'] = 'python -m fusefs probe --keeper'.split()"
+    ),
+    "without the empty volume, as 0.1.0": (
+        "[c['volumeMounts'].remove(m) for c in init[:2] for m in list(c['volumeMounts'])"
+        " if 'no-token' in m['name']]"
+    ),
     "a privileged container of its own": "init[2]['securityContext'] = {'privileged': True}",
 }
 REFUSED = {

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from kubernetes import client
 
-from certs.cluster import KubernetesCluster
+from certs.announcement import Announcement
+from certs.cluster import ConfigMapBoard, KubernetesCluster
 from certs.rotation import Rotation
 from tests.certs.api_server import SECRETS, serving
 from tests.certs.fake import NAMES, TestClock, settle
@@ -142,6 +143,8 @@ def test_the_agent_asks_for_nothing_it_has_no_right_to():
         settle(rotation, clock=clock, seconds=2)
         server.objects[f"{SECRETS}/s3mount-webhook-ca"]["data"] = {}
         settle(rotation, clock=clock, seconds=2)
+        board = ConfigMapBoard(api, "s3mount-system", "s3mount-images")
+        assert Announcement(board, clock, "one", "image").step() is None
     assert {VERBS[r.split()[0]] for r in server.requests} == {"get", "create", "update", "patch"}
     assert [r for r in server.requests if not allowed(r)] == []
 

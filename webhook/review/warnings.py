@@ -56,7 +56,7 @@ def misplaced(pod: Pod) -> Iterator[Advice]:
 def undone(changes: Iterable[str]) -> Iterator[Advice]:
     """What others did to containers and volumes of ours, and was put back."""
     for change in changes:
-        yield Advice("undone", f"changed by another webhook and put back: {change}")
+        yield Advice("undone", f"changed by others and put back: {change}")
 
 
 def advice(

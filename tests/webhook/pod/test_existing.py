@@ -50,7 +50,7 @@ def test_what_is_put_back_is_told(change: str) -> None:
         return  # What is missing is put in without a word, as in any pod.
     told = [w for w in review(neighbours.changed(change)).warnings if w.reason == "undone"]
     assert told
-    assert "changed by another webhook and put back: s3-mount-" in str(told[0])
+    assert "changed by others and put back: s3-mount-" in str(told[0])
 
 
 @pytest.mark.parametrize("change", neighbours.of(REFUSED))
