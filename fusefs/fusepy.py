@@ -261,13 +261,15 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         opened = self._calls.open(self._node(path), fields.flags)
         self._opened(opened.handle, self._node(path), fields)
         fields.keep_cache = opened.keep_cache
-        fields.direct_io = opened.direct_io
+        # libfuse has one inode for all versions: who opens another reads past its pages.
+        fields.direct_io = opened.direct_io or opened.apart
 
     def create(self, path: bytes, mode: int, info: Any) -> None:
         fields = info.contents
         parent, name = self._parent(path)
         made, opened = self._calls.create(parent, name, mode, fields.flags, self._caller())
         self._opened(opened.handle, self._hold(made.node), fields)
+        fields.direct_io = opened.apart
 
     def _opened(self, handle: int, node: int, fields: Any) -> None:
         fields.fh = handle

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 ROOT = 1
+UNOPENED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Attributes:
 
     `ttl` is how long, in seconds, the kernel may trust it without asking again. Where it isn't
     `settled`, only the name, its kind and its size are: for the rest the kernel has to ask.
+    `content` names the open content (see `Opened`) that size and times are of: UNOPENED where they
+    are of a version that nobody has open, 0 where it doesn't matter.
     """
 
     node: int
@@ -44,6 +47,7 @@ class Attributes:
     rdev: int = 0
     ttl: float = 1.0
     settled: bool = True
+    content: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Opened:
     `changed`: the attributes it was told before are not: others replaced the object.
     `whole_fd`: a descriptor of a cache file that holds exactly this content, for FUSE passthrough,
     or -1. It belongs to the handle: valid until `release`, not to be closed by the adapter.
+    `content`: what the handle reads and writes; handles of one content see each other's writes.
+    `apart`: the file is open with another content, too, whose pages the kernel must not mix in.
     """
 
     handle: int
@@ -74,6 +80,8 @@ class Opened:
     changed: bool = False
     direct_io: bool = False
     whole_fd: int = -1
+    content: int = 0
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,8 @@ class Calls(Protocol):
 
     def forget(self, node: int, count: int) -> None: ...
 
-    def getattr(self, node: int, handle: int | None = None) -> Attributes: ...
+    def getattr(self, node: int, handle: int | None = None) -> Attributes:
+        """Attributes of a node; with a handle those of the content that it has open."""
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes: ...
 

@@ -7,8 +7,12 @@ only. A later open that doesn't fit (a writer, a newer version) gets ESTALE, on 
 looks the name up again, and that lookup now answers with another *kernel id* for the same node.
 Readers from before keep the version they opened, new opens go through us.
 
-A kernel id is the node id with a turn counter in its upper 16 bits. Only files of a passthrough
-that didn't fit ever leave turn 0.
+The same way keeps versions apart that others' writes make: the kernel has one page cache for an
+inode, so all opens of a kernel id are of one content. A version that was opened while another was
+open gets the next kernel id, by the lookup that finds it or by ESTALE to its open.
+
+A kernel id is the node id with a turn counter in its upper 16 bits. Only files of which an open
+didn't fit ever leave turn 0.
 
 Threading: any thread. `_lock` guards the tables and is never held while registering.
 """
@@ -27,12 +31,17 @@ from fusefs.locks import Rank
 TURN_SHIFT = 48
 NODE_MASK = (1 << TURN_SHIFT) - 1
 TURNS = 1 << 15
+# Turns with this bit are other versions of a file: another file, to those who compare numbers.
+VERSION = 1 << 14
+FORMER_MOST = 16  # turns of one node, of which those that aren't open are forgotten
 NONE = 0  # a backing id of the kernel is never 0
+DIRECT = -1  # no backing, and no pages either
 # A registration costs a round trip to the keeper, and small files are where lock files live.
 WORTHWHILE = 128 << 10
 # The kernel repeats an open that was answered ESTALE once only. Until it has, the id it will find
 # must not go into passthrough for somebody faster.
 BARRED_SECONDS = 5.0
+REPEAT_SECONDS = 1.0
 
 
 class Registry(Protocol):
@@ -47,8 +56,13 @@ class Registry(Protocol):
 
 @dataclass(slots=True)
 class _Inode:
-    """The opens of one kernel id; `identity` is device and inode of the registered file."""
+    """The opens of one kernel id; `identity` is device and inode of the registered file.
 
+    `opens` are all its handles, `content` what they read and write, 0 where that isn't known.
+    """
+
+    content: int = 0
+    opens: set[int] = field(default_factory=set)
     cached: int = 0
     backing: int = NONE
     identity: str = ""
@@ -65,11 +79,26 @@ class Backings:
         self._lock = locks.lock(Rank.LEAF)
         self._inodes: dict[int, _Inode] = {}
         self._owner: dict[int, int] = {}  # handle -> kernel id, of open files
+        self._homes: dict[int, int] = {}  # content -> kernel id, while it is open
         self._turns: dict[int, int] = {}  # node -> turn, where it isn't 0
+        self._former: dict[int, set[int]] = {}  # node -> turns that it had before
+        self._turned_at: dict[int, float] = {}  # node -> monotonic time, of the last second
+        self._direct: set[int] = set()  # handles that read past the kernel's pages
+        self._first_turn = 1  # no open handle of a former process has it, or a later one
         self._barred: dict[int, float] = {}  # kernel id -> monotonic time
 
-    def restore(self, tags: Mapping[int, str], handles: Mapping[int, int]) -> None:
-        """Take over from a dead worker: its registrations (id -> tag), its handles -> nodes."""
+    def restore(
+        self,
+        tags: Mapping[int, str],
+        handles: Mapping[int, int],
+        contents: Mapping[int, int] | None = None,
+    ) -> None:
+        """Take over from a dead worker: its registrations (id -> tag), its handles -> nodes.
+
+        `contents`: what the handles have open.
+        """
+        # A turn was never higher than the handles that were opened after it.
+        self._first_turn = max(handles, default=0) % VERSION + 1
         of_node: dict[int, set[int]] = {}
         for handle, node in handles.items():
             of_node.setdefault(node, set()).add(handle)
@@ -80,18 +109,68 @@ class Backings:
             if node not in self._turns:
                 self._inodes.setdefault(node, _Inode()).cached += 1
                 self._owner[handle] = node
+        self._restore_contents(of_node, contents or {})
 
-    def kernel_id(self, node: int) -> int:
-        """Return the id under which the kernel shall know a node from now on."""
-        if not self._turns:
+    def _restore_contents(
+        self, of_node: Mapping[int, set[int]], contents: Mapping[int, int]
+    ) -> None:
+        """Note what is open under each id; of which id a second version is isn't known."""
+        for node, handles in of_node.items():
+            found = {contents[handle] for handle in handles if handle in contents}
+            inode = self._inodes.get(node)
+            if len(found) > 1:
+                self._set_turn(node, self._next_turn(0, VERSION))
+            elif found and inode is not None and not inode.backing:
+                inode.opens |= handles
+                inode.content = found.pop()
+                self._homes[inode.content] = node
+
+    def kernel_id(self, node: int, content: int = 0) -> int:
+        """Return the id under which the kernel shall know a node from now on, by its content."""
+        if not self._inodes and not self._turns:
             return node
+        with self._lock:
+            current = self._current(node)
+            if content and not self._fits(current, content):
+                self._turn(current, content)
+                current = self._current(node)
+            return current
+
+    def _current(self, node: int) -> int:
         return node | self._turns.get(node, 0) << TURN_SHIFT
+
+    def _fits(self, kernel_id: int, content: int) -> bool:
+        """Say whether a content may be opened here: no other is, and it is nowhere else."""
+        if not content:
+            return True
+        inode = self._inodes.get(kernel_id)
+        if inode is not None and inode.opens and inode.content:
+            return inode.content == content
+        return self._homes.get(content, kernel_id) == kernel_id
+
+    def holds(self, kernel_id: int, content: int) -> bool:
+        """Say whether what is told of this content is true of what the id has open."""
+        inode = self._inodes.get(kernel_id)
+        return inode is None or not inode.opens or content in (0, inode.content)
+
+    def handle_of(self, kernel_id: int) -> int | None:
+        """Return a handle that is open under an id."""
+        with self._lock:
+            inode = self._inodes.get(kernel_id)
+            return next(iter(inode.opens), None) if inode is not None else None
+
+    def keeps(self, kernel_id: int) -> bool:
+        """Say whether pages that the kernel has of an id may be of the content just opened."""
+        with self._lock:
+            inode = self._inodes.get(kernel_id)
+            turned = kernel_id & NODE_MASK in self._turns
+            return not turned or (inode is not None and len(inode.opens) > 1)
 
     def kernel_ids(self, node: int) -> tuple[int, ...]:
         """Return all ids under which the kernel may know a node."""
         with self._lock:
-            turn = self._turns.get(node, 0)
-        return tuple(node | each << TURN_SHIFT for each in range(turn + 1))
+            turns = self._former.get(node, set()) | {self._turns.get(node, 0)}
+        return tuple(node | each << TURN_SHIFT for each in sorted(turns))
 
     def check(self, kernel_id: int, *, reader: bool) -> None:
         """Raise `Stale` for an open that can't fit, before the filesystem acts on its flags."""
@@ -101,11 +180,11 @@ class Backings:
             inode = self._inodes.get(kernel_id)
             if inode is not None and inode.backing:
                 stale = self._turn(kernel_id)
-                self._bar(self.kernel_id(kernel_id & NODE_MASK))
+                self._bar(self._current(kernel_id & NODE_MASK))
                 raise stale
 
     def opened(self, kernel_id: int, opened: Opened, *, reader: bool) -> int:
-        """Note an open; return its backing id, or NONE when it goes through us.
+        """Note an open; return its backing id, NONE when it goes through us, DIRECT past all pages.
 
         Raises `Stale` when the kernel has to look the name up again; the caller gives the handle
         back to the filesystem.
@@ -113,11 +192,16 @@ class Backings:
         eligible = reader and self._registry is not None and opened.whole_fd >= 0
         identity = _identity(opened.whole_fd) if eligible else ""
         with self._lock:
+            if not self._fits(kernel_id, opened.content):
+                if reader and self._may_repeat(kernel_id):
+                    self._direct.add(opened.handle)
+                    return DIRECT
+                raise self._turn(kernel_id, opened.content)
             inode = self._inodes.setdefault(kernel_id, _Inode())
             if inode.backing:
-                return self._join(kernel_id, inode, opened.handle, identity)
+                return self._join(kernel_id, inode, opened, identity)
             inode.cached += 1
-            self._owner[opened.handle] = kernel_id
+            self._note(kernel_id, inode, opened)
             alone = inode.cached == 1 and not self._is_barred(kernel_id)
         if not (identity and alone):
             return NONE
@@ -126,10 +210,16 @@ class Backings:
     def released(self, handle: int, kernel_id: int) -> None:
         """Note the end of an open; the last one of a passthrough frees its backing id."""
         with self._lock:
+            if handle in self._direct:
+                self._direct.discard(handle)
+                return
             kernel_id = self._owner.pop(handle, kernel_id)
             inode = self._inodes.get(kernel_id)
             if inode is None:
                 return
+            inode.opens.discard(handle)
+            if not inode.opens and self._homes.get(inode.content) == kernel_id:
+                del self._homes[inode.content]
             backing = self._leave(inode, handle)
             if not (inode.cached or inode.handles or inode.inherited):
                 del self._inodes[kernel_id]
@@ -147,15 +237,33 @@ class Backings:
             return
         self._inodes[kernel_id] = _Inode(backing=backing, identity=identity, inherited=set(handles))
         turn = max(self._turns.get(node, 0), (kernel_id >> TURN_SHIFT) + 1) % TURNS
-        self._turns[node] = turn
+        self._set_turn(node, turn)
         # Which turn a handle belongs to isn't known: the next one may be open through us.
         self._inodes[node | turn << TURN_SHIFT] = _Inode(cached=1)
 
-    def _join(self, kernel_id: int, inode: _Inode, handle: int, identity: str) -> int:
+    def _may_repeat(self, kernel_id: int) -> bool:
+        """Say whether this open may be one that was answered ESTALE a moment ago.
+
+        The kernel repeats once only. Where versions follow each other faster than opens, a reader
+        then reads past the pages of the version that is open under this id.
+        """
+        inode = self._inodes.get(kernel_id)
+        passthrough = inode is not None and inode.backing
+        turned = self._turned_at.get(kernel_id & NODE_MASK, float("-inf"))
+        return not passthrough and time.monotonic() - turned < REPEAT_SECONDS
+
+    def _note(self, kernel_id: int, inode: _Inode, opened: Opened) -> None:
+        self._owner[opened.handle] = kernel_id
+        inode.opens.add(opened.handle)
+        inode.content = opened.content
+        if opened.content:
+            self._homes[opened.content] = kernel_id
+
+    def _join(self, kernel_id: int, inode: _Inode, opened: Opened, identity: str) -> int:
         if identity != inode.identity:
-            raise self._turn(kernel_id)
-        inode.handles.add(handle)
-        self._owner[handle] = kernel_id
+            raise self._turn(kernel_id, opened.content)
+        inode.handles.add(opened.handle)
+        self._note(kernel_id, inode, opened)
         return inode.backing
 
     def _bar(self, kernel_id: int) -> None:
@@ -166,13 +274,41 @@ class Backings:
     def _is_barred(self, kernel_id: int) -> bool:
         return self._barred.get(kernel_id, 0.0) > time.monotonic()
 
-    def _turn(self, kernel_id: int) -> Stale:
-        """See to it that the next lookup finds an id that isn't in passthrough."""
+    def _turn(self, kernel_id: int, content: int = 0) -> Stale:
+        """See to it that the next lookup finds an id that fits: not one with another content."""
         node, turn = kernel_id & NODE_MASK, self._turns.get(kernel_id & NODE_MASK, 0)
-        while (inode := self._inodes.get(node | turn << TURN_SHIFT)) and inode.backing:
-            turn = (turn + 1) % TURNS
+        home = self._inodes.get(self._homes.get(content, NONE))
+        if home is not None and not home.backing:
+            turn = self._homes[content] >> TURN_SHIFT
+        else:
+            while not self._is_free(node | turn << TURN_SHIFT, content):
+                turn = self._next_turn(turn, VERSION if content else 0)
+        self._set_turn(node, turn)
+        return Stale("open under this id with another content: look the name up again")
+
+    def _next_turn(self, turn: int, kind: int) -> int:
+        return max(turn + 1, self._first_turn) % VERSION | (turn & VERSION) | kind
+
+    def _set_turn(self, node: int, turn: int) -> None:
+        former = self._former.setdefault(node, {0})
+        former.add(self._turns.get(node, 0))
+        if len(former) > FORMER_MOST:
+            former -= {each for each in former if node | each << TURN_SHIFT not in self._inodes}
         self._turns[node] = turn
-        return Stale("open for reading from the cache file: look the name up again")
+        now = time.monotonic()
+        for other, at in list(self._turned_at.items()):  # the oldest first
+            if now - at < REPEAT_SECONDS:
+                break
+            del self._turned_at[other]
+        self._turned_at.pop(node, None)
+        self._turned_at[node] = now
+
+    def _is_free(self, kernel_id: int, content: int) -> bool:
+        inode = self._inodes.get(kernel_id)
+        if inode is None:
+            return True
+        other = content and inode.opens and inode.content not in (0, content)
+        return not (inode.backing or other)
 
     def _begin(self, kernel_id: int, inode: _Inode, opened: Opened, identity: str) -> int:
         backing = self._register(opened.whole_fd, f"{kernel_id} {identity}")
@@ -215,6 +351,11 @@ class Backings:
                 self._registry.unregister(backing)
             except (OSError, FsError):
                 return  # the keeper is away: the id lives as long as the mount
+
+
+def inode_number(kernel_id: int) -> int:
+    """Return the `st_ino` of a kernel id: the node's, save of a version beside an open one."""
+    return kernel_id if kernel_id >> TURN_SHIFT & VERSION else kernel_id & NODE_MASK
 
 
 def _identity(descriptor: int) -> str:

@@ -8,6 +8,7 @@ from stat import S_IFMT
 
 from fusefs.interface import Attributes, Statfs
 from fusefs.kernel import wire
+from fusefs.kernel.backing import inode_number
 
 BLOCK = 512  # st_blocks counts these, whatever the block size
 BLOCK_SIZE = 4096
@@ -15,10 +16,10 @@ SECOND = 1_000_000_000
 MASK32 = 0xFFFFFFFF
 
 
-def _fields(attributes: Attributes) -> tuple[int, ...]:
+def _fields(attributes: Attributes, number: int) -> tuple[int, ...]:
     a = attributes
     return (
-        a.node,
+        number,
         a.size,
         (a.size + BLOCK - 1) // BLOCK,
         a.atime_ns // SECOND,
@@ -42,10 +43,10 @@ def _validity(ttl: float) -> tuple[int, int]:
     return seconds, int((ttl - seconds) * SECOND)
 
 
-def attr_out(attributes: Attributes) -> bytes:
-    """Lay out `fuse_attr_out`."""
+def attr_out(attributes: Attributes, number: int) -> bytes:
+    """Lay out `fuse_attr_out`; `number` is shown as that of the inode."""
     seconds, nanoseconds = _validity(attributes.ttl)
-    return wire.ATTR_OUT.pack(seconds, nanoseconds, 0, *_fields(attributes))
+    return wire.ATTR_OUT.pack(seconds, nanoseconds, 0, *_fields(attributes, number))
 
 
 def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
@@ -53,7 +54,8 @@ def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
     seconds, nanoseconds = _validity(attributes.ttl)
     attr = (seconds, nanoseconds) if attributes.settled else (0, 0)
     return wire.ENTRY_OUT.pack(
-        kernel_id, 0, seconds, attr[0], nanoseconds, attr[1], *_fields(attributes)
+        *(kernel_id, 0, seconds, attr[0], nanoseconds, attr[1]),
+        *_fields(attributes, inode_number(kernel_id)),
     )
 
 
@@ -66,7 +68,7 @@ def no_entry_out(ttl: float) -> bytes:
 UNKNOWN_ENTRY = bytes(wire.ENTRY_OUT.size)
 
 
-def statx_out(attributes: Attributes) -> bytes:
+def statx_out(attributes: Attributes, number: int) -> bytes:
     """Lay out `fuse_statx_out` with the basic fields; S3 knows no time of birth."""
     a = attributes
     seconds, nanoseconds = _validity(a.ttl)
@@ -74,7 +76,7 @@ def statx_out(attributes: Attributes) -> bytes:
         *(seconds, nanoseconds, 0),
         *(wire.STATX_BASIC_STATS, BLOCK_SIZE, 0),
         *(a.nlink, a.uid & MASK32, a.gid & MASK32, a.mode),
-        *(a.node, a.size, (a.size + BLOCK - 1) // BLOCK, 0),
+        *(number, a.size, (a.size + BLOCK - 1) // BLOCK, 0),
         *(*divmod(a.atime_ns, SECOND), 0, 0),
         *(*divmod(a.ctime_ns, SECOND), *divmod(a.mtime_ns, SECOND)),
         *(os.major(a.rdev), os.minor(a.rdev), 0, 0),

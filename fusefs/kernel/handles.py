@@ -8,11 +8,12 @@ Threading: any number of threads, one request each; no state of its own.
 
 import errno
 import os
+from dataclasses import replace
 
 from fusefs.errors import Invalid, Stale
 from fusefs.interface import Opened
 from fusefs.kernel import wire
-from fusefs.kernel.backing import NONE
+from fusefs.kernel.backing import DIRECT, NONE
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Opcode
@@ -53,9 +54,10 @@ class Files:
         if open_flags & wire.OPEN_KILL_SUIDGID:
             self._privileges.drop(request.node)
         opened = self._calls.open(request.node, flags)
+        answer = self._opened(request.kernel_id, opened, flags)
         if opened.changed:
             self._context.size_changed(request.kernel_id)
-        return self._opened(request.kernel_id, opened, flags)
+        return answer
 
     def _create(self, request: Request) -> Answer:
         flags, mode, _, open_flags = wire.CREATE_IN.unpack_from(request.body)
@@ -64,7 +66,8 @@ class Files:
         if open_flags & wire.OPEN_KILL_SUIDGID:
             self._privileges.drop(made.node)
         try:
-            answer = self._opened(self._backings.kernel_id(made.node), opened, flags)
+            kernel_id = self._backings.kernel_id(made.node, opened.content)
+            answer = self._opened(kernel_id, opened, flags)
         except Stale:
             self._calls.forget(made.node, 1)
             raise
@@ -76,8 +79,12 @@ class Files:
         except Stale:
             self._calls.release(opened.handle)
             raise
+        if backing == DIRECT:
+            return open_out(replace(opened, keep_cache=False, direct_io=True))
         if backing != NONE:
             return wire.OPEN_OUT.pack(opened.handle, wire.FOPEN_PASSTHROUGH, backing)
+        if opened.keep_cache and not self._backings.keeps(kernel_id):
+            opened = replace(opened, keep_cache=False)
         return open_out(opened)
 
     def _read(self, request: Request) -> Answer:

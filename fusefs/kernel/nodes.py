@@ -8,10 +8,10 @@ import os
 import time
 from dataclasses import replace
 
-from fusefs.errors import Invalid, NotFound
-from fusefs.interface import Change
+from fusefs.errors import Invalid, NotFound, Stale
+from fusefs.interface import Attributes, Change
 from fusefs.kernel import encode, wire
-from fusefs.kernel.backing import NODE_MASK
+from fusefs.kernel.backing import NODE_MASK, inode_number
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Init, Opcode
@@ -71,12 +71,18 @@ class Nodes:
     def _getattr(self, request: Request) -> Answer:
         flags, _, handle = wire.GETATTR_IN.unpack_from(request.body)
         handle = handle if flags & wire.GETATTR_FH else None
-        return encode.attr_out(self._calls.getattr(request.node, handle))
+        return encode.attr_out(self._attributes(request, handle), inode_number(request.kernel_id))
 
     def _statx(self, request: Request) -> Answer:
         flags, _, handle, _, _ = wire.STATX_IN.unpack_from(request.body)
         handle = handle if flags & wire.GETATTR_FH else None
-        return encode.statx_out(self._calls.getattr(request.node, handle))
+        return encode.statx_out(self._attributes(request, handle), inode_number(request.kernel_id))
+
+    def _attributes(self, request: Request, handle: int | None) -> Attributes:
+        """Return attributes of what this kernel id has open: other versions have other ids."""
+        if handle is None:
+            handle = self._context.backings.handle_of(request.kernel_id)
+        return self._calls.getattr(request.node, handle)
 
     def _setattr(self, request: Request) -> Answer:
         fields = wire.SETATTR_IN.unpack_from(request.body)
@@ -87,7 +93,14 @@ class Nodes:
         elif valid & (OWNER | wire.FATTR_KILL_SUIDGID):
             change = replace(change, mode=self._privileges.mode_without(request.node))
         handle = handle if valid & wire.FATTR_FH else None
-        return encode.attr_out(self._calls.setattr(request.node, change, handle))
+        after = self._calls.setattr(request.node, change, handle)
+        if not self._context.backings.holds(request.kernel_id, after.content):
+            if handle is None:
+                # What was changed is another version than the one open under this id: the kernel
+                # looks the name up again and repeats the change there, so it is seen at once.
+                raise Stale("changed under its name, which has another id by now")
+            after = self._attributes(request, handle)
+        return encode.attr_out(after, inode_number(request.kernel_id))
 
     def _readlink(self, request: Request) -> Answer:
         return os.fsencode(self._calls.readlink(request.node))

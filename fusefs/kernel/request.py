@@ -71,7 +71,8 @@ class Context:
 
     def entry(self, attributes: Attributes) -> bytes:
         """Lay out the answer that makes a node known to the kernel."""
-        return encode.entry_out(attributes, self.backings.kernel_id(attributes.node))
+        number = self.backings.kernel_id(attributes.node, attributes.content)
+        return encode.entry_out(attributes, number)
 
 
 Answer = bytes | memoryview | None

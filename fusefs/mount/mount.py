@@ -181,6 +181,10 @@ class Mounted:
         """Return the open file handles, each with its node."""
         return self.files.open_handles()
 
+    def open_contents(self) -> Mapping[int, int]:
+        """Return the open file handles, each with the number of its content."""
+        return self.files.open_contents()
+
     def trouble(self) -> str:
         """Return why the mount isn't well, "" when it is; no request."""
         if self.cache_removed:

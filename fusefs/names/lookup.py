@@ -272,6 +272,8 @@ class Lookup:
                 return node
             changed = node.info is not None and node.info.etag != info.etag
             node.info = info
+            if node.body is not None:
+                node.body.replaced = node.body.etag != info.etag
             unknown = self.stored and info.headers is None
             node.posix = None if unknown else self.posix(info, directory=False)
             node.checked = float("-inf") if overtaken and not listed else asked

@@ -96,6 +96,8 @@ class Rewrites:
         if node.body is not None and node.body.etag == before.etag:
             node.body.moved(after)
             self.became(node, node.body, after)
+        elif node.body is not None and not node.body.dirty:
+            node.body.replaced = True
         self.tree.made(node)
 
     def became(self, node: Node, body: Body, info: ObjectInfo) -> None:

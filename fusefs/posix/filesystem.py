@@ -22,7 +22,7 @@ from fusefs.errors import (
     ReadOnly,
     Stale,
 )
-from fusefs.interface import Attributes, Caller, Change, DirEntry, Opened, Statfs
+from fusefs.interface import UNOPENED, Attributes, Caller, Change, DirEntry, Opened, Statfs
 from fusefs.keys import MAX_NAME
 from fusefs.names.listing import Entry
 from fusefs.names.lookup import Lookup
@@ -115,13 +115,19 @@ class Filesystem:
             if found.posix is None:
                 self._learn_root(found)
             return self._attributes(found)
-        if found.posix is None or not (found.gone or found.handles):
+        body = self.files.body_of(handle)
+        if body is not None and (body is not found.body or body.replaced):
+            return self._attributes(found, body)
+        if found.posix is None or not (found.gone or (found.handles and _current(found))):
             self.lookups.refresh(found)
         return self._attributes(found)
 
-    def _attributes(self, node: Node) -> Attributes:
-        body = node.body
-        if body is not None:
+    def _attributes(self, node: Node, of: Body | None = None) -> Attributes:
+        """Tell of a node, or of the content `of` that it is open with."""
+        body = of or _current(node)
+        if of is not None:
+            posix, size = of.posix, of.size
+        elif body is not None:
             posix = body.posix if body.dirty or node.posix is None else node.posix
             size = body.size
         else:
@@ -141,6 +147,7 @@ class Filesystem:
             nlink=2 if node.directory else 0 if node.gone else 1,
             ttl=max(0.0, self.tree.ttl - age),
             settled=body is not None or node.posix is not None,
+            content=body.number if body is not None else UNOPENED,
         )
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
@@ -366,6 +373,12 @@ class Filesystem:
         self.depot.flush.each(self.depot.dirty.all(), told)
         if failures:
             raise failures[0]
+
+
+def _current(node: Node) -> Body | None:
+    """Return the open content of a node where it is what an open would get."""
+    body = node.body
+    return body if body is not None and (body.dirty or not body.replaced) else None
 
 
 def _changed(posix: Posix, change: Change) -> Posix:

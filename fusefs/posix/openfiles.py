@@ -85,6 +85,16 @@ class Files:
         with self._lock:
             return {number: handle.node.id for number, handle in self._handles.items()}
 
+    def body_of(self, handle: int | None) -> Body | None:
+        """Return the content of a handle, None where it isn't open (any more)."""
+        found = self._handles.get(handle) if handle is not None else None
+        return found.body if found is not None else None
+
+    def open_contents(self) -> Mapping[int, int]:
+        """Return the open handles, each with the number of what it reads and writes."""
+        with self._lock:
+            return {number: handle.body.number for number, handle in self._handles.items()}
+
     def start_after(self, number: int, begun: Mapping[int, int]) -> None:
         """Give no handle a number up to this one: they were a former process's.
 
@@ -150,19 +160,25 @@ class Files:
         handle = Handle(node, body, flags)
         number = self.number()
         with self._lock:
+            if node.handles and not body.apart:
+                others = (each for each in self._handles.values() if each.node is node)
+                body.apart = any(each.body is not body for each in others)
             self._handles[number] = handle
         with self.tree.lock:
             node.handles += 1
         if told:
             self.tree.journal.opened(number, node.id, flags, _version(body.info))
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
-        node.cached_etag = body.etag
+        if not body.apart:
+            node.cached_etag = body.etag
         whole = -1
         # A reader that bypasses us would never see what a writer in this mount changes (`tail -f`),
         # so only where nobody can write.
         if self.read_only and not body.dirty:
             whole = body.whole_fd()
-        return Opened(number, keep_cache=keep, whole_fd=whole)
+        return Opened(
+            number, keep_cache=keep, whole_fd=whole, content=body.number, apart=body.apart
+        )
 
     def create(self, node: Node, flags: int, posix: Posix, exclusive: bool) -> Opened:
         """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
@@ -281,7 +297,8 @@ class Files:
             node.info = info
             node.posix = body.posix
             node.checked = time.monotonic()
-            node.cached_etag = info.etag
+            node.cached_etag = None if body.apart else info.etag
+            body.replaced = False
             if node.parent is not None and not node.gone:
                 self.tree.made(node)
 

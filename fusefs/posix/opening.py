@@ -57,6 +57,7 @@ class Opening:
                 continue
             if body is not None and _is_of(body, info):
                 body.current_at = asked
+                body.replaced = False
                 return body
             if not self._overtook(node, asked):
                 break

@@ -49,6 +49,9 @@ class Served(Protocol):
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles restored from the journal, each with its node."""
 
+    def open_contents(self) -> Mapping[int, int]:
+        """Return the same handles, each with the number of its content (`Opened.content`)."""
+
     def trouble(self) -> str:
         """Return why the mount isn't well, "" when it is."""
 
@@ -153,7 +156,7 @@ class Mount:
         backings = Backings(KeeperRegistry(keeper, self.name))
         notifier = Notifier(taken.device, backings.kernel_ids)
         self.served = open_filesystem(self._config, notifier, mode)
-        backings.restore(taken.backings, self.served.open_handles())
+        backings.restore(taken.backings, self.served.open_handles(), self.served.open_contents())
         self._session = Session(
             taken.device,
             self.served.calls,

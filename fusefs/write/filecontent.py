@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -49,6 +50,7 @@ FETCH = 4 << 20  # bytes made local at once
 KEPT_MOST = FETCH
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SEAL_WAIT = 0.2  # seconds for a file's lock at the end of a process
+_numbers = count(1)
 
 
 class Body:
@@ -70,6 +72,10 @@ class Body:
         self.logged_etag = info.etag if info is not None else None
         self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
         self.version = 0  # goes up with each change of what S3 holds
+        self.number = next(_numbers)  # tells contents apart (`interface.Opened.content`)
+        self.replaced = False  # others have put another version in its place
+        # Whether it was opened while handles of another version of the same file were open.
+        self.apart = False
         self.on_commit: Callable[[Body], None] = lambda _: None
         self._state = locks.lock(Rank.STATE)
         self._staged: Staged | None = None

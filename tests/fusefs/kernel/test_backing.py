@@ -6,8 +6,17 @@ from collections.abc import Iterator
 import pytest
 
 from fusefs.errors import Stale
-from fusefs.interface import Opened
-from fusefs.kernel.backing import NONE, TURN_SHIFT, WORTHWHILE, Backings
+from fusefs.interface import UNOPENED, Opened
+from fusefs.kernel.backing import (
+    DIRECT,
+    NODE_MASK,
+    NONE,
+    TURN_SHIFT,
+    VERSION,
+    WORTHWHILE,
+    Backings,
+    inode_number,
+)
 
 NODE = 7
 NEXT = NODE | 1 << TURN_SHIFT
@@ -195,3 +204,78 @@ def test_a_successor_gives_up_registrations_without_handles(
     backings.opened(NODE, Opened(1, whole_fd=whole), reader=True)
     Backings(registry).restore(dict(registry.tags), {})
     assert not registry.tags
+
+
+def test_another_content_is_sent_to_another_id(backings: Backings) -> None:
+    """The kernel has one page cache for an id: what is open there keeps it to itself."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    with pytest.raises(Stale):
+        backings.opened(NODE, Opened(2, content=11), reader=False)
+    other = backings.kernel_id(NODE, UNOPENED)
+    assert other & NODE_MASK == NODE and other != NODE
+    assert backings.opened(other, Opened(2, content=11), reader=False) == NONE
+    assert backings.kernel_id(NODE, 11) == other
+    assert set(backings.kernel_ids(NODE)) == {NODE, other}
+
+
+def test_an_open_that_is_repeated_gets_through(backings: Backings) -> None:
+    """The kernel repeats once: a reader that meets yet another version reads past its pages."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    with pytest.raises(Stale):
+        backings.opened(NODE, Opened(2, content=11), reader=True)
+    other = backings.kernel_id(NODE, UNOPENED)
+    backings.opened(other, Opened(3, content=12), reader=True)
+    assert backings.opened(other, Opened(4, content=13), reader=True) == DIRECT
+    backings.released(4, other)
+    assert backings.handle_of(other) == 3
+    with pytest.raises(Stale):
+        backings.opened(other, Opened(5, content=13), reader=False)
+
+
+def test_a_lookup_that_finds_another_content_tells_another_id(backings: Backings) -> None:
+    """So its size and times aren't taken for those of what is open."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    assert backings.kernel_id(NODE, 10) == NODE
+    other = backings.kernel_id(NODE, UNOPENED)
+    assert other != NODE
+    assert backings.holds(NODE, 10) and not backings.holds(NODE, UNOPENED)
+    assert backings.handle_of(NODE) == 1 and backings.handle_of(other) is None
+    assert inode_number(other) != inode_number(NODE) == NODE
+
+
+def test_one_content_is_open_under_one_id(backings: Backings) -> None:
+    """Else a writer's pages would not be its readers'; also when an old version comes back."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    other = backings.kernel_id(NODE, UNOPENED)
+    with pytest.raises(Stale):
+        backings.opened(other, Opened(2, content=10), reader=False)
+    assert backings.kernel_id(NODE, 10) == NODE
+
+
+def test_pages_of_an_id_that_was_left_are_not_kept(backings: Backings) -> None:
+    """They may be of a version before; those of a content that is open are its own."""
+    assert backings.keeps(NODE)
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    other = backings.kernel_id(NODE, UNOPENED)
+    backings.opened(other, Opened(2, content=11), reader=True)
+    assert not backings.keeps(other)
+    backings.opened(other, Opened(3, content=11), reader=True)
+    assert backings.keeps(other)
+
+
+def test_an_id_takes_another_content_when_nothing_is_open(backings: Backings) -> None:
+    """The usual case: opened, closed, replaced, opened."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    backings.released(1, NODE)
+    assert backings.opened(NODE, Opened(2, content=11), reader=True) == NONE
+    assert backings.kernel_id(NODE, 11) == NODE
+
+
+def test_a_successor_keeps_contents_apart(registry: Registry) -> None:
+    """One content goes on under its id; of several nobody knows which id is whose."""
+    successor = Backings(registry)
+    successor.restore({}, {5: NODE, 6: 8, 7: 8}, {5: 10, 6: 11, 7: 12})
+    assert successor.kernel_id(NODE, 10) == NODE
+    assert successor.kernel_id(NODE, UNOPENED) != NODE
+    fresh = successor.kernel_id(8, 12)
+    assert inode_number(fresh) == fresh and fresh >> TURN_SHIFT & VERSION - 1 > 7

@@ -17,7 +17,8 @@ HELD_BY = {
     "budgets:test_ls_l_asks_for_attributes_in_parallel budgets:test_ls_l_again_after_the_ttl",
     "Opening and reading": "budgets:test_reading_a_small_file_just_listed "
     "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
-    "consistency:test_a_reader_never_sees_two_versions_mixed",
+    "consistency:test_a_reader_never_sees_two_versions_mixed "
+    "versions:test_a_version_opened_beside_an_older_one",
     "Creating and writing": "sentences:test_what_is_set_before_the_close_of_a_large_file_is_kept "
     "budgets:test_creating_a_small_file write:test_holes_read_as_zero "
     "write:test_readers_see_what_is_not_closed_yet consistency:test_two_creators_of_one_name",
@@ -55,6 +56,8 @@ HELD_BY = {
     "Metadata of others": "attributes:test_content_type_follows_the_suffix "
     "interop:test_attributes_of_other_tools",
     "Trust and its end": "consistency:test_names_of_others_appear_after_the_ttl "
+    "versions:test_what_others_wrote_is_seen_by_name_while_the_file_is_open "
+    "versions:test_tail_follows_a_file_that_others_write "
     "sharing:test_a_name_that_another_pod_made_after_the_listing "
     "sharing:test_what_a_search_along_a_path_costs "
     "sharing:test_opening_to_create_finds_the_file_of_another_pod "

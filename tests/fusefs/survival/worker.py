@@ -40,6 +40,9 @@ class Served:
     def open_handles(self) -> Mapping[int, int]:
         return self._directory.open_handles()
 
+    def open_contents(self) -> Mapping[int, int]:
+        return {}
+
     def trouble(self) -> str:
         file = self._config.get("trouble")
         return Path(str(file)).read_text() if file and Path(str(file)).exists() else ""
