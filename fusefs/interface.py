@@ -112,6 +112,16 @@ class Statfs:
     namemax: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownName:
+    """A node that the kernel holds under a name."""
+
+    node: int
+    parent: int
+    name: str
+    directory: bool
+
+
 class Invalidations(Protocol):
     """Where the filesystem says that the kernel's caches are out of date; never blocks.
 
@@ -122,6 +132,9 @@ class Invalidations(Protocol):
 
     def entry_changed(self, parent: int, name: str) -> None: ...
 
+    def unneeded(self, names: Sequence[KnownName]) -> None:
+        """Have the kernel give back nodes that nobody uses there; it may as well keep them."""
+
 
 class Silent:
     """For drivers that can't notify: the kernel finds out when its TTL ends."""
@@ -130,6 +143,9 @@ class Silent:
         """Nobody to tell."""
 
     def entry_changed(self, parent: int, name: str) -> None:
+        """Nobody to tell."""
+
+    def unneeded(self, names: Sequence[KnownName]) -> None:
         """Nobody to tell."""
 
 

@@ -28,6 +28,7 @@ class Rank(Enum):
     STATE = "Body._state"
     TREE = "Tree.lock"
     LOADING = "Listing._loading"
+    LISTING = "Listing._lock"
     BINDING = "Binding._lock"
     LEASE = "_Lease._lock"
     SUPPLY = "Supply.lock"

@@ -11,7 +11,8 @@ Not here: what the lines mean. Not thread-safe: its owner locks.
 import errno
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from fusefs.disk.fallocate import reserve
@@ -19,6 +20,7 @@ from fusefs.disk.fallocate import reserve
 log = logging.getLogger(__name__)
 
 AHEAD = 256 << 10  # bytes taken beyond the end: thousands of lines
+PIECE = 1 << 20  # bytes read at a time
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -42,18 +44,30 @@ class LineFile:
     @staticmethod
     def read(path: Path) -> list[str]:
         """Return the whole lines of a file; a torn last one is left out. Empty without a file."""
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return []
-        return _whole_lines(data)
+        return list(LineFile.each(path))
 
-    def lines(self) -> list[str]:
-        """Return all whole lines, wherever the file's name has gone."""
-        data = b""
-        while piece := os.pread(self._fd, self.size - len(data), len(data)):
-            data += piece
-        return _whole_lines(data)
+    @staticmethod
+    def each(path: Path) -> Iterator[str]:
+        """Yield the same one by one."""
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            yield from _whole_lines(file)
+
+    def lines(self, end: int | None = None) -> Iterator[str]:
+        """Yield all whole lines, up to byte `end`, wherever the file's name has gone."""
+        yield from _whole_lines(self._pieces(self.size if end is None else end))
+
+    def _pieces(self, end: int) -> Iterator[bytes]:
+        """Yield lines, the last of a piece perhaps in two."""
+        start, left = 0, b""
+        while start < end and (piece := self.part(start, min(PIECE, end - start))):
+            start += len(piece)
+            *whole, left = (left + piece).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+        yield left
 
     @property
     def removed(self) -> bool:
@@ -73,18 +87,31 @@ class LineFile:
 
     def rewrite(self, lines: Iterable[str]) -> None:
         """Replace all lines at once; OSError, and no change, where there is no room for both."""
-        new = self._path.with_suffix(".new")
-        data = "".join(f"{line}\n" for line in lines).encode()
-        fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        new = self.anew(lines)
         try:
-            _write_all(fd, data)
-            new.rename(self._path)
+            new.take_place(self)
         except OSError:
-            os.close(fd)
-            new.unlink(missing_ok=True)
+            new.abandon()
             raise
+
+    def anew(self, lines: Iterable[str]) -> "NewLines":
+        """Write a file that may replace this one; OSError where there is no room for both."""
+        new = NewLines(self._path)
+        try:
+            new.add(lines)
+        except OSError:
+            new.abandon()
+            raise
+        return new
+
+    def part(self, start: int, most: int) -> bytes:
+        """Return the lines behind byte `start`, `most` bytes at most; any thread."""
+        return os.pread(self._fd, min(most, self.size - start), start)
+
+    def replaced(self, fd: int, size: int) -> None:
+        """Go on in a file that took this one's place."""
         self.close()
-        self._fd, self.size, self._reserved = fd, len(data), len(data)
+        self._fd, self.size, self._reserved = fd, size, size
 
     def _go_on(self, *, anew: bool) -> None:
         """Without room for a second file: end the old one where its last whole line ends."""
@@ -125,11 +152,41 @@ class LineFile:
             self._fd = -1
 
 
-def _whole_lines(data: bytes) -> list[str]:
-    return data.decode(errors="replace").split("\n")[:-1]
+def _whole_lines(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        if line.endswith(b"\n"):
+            yield line[:-1].decode(errors="replace")
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    done = 0
-    while done < len(data):
-        done += os.write(fd, data[done:])
+class NewLines:
+    """A file on its way to replace a `LineFile`; one thread's."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._path = path
+        self._new = path.with_suffix(".new")
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = os.open(self._new, flags, 0o600)
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Write lines, some thousand at a time."""
+        left = iter(lines)
+        while part := "".join(f"{line}\n" for line in islice(left, 4096)):
+            self.add_raw(part.encode())
+
+    def add_raw(self, data: bytes) -> None:
+        """Write lines as they are in a file."""
+        done = 0
+        while done < len(data):
+            done += os.write(self._fd, data[done:])
+        self.size += done
+
+    def take_place(self, old: LineFile) -> None:
+        """Replace the file; its owner holds its lock."""
+        self._new.rename(self._path)
+        old.replaced(self._fd, self.size)
+
+    def abandon(self) -> None:
+        """Leave everything as it was."""
+        os.close(self._fd)
+        self._new.unlink(missing_ok=True)

@@ -12,11 +12,13 @@ queue only and is never held over a write.
 import errno
 import logging
 import os
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.interface import KnownName
 from fusefs.kernel import wire
 from fusefs.kernel.wire import Notify
 from fusefs.locks import Rank
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 # An invalidation the kernel never saw is made good by the attribute TTL: past this many waiting,
 # drop rather than grow.
 MAX_WAITING = 65536
+MAX_UNNEEDED = 4096  # the same for nodes to be given back; the next ones come soon
 # ENOENT: the kernel has no such node or name cached, so there is nothing to do.
 # EINVAL, ENOTDIR: the node isn't what it was. ENOTCONN, ENODEV: the mount is gone.
 EXPECTED = {
@@ -51,6 +54,8 @@ class Notifier:
         self._device = device
         self._kernel_ids = kernel_ids
         self._waiting: dict[tuple[int, str | None], None] = {}
+        self._unneeded: list[KnownName] = []
+        self._prunes = True  # until the kernel says that it can't
         self._wake = locks.condition(Rank.LEAF)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="fuse-notify", daemon=True)
@@ -76,6 +81,13 @@ class Notifier:
         """Have the kernel look a name up again."""
         self._queue((parent, name))
 
+    def unneeded(self, names: Sequence[KnownName]) -> None:
+        """Have the kernel give back nodes that nobody uses there."""
+        with self._wake:
+            if len(self._unneeded) < MAX_UNNEEDED:
+                self._unneeded += names
+                self._wake.notify()
+
     def close(self) -> None:
         """Stop the thread; what still waits is dropped. To be called when the mount is gone."""
         with self._wake:
@@ -94,15 +106,42 @@ class Notifier:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not self._waiting and not self._closed:
+                while not (self._waiting or self._unneeded or self._closed):
                     self._wake.wait()
                 if self._closed:
                     return
-                node, name = next(iter(self._waiting))
-                del self._waiting[node, name]
-            with bulkhead("an invalidation", node=node):
-                for kernel_id in self._kernel_ids(node):
-                    self._send(kernel_id, name)
+                change = next(iter(self._waiting), None)
+                self._waiting.pop(change or (0, None), None)
+                unneeded: list[KnownName] = []
+                if change is None:
+                    unneeded, self._unneeded = self._unneeded, unneeded
+            with bulkhead("an invalidation", node=change[0] if change is not None else 0):
+                if change is not None:
+                    for kernel_id in self._kernel_ids(change[0]):
+                        self._send(kernel_id, change[1])
+                elif unneeded:
+                    self._take_back(unneeded)
+
+    def _take_back(self, names: Sequence[KnownName]) -> None:
+        """Linux 6.18 takes numbers, and drops what nobody uses; others are told each name.
+
+        Theirs drops names in use, too: not of directories, which may be somebody's working one.
+        """
+        if self._prunes:
+            numbers = [each for known in names for each in self._kernel_ids(known.node)]
+            head = wire.NOTIFY_PRUNE_OUT.pack(len(numbers), 0, 0)
+            body = struct.pack(f"={len(numbers)}Q", *numbers)
+            try:
+                os.writev(self._device, packet(Notify.PRUNE, head, body))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    return
+                self._prunes = False
+        if not self._prunes:
+            for known in names:
+                if not known.directory:
+                    for kernel_id in self._kernel_ids(known.parent):
+                        self._send(kernel_id, known.name)
 
     def _send(self, node: int, name: str | None) -> None:
         if name is None:

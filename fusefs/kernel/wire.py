@@ -79,6 +79,7 @@ class Notify(IntEnum):
     INVAL_ENTRY = 3
     STORE = 4
     RESEND = 7
+    PRUNE = 9
 
 
 class Init(IntFlag):
@@ -199,6 +200,7 @@ DIRENT = Struct("=QQII")  # ino off namelen type, then the name, padded to 8
 
 NOTIFY_INVAL_INODE_OUT = Struct("=Qqq")  # ino off len
 NOTIFY_INVAL_ENTRY_OUT = Struct("=QII")  # parent namelen flags, then the name and a NUL
+NOTIFY_PRUNE_OUT = Struct("=IIQ")  # count padding spare, then the nodeids
 NOTIFY_STORE_OUT = Struct("=QQII")  # nodeid offset size padding
 
 

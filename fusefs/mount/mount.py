@@ -25,9 +25,11 @@ from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import Mount
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
+from fusefs.names.pagememory import PageMemory
+from fusefs.names.remembered import Remembered
 from fusefs.names.rename import Moves
 from fusefs.names.selfcopy import Rewrites
-from fusefs.names.tree import Tree
+from fusefs.names.tree import NODE_BYTES, Tree
 from fusefs.posix.filesystem import Filesystem
 from fusefs.posix.openfiles import Files
 from fusefs.read.reader import Reader, ReadLimits
@@ -97,10 +99,9 @@ class Mounted:
         self._presence = Presence(self.depot.staging)
         self.cache_removed = False
         self._journal = SessionLog(log_path, state) if mode is not StartMode.SINGLE else None
-        tree = Tree(settings.prefix, settings.attr_ttl, self._journal)
-        lookup = Lookup(tree, store, self._pools, settings.defaults, stored, settings.remembered)
-        lookup.negative_ttl = settings.negative_ttl
-        lookup.invalidations = invalidations
+        tree = _tree(settings, self._journal)
+        tree.invalidations = invalidations
+        lookup = self._lookup(tree, stored)
         rewrites = Rewrites(tree, lookup, self.depot)
         self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
         moves = Moves(tree, lookup, rewrites, self.depot, self._pools.moves)
@@ -120,6 +121,14 @@ class Mounted:
             self._renames_at += RESTORED_WAIT
         self._retrier = Retrier(self.depot.dirty, self.depot.flush, self.files.settle, self._look)
         self._retrier.start()
+
+    def _lookup(self, tree: Tree, stored: bool) -> Lookup:
+        settings = self.settings
+        remembered = Remembered(settings.remembered, settings.names_memory.remembered)
+        lookup = Lookup(tree, self.store, self._pools, settings.defaults, stored, remembered)
+        lookup.negative_ttl = settings.negative_ttl
+        lookup.invalidations = tree.invalidations
+        return lookup
 
     def _restore(self, wait: float) -> list[Body]:
         """Take over what a former process could not upload; upload it when `wait` is over."""
@@ -257,6 +266,12 @@ class Mounted:
         self.store.close()
         if self._journal is not None:
             self._journal.close()
+
+
+def _tree(settings: Mount, journal: SessionLog | None) -> Tree:
+    memory = settings.names_memory
+    pages, nodes = PageMemory(memory.pages), memory.nodes // NODE_BYTES
+    return Tree(settings.prefix, settings.attr_ttl, journal, pages, nodes)
 
 
 def open_mount(

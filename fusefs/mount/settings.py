@@ -20,6 +20,18 @@ from fusefs.write.uploadplan import PlanSettings
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
+NAMES_MOST = 48 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class NamesMemory:
+    """Bytes for what is known of names: pages of listings, remembered attributes, nodes."""
+
+    pages: int
+    remembered: int
+    nodes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """One mount. Sizes in bytes, times in seconds."""
@@ -51,6 +63,12 @@ class Mount:
     drain_seconds: float = 25.0  # a pod's default grace period is 30
     full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
     debug: bool = False  # debug lines in the log
+
+    @property
+    def names_memory(self) -> NamesMemory:
+        """What names may take, beside the memory limit: three eighths of it, 48 MiB at most."""
+        total = min(NAMES_MOST, self.memory_limit * 3 // 8)
+        return NamesMemory(total // 4, total // 4, total // 2)
 
     @property
     def uploads(self) -> int:

@@ -1,183 +1,399 @@
 """One LIST of one directory, read page by page, with our own changes on top.
 
 A listing keeps S3's order and only grows, so a position in it is a cookie that stays good: a
-stream tells each name at most once, whatever is created or removed meanwhile. It knows nothing of
-nodes or attributes.
+stream tells each name at most once, whatever is created or removed meanwhile. Pages that memory
+has no room for are dropped and listed again, from the key before them, when a stream needs them;
+a lookup doesn't. It knows nothing of nodes or attributes.
 
-Any thread. `_loading` is held over a LIST so that each page is asked for once; `_lock` guards the
-entries and is a leaf.
+A store whose LIST has no order (`store.sorted`) is listed whole first, and sorted.
+
+Any thread. `_loading` is held over a LIST so that each page is asked for once; `_lock` guards
+the pages and our changes, and only `PageMemory`'s is taken under it.
 """
 
+import heapq
 import logging
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
 
 from fusefs import keys, locks
 from fusefs.locks import Rank
-from fusefs.objects import ObjectInfo
+from fusefs.names.pagememory import PageMemory, Slot
+from fusefs.names.pages import HIDDEN, PAGE_MOST, Content, Entry, Row, name_of, raw
+from fusefs.names.pagetable import PageTable
+from fusefs.objects import ObjectInfo, Page
 from fusefs.s3.store import Store
+
+__all__ = ["Entry", "Listing"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A name in a directory: a directory (`info` is None), or an object."""
-
-    directory: bool
-    info: ObjectInfo | None = None
+# With more changes of our own a listing isn't worth keeping: they take much more than its pages.
+OWN_MOST = 4096
+# A removed name may still come with a LIST that was under way; S3 forgets it at once.
+REMOVED_MOST = 4096
+# The last key that can begin with a directory's: a LIST behind it doesn't tell the directory again.
+LAST = "\U0010ffff"
+UNLIMITED = 1 << 62
 
 
 class Listing:
-    """The names under one prefix (ending in `/`, or empty for a whole bucket)."""
+    """The names under one prefix (ending in `/`, or empty for a whole bucket).
 
-    def __init__(self, store: Store, prefix: str) -> None:
+    `behind` begins it in the middle, behind that key: then it is never `complete`.
+    """
+
+    __slots__ = (
+        "_ended", "_extra", "_loading", "_lock", "_memory", "_own", "_removed", "_store",
+        "_successor", "_table", "_token", "_unshown", "behind", "marker", "prefix", "scan",
+        "sent_ahead", "started",
+    )  # fmt: skip
+
+    def __init__(
+        self, store: Store, prefix: str, memory: PageMemory | None = None, behind: str = ""
+    ) -> None:
         self.prefix = prefix
+        self.behind = behind
         self.started = time.monotonic()
         self.marker: ObjectInfo | None = None
-        self.complete = False
         # Where attributes are being asked for in its order, and how far ahead: `lookup`'s, one
         # value that is replaced as a whole, so a race costs a guess and nothing else.
         self.scan = (-1, 0)
+        self.sent_ahead = 0  # the position up to which they were asked for
         self._store = store
+        self._memory = memory or PageMemory(UNLIMITED)
         self._token: str | None = None
-        self._names: list[str] = []
-        self._entries: dict[str, Entry | None] = {}
-        self._own: set[str] = set()
-        self._folders: set[str] = set()  # directories with a marker of Hadoop's form
-        self._hidden = 0
-        self._lock = locks.lock(Rank.LEAF)
+        self._ended = False
+        self._table = PageTable(prefix, self._memory, behind, overlapping=False)
+        self._own: dict[str, Entry] = {}
+        self._extra: dict[str, str] = {}  # own names that are in no page, each with its key
+        self._removed: dict[str, None] = {}
+        self._successor: Listing | None = None
+        self._unshown = 0
+        self._lock = locks.lock(Rank.LISTING)
         self._loading = locks.lock(Rank.LOADING)
 
     @classmethod
-    def empty(cls, store: Store, prefix: str) -> "Listing":
+    def empty(cls, store: Store, prefix: str, memory: PageMemory | None = None) -> "Listing":
         """Return the listing of a directory that we made just now."""
-        made = cls(store, prefix)
-        made.complete = True
+        made = cls(store, prefix, memory)
+        made._append([], last=True)
         return made
+
+    @property
+    def complete(self) -> bool:
+        """Whether a name that isn't in it isn't there: it was read to its end, and all is kept."""
+        return self._ended and not self.behind and self._table.all_kept
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much of it is our own that it isn't worth keeping."""
+        return len(self._own) > OWN_MOST
+
+    # -- one name --------------------------------------------------------------------------------
 
     def get(self, name: str) -> Entry | None:
         """Return the entry of a name, None where there is none (yet: see `complete`)."""
-        return self._entries.get(name)
+        with self._lock:
+            own = self._own.get(name)
+            if own is not None:
+                return own
+            found = self._table.row_of(name)
+            if found is None or found[1].flags[found[2]] & HIDDEN:
+                return None
+            return found[1].entry(found[2], self.prefix)
 
     def put(self, name: str, entry: Entry) -> None:
         """We created or changed `name`: that is newer than anything a LIST brings."""
         with self._lock:
-            self._own.add(name)
-            self._place(name, entry)
+            self._removed.pop(name, None)
+            self._own[name] = entry
+            found = self._table.row_of(name)
+            if found is None:
+                self._extra[name] = name + "/" if entry.directory else name
+            else:
+                found[1].flags[found[2]] &= ~HIDDEN
+            successor = self._successor
+        if successor is not None:
+            successor.put(name, entry)
 
     def remove(self, name: str) -> None:
         """We removed `name`."""
         with self._lock:
-            self._own.add(name)
-            if name in self._entries:
-                self._entries[name] = None
-            else:
-                self._place(name, None)
-
-    @property
-    def changed(self) -> bool:
-        """Whether we changed something in it, so that it isn't just what S3 told."""
-        return bool(self._own)
-
-    @property
-    def sorted(self) -> bool:
-        """Whether pages come in the order of names."""
-        return self._store.sorted
-
-    def is_own(self, name: str) -> bool:
-        """Say whether we made or removed `name` since the listing began."""
-        return name in self._own
+            self._own.pop(name, None)
+            self._extra.pop(name, None)
+            self._removed[name] = None
+            if len(self._removed) > REMOVED_MOST:
+                del self._removed[next(iter(self._removed))]
+            for key in (name, name + "/", name + keys.FOLDER_SUFFIX):
+                found = self._table.row(key)
+                if found is not None:
+                    found[1].flags[found[2]] |= HIDDEN
+            successor = self._successor
+        if successor is not None:
+            successor.remove(name)
 
     def has_folder_marker(self, name: str) -> bool:
         """Say whether a directory has a marker of the form `NAME_$folder$`, as Hadoop writes."""
-        return name in self._folders
-
-    def names(self) -> list[str]:
-        """Return all names so far that are there."""
         with self._lock:
-            return [name for name in self._names if self._entries[name] is not None]
+            return self._table.row(name + keys.FOLDER_SUFFIX) is not None
 
     def position(self, name: str, after: int) -> int | None:
         """Return where `name` is if it is within the few places after `after`."""
         with self._lock:
-            try:
-                return self._names.index(name, after, after + 64)
-            except ValueError:
-                return None
+            return self._table.position(name, after)
 
     def window(self, start: int, count: int) -> list[tuple[str, Entry]]:
-        """Return the entries at positions `start` to `start + count` that are there."""
+        """Return the entries at the next `count` positions from `start` on that are there."""
         with self._lock:
-            found = []
-            for name in self._names[start : start + count]:
-                entry = self._entries[name]
-                if entry is not None:
-                    found.append((name, entry))
-            return found
+            found = self._table.entries(start, count)
+            return [(name, self._own.get(name) or entry) for name, entry in found]
+
+    # -- all names -------------------------------------------------------------------------------
+
+    def place_behind(self, key: str) -> int | None:
+        """Return the position behind a key; None where a LIST from there finds it sooner."""
+        if not self._store.sorted:
+            self.load()
+        with self._lock:
+            number = self._table.page_of(key)
+            if number < len(self._table.slots):
+                content = self._table.slots[number].content
+                return None if content is None else number * PAGE_MOST + content.after(key)
+            return number * PAGE_MOST if self._ended else None
 
     def step(self, position: int) -> tuple[int, str, Entry] | None:
         """Return the next entry from `position` on and the position after it; None at the end."""
-        while True:
+        for place, _, name, entry in self.steps(position, 1):
+            return place, name, entry
+        return None
+
+    def steps(
+        self, position: int, want: int, told: str | None = None
+    ) -> Iterator[tuple[int, str, str, Entry]]:
+        """Yield up to `want` times the position behind an entry, its key, its name, and itself.
+
+        `told` is the key before `position`: the place in a page that was listed again meanwhile.
+        """
+        number, row = divmod(position, PAGE_MOST)
+        while want > 0:
+            content = self._content(number)
+            if content is None:
+                return
+            rows = self._table.slots[number].rows
+            if row and told is not None:
+                row = content.after(told)
+            elif row and rows != len(content):
+                row = max(0, row - abs(rows - len(content)))  # rather twice than never
             with self._lock:
-                while position < len(self._names):
-                    name = self._names[position]
-                    entry = self._entries[name]
-                    position += 1
-                    if entry is not None:
-                        return position, name, entry
-                if self.complete:
-                    return None
-            self.load(position)
+                found = list(self._shown(number, content, row, want))
+            yield from found
+            want -= len(found)
+            number, row = number + 1, 0
+
+    def _shown(
+        self, number: int, content: Content, row: int, want: int
+    ) -> Iterator[tuple[int, str, str, Entry]]:
+        for at in range(row, len(content)):
+            if not want:
+                return
+            if content.flags[at] & HIDDEN:
+                continue
+            want -= 1
+            key = content.key(at)
+            name = name_of(key)[0]
+            entry = self._own.get(name) or content.entry(at, self.prefix)
+            yield number * PAGE_MOST + at + 1, key, name, entry
+
+    def _content(self, number: int) -> Content | None:
+        """Return the content of a page, asked for where that is needed; None behind the last."""
+        self.load(number)
+        if number >= len(self._table.slots):
+            return None
+        slot = self._table.slots[number]
+        content = slot.content
+        if content is None:
+            with self._loading:
+                content = slot.content or self._again(number, slot)
+        self._memory.touch(slot)
+        return content
+
+    # -- pages -----------------------------------------------------------------------------------
 
     def load(self, more_than: int | None = None) -> None:
-        """Ask for pages until there are more than `more_than` names, or (None) for all."""
+        """Ask for pages until there are more than `more_than`, or (None) for all."""
+        if more_than is not None and more_than < len(self._table.slots):
+            return
         with self._loading:
-            while not self.complete:
-                if more_than is not None and len(self._names) > more_than:
+            while not self._ended:
+                if more_than is not None and len(self._table.slots) > more_than:
                     return
                 self._page()
 
     def _page(self) -> None:
-        page = self._store.list_page(self.prefix, token=self._token)
+        if not self._store.sorted:
+            self._whole()
+            return
+        page = self._ask(self._token, self.behind)
+        rows = self._rows(page)
         with self._lock:
-            # Both are sorted; merging keeps S3's order, in which `a-b` comes before `a/`.
-            both: list[tuple[str, ObjectInfo | None]] = [(o.key, o) for o in page.objects]
-            both += [(prefix, None) for prefix in page.prefixes]
-            both.sort(key=lambda item: item[0])
-            for key, info in both:
-                self._add(key, info)
+            # Some stores tell a directory again where a page ends in the middle of it.
+            bound = self._table.bound
+            rows = [row for row in rows if raw(row[0]) > bound or self._is_new(row[0])]
             self._token = page.next_token
-            self.complete = page.next_token is None
-        if self.complete and self._hidden:
+            self._append(rows, last=page.next_token is None)
+
+    def _is_new(self, key: str) -> bool:
+        return raw(key) > raw(self.behind) and self._table.row(key) is None
+
+    def _ask(self, token: str | None, behind: str) -> Page:
+        if behind and token is None:
+            after = self.prefix + behind + (LAST if behind.endswith("/") else "")
+            return self._store.list_page(self.prefix, after=after)
+        return self._store.list_page(self.prefix, token=token)
+
+    def _rows(self, page: Page) -> list[Row]:
+        """Return what can be shown of an answer, in S3's order: `a-b` comes before `a/`."""
+        rows: list[Row] = []
+        for info in page.objects:
+            key = info.key[len(self.prefix) :]
+            if not key:
+                self.marker = info
+            else:
+                rows.append((key, None if key.endswith("/") else info))
+        rows += [(prefix[len(self.prefix) :], None) for prefix in page.prefixes]
+        shown = {key: info for key, info in rows if keys.shown(name_of(key)[0])}
+        self._unshown += len(rows) - len(shown)
+        return sorted(shown.items(), key=_order)
+
+    def _whole(self) -> None:
+        """Read a LIST without order to its end, and sort it; compact at all times."""
+        parts: list[Content] = []
+        token, more = None, True
+        while more:
+            page = self._ask(token, "")
+            parts.append(Content(self._rows(page)))
+            token = page.next_token
+            more = token is not None
+        rows: list[Row] = []
+        with self._lock:
+            for row in heapq.merge(*(part.rows(self.prefix) for part in parts), key=_order):
+                if len(rows) == PAGE_MOST:
+                    self._append(rows, last=False)
+                    rows = []
+                if not rows or rows[-1][0] != row[0]:
+                    rows.append(row)
+            self._append(rows, last=True)
+            for slot in self._table.slots:
+                slot.kept = True  # there is no asking for a range of it
+
+    def _append(self, rows: list[Row], *, last: bool) -> None:
+        """Take over the next rows, with what we made in between."""
+        first = self._table.bound
+        bound = None if last else max(first, raw(rows[-1][0]) if rows else b"")
+        self._table.add(self._with_extra(rows, first, bound), self._removed)
+        self._ended = last
+        if last and self._unshown:
             log.info(
                 "keys that can't be shown as names are left out",
-                extra={"prefix": self.prefix, "keys": self._hidden},
+                extra={"prefix": self.prefix, "keys": self._unshown},
             )
 
-    def _add(self, key: str, info: ObjectInfo | None) -> None:
-        if key == self.prefix:
-            self.marker = info
-            return
-        name = key[len(self.prefix) :]
-        if name.endswith("/"):
-            name, info = name[:-1], None
-        folder = keys.as_directory(name) if info is not None else None
-        if folder is not None:
-            name, info = folder, None
-            self._folders.add(folder)
-        if not keys.shown(name):
-            self._hidden += 1
-            return
-        if name in self._own:
-            return
-        was = self._entries.get(name)
-        if was is not None and was.directory:
-            # A directory hides a file of the same name: its content must stay reachable.
-            return
-        self._place(name, Entry(info is None, info))
+    def _with_extra(self, rows: list[Row], first: bytes, bound: bytes | None) -> list[Row]:
+        """Add the names we made that sort behind `first` up to `bound` (None: all), once each."""
+        if not self._extra:
+            return rows
+        there = {name_of(key)[0] for key, _ in rows}
+        added: list[Row] = []
+        for name, key in list(self._extra.items()):
+            if name in there:
+                del self._extra[name]
+            elif raw(key) > first and (bound is None or raw(key) <= bound):
+                del self._extra[name]
+                added.append(self._row(name, key))
+        return sorted(rows + added, key=_order)
 
-    def _place(self, name: str, entry: Entry | None) -> None:
-        if name not in self._entries:
-            self._names.append(name)
-        self._entries[name] = entry
+    def _row(self, name: str, key: str) -> Row:
+        if key.endswith("/"):
+            return key, None
+        return key, self._own[name].info or ObjectInfo(self.prefix + key, 0, "", 0.0)
+
+    def _again(self, number: int, slot: Slot) -> Content:
+        """List the range of a page again that was dropped."""
+        first, bound = self._table.range_of(number)
+        last = self._ended and number == len(self._table.slots) - 1
+        rows: list[Row] = []
+        token, more = None, True
+        while more:
+            page = self._ask(token, first.decode("utf-8", "surrogatepass"))
+            rows += [row for row in self._rows(page) if raw(row[0]) > first]
+            token = page.next_token
+            more = token is not None and (last or not rows or raw(rows[-1][0]) < bound)
+        with self._lock:
+            for name, entry in self._own.items():  # what isn't in S3 yet went with the page
+                if self._table.row_of(name) is None:
+                    self._extra[name] = name + "/" if entry.directory else name
+            inside = [row for row in rows if last or raw(row[0]) <= bound]
+            slot.content = content = Content(
+                self._with_extra(inside, first, None if last else bound)
+            )
+            self._table.fill(number, self._removed)
+            return content
+
+    # -- our own changes in their places ---------------------------------------------------------
+
+    def merged(self) -> "Listing":
+        """Return a listing with what we made at its place among the rest; itself if it is so.
+
+        Pages without a change are shared. Streams that read this one go on with it; what we do
+        from now on is told to both.
+        """
+        with self._loading, self._lock:
+            if not self._extra:
+                return self
+            made = Listing(self._store, self.prefix, self._memory, self.behind)
+            made.started, made.marker = self.started, self.marker
+            made._token, made._ended = self._token, self._ended
+            made._removed, made._own = dict(self._removed), dict(self._own)
+            made._extra = dict(self._extra)
+            made._table.overlapping = self._table.overlapping
+            changed: dict[int, list[str]] = defaultdict(list)
+            for name, key in self._extra.items():
+                changed[self._page_of(key)].append(name)
+            for number, slot in enumerate(self._table.slots):
+                bound = self._table.range_of(number)[1]
+                made._take_over(slot, bound, changed.get(number, []))
+            self._successor = made
+            return made
+
+    def _page_of(self, key: str) -> int:
+        number = self._table.page_of(key)
+        return number - 1 if self._ended and number == len(self._table.slots) else number
+
+    def _take_over(self, slot: Slot, bound: bytes, names: list[str]) -> None:
+        """Make a page of another listing ours, with names of our own in it."""
+        content = slot.content
+        if content is None or not names:
+            # What is dropped is listed again, and then has what reached S3 meanwhile.
+            self._table.share(slot, bound)
+            return
+        rows = [
+            (content.key(at), content.info(at, self.prefix), content.flags[at])
+            for at in range(len(content))
+        ]
+        added = [(*self._row(name, self._extra.pop(name)), 0) for name in names]
+        ordered = sorted(rows + added, key=lambda row: raw(row[0]))
+        for start in range(0, len(ordered), PAGE_MOST):
+            part = ordered[start : start + PAGE_MOST]
+            fresh = Slot(Content([(key, info) for key, info, _ in part]))
+            assert fresh.content is not None  # noqa: S101 - it was made just now
+            fresh.content.flags[:] = bytes(flags for *_, flags in part)
+            final = start + PAGE_MOST >= len(ordered)
+            end = max(raw(part[-1][0]), bound) if final else raw(part[-1][0])
+            self._table.share(fresh, end)
+            self._memory.filled(fresh)
+
+
+def _order(row: Row) -> bytes:
+    return raw(row[0])

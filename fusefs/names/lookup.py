@@ -8,7 +8,6 @@ Any thread. `_lock` guards the memory and the requests under way; it is a leaf.
 """
 
 import time
-from collections import OrderedDict
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from fusefs.errors import NotFound
 from fusefs.interface import Invalidations
 from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
+from fusefs.names.remembered import REMEMBERED, REMEMBERED_BYTES, Remembered
 from fusefs.names.tree import Node, Tree
-from fusefs.objects import Headers, ObjectInfo
+from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
 
-REMEMBERED = 200_000  # about 150 bytes each where attributes are small
 AHEAD_FIRST, AHEAD_MOST = 8, 128
 # Seconds for which a name that S3 has not counts as missing; how many that nobody asked for again.
 NEGATIVE_TTL = 1.0
@@ -32,14 +31,6 @@ JUST_MISSED = 1024
 # A directory's own attributes have no ETag in its parent's LIST to be checked by, so they are
 # trusted longer than the names in it.
 DIRECTORY_TTLS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    etag: str
-    modified: float
-    headers: Headers
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +58,7 @@ class Lookup:
         pools: Pools,
         defaults: Defaults,
         stored: bool,
-        remembered: int = REMEMBERED,
+        remembered: Remembered | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -78,8 +69,7 @@ class Lookup:
         # What S3 was found not to have, and nobody has been told a second time since.
         self._just_missed: dict[tuple[int, str], float] = {}
         self._pools = pools
-        self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._remembered = remembered
+        self._known = remembered or Remembered(REMEMBERED, REMEMBERED_BYTES)
         self._asked: dict[str, _Sent] = {}
         self._lock = locks.lock(Rank.LEAF)
         self._started = time.time_ns()
@@ -88,18 +78,11 @@ class Lookup:
 
     def remember(self, info: ObjectInfo) -> None:
         """Remember the headers of an object a HEAD, GET or our own request told of."""
-        if info.headers is None:
-            return
-        with self._lock:
-            self._known[info.key] = _Known(info.etag, info.modified, info.headers, time.monotonic())
-            self._known.move_to_end(info.key)
-            if len(self._known) > self._remembered:
-                self._known.popitem(last=False)
+        self._known.add(info)
 
     def forget(self, key: str) -> None:
         """Forget what was remembered of a key."""
-        with self._lock:
-            self._known.pop(key, None)
+        self._known.forget(key)
 
     def with_headers(self, info: ObjectInfo) -> ObjectInfo | None:
         """Complete what a LIST told from memory; None where we don't know better."""
@@ -345,10 +328,13 @@ class Lookup:
             # The first of a listing, or a jump: one is not yet a scan.
             position = listing.position(name, 0) if position is None else position
             listing.scan = (position + 1 if position is not None else -1, 0)
+            listing.sent_ahead = 0
             return
         window = min(max(window * 2, AHEAD_FIRST), AHEAD_MOST)
         listing.scan = (position + 1, window)
-        for other, entry in listing.window(position + 1, window):
+        start, end = max(position + 1, listing.sent_ahead), position + 1 + window
+        listing.sent_ahead = end
+        for other, entry in listing.window(start, end - start):
             if entry.info is not None and self.with_headers(entry.info) is None:
                 self._send(entry.info.key)
             elif entry.directory:

@@ -118,7 +118,7 @@ class Namespace:
         node = self.new_node(parent, name, directory=True)
         self._take_over(node, info, posix)
         # It is new and empty: nobody needs a LIST to know that.
-        node.listing = Listing.empty(self.depot.store, key)
+        node.listing = Listing.empty(self.depot.store, key, self.tree.pages)
         return node
 
     def symlink(self, parent: Node, name: str, target: str, caller: Caller) -> Node:

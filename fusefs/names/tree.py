@@ -7,19 +7,30 @@ before no other lock but a listing's leaf.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.errors import Stale
-from fusefs.interface import ROOT
+from fusefs.interface import ROOT, Invalidations, KnownName, Silent
 from fusefs.locks import Rank
-from fusefs.names.listing import Entry, Listing
+from fusefs.names.listing import UNLIMITED, Entry, Listing
+from fusefs.names.pagememory import PageMemory
 from fusefs.objects import ObjectInfo
 from fusefs.session.sessionlog import Journal, LoggedNode, NoJournal, SessionState
 from fusefs.write.filecontent import Body
+
+NODES_MOST = 20_000
+NODE_BYTES = 1200  # with all it holds of a file, measured with tracemalloc
+# So many new nodes at once make us look for old ones to take back, among twice as many.
+NODES_STEP = 64
+RESTORED_AT_ONCE = 500  # nodes, for each time the lock is taken
+NO_CHILDREN: dict[str, "Node"] = {}
+NO_NEGATIVES: dict[str, float] = {}
 
 
 @dataclass(eq=False, slots=True)
@@ -43,9 +54,14 @@ class Node:
     body: Body | None = None
     cached_etag: str | None = None
     lock: threading.RLock = field(default_factory=partial(locks.rlock, Rank.NODE))
-    children: dict[str, "Node"] = field(default_factory=dict)
-    negatives: dict[str, float] = field(default_factory=dict)
+    children: dict[str, "Node"] = field(init=False)
+    negatives: dict[str, float] = field(init=False)
     listing: Listing | None = None
+
+    def __post_init__(self) -> None:
+        """Files have no children: they share two dictionaries, which stay empty."""
+        self.children = {} if self.directory else NO_CHILDREN
+        self.negatives = {} if self.directory else NO_NEGATIVES
 
     @property
     def local(self) -> bool:
@@ -54,15 +70,28 @@ class Node:
 
 
 class Tree:
-    """All nodes of one mount; keys start with `prefix` (empty, or ending in `/`)."""
+    """All nodes of one mount; keys start with `prefix` (empty, or ending in `/`).
 
-    def __init__(self, prefix: str, ttl: float, journal: Journal | None = None) -> None:
+    The kernel is asked to give back the oldest nodes beyond `nodes_most`. Those in use stay.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        ttl: float,
+        journal: Journal | None = None,
+        pages: PageMemory | None = None,
+        nodes_most: int = NODES_MOST,
+    ) -> None:
         self.prefix = prefix
         self.ttl = ttl
+        self.pages = pages or PageMemory(UNLIMITED)
+        self.invalidations: Invalidations = Silent()
+        self._nodes_most = nodes_most
         self.journal = journal or NoJournal()
         self.lock = locks.rlock(Rank.TREE)
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
-        self._nodes = {ROOT: self.root}
+        self._nodes: OrderedDict[int, Node] = OrderedDict({ROOT: self.root})
         self._next = ROOT + 1
 
     def get(self, node: int) -> Node:
@@ -114,18 +143,41 @@ class Tree:
             parent.children[name] = node
             parent.negatives.pop(name, None)
             self.journal.made(node.id, parent.id, directory, name)
+            if len(self._nodes) > self._nodes_most and not node.id % NODES_STEP:
+                self._take_back()
             return node
+
+    def _take_back(self) -> None:
+        """Ask the kernel for the oldest nodes that nobody uses; it may keep them."""
+        oldest = list(islice(self._nodes.values(), 2 * NODES_STEP))
+        for node in oldest:
+            self._nodes.move_to_end(node.id)
+        self.invalidations.unneeded(
+            [
+                KnownName(node.id, node.parent.id, node.name, node.directory)
+                for node in oldest
+                if node.parent is not None and node.lookups and not self._used(node)
+            ]
+        )
+
+    @staticmethod
+    def _used(node: Node) -> bool:
+        return bool(node.handles or node.children or node.body is not None or node.gone)
 
     def restore(self, state: SessionState) -> None:
         """Make the nodes that a former process told the kernel of; all are yet to be checked."""
+        for part in _parts(state.nodes.items()):
+            with self.lock:
+                for number, logged in part:
+                    node = Node(number, None, logged.name, logged.directory, lookups=1)
+                    node.checked = float("-inf")
+                    node.gone = logged.gone
+                    self._nodes[number] = node
+        for part in _parts(state.nodes.items()):
+            with self.lock:
+                for number, logged in part:
+                    self._restore_link(self._nodes[number], logged)
         with self.lock:
-            for number, logged in state.nodes.items():
-                node = Node(number, None, logged.name, logged.directory, lookups=1)
-                node.checked = float("-inf")
-                node.gone = logged.gone
-                self._nodes[number] = node
-            for number, logged in state.nodes.items():
-                self._restore_link(self._nodes[number], logged)
             self._next = max(self._next, state.last_node + 1)
 
     def _restore_link(self, node: Node, logged: LoggedNode) -> None:
@@ -195,6 +247,8 @@ class Tree:
             parent.negatives.pop(name, None)
             if parent.listing is not None:
                 parent.listing.put(name, entry)
+                if parent.listing.crowded:
+                    parent.listing = None
 
     def made(self, node: Node) -> None:
         """Remember in its directory's listing what a node is now."""
@@ -237,13 +291,22 @@ class Tree:
         """Begin a new listing; children that aren't in S3 yet are in it from the start."""
         with self.lock:
             current = self.current_listing(node)
-            if current is not None:
+            if current is not None and current.behind == listing.behind:
                 return current
             for name, child in node.children.items():
                 if child.local:
                     listing.put(name, Entry(child.directory, child.info))
-            node.listing = listing
+            if current is None or not listing.behind:
+                node.listing = listing
             return listing
+
+    def merge(self, node: Node, listing: Listing) -> Listing:
+        """Give a directory's listing what we made in its place among the rest."""
+        merged = listing.merged()
+        with self.lock:
+            if node.listing is listing:
+                node.listing = merged
+        return merged
 
     def walk(self, node: Node) -> Iterator[Node]:
         """Yield a node and all known nodes below it."""
@@ -252,3 +315,9 @@ class Tree:
             for child in found:
                 found.extend(child.children.values())
         yield from found
+
+
+def _parts(items: Iterable[tuple[int, LoggedNode]]) -> Iterator[list[tuple[int, LoggedNode]]]:
+    left = iter(items)
+    while part := list(islice(left, RESTORED_AT_ONCE)):
+        yield part

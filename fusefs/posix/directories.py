@@ -17,7 +17,7 @@ from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
-from fusefs.posix.dirstream import DOTS, DirStream, dots, order
+from fusefs.posix.dirstream import DOTS, DirStream, dots
 from fusefs.posix.openfiles import Files
 from fusefs.resend import is_resent
 from fusefs.session.sessionlog import SessionState, Told
@@ -56,12 +56,19 @@ class Directories:
         with self._tree.lock:
             node.handles += 1
 
-    def _listing(self, node: Node) -> Listing:
-        """Return the directory's listing while it is trusted, or a new one."""
-        listing = self._tree.current_listing(node)
-        if listing is None:
-            listing = self._tree.relist(node, Listing(self._lookup.store, self._tree.key(node)))
-        return listing
+    def _listing(self, node: Node, behind: str) -> Listing:
+        """Return a trusted listing that can tell what is behind a key, or a new one."""
+        tree, store = self._tree, self._lookup.store
+        listing = tree.current_listing(node)
+        if listing is not None and not behind and not listing.behind:
+            return tree.merge(node, listing)
+        if listing is not None and behind and listing.place_behind(behind) is not None:
+            return listing
+        start = behind if store.sorted else ""
+        made = tree.relist(node, Listing(store, tree.key(node), tree.pages, start))
+        if start != behind:
+            made.load()
+        return made
 
     def restore(self, state: SessionState) -> None:
         """Go on with the streams of a former process."""
@@ -77,11 +84,12 @@ class Directories:
         entries = list(dots(offset, stat.S_IFDIR))[:want]
         if len(entries) < want:
             offset = max(offset, DOTS)
-            for name, entry, cookie in found.stream.step(offset, want - len(entries)):
+            told = [(entry.offset, "") for entry in entries]
+            for name, entry, cookie, key in found.stream.read(offset, want - len(entries)):
                 entries.append(self._entry(found.node, name, entry, cookie))
-        if entries:
-            told = [(e.offset, order(e.name, stat.S_ISDIR(e.mode))) for e in entries]
-            self._tree.journal.told(handle, told)
+                told.append((cookie, key))
+            if told:
+                self._tree.journal.told(handle, told)
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:

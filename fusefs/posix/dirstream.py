@@ -1,85 +1,69 @@
-"""One open directory: its entries in a fixed order, with cookies that stay good.
+"""One open directory: its entries in S3's order, with cookies that stay good.
 
-The order is S3's (a directory sorts as `name/`), made here where a store has none, so a stream can
-go on in another process, where the listing is read anew: it continues behind the last name it told.
-Names that come into being while the stream is open may be missing from it, as POSIX allows; none is
-told twice.
+A cookie is a position in the listing the stream reads. A stream can go on in another process, too:
+there the listing begins behind the last key that was told. Names that come into being while the
+stream is open may be missing from it, as POSIX allows; none is told twice.
 
 Threading: the kernel asks one stream from one thread at a time; `Listing` locks for itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from fusefs.interface import DirEntry
 from fusefs.names.listing import Entry, Listing
+from fusefs.names.pages import PAGE_MOST
 
 DOTS = 2  # the cookies of `.` and `..` are 1 and 2
 
-
-def order(name: str, directory: bool) -> str:
-    """Return what S3 sorts a name by."""
-    return name + "/" if directory else name
+Told = dict[int, str]  # cookies, and the keys told with them
 
 
 class DirStream:
-    """A stream over what `listing()` returns when it starts, and again when it is rewound."""
+    """A stream over a listing that `acquire` gives: from a directory's beginning, or behind a key.
 
-    def __init__(self, listing: Callable[[], Listing], told: dict[int, str] | None = None) -> None:
-        self._acquire = listing
-        self._told = {0: "", **(told or {})}
+    `told` is what a former process told last.
+    """
+
+    def __init__(self, acquire: Callable[[str], Listing], told: Mapping[int, str] | None = None):
+        self._acquire = acquire
+        self._answers: list[Told] = [{}, dict(told or {})]
         self._listing: Listing | None = None
-        self._names: list[str] | None = None  # None: follow the listing page by page
-        self._base = DOTS
+        self._base = 0  # pages before the listing's first: cookies of before stay theirs
 
-    def step(self, offset: int, want: int) -> Iterator[tuple[str, Entry, int]]:
-        """Yield up to `want` entries behind cookie `offset`, with their own cookies."""
-        if self._listing is None or offset <= DOTS:
-            self._start(offset)
-        assert self._listing is not None  # noqa: S101 - _start sets it
-        if self._names is None:
-            yield from self._follow(self._listing, offset, want)
-            return
-        for index in range(offset - self._base, len(self._names)):
-            entry = self._listing.get(self._names[index])
-            if entry is not None:
-                yield self._names[index], entry, self._base + index + 1
-                want -= 1
-                if not want:
-                    return
+    def read(self, offset: int, want: int) -> list[tuple[str, Entry, int, str]]:
+        """Return up to `want` entries behind cookie `offset`, each with its cookie and key."""
+        listing, position, key = self._place(offset)
+        base = self._base * PAGE_MOST + DOTS
+        found = [
+            (name, entry, base + place, key)
+            for place, key, name, entry in listing.steps(position, want, key)
+        ]
+        # The kernel may ask again from any entry of an answer, and for the one before.
+        self._answers = [self._answers[-1], {cookie: key for *_, cookie, key in found}]
+        return found
 
-    def _start(self, offset: int) -> None:
-        listing = self._listing = self._acquire()
-        self._base, self._names = DOTS, None
-        if offset > DOTS:
-            listing.load()
-            last = self._told[max((told for told in self._told if told <= offset), default=0)]
-            self._base = offset
-            self._names = [name for key, name in _sorted(listing) if key > last]
-        elif listing.complete or listing.changed or not listing.sorted:
-            listing.load()
-            self._names = [name for _, name in _sorted(listing)]
+    def _place(self, offset: int) -> tuple[Listing, int, str | None]:
+        """Return the listing, the position in it, and the key before that where it is known."""
+        if offset <= DOTS:
+            self._base = 0
+            self._listing = self._acquire("")
+            return self._listing, 0, None
+        position = offset - DOTS - self._base * PAGE_MOST
+        if self._listing is not None and position >= 0:
+            return self._listing, position, self._key_of(offset)
+        return self._go_on(offset)
 
-    @staticmethod
-    def _follow(listing: Listing, offset: int, want: int) -> Iterator[tuple[str, Entry, int]]:
-        position = max(0, offset - DOTS)
-        while want:
-            found = listing.step(position)
-            if found is None:
-                return
-            position, name, entry = found
-            if not listing.is_own(name):
-                yield name, entry, position + DOTS
-                want -= 1
+    def _go_on(self, offset: int) -> tuple[Listing, int, str | None]:
+        """Go on with what a former process told."""
+        known = {0: "", **self._answers[0], **self._answers[1]}
+        key = known[max(cookie for cookie in known if cookie <= offset)]
+        listing = self._listing = self._acquire(key)
+        self._base = max(offset, *known) // PAGE_MOST + 1
+        position = 0 if listing.behind == key else listing.place_behind(key)
+        return listing, position or 0, None
 
-
-def _sorted(listing: Listing) -> list[tuple[str, str]]:
-    found = []
-    for name in listing.names():
-        entry = listing.get(name)
-        if entry is not None:
-            found.append((order(name, entry.directory), name))
-    found.sort()
-    return found
+    def _key_of(self, offset: int) -> str | None:
+        return self._answers[1].get(offset) or self._answers[0].get(offset)
 
 
 def dots(offset: int, mode: int) -> Iterator[DirEntry]:

@@ -54,6 +54,7 @@ QUERY = {
     "MaxKeys": "max-keys",
     "PartNumber": "partNumber",
     "Prefix": "prefix",
+    "StartAfter": "start-after",
     "UploadId": "uploadId",
 }
 # What an answer tells of an object, by header.

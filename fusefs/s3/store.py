@@ -61,14 +61,20 @@ class Store:
         return info_of(key, self.client.call("head_object", key))
 
     def list_page(
-        self, prefix: str, delimiter: str = "/", token: str | None = None, limit: int = 1000
+        self,
+        prefix: str,
+        delimiter: str = "/",
+        token: str | None = None,
+        limit: int = 1000,
+        after: str | None = None,
     ) -> Page:
-        """LIST one page of keys under `prefix`; `delimiter=""` lists all levels."""
-        arguments: dict[str, Any] = {"Prefix": prefix, "MaxKeys": limit}
-        if delimiter:
-            arguments["Delimiter"] = delimiter
-        if token is not None:
-            arguments["ContinuationToken"] = token
+        """LIST one page of keys under `prefix`, behind another's `token` or `after` a key.
+
+        `delimiter=""` lists all levels. `after` works where keys are `sorted`.
+        """
+        behind = {"StartAfter": after} if token is None else {"ContinuationToken": token}
+        told = {"Prefix": prefix, "MaxKeys": limit, "Delimiter": delimiter or None, **behind}
+        arguments = {name: value for name, value in told.items() if value is not None}
         answer = self.client.call("list_objects_v2", None, **arguments)
         page = page_of(answer)
         if answer.get("IsTruncated") and limit > PEEK and page.next_token in (None, "", token):
@@ -114,7 +120,7 @@ class Store:
         total = answer.get("ContentRange", "").rpartition("/")[2]
         size = int(total) if total.isdigit() else info.size
         body = bytearray(min(info.size, length))
-        self._drain(answer, memoryview(body), key, _nobody)
+        self._drain(answer, memoryview(body), key, lambda _: None)
         if size == len(body) and not checksums.agree(answer, body):
             raise Broken(f"GET s3://{self.bucket}/{key}: the content is not its checksum's", 0)
         return ObjectInfo(key, size, info.etag, info.modified, info.headers), bytes(body)
@@ -392,7 +398,3 @@ class Store:
 
 def _from(arrived: Callable[[int], None], base: int, count: int) -> None:
     arrived(base + count)
-
-
-def _nobody(received: int) -> None:
-    """Nobody waits for a part of it."""

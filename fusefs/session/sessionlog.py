@@ -24,23 +24,23 @@ of changed files (`staged`), the file itself (`linefile`). Any thread; `_lock` i
 over one write(2) to a local file.
 """
 
-import errno
 import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from fusefs import locks, resend
 from fusefs.disk.linefile import LineFile
 from fusefs.locks import Rank
+from fusefs.session.compaction import Compaction
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
-COMPACT_AT = 8 << 20  # bytes; what is alive is usually far less
 # More requests than the kernel can have waiting for an answer of ours.
 STAMPS_KEPT = 256
 
@@ -180,23 +180,25 @@ class SessionState:
             yield from (f"r {handle} {json.dumps(told)}" for told in directory.told)
 
 
-def _understood(path: Path, first: list[str]) -> bool:
+def _understood(path: Path, first: str) -> bool:
     """Look at the version; move the log of an unknown one aside, where it stays."""
-    if not first or not first[0].startswith("s ") or first == [f"s {VERSION}"]:
+    if not first.startswith("s ") or first == f"s {VERSION}":
         return True
     aside = path.with_name(f"{path.name}.unknown-{time.time_ns()}")
     path.rename(aside)
     log.error(
         "the session's journal has an unknown version and is kept; what was open answers ESTALE",
-        extra={"file": str(aside), "version": first[0][2:]},
+        extra={"file": str(aside), "version": first[2:]},
     )
     return False
 
 
-def _state(path: Path, lines: list[str]) -> SessionState:
+def _state(path: Path, lines: Iterable[str]) -> SessionState:
     state = SessionState()
     damaged = 0
-    for line in lines[lines[:1] == [f"s {VERSION}"] :]:
+    left = iter(lines)
+    first = next(left, "")
+    for line in left if first in ("", f"s {VERSION}") else chain([first], left):
         try:
             state.apply(line)
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -302,9 +304,11 @@ class SessionLog:
         self._path = path
         self._lock = locks.lock(Rank.LEAF)
         self._stamps = dict(state.stamps)
-        _understood(path, LineFile.read(path)[:1])  # one that isn't is not replaced
+        _understood(path, next(LineFile.each(path), ""))  # one that isn't is not replaced
         self._file = LineFile(path, state.lines())
-        self._compact_at = COMPACT_AT
+        self._compaction = Compaction(
+            self._file, self._lock, lambda end: _state(path, self._file.lines(end)).lines()
+        )
 
     @staticmethod
     def read(path: Path) -> SessionState:
@@ -312,8 +316,9 @@ class SessionLog:
 
         What makes no sense is left out and said: what the kernel holds of it answers ESTALE.
         """
-        lines = LineFile.read(path)
-        return _state(path, lines) if _understood(path, lines[:1]) else SessionState()
+        lines = LineFile.each(path)
+        first = next(lines, "")
+        return _state(path, chain([first], lines)) if _understood(path, first) else SessionState()
 
     def trouble(self) -> str:
         """Return why a next process could not go on with all there is; "" while it could."""
@@ -327,18 +332,7 @@ class SessionLog:
     def _say(self, line: str) -> None:
         with self._lock:
             self._file.say(line)
-            if self._file.size > self._compact_at:
-                self._compact()
-
-    def _compact(self) -> None:
-        try:
-            self._file.rewrite(_state(self._path, self._file.lines()).lines())
-        except OSError as error:
-            # Without its directory it goes on where it is, for as long as this process lives.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOENT):
-                raise
-        # Where all of it is alive, or the disk full, the next time is when it has doubled.
-        self._compact_at = max(COMPACT_AT, 2 * self._file.size)
+            self._compaction.grown()
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None:
         """A node was made."""
@@ -391,5 +385,6 @@ class SessionLog:
 
     def close(self) -> None:
         """Close the file; it stays for the next process."""
+        self._compaction.wait()
         with self._lock:
             self._file.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import SetupError
-from fusefs.interface import Caller
+from fusefs.interface import Caller, KnownName
 from fusefs.kernel import driver, mountcalls
 from fusefs.kernel.readers import Ending
 from tests.fusefs.kernel.memory import Memory
@@ -263,6 +263,38 @@ def test_changes_from_outside_are_seen_after_an_invalidation(mountpoint: Path) -
         mount.invalidations.entry_changed(1, "f")
         eventually(lambda: not (mountpoint / "f").exists())
     finally:
+        mount.unmount()
+        mount.wait(10)
+
+
+@pytest.mark.parametrize("prunes", [True, False])
+def test_nodes_that_nobody_uses_are_given_back_when_they_are_asked_for(
+    mountpoint: Path, prunes: bool
+) -> None:
+    """What is open, and where somebody works, stays; Linux before 6.18 is asked by name."""
+    memory = Memory(ttl=3600.0)
+    mount = driver.mount(lambda _: memory, str(mountpoint))
+    mount.invalidations._prunes &= prunes  # type: ignore[attr-defined]  # as an older kernel makes it
+    for name in ("a", "b", "open"):
+        (mountpoint / name).write_bytes(b"x")
+    (mountpoint / "work").mkdir()
+    worker = subprocess.Popen(["cat"], cwd=mountpoint / "work", stdin=subprocess.PIPE)
+    nodes = dict(memory.inodes[1].children)
+    try:
+        with (mountpoint / "open").open():
+            mount.invalidations.unneeded(
+                [
+                    KnownName(node, 1, name, name == "work")
+                    for name, node in nodes.items()
+                    if prunes or name != "open"
+                ]
+            )
+            eventually(lambda: not memory.lookups[nodes["a"]] and not memory.lookups[nodes["b"]])
+            assert Path(f"/proc/{worker.pid}/cwd").readlink() == mountpoint / "work"
+            assert memory.lookups[nodes["open"]] and memory.lookups[nodes["work"]]
+        assert (mountpoint / "a").read_bytes() == b"x"
+    finally:
+        worker.communicate(timeout=10)
         mount.unmount()
         mount.wait(10)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusefs.errors import Unavailable
-from fusefs.names.listing import Entry, Listing
+from fusefs.names.listing import OWN_MOST, Entry, Listing
+from fusefs.names.pagememory import PageMemory
 from fusefs.objects import ObjectInfo, Page
 
 
@@ -21,23 +22,41 @@ class Pages:
     limit: int = 3
     asked: int = 0
     failures: int = 0
+    sorted: bool = True
+    behind: list[str | None] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def list_page(
-        self, prefix: str, delimiter: str = "/", token: str | None = None, limit: int = 1000
+        self,
+        prefix: str,
+        delimiter: str = "/",
+        token: str | None = None,
+        limit: int = 1000,
+        after: str | None = None,
     ) -> Page:
         with self.lock:
             self.asked += 1
+            self.behind.append(after)
             if self.failures:
                 self.failures -= 1
                 raise Unavailable("LIST: the store does not answer")
         rest = [
-            item for item in self._rolled_up(prefix, delimiter) if token is None or item > token
+            item
+            for item in self._rolled_up(prefix, delimiter)
+            if self._last(item, after) > (token or after or "")
         ]
         page, more = rest[: self.limit], rest[self.limit :]
         objects = tuple(info(key) for key in page if not key.endswith("/") or key == prefix)
         prefixes = tuple(key for key in page if key.endswith("/") and key != prefix)
         return Page(objects, prefixes, page[-1] if more else None)
+
+    def _last(self, item: str, after: str | None) -> str:
+        """As in S3: behind the key `a/` comes the rest of what is in `a/`."""
+        return (
+            max((key for key in self.keys if key.startswith(item)), default=item)
+            if after and item.endswith("/")
+            else item
+        )
 
     def _rolled_up(self, prefix: str, delimiter: str) -> list[str]:
         under = [key for key in self.keys if key.startswith(prefix)]
@@ -61,7 +80,8 @@ def stream(listed: Listing, position: int = 0) -> Iterator[tuple[int, str]]:
 
 
 def names(listed: Listing) -> list[str]:
-    return [name for _, name in stream(listed)]
+    """Return what a stream that begins now tells."""
+    return [name for _, name in stream(listed.merged())]
 
 
 def test_files_and_directories_come_in_the_order_of_s3() -> None:
@@ -169,17 +189,118 @@ def test_a_directory_we_made_needs_no_list() -> None:
     assert (names(listed), pages.asked) == (["ours"], 0)
 
 
+def test_what_memory_has_no_room_for_is_listed_again_from_there() -> None:
+    """One LIST a dropped page, behind the last key before it; a lookup asks for none."""
+    keys = [f"d/{number:04}" for number in range(100)] + ["d/dir/x", "d/e"]
+    pages = Pages(keys, limit=10)
+    memory = PageMemory(4000)
+    listed = Listing(pages, "d/", memory)  # type: ignore[arg-type]  # what a listing needs of one
+    first = list(stream(listed))
+    assert (len(first), pages.asked, listed.complete) == (102, 11, False)
+    assert memory.used <= 4000
+    assert listed.get("0005") is None
+    assert pages.asked == 11
+    assert list(stream(listed)) == first
+    assert pages.behind[11:13] == [None, "d/0009"]
+    assert pages.asked <= 22
+
+
+def test_a_page_that_is_listed_again_has_no_name_twice_and_none_less() -> None:
+    """Who stopped in the middle of it goes on behind the key told last, whatever came or went."""
+    pages = Pages([f"d/{number:02}" for number in range(20)], limit=10)
+    listed = Listing(pages, "d/", PageMemory(1))  # type: ignore[arg-type]  # as above
+    told = [(place, key) for place, key, *_ in listed.steps(0, 15)]
+    next(stream(listed))  # its page takes the place of the second in memory
+    pages.keys = [key for key in pages.keys if key not in ("d/11", "d/12")] + ["d/105", "d/145"]
+    place, key = told[-1]
+    rest = [name for *_, name, _ in listed.steps(place, 100, key)]
+    assert rest == ["145", "15", "16", "17", "18", "19"]
+
+
+def test_a_listing_can_begin_behind_a_key() -> None:
+    """With one LIST for what follows; behind a directory without telling it again."""
+    pages = Pages(["d/a", "d/b/1", "d/b/2", "d/c", "d/d"], limit=10)
+    listed = Listing(pages, "d/", behind="b/")  # type: ignore[arg-type]  # as above
+    assert names(listed) == ["c", "d"]
+    assert (pages.asked, listed.complete, listed.get("a")) == (1, False, None)
+
+
+def test_a_listing_without_order_is_read_whole_and_sorted() -> None:
+    """As of directory buckets: each name once, in the order every other store has."""
+    pages = Pages(["d/a", "d/b/1", "d/c", "d/d"], limit=10, sorted=False)
+    answers = {None: ("d/d", "d/a", "2"), "2": ("d/c", "d/b/", None)}
+
+    def unordered(_: str, token: str | None = None) -> Page:
+        one, two, more = answers[token]
+        found = [key for key in (one, two) if key and not key.endswith("/")]
+        prefixes = [key for key in (one, two) if key and key.endswith("/")]
+        return Page(tuple(map(info, found)), tuple(prefixes), more)
+
+    pages.list_page = unordered  # type: ignore[method-assign,assignment]  # a store of its own kind
+    listed = Listing(pages, "d/", PageMemory(1))  # type: ignore[arg-type]  # as above
+    assert names(listed) == ["a", "b", "c", "d"]
+    assert listed.complete
+
+
+def test_pages_that_overlap_lose_no_name() -> None:
+    """SeaweedFS sorts `a/` before `a-b`, which its pages show where one ends between them."""
+    pages = Pages([])
+    answers = {None: Page((), ("d/a/",), "2"), "2": Page((info("d/a-b"), info("d/c")), ("d/a/",))}
+    pages.list_page = lambda _, token=None: answers[token]  # type: ignore[method-assign,assignment]  # as above
+    listed = Listing(pages, "d/")  # type: ignore[arg-type]  # as above
+    assert names(listed) == ["a", "a-b", "c"]
+    assert listed.get("a-b") == Entry(directory=False, info=info("d/a-b"))
+
+
+def test_names_of_our_own_have_their_place_among_the_rest() -> None:
+    """For streams that begin later; one that goes on misses them, or not, but tells none twice."""
+    listed, _ = listing(["d/a", "d/c", "d/e"], limit=2)
+    before = stream(listed)
+    assert next(before)[1] == "a"
+    for name in ("b", "d", "f"):
+        listed.put(name, Entry(directory=name == "d", info=None))
+    merged = listed.merged()
+    merged.put("g", Entry(directory=False))
+    merged.remove("e")
+    assert names(merged) == ["a", "b", "c", "d", "f", "g"]
+    assert next(before)[1] == "c"
+    assert merged.merged().merged().get("b") == Entry(directory=False)
+
+
+def test_a_directory_full_of_our_own_isn_t_remembered_without_end() -> None:
+    """It says so, and is listed when somebody asks again."""
+    listed = Listing.empty(Pages([]), "d/")  # type: ignore[arg-type]  # as above
+    for number in range(OWN_MOST + 1):
+        assert not listed.crowded
+        listed.put(str(number), Entry(directory=False))
+    assert listed.crowded
+
+
+def test_memory_of_listings_that_nobody_has_any_more_is_given_back() -> None:
+    """By the time the next page comes."""
+    memory = PageMemory(1 << 20)
+    for _ in range(3):
+        listed = Listing(Pages(["d/a"]), "d/", memory)  # type: ignore[arg-type]  # as above
+        listed.load()
+    one = memory.used
+    for _ in range(3):
+        listed = Listing(Pages(["d/a"]), "d/", memory)  # type: ignore[arg-type]  # as above
+        listed.load()
+    assert memory.used == one
+
+
 NAMES = st.sampled_from(["a", "a-b", "b", "c", "new", "old"])
 CHANGES = st.lists(st.tuples(st.sampled_from(["put", "remove", "read", "again"]), NAMES))
 
 
-@given(st.sets(NAMES), CHANGES, st.integers(1, 4))
+@given(st.sets(NAMES), CHANGES, st.integers(1, 4), st.sampled_from([1, 1 << 20]))
 def test_a_stream_tells_each_name_at_most_once_and_none_is_lost(
-    there: set[str], changes: list[tuple[str, str]], limit: int
+    there: set[str], changes: list[tuple[str, str]], limit: int, memory: int
 ) -> None:
     """Whatever is created and removed meanwhile; a cookie may be used again and goes on alike."""
-    listed, _ = listing([f"d/{name}" for name in there], limit=limit)
-    position, told, touched = 0, [], set()
+    pages = Pages([f"d/{name}" for name in there], limit)
+    listed = Listing(pages, "d/", PageMemory(memory))  # type: ignore[arg-type]  # as above
+    position, key, told, touched = 0, None, [], set()
     for change, name in changes:
         if change == "put":
             listed.put(name, Entry(directory=False))
@@ -187,11 +308,11 @@ def test_a_stream_tells_each_name_at_most_once_and_none_is_lost(
         elif change == "remove":
             listed.remove(name)
             touched.add(name)
-        elif (step := listed.step(position)) is not None:
-            assert listed.step(position) == step
+        elif found := list(listed.steps(position, 1, key)):
+            assert list(listed.steps(position, 1, key)) == found
             if change == "read":
-                position = step[0]
-                told.append(step[1])
-    told += [name for _, name in stream(listed, position)]
+                position, key, *_ = found[0]
+                told.append(key)
+    told += [name for _, _, name, _ in listed.steps(position, 100, key)]
     assert len(told) == len(set(told))
     assert there - touched <= set(told) <= there | touched

@@ -13,6 +13,7 @@ from fusefs.attributes import Defaults
 from fusefs.changes import Changes
 from fusefs.names.listing import Listing
 from fusefs.names.lookup import Lookup
+from fusefs.names.remembered import Remembered
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo, Page
 
@@ -22,6 +23,8 @@ FILES = [f"f{number}" for number in range(12)]
 
 class Memory:
     """A store that answers at once: every directory has the same files."""
+
+    sorted = True
 
     def __init__(self) -> None:
         self.changes = Changes()
@@ -74,7 +77,7 @@ def test_scans_of_many_directories_at_once_disturb_none() -> None:
     store: Any = Memory()
     tree = Tree("", ttl=60.0)
     pools = Pools()
-    lookup = Lookup(tree, store, pools, Defaults(), stored=True, remembered=0)
+    lookup = Lookup(tree, store, pools, Defaults(), stored=True, remembered=Remembered(0, 0))
     directories = [tree.place(tree.root, f"d{number}", directory=True) for number in range(80)]
     for node in directories:
         tree.relist(node, Listing(store, tree.key(node))).load()
@@ -95,7 +98,7 @@ def test_names_come_and_go_while_others_look_them_up() -> None:
     store: Any = Memory()
     tree = Tree("", ttl=60.0)
     pools = Pools()
-    lookup = Lookup(tree, store, pools, Defaults(), stored=True, remembered=20)
+    lookup = Lookup(tree, store, pools, Defaults(), stored=True, remembered=Remembered(20, 1 << 20))
     tree.relist(tree.root, Listing(store, "")).load()
 
     def work(number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from fusefs import resend
 from fusefs.disk.linefile import AHEAD, LineFile
+from fusefs.session.compaction import TAIL_MOST, Compaction
 from fusefs.session.sessionlog import LoggedNode, SessionLog, SessionState, Version
 
 VERSION = Version("k", "e1", 10)
@@ -127,14 +129,60 @@ def test_damage_is_said_once(log: SessionLog, path: Path, caplog: pytest.LogCapt
     caplog.clear()
 
 
-def test_it_is_made_smaller_when_it_has_grown(log: SessionLog, path: Path) -> None:
-    """A long life doesn't fill the cache volume."""
+def grow(log: SessionLog, first: int = 10) -> None:
+    """Say more than a journal keeps, of nodes that are gone but for every thousandth."""
     name = "x" * 200
-    for number in range(40_000):
-        log.made(number + 10, 1, directory=False, name=name)
-        log.forgotten(number + 10)
+    for number in range(first, first + 40_000):
+        log.made(number, 1, directory=False, name=name)
+        if number % 1000:
+            log.forgotten(number)
+
+
+def test_it_is_made_smaller_when_it_has_grown(log: SessionLog, path: Path) -> None:
+    """A long life doesn't fill the cache volume, and nothing that is alive is lost of it."""
+    before = path.stat().st_ino
+    grow(log)
+    log.close()
     assert path.stat().st_size < 9 << 20
-    assert set(SessionLog.read(path).nodes) == {2, 3}
+    assert path.stat().st_ino != before
+    assert set(SessionLog.read(path).nodes) == {2, 3, *range(1000, 40_001, 1000)}
+
+
+def test_nobody_waits_while_it_is_made_smaller(path: Path) -> None:
+    """Under the journal's lock no more is copied than the last lines, whatever is alive."""
+    copied: list[int] = []
+
+    class Counted(LineFile):
+        def part(self, start: int, most: int) -> bytes:
+            if owner == [threading.get_ident()]:
+                copied.append(most)
+            return super().part(start, most)
+
+    owner: list[int] = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            inner.acquire()
+            owner.append(threading.get_ident())
+
+        def __exit__(self, *_: object) -> None:
+            owner.clear()
+            inner.release()
+
+    inner, lock = threading.Lock(), Lock()
+    lines = [f'n {number} 1 f "{"x" * 200}"' for number in range(45_000)]
+    file = Counted(path, lines)
+    before = path.stat().st_ino
+    compaction = Compaction(file, lock, file.lines)
+    for number in range(1000):
+        with lock:
+            file.say(f"f {number}")
+            compaction.grown()
+    compaction.wait()
+    assert path.stat().st_ino != before
+    assert sum(copied) <= TAIL_MOST
+    assert list(LineFile.read(path)) == lines + [f"f {number}" for number in range(1000)]
+    file.close()
 
 
 @pytest.fixture
@@ -251,7 +299,9 @@ def test_a_log_that_was_removed_goes_on(tmp_path: Path, emptied: bool) -> None:
     if emptied:
         path.parent.mkdir()
     assert "was removed" in log.trouble()
-    log._compact()
+    with log._lock:
+        log._compaction.begin()
+    log._compaction.wait()
     log.made(3, 1, directory=False, name="g")
     assert bool(log.trouble()) is not emptied
     assert not emptied or set(SessionLog.read(path).nodes) == {2, 3}

@@ -1,0 +1,77 @@
+"""Memory for large requests and answers: pooled, counted, never over its limit.
+
+The kernel wants room for the largest request from whoever listens, whatever comes. So a reader
+listens with a buffer of the pool and gives it back at once when what came is small; only a large
+WRITE keeps it while it is carried out. A large answer takes another one. Where all are taken, who
+wants one waits: no request needs a second one of a kind, so one that ends always comes.
+
+Buffers are anonymous maps: pages that nothing was ever written to take no memory.
+
+Threading: any thread; `_free` is a condition, a leaf.
+"""
+
+import mmap
+
+from fusefs import locks
+from fusefs.locks import Rank
+
+SMALL = 16 << 10  # bytes; what is less is copied, which takes less than a lock does
+LEAST = 8  # buffers, whatever their size: four listeners or large writes, four answers
+# Requests of this size at least; and so many buffers should fit, for smaller limits to work, too.
+REQUEST_LEAST, WANTED = 128 << 10, 24
+
+
+def request_size(memory: int, most: int) -> int:
+    """Return how large a request may be (a power of two) where its buffers have `memory` bytes."""
+    fitting = max(1, memory // WANTED)
+    return min(most, max(REQUEST_LEAST, 1 << (fitting.bit_length() - 1)))
+
+
+class Messages:
+    """Buffers of `size` bytes in `memory` bytes: half of them for requests, half for answers."""
+
+    def __init__(self, size: int, memory: int) -> None:
+        self.size = size
+        count = max(LEAST, memory // size)
+        self.requests = Pool(size, count - count // 2)
+        self.answers = Pool(size, count // 2)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all buffers there are."""
+        return self.requests.bytes + self.answers.bytes
+
+
+class Pool:
+    """Up to `most` buffers of one size, made when they are needed, the last used first."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self.size = size
+        self.most = most
+        self.made = 0
+        self._idle: list[mmap.mmap] = []
+        self._free = locks.condition(Rank.LEAF)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all buffers there are."""
+        return self.made * self.size
+
+    def take(self, timeout: float | None = None) -> "mmap.mmap | None":
+        """Return a buffer with any content, as soon as there is one; None after `timeout` s."""
+        with self._free:
+            if not self._free.wait_for(self._has_one, timeout):
+                return None
+            if self._idle:
+                return self._idle.pop()
+            self.made += 1
+        return mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+    def _has_one(self) -> bool:
+        return bool(self._idle) or self.made < self.most
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Take a buffer back; nobody may look at it any more."""
+        with self._free:
+            self._idle.append(buffer)
+            self._free.notify()
