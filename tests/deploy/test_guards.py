@@ -34,9 +34,10 @@ PASSES = {
     "the probe of 0.1.0": (
         "init[0]['startupProbe']['exec']['command'] = 'python -m fusefs probe --keeper'.split()"
     ),
-    "without the empty volume, as 0.1.0": (
-        "[c['volumeMounts'].remove(m) for c in init[:2] for m in list(c['volumeMounts'])"
-        " if 'no-token' in m['name']]"
+    "the API server's token, as 0.1.0": (
+        "[m.update(name='kube-api-access-x') for c in init[:2] for m in c['volumeMounts']"
+        " if 'no-token' in m['name']];"
+        "spec['volumes'].append({'name': 'kube-api-access-x', 'projected': {'sources': []}})"
     ),
     "a privileged container of its own": "init[2]['securityContext'] = {'privileged': True}",
 }
@@ -70,6 +71,14 @@ REFUSED = {
     "no securityContext at all": (
         "del init[0]['securityContext']",
         "s3-mount-keeper makes the mount",
+    ),
+    "something else where the token would be": (
+        (
+            "[m.update(name='kube-api-access-x') for c in init[:2] for m in c['volumeMounts']"
+            " if 'no-token' in m['name']];"
+            "spec['volumes'].append({'name': 'kube-api-access-x', 'emptyDir': {}})"
+        ),
+        "only the webhook says what is mounted",
     ),
     "the socket in the application": (
         "spec['containers'][0]['volumeMounts'][0]['name'] = 's3-mount-socket'",
