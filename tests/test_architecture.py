@@ -24,6 +24,7 @@ THIRD_PARTIES = {
     "starlette": {"webhook.serve.app"},
     "structlog": {"webhook.serve.log", "certs.agent"},
     "urllib3": {
+        "fusefs.s3.attempts",
         "fusefs.s3.client",
         "webhook.serve.cluster",
         "certs.cluster",

@@ -313,7 +313,7 @@ def reach(settings: Mount) -> None:
     bucket = settings.store.bucket
     where = settings.store.endpoint_url or "AWS"
     first = Store(
-        replace(settings.store, retries=2, retry_for=0.0, connect_timeout=3.0, read_timeout=4.0)
+        replace(settings.store, retries=2, retry_for=0.0, connect_timeout=3.0, read_timeout=8.0)
     )
     try:
         first.list_page(settings.prefix, limit=1)

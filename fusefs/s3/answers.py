@@ -67,3 +67,13 @@ def skew_of(headers: Mapping[str, str], otherwise: float) -> float:
         return otherwise
     epoch = (stamp - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - both naive GMT
     return epoch - time.time()
+
+
+def text(value: str | bytes) -> str:
+    """Return a header's value, whose bytes are characters of Latin 1."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def attempts_of(answer: Mapping[str, Any]) -> int:
+    """Return how often boto3 had sent a request before."""
+    return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))

@@ -37,7 +37,8 @@ from fusefs import errors, locks
 from fusefs.changes import CHANGING, Changes
 from fusefs.counters import Count, Counters
 from fusefs.s3 import rawmetadata
-from fusefs.s3.answers import skew_of
+from fusefs.s3.answers import attempts_of, text
+from fusefs.s3.attempts import LONG, Attempts
 from fusefs.s3.credentials import CredentialsDirectory
 from fusefs.s3.errorcodes import (
     CONTENDED,
@@ -50,6 +51,7 @@ from fusefs.s3.errorcodes import (
 )
 from fusefs.s3.fastpath import Direct, Refused, Unclear, Wire
 from fusefs.s3.partbody import in_pieces, rewind
+from fusefs.s3.presence import Presence
 from fusefs.s3.retry import Broken, Patience
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature
@@ -59,6 +61,8 @@ EXPECTED = frozenset({304, 416})
 # How long a store may refuse expired credentials before we give up: kubelets and token webhooks
 # renew files within about a minute.
 RENEWAL_SECONDS = 90.0
+# Seconds that a request gets at least of its budget while the store is away.
+PROBE = 10.0
 READ_MOST = 1 << 20  # bytes of a body asked for at once
 
 
@@ -109,15 +113,15 @@ class Client:
         self._counters = counters
         self._where = f"s3://{settings.bucket}"
         self._credentials: _DirectoryCredentials | None = None
+        self._attempts = Attempts()
         self._client = self._connect(settings)
+        self._attempts.bind(self._client, settings)
         self._direct = self._direct_way(settings)
         self._common: dict[str, Any] = {"Bucket": settings.bucket}
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
-        self._answered = time.monotonic()
-        self._away_since: float | None = None
+        self.presence = Presence()
         self._renewed_at = 0.0  # when credentials changed last
-        self._skew = 0.0
 
     @property
     def endpoint(self) -> str:
@@ -163,7 +167,7 @@ class Client:
         )
 
         def sends(request: Any, **_: Any) -> None:
-            told = {name: _text(value) for name, value in request.headers.items()}
+            told = {name: text(value) for name, value in request.headers.items()}
             direct.learn(request.url, told)
 
         self._client.meta.events.register("before-send.s3", sends)
@@ -178,38 +182,55 @@ class Client:
 
     # -- one request -----------------------------------------------------------------------------
 
-    def patience(self) -> Patience:
-        """Return the pauses for a request that begins now."""
-        return Patience(self._settings.retry_for, time.monotonic())
+    def patience(self, most: float = float("inf")) -> Patience:
+        """Return the budget of a request that begins now; it is less during an outage."""
+        limit = min(most, self._settings.retry_for)
+        silence = min(most, self._settings.read_timeout)
+        spent = min(self.presence.unreachable_for(), max(limit, silence) - PROBE)
+        return Patience(limit, time.monotonic() - max(0.0, spent), silence)
 
-    def call(self, operation: str, key: str | None = None, **arguments: Any) -> Any:
-        """Run a boto3 operation on the bucket; raise our error for any of theirs."""
+    def call(
+        self,
+        operation: str,
+        key: str | None = None,
+        patience: Patience | None = None,
+        /,
+        **arguments: Any,
+    ) -> Any:
+        """Run a boto3 operation on the bucket; raise our error for any of theirs.
+
+        `patience`: the budget, where this request is one of several that share it.
+        """
         locks.waits_for_store()
+        patience = patience or self.patience()
         if key is None or operation not in CHANGING:
-            return self._call(operation, key, arguments)
+            return self._call(operation, key, patience, arguments)
         with self.changes.under_way(key):
-            return self._call(operation, key, arguments)
+            return self._call(operation, key, patience, arguments)
 
-    def _call(self, operation: str, key: str | None, arguments: dict[str, Any]) -> Any:
+    def _call(
+        self, operation: str, key: str | None, patience: Patience, arguments: dict[str, Any]
+    ) -> Any:
         if key is not None:
             arguments["Key"] = key
-        patience = self.patience()
         arguments |= self._common
         lost = False
         while True:
             sent = time.monotonic()
             try:
-                answer = None if lost else self._directly(operation, arguments)
+                answer = None if lost else self._directly(operation, arguments, patience)
                 if answer is None:
                     arguments = in_pieces(arguments)
-                    answer = getattr(self._client, operation)(**arguments)
+                    with self._attempts.within(patience, operation):
+                        answer = getattr(self._client, operation)(**arguments)
             except ClientError as refusal:
                 error = self._explained(operation, arguments, refusal)
                 told = self._told(operation, key, error)
-                told.retried = lost or _attempts(error.response) > 0
+                told.retried = lost or attempts_of(error.response) > 0
                 if not self._asks_again(error, told, sent, patience):
                     raise told from error
             except Unclear:
+                patience.ended()
                 lost = True  # boto3 finds out what is wrong
                 self._counters.add(Count.RETRIED)
             except (BotoCoreError, HTTPError, OSError) as error:
@@ -237,12 +258,13 @@ class Client:
             return error
         return error
 
-    def _directly(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+    def _directly(self, operation: str, arguments: Mapping[str, Any], patience: Patience) -> Any:
         """Try it without boto3; None where that isn't possible. Raises Unclear."""
         if self._direct is None:
             return None
         try:
-            return self._direct.send(operation, arguments)
+            silence = patience.begin(operation not in LONG)
+            return self._direct.send(operation, arguments, silence)
         except Refused as refused:
             meta = {"HTTPStatusCode": refused.status, "HTTPHeaders": dict(refused.headers)}
             answer: Any = {"Error": {"Code": refused.code}, "ResponseMetadata": meta}
@@ -264,16 +286,16 @@ class Client:
         """Wait for a store that can't be reached; False when it has been away for too long."""
         if not isinstance(error, (BotoConnectionError, HTTPClientError, HTTPError, OSError)):
             return False  # what boto3 refuses to send is no outage
-        self._away_since = self._away_since or time.monotonic()
+        away_since = self.presence.missed()
         if isinstance(error, SSLError):
             return False  # a wrong certificate doesn't pass
-        patience.since = min(patience.since, self._away_since)
+        patience.since = min(patience.since, away_since)
         return patience.wait()
 
     def _told(self, operation: str, key: str | None, error: ClientError) -> errors.FsError:
         said = error.response.get("Error", {})
         meta = error.response.get("ResponseMetadata", {})
-        self._answered, self._away_since = time.monotonic(), None
+        self.presence.answered(meta.get("HTTPHeaders", {}))
         told = error_for(
             str(said.get("Code", "")),
             int(meta.get("HTTPStatusCode", 0)),
@@ -283,7 +305,7 @@ class Client:
         if operation == "complete_multipart_upload" and _code(error) in CONTENDED:
             told = errors.Contended(str(told))
         outcome = "ok" if _status(error) in EXPECTED else type(told).__name__
-        self._counters.request(operation, outcome, _attempts(error.response))
+        self._counters.request(operation, outcome, attempts_of(error.response))
         return told
 
     def _asks_again(
@@ -313,22 +335,8 @@ class Client:
 
     def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
         meta = answer["ResponseMetadata"]
-        self._counters.request(operation, "ok", _attempts(answer))
-        self._answered, self._away_since = time.monotonic(), None
-        self._skew = skew_of(meta["HTTPHeaders"], self._skew)
-
-    def server_time(self) -> float:
-        """Return the store's clock, in seconds, from the Date of its last answer."""
-        return time.time() + self._skew
-
-    def unreachable_for(self) -> float:
-        """Return the seconds since the store first failed to answer, 0 while it answers."""
-        since = self._away_since
-        return 0.0 if since is None else time.monotonic() - since
-
-    def silent_for(self) -> float:
-        """Return the seconds since the store last answered anything."""
-        return time.monotonic() - self._answered
+        self._counters.request(operation, "ok", attempts_of(answer))
+        self.presence.answered(meta["HTTPHeaders"])
 
     def close(self) -> None:
         """Close the connections."""
@@ -365,15 +373,6 @@ def drain(
     if int(answer["ContentLength"]) > len(view):
         raw.close()  # more than was wanted is on its way
     raw.release_conn()
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _attempts(answer: Mapping[str, Any]) -> int:
-    """Return how often boto3 had sent a request before."""
-    return int(answer.get("ResponseMetadata", {}).get("RetryAttempts", 0))
 
 
 def status_of(error: errors.FsError) -> int:

@@ -1,17 +1,27 @@
 """HTTP/1.1 connections to one host, kept open, with as little work per request as there can be.
 
 Not here: what is asked and what an answer means. Any thread; one connection is used by one at a
-time. Errors are OSError or http.client's.
+time, the lock guards those that nobody uses. Errors are OSError or http.client's.
 """
 
 import http.client
 import select
 import socket
 import ssl
-from collections import deque
 from collections.abc import Mapping
 
+from fusefs import locks
+from fusefs.locks import Rank
+
 PIECE = 1 << 16  # bytes of a body sent at once
+# What the kernel takes of a body before the network does: the less it is, the sooner a line that is
+# merely slow is told from one that is dead. It doesn't limit what is on its way.
+WAITING_MOST = 128 << 10
+LOW_WATER = (
+    [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WAITING_MOST)]
+    if hasattr(socket, "TCP_NOTSENT_LOWAT")
+    else []
+)
 CLOSED = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -31,17 +41,29 @@ class Connections:
         self._tls = tls
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
-        self._idle: deque[socket.socket] = deque(maxlen=most)
+        self._most = most
+        self._idle: list[socket.socket] = []  # the one used last is used first
+        self._lock = locks.lock(Rank.LEAF)
 
     def send(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | bytearray = b""
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray = b"",
+        silence: float | None = None,
     ) -> "Answer":
-        """Send one request and read the head of its answer."""
+        """Send one request and read the head of its answer.
+
+        `silence`: seconds without a byte, either way, that are allowed this time if they are
+        fewer than usual; for the answer's body, too.
+        """
         head = [f"{method} {target} HTTP/1.1\r\n"]
         head += [f"{name}: {value}\r\n" for name, value in headers.items()]
         head.append("\r\n")
-        sock = self._idle_one() or self._connected()
+        sock = self._idle_one() or self._connected(silence)
         try:
+            sock.settimeout(_less(self._read_timeout, silence))
             _send(sock, "".join(head).encode("latin-1"), body)
             response = http.client.HTTPResponse(sock, method=method)
             response.begin()
@@ -53,24 +75,26 @@ class Connections:
     def _idle_one(self) -> socket.socket | None:
         """Return a connection that the other side hasn't closed meanwhile."""
         while True:
-            try:
+            with self._lock:
+                if not self._idle:
+                    return None
                 sock = self._idle.pop()
-            except IndexError:
-                return None
             poll = select.poll()
             poll.register(sock, CLOSED)
             if not poll.poll(0):
                 return sock
             sock.close()
 
-    def _connected(self) -> socket.socket:
-        sock = socket.create_connection(self._address, self._connect_timeout)
+    def _connected(self, silence: float | None) -> socket.socket:
+        patience = _less(self._connect_timeout, silence)
+        sock = socket.create_connection(self._address, patience)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option in LOW_WATER:
+                sock.setsockopt(*option)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_hostname=self._address[0])
-            sock.settimeout(self._read_timeout)
         except BaseException:
             sock.close()
             raise
@@ -78,26 +102,32 @@ class Connections:
 
     def give_back(self, sock: socket.socket) -> None:
         """Keep a connection whose answer was read to its end."""
-        if len(self._idle) == self._idle.maxlen:
-            sock.close()
-        else:
-            self._idle.append(sock)
+        with self._lock:
+            if len(self._idle) < self._most:
+                self._idle.append(sock)
+                return
+        sock.close()
 
     def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            self._idle.pop().close()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for sock in idle:
+            sock.close()
+
+
+def _less(usual: float, allowed: float | None) -> float:
+    return usual if allowed is None else min(usual, allowed)
 
 
 def _send(sock: socket.socket, head: bytes, body: bytes | bytearray) -> None:
-    """Send head and body; the time limit of a socket is for each piece, not for the whole."""
+    """Send head and body; what goes at all is not too slow, however long the whole takes."""
     if len(body) <= PIECE:
-        sock.sendall(head + body)
-        return
-    sock.sendall(head)
-    view = memoryview(body)
-    for start in range(0, len(body), PIECE):
-        sock.sendall(view[start : start + PIECE])
+        head, body = head + body, b""
+    for part in (memoryview(head), memoryview(body)):
+        sent = 0
+        while sent < len(part):
+            sent += sock.send(part[sent : sent + PIECE])
 
 
 class Answer:

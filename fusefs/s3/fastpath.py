@@ -147,8 +147,13 @@ class Direct:
             if known is not None:
                 known.close()
 
-    def send(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what boto3 would, or None where nothing was sent. Raises Refused and Unclear."""
+    def send(
+        self, operation: str, arguments: Mapping[str, Any], silence: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return what boto3 would, or None where nothing was sent. Raises Refused and Unclear.
+
+        `silence`: seconds without a byte that are allowed, if fewer than usual.
+        """
         route, keys = self._route, self._keys()
         if route is None or keys is None or operation not in METHODS:
             return None
@@ -158,7 +163,7 @@ class Direct:
         if request is None:
             return None
         try:
-            answer = route.ask(keys, METHODS[operation], request)
+            answer = route.ask(keys, METHODS[operation], request, silence)
         except (OSError, http.client.HTTPException) as error:
             self._failures += 1
             if self._failures >= FAILURES_MOST:
@@ -258,7 +263,9 @@ class _Route:
             wire.connections,
         )
 
-    def ask(self, keys: Signature, method: str, request: _Request) -> Answer:
+    def ask(
+        self, keys: Signature, method: str, request: _Request, silence: float | None = None
+    ) -> Answer:
         """Send a request; raises what a connection raises."""
         path = encoded(f"{self._base}/{request.key}")
         query = query_string(request.query)
@@ -271,7 +278,7 @@ class _Route:
         self._signer.sign(keys, method, path, query, headers, datetime.now(UTC))
         assert self._connections is not None  # noqa: S101 - `connect` comes first
         target = f"{path}?{query}" if query else path
-        return self._connections.send(method, target, headers, request.body)
+        return self._connections.send(method, target, headers, request.body, silence)
 
     def close(self) -> None:
         """Close the connections."""

@@ -13,6 +13,7 @@ from fusefs.errors import FsError, NotFound, Stale
 from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
 from fusefs.s3.client import Client, refuses_header
 from fusefs.s3.partbody import rewind
+from fusefs.s3.retry import Patience
 
 Headers = Mapping[Ability, Mapping[str, Any]]
 
@@ -24,11 +25,19 @@ class Optional:
         self._client = client
         self._abilities = abilities
 
-    def call(self, operation: str, key: str, optional: Headers, **arguments: Any) -> Any:
+    def call(
+        self,
+        operation: str,
+        key: str,
+        optional: Headers,
+        patience: Patience | None = None,
+        /,
+        **arguments: Any,
+    ) -> Any:
         """Run an operation with the `optional` arguments that its store takes."""
         wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
         try:
-            return self._client.call(operation, key, **arguments, **_merged(wanted, ()))
+            return self._client.call(operation, key, patience, **arguments, **_merged(wanted, ()))
         except FsError as error:
             if not wanted or not refuses_header(error):
                 raise

@@ -1,6 +1,7 @@
-"""How long a request is tried again, and with which pauses.
+"""How long a request is tried again, with which pauses, and how long a store may say nothing.
 
-Values of one request, used by its thread.
+The budget is the call's, not each try's, and silence alone uses it up: while bytes move, however
+slowly, nothing is cut off. Values of one request, used by its thread.
 """
 
 import random
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from fusefs import errors
 
 PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has its own in each
+LEAST_SILENCE = 0.5  # seconds that even the last try waits for a byte
 
 
 class Broken(Exception):
@@ -22,11 +24,42 @@ class Broken(Exception):
 
 @dataclass
 class Patience:
-    """The pauses between the tries of one request; `since` is when its trouble began."""
+    """The pauses between the tries of one request; `since` is when its trouble began.
+
+    `limit` is for how many seconds it is tried again, `silence` for how many a store that is
+    well may say nothing.
+    """
 
     limit: float
     since: float
+    silence: float
     pause: float = PAUSE_FIRST
+    _began: float = 0.0
+    _allowed: float = 0.0
+
+    def left(self) -> float:
+        """Return the seconds of silence that the call has left; one full one it always had."""
+        return self.since + max(self.limit, self.silence) - time.monotonic()
+
+    def begin(self, at_once: bool) -> float:
+        """Begin a try; return for how many seconds the store may say nothing in it.
+
+        Who answers `at_once` where all is well gets half of what is left, so that a connection
+        that died unnoticed leaves time for another one.
+        """
+        share = self.left() / 2 if at_once else self.left()
+        self._allowed = min(self.silence, max(share, LEAST_SILENCE))
+        self._began = time.monotonic()
+        return self._allowed
+
+    def ended(self) -> None:
+        """A try failed: what it took beyond the silence it was allowed, bytes were moving."""
+        self.since += max(0.0, time.monotonic() - self._began - self._allowed)
+        self._began = time.monotonic()
+
+    def moved(self) -> None:
+        """Bytes came that weren't there before: the trouble, if any, begins now."""
+        self.since, self.pause = time.monotonic(), PAUSE_FIRST
 
     def wait(self, limit: float | None = None) -> bool:
         """Sleep until the next try; False when `limit` (or the own one) would be over by then."""
@@ -50,7 +83,10 @@ class Tries:
     def wait_after(self, broken: Broken) -> None:
         """Pause before a body that broke is asked for again, or give up."""
         self.made += 1
-        if self.made < max(2, self.most):
-            time.sleep(min(0.1 * 2**self.made, 5.0))
+        if broken.received:
+            self.patience.moved()
+        left = self.patience.left()
+        if left > 0 and self.made < max(2, self.most):
+            time.sleep(min(0.1 * 2**self.made, 5.0, left))
         elif not self.patience.wait():
             raise errors.Unavailable(str(broken)) from broken

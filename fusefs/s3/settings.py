@@ -12,7 +12,9 @@ class StoreSettings:
     """Where the bucket is and how to talk to it; times in seconds.
 
     `retries` are boto3's tries of one request, over within a few seconds. `retry_for` is how long
-    an outage of the store is waited for in all before the application gets an error.
+    an outage of the store, or its silence, is waited for in all before the application gets an
+    error; `read_timeout` is how long one try may wait for a byte, `connect_timeout` for a
+    connection, as far as what is left of that time allows (see `retry`).
     """
 
     bucket: str

@@ -100,16 +100,16 @@ class Store:
         tries = Tries(self.settings.retries, self.client.patience())
         while True:
             try:
-                return self._start(key, length, arguments, whole)
+                return self._start(key, length, arguments, whole, tries)
             except Broken as broken:
                 tries.wait_after(broken)
 
     def _start(
-        self, key: str, length: int, arguments: Mapping[str, Any], whole: bool
+        self, key: str, length: int, arguments: Mapping[str, Any], whole: bool, tries: Tries
     ) -> tuple[ObjectInfo, bytes] | None:
         asked = {Ability.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
         try:
-            answer = self._optional.call("get_object", key, asked, **arguments)
+            answer = self._optional.call("get_object", key, asked, tries.patience, **arguments)
         except errors.FsError as error:
             if status_of(error) == 304:
                 return None
@@ -141,12 +141,12 @@ class Store:
         have = 0
         tries = Tries(self.settings.retries, self.client.patience())
         while have < len(view):
-            first = offset + have
             try:
                 answer = self.client.call(
                     "get_object",
                     key,
-                    Range=f"bytes={first}-{offset + len(view) - 1}",
+                    tries.patience,
+                    Range=f"bytes={offset + have}-{offset + len(view) - 1}",
                     IfMatch=quoted(etag),
                 )
                 if opaque(answer["ETag"]) != etag:
@@ -373,23 +373,23 @@ class Store:
         return opaque(answer["ETag"])
 
     def abort_upload(self, key: str, upload: str) -> None:
-        """Throw away an unfinished multipart upload and its parts."""
-        self.client.call("abort_multipart_upload", key, UploadId=upload)
+        """Throw away an unfinished multipart upload and its parts; not worth waiting long for."""
+        self.client.call("abort_multipart_upload", key, self.client.patience(5.0), UploadId=upload)
         self._unchecked.discard(upload)
 
     # -- the store itself ------------------------------------------------------------------------
 
     def server_time(self) -> float:
         """Return the store's clock, in seconds."""
-        return self.client.server_time()
+        return self.client.presence.server_time()
 
     def unreachable_for(self) -> float:
         """Return the seconds since the store first failed to answer, 0 while it answers."""
-        return self.client.unreachable_for()
+        return self.client.presence.unreachable_for()
 
     def silent_for(self) -> float:
         """Return the seconds since the store last answered anything."""
-        return self.client.silent_for()
+        return self.client.presence.silent_for()
 
     def close(self) -> None:
         """Close the connections."""

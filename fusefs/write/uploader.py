@@ -8,7 +8,7 @@ at most `parallel` parts; parts that are copied need none and have a pool of the
 import logging
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -294,8 +294,14 @@ def content_type(key: str) -> str:
 
 
 def _all(futures: list[Future[Part]]) -> list[Part]:
-    """Wait for all parts, even after a failure: none may go on behind an abort."""
-    wait(futures)
+    """Wait for all parts; after a failure begin no more, but let none go on behind an abort."""
+    if any(future.exception() for future in wait(futures, return_when=FIRST_EXCEPTION).done):
+        for future in futures:
+            future.cancel()
+    done = wait(futures).done
+    for future in done:
+        if not future.cancelled():
+            future.result()
     return [future.result() for future in futures]
 
 

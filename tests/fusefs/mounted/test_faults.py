@@ -304,10 +304,10 @@ def test_a_stall_of_one_file_does_not_stop_others(given: Place, proxy: Proxy) ->
     given.keys.put("slow", content(MIB))
     given.keys.put("fast", content(MIB))
     os.listdir(given.path)
-    stall = proxy.inject(Stall(25), on("GetObject", f"{given.keys.prefix}slow"))
+    stall = proxy.inject(Stall(25), on("GetObject", f"{given.keys.prefix}slow"), times=None)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit((given / "slow").read_bytes)
-        assert eventually(lambda: stall.hits == 1, 10)
+        assert eventually(lambda: stall.hits > 0, 10)
         assert (given / "fast").read_bytes() == content(MIB)
         (given / "new").write_bytes(b"new")
         os.listdir(given.path)

@@ -1,0 +1,102 @@
+"""boto3's own tries of a request, kept within the budget of the call that makes them.
+
+boto3 gives every try the same time limits and makes all its tries, whatever has passed. Here each
+gets what its call has left, and none is begun when nothing is. Not here: boto3 itself, which
+`client` asks. Any thread: a call's tries are made by the thread that makes the call.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from urllib3 import Timeout
+
+from fusefs.s3.connections import LOW_WATER
+from fusefs.s3.retry import Patience
+from fusefs.s3.settings import StoreSettings
+
+# Answered when all is done, and some stores say nothing until then.
+LONG = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"})
+
+
+class _Call(threading.local):
+    patience: Patience | None = None
+    at_once = True
+
+
+class Attempts:
+    """The tries of one client."""
+
+    def __init__(self) -> None:
+        self._call = _Call()
+
+    def bind(self, client: Any, settings: StoreSettings) -> None:
+        """Have a client of boto3's make no try but within its call's budget."""
+        session = client._endpoint.http_session  # noqa: SLF001 - its limits are fixed otherwise
+        session._timeout = _Limits(self, settings)  # noqa: SLF001
+        session._socket_options += LOW_WATER  # noqa: SLF001
+        session._manager.connection_pool_kw |= {  # noqa: SLF001
+            "timeout": session._timeout,  # noqa: SLF001
+            "socket_options": session._socket_options,  # noqa: SLF001
+        }
+
+        def tried(
+            response: Any,
+            caught_exception: Exception | None,
+            attempts: int,
+            operation: Any,
+            **_: Any,
+        ) -> None:
+            failed = caught_exception is not None or response[0].status_code >= 500
+            if not failed or not self.over():
+                return
+            if caught_exception is not None:
+                raise caught_exception
+            answer = response[1]
+            answer["ResponseMetadata"]["RetryAttempts"] = attempts - 1
+            raise client.exceptions.ClientError(answer, operation.name)
+
+        client.meta.events.register_first("needs-retry.s3", tried)
+
+    @contextmanager
+    def within(self, patience: Patience, operation: str) -> Iterator[None]:
+        """Inside, the thread's tries are those of a call with this budget."""
+        before = self._call.patience
+        self._call.patience, self._call.at_once = patience, operation not in LONG
+        try:
+            yield
+        finally:
+            self._call.patience = before
+
+    def begin(self) -> float | None:
+        """Begin a try; return for how many seconds the store may say nothing, None for as usual."""
+        patience = self._call.patience
+        return None if patience is None else patience.begin(self._call.at_once)
+
+    def over(self) -> bool:
+        """A try failed: say whether it was the last the call has time for."""
+        patience = self._call.patience
+        if patience is None:
+            return False
+        patience.ended()
+        return patience.left() <= 0
+
+
+class _Limits(Timeout):
+    """boto3's time limits: a connection takes a copy for each try, with what its call has left."""
+
+    def __init__(self, attempts: Attempts, settings: StoreSettings) -> None:
+        super().__init__(connect=settings.connect_timeout, read=settings.read_timeout)
+        self._attempts = attempts
+        self._settings = settings
+
+    def clone(self) -> Timeout:
+        """Return the limits of the try that begins."""
+        silence = self._attempts.begin()
+        if silence is None:
+            return super().clone()
+        return Timeout(
+            connect=min(self._settings.connect_timeout, silence),
+            read=min(self._settings.read_timeout, silence),
+        )
