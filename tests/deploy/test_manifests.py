@@ -8,6 +8,8 @@ import pytest
 from certs.__main__ import _parser as certs_parser
 from tests import schemas
 from tests.deploy.rendered import GUARDED, Manifest, manifests, one, overlays
+from tests.webhook.serve.test_hostile import RSS_MIB
+from webhook.parse.quantities import parse_bytes
 
 VERSIONS = ["1.30", "1.31", "1.33", schemas.LATEST]
 
@@ -166,3 +168,10 @@ def test_two_replicas_that_spread():
     assert one("Deployment", "s3mount-webhook")["spec"]["replicas"] == 2
     keys = {c["topologyKey"] for c in pod_spec()["topologySpreadConstraints"]}
     assert keys == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+
+
+def test_the_webhook_asks_for_what_it_takes_at_worst():
+    """What strangers can make it take is inside its request: the node's other pods lose nothing."""
+    resources = container("webhook")["resources"]
+    assert parse_bytes(resources["requests"]["memory"]) > RSS_MIB * 2**20
+    assert parse_bytes(resources["limits"]["memory"]) >= 2 * RSS_MIB * 2**20
