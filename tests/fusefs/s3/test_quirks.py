@@ -248,6 +248,15 @@ def test_an_upload_is_begun_anew_where_copies_have_no_checksum_of_their_own(
     assert fs.store.contents.uploads == {}
 
 
+def test_an_upload_begun_ahead_is_begun_anew_where_it_is_refused(quirky: Open) -> None:
+    """What was sent while the file was written can't be completed there: all is sent again."""
+    fs = quirky(Quirk.COPIED_PARTS_HAVE_SOURCES_CHECKSUM)
+    fs.files.create("f", bytes(11 * MIB))
+    fs.files.append("f", b"x" * (16 * MIB))
+    assert fs.store.contents.get("f") == bytes(11 * MIB) + b"x" * (16 * MIB)
+    assert fs.store.contents.uploads == {}
+
+
 # -- directory buckets ---------------------------------------------------------------------------
 
 
