@@ -87,7 +87,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--credentials-dir", help="directory with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …")
     add("--cache-dir", help="where blocks and unsent changes are kept")
     add("--cache-size", help="limit of the cache (default 1Gi)")
-    add("--memory-limit", help="limit of read buffers (default 128Mi)")
+    add("--memory-limit", help="limit of buffers; names take up to 3/8 of it more (default 128Mi)")
     add("--read-only", action="store_true")
     add("--uid", help="owner of files without stored attributes (default 0)")
     add("--gid", help="group of files without stored attributes (default 0)")

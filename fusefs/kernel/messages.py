@@ -57,6 +57,12 @@ class Pool:
         """The size of all buffers there are."""
         return self.made * self.size
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether who asks now has to wait."""
+        with self._free:
+            return not self._has_one()
+
     def take(self, timeout: float | None = None) -> "mmap.mmap | None":
         """Return a buffer with any content, as soon as there is one; None after `timeout` s."""
         with self._free:

@@ -4,14 +4,15 @@ When all of them wait for something slow, a few more follow one by one: there ma
 be read, or a request that the disk can answer. The last that there may be goes on reading: it keeps
 requests for who is free first, so that a caller is let go when it is killed, whatever else waits.
 
-Each reader has a buffer for requests and, once it needs one, a second for large answers. A request
-that waits for S3 keeps its own reader only: before it is answered another one listens already.
+A request that waits for S3 keeps its own reader only: before it is answered another one listens
+already. Buffers are `messages`: a reader that listens has one, and one with a large request.
 
 Threading: `_lock` guards the counts and the ending; it is never held over a system call.
 """
 
 import errno
 import logging
+import mmap
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import Protocol
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.kernel.messages import SMALL, Messages
 from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
@@ -60,14 +62,13 @@ class Ending(Enum):
 class Readers:
     """Reads from `device` and has each request answered, with a maker of buffers.
 
-    `most` threads at a time, unless they stall; one that finds `spare` others idle ends. Buffers
-    have `size` bytes.
+    `most` threads at a time, unless they stall; one that finds `spare` others idle ends.
     """
 
     def __init__(
-        self, device: int, answerer: Answerer, *, size: int, most: int, spare: int
+        self, device: int, answerer: Answerer, messages: Messages, *, most: int, spare: int
     ) -> None:
-        self.size = size
+        self.messages = messages
         self._device = device
         self.answerer = answerer
         self._most = most
@@ -80,6 +81,11 @@ class Readers:
         self._parked_bytes = 0
         self._ended = threading.Event()
         self._ending: Ending | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no more requests."""
+        return self._ended.is_set()
 
     def start(self) -> None:
         """Begin with one reader; others follow when they are needed."""
@@ -111,12 +117,15 @@ class Readers:
                 threading.Thread(target=self._relieve, name="fuse-relief", daemon=True).start()
             return True
 
-    def park(self, message: memoryview) -> bool:
-        """Keep a request for who is free first, its reader listens on; False if it must answer."""
+    def park(self, message: memoryview, *, crowded: bool = False) -> bool:
+        """Keep a request for who is free first, its reader listens on; False if it must answer.
+
+        `crowded`: who else is idle has no buffer to listen with, large requests have them all.
+        """
         if not self.answerer.postpone(message):
             return False
         with self._lock:
-            if self._idle or self._parked_bytes + len(message) > PARKED_MOST:
+            if (self._idle and not crowded) or self._parked_bytes + len(message) > PARKED_MOST:
                 return False
             self._parked.append(bytes(message))
             self._parked_bytes += len(message)
@@ -182,31 +191,65 @@ class Readers:
 
 
 class _Reader(threading.Thread):
-    """One thread and its buffers."""
+    """One thread, and the buffers it has at the moment."""
 
     def __init__(self, readers: Readers) -> None:
         super().__init__(name="fuse-reader", daemon=True)
         self._readers = readers
-        self._scratch: memoryview | None = None
+        self._messages = readers.messages
+        self._answer: mmap.mmap | None = None
 
     def run(self) -> None:
         """Serve until the mount is gone or there are readers enough."""
-        readers, buffer = self._readers, memoryview(bytearray(self._readers.size))
-        answerer = readers.answerer
-        while size := readers.receive(buffer):
-            if not readers.busy() and readers.park(buffer[:size]):
-                continue
-            with bulkhead("an answer to the kernel"):
-                answerer.answer(buffer[:size], self._room)
-            while parked := readers.free(self):
-                with bulkhead("an answer to the kernel"):
-                    answerer.answer_postponed(memoryview(parked), self._room)
-            if parked is None:
-                return
+        while self._serve():
+            pass
+
+    def _serve(self) -> bool:
+        """Read one request and answer it, or keep it for another; False at the end."""
+        readers, requests = self._readers, self._messages.requests
+        buffer = self._listening()
+        if buffer is None:
+            return False
+        size = readers.receive(memoryview(buffer))
+        large = size > SMALL
+        message = memoryview(buffer)[:size] if large else memoryview(buffer[:size])
+        if not large:
+            requests.give(buffer)
+        if not size:
+            return False
+        crowded = large and requests.exhausted
+        if (not readers.busy() or crowded) and readers.park(message, crowded=crowded):
+            if large:
+                requests.give(buffer)
+            return True
+        self._answered(readers.answerer.answer, message)
+        if large:
+            requests.give(buffer)
+        while parked := readers.free(self):
+            self._answered(readers.answerer.answer_postponed, memoryview(parked))
+        return parked is not None
+
+    def _answered(self, answer: Callable[[memoryview, Scratch], None], message: memoryview) -> None:
+        with bulkhead("an answer to the kernel"):
+            answer(message, self._room)
+        if self._answer is not None:
+            self._messages.answers.give(self._answer)
+            self._answer = None
+
+    def _listening(self) -> mmap.mmap | None:
+        """Return a buffer to listen with, as soon as a large request has ended; None at the end."""
+        while not self._readers.ended:
+            buffer = self._messages.requests.take(timeout=1.0)
+            if buffer is not None:
+                return buffer
+        return None
 
     def _room(self, size: int) -> memoryview:
-        if size > self._readers.size:
+        if size > self._messages.size:
             raise OSError(errno.EINVAL, f"an answer of {size} bytes was never negotiated")
-        if self._scratch is None:
-            self._scratch = memoryview(bytearray(self._readers.size))
-        return self._scratch[:size]
+        if size <= SMALL:
+            return memoryview(bytearray(size))
+        if self._answer is None:
+            self._answer = self._messages.answers.take()
+        assert self._answer is not None  # noqa: S101 - without a timeout it comes
+        return memoryview(self._answer)[:size]

@@ -19,7 +19,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fusefs import resend
 from fusefs.errors import FsError, SetupError, errno_of
@@ -30,6 +30,7 @@ from fusefs.kernel.directories import Directories
 from fusefs.kernel.entries import Names
 from fusefs.kernel.handles import Files
 from fusefs.kernel.inflight import BLIND_SECONDS, UnderWay
+from fusefs.kernel.messages import Messages, request_size
 from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.nodes import Nodes
 from fusefs.kernel.notify import Notifier, send_resend
@@ -50,7 +51,8 @@ SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 class Settings:
     """How a session behaves.
 
-    `max_readers`: threads, each with one or two buffers of `wishes.max_request` bytes in use.
+    `max_readers`: threads. `memory`: bytes of requests and answers under way; where that is little,
+    requests are smaller than `wishes.max_request`.
     `spare_readers`: how many may wait idle before the next one ends.
     `negative_ttl`: seconds the kernel may remember that a name isn't there; 0 for never.
     `blind_seconds`: how long a caller in another process namespace waits after a signal.
@@ -58,6 +60,7 @@ class Settings:
 
     wishes: Wishes = field(default_factory=Wishes)
     max_readers: int = 32
+    memory: int = 32 << 20
     spare_readers: int = 4
     negative_ttl: float = 0.0
     blind_seconds: float = BLIND_SECONDS
@@ -99,11 +102,14 @@ class Session:
         self._handlers[Opcode.INTERRUPT] = self._interrupt
         self._handlers[Opcode.DESTROY] = _destroy
         # A predecessor may have agreed to more than we would have.
-        largest = max(settings.wishes.max_request, negotiated.max_request if negotiated else 0)
+        size = request_size(settings.memory, settings.wishes.max_request)
+        self._wishes = replace(settings.wishes, max_request=size)
+        largest = max(size, negotiated.max_request if negotiated else 0)
+        self.messages = Messages(largest + HEADROOM, settings.memory)
         self._readers = Readers(
             device,
             self,
-            size=largest + HEADROOM,
+            self.messages,
             most=settings.max_readers,
             spare=settings.spare_readers,
         )
@@ -217,7 +223,7 @@ class Session:
         offer = negotiation.parse_offer(request.body)
         if offer.major > wire.KERNEL_VERSION:
             return negotiation.other_major()
-        negotiated = negotiation.agree(offer, self._settings.wishes)
+        negotiated = negotiation.agree(offer, self._wishes)
         self._on_negotiated(negotiated)
         self.negotiated = negotiated
         self._handlers.update(self._table(negotiated))

@@ -75,7 +75,7 @@ class Mounted:
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space)
-        limits = ReadLimits(memory=settings.memory_limit, parallel=settings.parallel)
+        limits = ReadLimits(memory=settings.read_memory, parallel=settings.parallel)
         self.reader = Reader(store, self.cache, limits, store.counters)
         self._pools = Pools(settings)
         stored = settings.metadata == "posix"
@@ -185,6 +185,11 @@ class Mounted:
     def calls(self) -> Filesystem:
         """The filesystem to be served."""
         return self.filesystem
+
+    @property
+    def message_memory(self) -> int:
+        """Bytes that the kernel's requests and their answers may take."""
+        return self.settings.message_memory
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles, each with its node."""

@@ -21,6 +21,7 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 NAMES_MOST = 48 << 20
+MESSAGES_MOST = 32 << 20  # as many requests of 1 MiB as there are threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,16 @@ class Mount:
     drain_seconds: float = 25.0  # a pod's default grace period is 30
     full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
     debug: bool = False  # debug lines in the log
+
+    @property
+    def message_memory(self) -> int:
+        """The part of the memory limit for the kernel's requests and answers."""
+        return min(MESSAGES_MOST, self.memory_limit // 4)
+
+    @property
+    def read_memory(self) -> int:
+        """The part of the memory limit for what is read ahead."""
+        return self.memory_limit - self.message_memory
 
     @property
     def names_memory(self) -> NamesMemory:

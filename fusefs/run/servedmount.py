@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fusefs.errors import SetupError
@@ -45,6 +45,10 @@ class Served(Protocol):
 
     @property
     def calls(self) -> Calls: ...
+
+    @property
+    def message_memory(self) -> int:
+        """Bytes that the kernel's requests and their answers may take."""
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles restored from the journal, each with its node."""
@@ -160,7 +164,7 @@ class Mount:
         self._session = Session(
             taken.device,
             self.served.calls,
-            self._options.session,
+            replace(self._options.session, memory=self.served.message_memory),
             notifier,
             backings,
             negotiated=taken.negotiated,

@@ -29,6 +29,7 @@ class KernelSide:
         negotiated: Negotiated | None = None,
         backings: Backings | None = None,
         negative_ttl: float = 0.0,
+        memory: int = 32 << 20,
     ) -> None:
         self.agreed: list[Negotiated] = []
         self._socket, self._device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -44,6 +45,7 @@ class KernelSide:
                 wishes=SMALL,
                 max_readers=4,
                 spare_readers=2,
+                memory=memory,
                 negative_ttl=negative_ttl,
                 blind_seconds=0.3,
             ),

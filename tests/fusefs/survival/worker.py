@@ -37,6 +37,8 @@ class Served:
     def calls(self) -> Calls:
         return self._directory
 
+    message_memory = 32 << 20
+
     def open_handles(self) -> Mapping[int, int]:
         return self._directory.open_handles()
 

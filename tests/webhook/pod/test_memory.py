@@ -20,7 +20,7 @@ def wanted(mounts: int, limit: int | None) -> Wanted:
 
 @pytest.mark.parametrize(
     ("mounts", "limit", "expected"),
-    [(1, 1024, 128), (4, 1024, 128), (8, 1024, 76), (16, 1024, 18), (1, 256, 120), (1, 128, 16)],
+    [(1, 1024, 128), (4, 1024, 128), (8, 1024, 55), (16, 1024, 16), (1, 256, 87), (1, 128, 16)],
 )
 def test_buffers_share_what_the_process_leaves(mounts: int, limit: int, expected: int) -> None:
     """Never more than a mount can use, never less than it needs to read ahead; sizes in MiB."""
