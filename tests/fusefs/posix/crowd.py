@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from fusefs.interface import ROOT, Attributes, KnownName
-from fusefs.mount.mount import Mounted, Session
+from fusefs.mount.mount import Mounted
 from fusefs.mount.settings import Mount
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
+from fusefs.session.startmode import StartMode
 
 MIB = 1 << 20
 ANSWER = 100  # entries that fit into an answer of the kernel's usual size
@@ -106,7 +107,7 @@ def mounted(store: Store, kernel: Kernel, root: Path, *, resumed: bool = False) 
     """Mount it, as a pod's worker does, or go on with the mount of one that is gone."""
     told = Mount(store.settings, root / "mountpoint", cache_dir=root / "cache")
     (root / "cache").mkdir(exist_ok=True)
-    session = Session.RESUMED if resumed else Session.FIRST
+    session = StartMode.RESUMED if resumed else StartMode.FIRST
     return Mounted(told, store, root / "cache", session, kernel)
 
 

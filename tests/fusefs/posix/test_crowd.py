@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from fusefs.interface import ROOT
 from tests.fusefs.posix.crowd import ANSWER, Generated, Kernel, mounted
 
@@ -14,10 +16,10 @@ NAMES_MOST = 48  # MiB for names, of which a quarter are pages, a quarter attrib
 SLACK = 16  # MiB for the answers, the heap's gaps, and 64 threads
 
 
-def measured(*counts: int, root: Path) -> dict[str, float]:
+def measured(*counts: int, root: Path, seconds: float = 110) -> dict[str, float]:
     """Run a crowd in a process of its own; return what it printed."""
     command = [sys.executable, "-m", "tests.fusefs.posix.crowd", *map(str, counts), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=True)
     assert done.stderr == ""
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
@@ -28,6 +30,15 @@ def test_memory_is_bounded_at_200_000_names(tmp_path: Path) -> None:
     assert found["listed"] - found["start"] < NAMES_MOST / 4 + SLACK
     assert found["looked at"] - found["start"] < NAMES_MOST + SLACK
     assert found["removed"] - found["start"] < NAMES_MOST + SLACK
+    assert found["nodes"] < 22_000
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+def test_memory_is_bounded_at_1_000_000_names(tmp_path: Path) -> None:
+    """All of them listed and looked at, within 256 MiB of the process in all."""
+    found = measured(1_000_000, 1_000_000, 100_000, root=tmp_path, seconds=1400)
+    assert max(found["listed"], found["looked at"], found["removed"]) < 256
     assert found["nodes"] < 22_000
 
 
