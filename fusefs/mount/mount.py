@@ -28,6 +28,7 @@ from fusefs.names.namespace import Namespace
 from fusefs.names.pagememory import PageMemory
 from fusefs.names.remembered import Remembered
 from fusefs.names.rename import Moves
+from fusefs.names.rootattributes import RootAttributes
 from fusefs.names.selfcopy import Rewrites
 from fusefs.names.tree import NODE_BYTES, Tree
 from fusefs.posix.filesystem import Filesystem
@@ -102,6 +103,7 @@ class Mounted:
         tree = _tree(settings, self._journal)
         tree.invalidations = invalidations
         lookup = self._lookup(tree, stored)
+        lookup.root = RootAttributes(cache_dir) if stored else None
         rewrites = Rewrites(tree, lookup, self.depot)
         self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
         moves = Moves(tree, lookup, rewrites, self.depot, self._pools.moves)

@@ -20,6 +20,7 @@ from fusefs.interface import Invalidations
 from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.remembered import REMEMBERED, REMEMBERED_BYTES, Remembered
+from fusefs.names.rootattributes import RootAttributes
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
@@ -66,6 +67,7 @@ class Lookup:
         self.stored = stored
         self.invalidations: Invalidations | None = None
         self.negative_ttl = NEGATIVE_TTL
+        self.root: RootAttributes | None = None
         # What S3 was found not to have, and nobody has been told a second time since.
         self._just_missed: dict[tuple[int, str], float] = {}
         self._pools = pools
@@ -290,7 +292,8 @@ class Lookup:
             except NotFound:
                 info = None
         node.info = info
-        node.posix = self.posix(info, directory=True)
+        kept = self.root.load(self.defaults) if self.root is not None and not key else None
+        node.posix = kept or self.posix(info, directory=True)
         node.checked = time.monotonic()
 
     def other_markers(self, node: Node) -> set[str]:

@@ -44,6 +44,14 @@ class Rewrites:
                 self._change_stored(node, change)
 
     def _change_stored(self, node: Node, change: Callable[[Posix], Posix]) -> None:
+        key = self.tree.key(node)
+        if not key or not self.depot.stores_attributes:
+            shown = node.posix or self.lookup.posix(node.info, node.directory)
+            return self._keep_here(node, key, change(shown))
+        if node.posix is not None and self.lookup.known(node):
+            posix = change(node.posix)
+            if _same(node.posix, posix):
+                return self._keep_here(node, key, posix)
         info = node.info
         if info is not None and info.headers is not None:
             try:
@@ -52,9 +60,20 @@ class Rewrites:
             except (Stale, NotFound):
                 log.debug("replaced by others, looking again", extra={"key": info.key})
                 node.posix = None
-        info = self._stored(node, self.tree.key(node))
-        posix = change(node.posix or self.lookup.posix(info, node.directory))
+        info = self._stored(node, key)
+        before = node.posix or self.lookup.posix(info, node.directory)
+        posix = change(before)
+        if _same(before, posix):
+            return self._keep_here(node, key, posix)
         return self.store_posix(node, info, posix)
+
+    def _keep_here(self, node: Node, key: str, posix: Posix) -> None:
+        """Keep attributes that no object has to learn of: they are stored, or can't be."""
+        if not key and self.lookup.root is not None:
+            self.lookup.root.save(posix)
+        node.posix = posix
+        if node.body is not None:
+            node.body.posix = posix
 
     def _stored(self, node: Node, key: str) -> ObjectInfo:
         """Return the object that has a node's attributes; an implicit directory gets a marker."""
@@ -73,9 +92,6 @@ class Rewrites:
     def store_posix(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
         """Copy an object onto itself with other attributes."""
         assert info.headers is not None  # noqa: S101 - the caller asked S3 for them
-        if not self.depot.stores_attributes:
-            node.posix = posix
-            return
         headers = write(posix, info.headers)
         with node.body.moving() if node.body is not None else nullcontext():
             etag, modified = self.depot.committer.copy(info, info.key, headers, None)
@@ -105,3 +121,8 @@ class Rewrites:
         version = Version(info.key, info.etag, info.size)
         self.tree.journal.became(node.id, body.logged_etag, version)
         body.logged_etag = info.etag
+
+
+def _same(before: Posix, after: Posix) -> bool:
+    """Say whether a change changes nothing but the time of the change."""
+    return replace(before, ctime_ns=after.ctime_ns) == after

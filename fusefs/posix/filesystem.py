@@ -102,11 +102,10 @@ class Filesystem:
         # The kubelet asks for the root before anything else: it must answer even without S3.
         root.posix = self.lookups.posix(None, directory=True)
         root.checked = time.monotonic()
-        if self.tree.prefix:
-            try:
-                self.lookups.load_marker(root)
-            except FsError as error:
-                log.warning("the root's attributes are unknown", extra={"error": str(error)})
+        try:
+            self.lookups.load_marker(root)
+        except FsError as error:
+            log.warning("the root's attributes are unknown", extra={"error": str(error)})
 
     def getattr(self, node: int, handle: int | None = None) -> Attributes:
         """Return attributes; of an open file those of its handle's content."""

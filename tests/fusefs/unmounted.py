@@ -7,7 +7,7 @@ have calls meet that seldom do.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,15 +23,27 @@ Result = TypeVar("Result")
 
 
 class Unmounted:
-    """Use as a context manager; `calls` is what a driver asks."""
+    """Use as a context manager; `calls` is what a driver asks.
 
-    def __init__(self, bucket: Bucket, root: Path, endpoint: Endpoint, **store: Any) -> None:
+    `mount` are fields of the settings, `store` those of the store.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        root: Path,
+        endpoint: Endpoint,
+        mount: Mapping[str, Any] | None = None,
+        **store: Any,
+    ) -> None:
         keys = root / "keys"
         keys.mkdir(parents=True, exist_ok=True)
         for name, value in endpoint.credentials.environment().items():
             (keys / name).write_text(value)
         told = StoreSettings(bucket.name, endpoint.url, REGION, credentials_dir=keys, **store)
-        self.mounted: Mounted = open_mount(Mount(told, root, cache_dir=root / "cache"))
+        self.mounted: Mounted = open_mount(
+            Mount(told, root, cache_dir=root / "cache", **(mount or {}))
+        )
         self.calls = self.mounted.calls
 
     def node(self, path: str) -> int:

@@ -41,7 +41,9 @@ HELD_BY = {
     "Mode, owner and times": "sentences:test_without_attributes_none_are_stored_or_asked_for "
     "attributes:test_new_files_belong_to_their_maker "
     "attributes:test_chmod attributes:test_utimens "
-    "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file",
+    "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file "
+    "root:test_attributes_of_the_root_of_a_whole_bucket "
+    "root:test_chown_of_all_from_the_root_on",
     "Extended attributes": "attributes:test_errnos_of_extended_attributes "
     "attributes:test_extended_attributes",
     "Links and special files": "remove:test_symlink remove:test_no_hard_links "
