@@ -14,7 +14,12 @@ FOLDER_SUFFIX = "_$folder$"  # Hadoop's and old s3 tools' directory markers
 def check(name: str, key: str) -> None:
     """Raise BadName or NameTooLong where `name` can't be created as `key`."""
     check_key(name, key)
-    if len(name.encode("utf-8")) > MAX_NAME:
+    check_length(name)
+
+
+def check_length(name: str) -> None:
+    """Raise NameTooLong for a name that POSIX programs can't have."""
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
         raise NameTooLong(f"{name[:40]!r}… has more than {MAX_NAME} bytes")
 
 

@@ -7,7 +7,7 @@ before each write.
 Threading: any thread; `_plain` is only a memory of what needs no check, one atomic operation each.
 """
 
-from stat import S_ISGID, S_ISREG, S_ISUID, S_IXGRP
+from stat import S_ISDIR, S_ISGID, S_ISREG, S_ISUID, S_IXGRP
 
 from fusefs.interface import Calls, Change
 
@@ -31,17 +31,20 @@ class Privileges:
         """Take the bits off a file; a node found without them isn't asked for again."""
         if node in self._plain:
             return
-        mode = self.mode_without(node)
-        if mode is not None:
-            self._calls.setattr(node, Change(mode=mode))
+        mode = self._calls.getattr(node).mode
+        if S_ISREG(mode) and without_privileges(mode) != mode:
+            self._calls.setattr(node, Change(mode=without_privileges(mode)))
         if len(self._plain) >= MAX_REMEMBERED:
             self._plain.clear()
         self._plain.add(node)
 
     def mode_without(self, node: int) -> int | None:
-        """Return the mode a file is to get, None where it has no such bits."""
+        """Return the mode to give with a new owner, None where nothing has to go.
+
+        Fifos, sockets and links lose the bits as files do; of directories they mean something else.
+        """
         mode = self._calls.getattr(node).mode
-        if not S_ISREG(mode) or without_privileges(mode) == mode:
+        if S_ISDIR(mode) or without_privileges(mode) == mode:
             return None
         return without_privileges(mode)
 

@@ -17,7 +17,8 @@ from fusefs.s3.settings import StoreSettings
 from fusefs.write.flush import AT_ONCE
 from fusefs.write.uploadplan import PlanSettings
 
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# As Kubernetes has them, so that an option means what the annotation of that name does.
+UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 NAMES_MOST = 48 << 20
@@ -108,11 +109,13 @@ def too_large(mount: Mount) -> list[str]:
 
 
 def size(text: str, name: str, least: int = 0) -> int:
-    """Parse `1Gi`, `500M`, `1073741824`; raises SetupError naming the option."""
-    match = re.fullmatch(r"([0-9]{1,18})\s*([kmgt]?)i?b?", text.strip(), re.IGNORECASE | re.ASCII)
+    """Parse `1Gi` (2**30), `1G` (10**9), `1073741824`; raises SetupError naming the option."""
+    match = re.fullmatch(
+        r"([0-9]{1,18})\s*(?:([kmgt])(i)?)?b?", text.strip(), re.IGNORECASE | re.ASCII
+    )
     if match is None:
         raise SetupError(f"{name}: {text!r} is not a size; write for example 1Gi or 1073741824")
-    value = int(match[1]) * UNITS[match[2].lower()]
+    value: int = int(match[1]) * (1024 if match[3] else 1000) ** UNITS[(match[2] or "").lower()]
     if value < least:
         raise SetupError(f"{name}: {text!r} is less than the least that works, {least}")
     return value

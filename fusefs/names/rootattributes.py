@@ -2,12 +2,11 @@
 
 An object `/` would be a nameless directory to s3fs and others, so they are kept in `root.json` on
 the cache volume: this mount and those that go on with its cache directory show them, others don't.
-Any thread; one `os.replace(2)` a change, whose caller holds the root node's lock.
+Any thread; one `rename(2)` a change, whose caller holds the root node's lock.
 """
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from fusefs import attributes, versions
@@ -49,7 +48,7 @@ class RootAttributes:
         new = self._path.with_suffix(".new")
         try:
             new.write_text(json.dumps({"version": VERSION, "metadata": dict(metadata)}))
-            os.replace(new, self._path)
+            new.replace(self._path)
         except OSError as error:
             log.warning(
                 "the root's attributes can't be kept for the next start",

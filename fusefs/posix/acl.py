@@ -10,6 +10,7 @@ import struct
 from fusefs.errors import Invalid
 
 ACCESS = "system.posix_acl_access"
+DEFAULT = "system.posix_acl_default"
 
 _VERSION = 2
 _HEADER = struct.Struct("<I")

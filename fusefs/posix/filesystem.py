@@ -11,11 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fusefs import keys
 from fusefs.attributes import LINK_MOST, Posix, Shown
 from fusefs.errors import (
     Exists,
     FsError,
     Invalid,
+    NameTooLong,
     NotADirectory,
     NotFound,
     NotPermitted,
@@ -29,10 +31,10 @@ from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
 from fusefs.names.selfcopy import Rewrites
 from fusefs.names.tree import Node, Tree
-from fusefs.posix import acl
 from fusefs.posix.directories import Directories
 from fusefs.posix.openfiles import Files
 from fusefs.posix.restore import reopen
+from fusefs.posix.setattr import changed
 from fusefs.posix.xattrs import Xattrs
 from fusefs.session.sessionlog import SessionState
 from fusefs.write.filecontent import Body
@@ -74,7 +76,12 @@ class Filesystem:
     def lookup(self, parent: int, name: str) -> Attributes:
         """Find a name; takes a lookup reference."""
         directory = self._directory(parent)
-        node = self.lookups.glance(directory, name)
+        try:
+            node = self.lookups.glance(directory, name)
+        except NotFound:
+            # Others may make longer names, so that it isn't there had to be asked for.
+            keys.check_length(name)
+            raise
         with self.tree.lock:
             node.lookups += 1
         return self._attributes(node)
@@ -83,7 +90,7 @@ class Filesystem:
         """Take the reference for a directory entry."""
         try:
             return self.lookup(parent, name)
-        except NotFound:
+        except (NotFound, NameTooLong):
             return None
 
     def forget(self, node: int, count: int) -> None:
@@ -157,7 +164,7 @@ class Filesystem:
             self.files.resize(found, change.size, handle)
         asked = replace(change, size=None)
         if asked != Change():
-            self.rewrites.set_posix(found, lambda posix: _changed(posix, asked))
+            self.rewrites.set_posix(found, lambda posix: changed(posix, asked))
         return self._attributes(found)
 
     def _writable(self) -> None:
@@ -378,21 +385,3 @@ def _current(node: Node) -> Body | None:
     """Return the open content of a node where it is what an open would get."""
     body = node.body
     return body if body is not None and (body.dirty or not body.replaced) else None
-
-
-def _changed(posix: Posix, change: Change) -> Posix:
-    mode = posix.mode
-    xattrs = posix.xattrs
-    if change.mode is not None:
-        mode = stat.S_IFMT(posix.mode) | stat.S_IMODE(change.mode)
-        if acl.ACCESS in xattrs:
-            xattrs = {**xattrs, acl.ACCESS: acl.with_permissions(xattrs[acl.ACCESS], mode)}
-    return Posix(
-        mode,
-        posix.uid if change.uid is None else change.uid,
-        posix.gid if change.gid is None else change.gid,
-        posix.atime_ns if change.atime_ns is None else change.atime_ns,
-        posix.mtime_ns if change.mtime_ns is None else change.mtime_ns,
-        time.time_ns() if change.ctime_ns is None else change.ctime_ns,
-        xattrs,
-    )

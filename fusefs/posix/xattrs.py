@@ -47,6 +47,9 @@ class Xattrs:
             raise Exists(f"{name} is set already")
         if flags & REPLACE and name not in have:
             raise NoAttribute(f"{name} is not set")
+        if name == acl.DEFAULT:
+            # Whoever sets one counts on it: rather no than one that nothing inherits from.
+            raise Unsupported("default ACLs aren't inherited here, so they can't be set")
         if name == acl.ACCESS:
             acl.permissions(value)  # an error now, before anything is locked or asked
         self._rewrites.set_posix(node, lambda posix: _at_now(_with(posix, name, value)))

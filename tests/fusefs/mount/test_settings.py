@@ -11,6 +11,7 @@ from fusefs.errors import SetupError
 from fusefs.mount import settings
 from fusefs.s3.settings import StoreSettings
 from fusefs.write.uploadplan import PlanSettings
+from webhook.parse.quantities import parse_bytes
 
 MiB = 1 << 20
 MOUNT = settings.Mount(StoreSettings("bucket"), Path("/mnt"))
@@ -19,13 +20,20 @@ MOUNT = settings.Mount(StoreSettings("bucket"), Path("/mnt"))
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        *(("0", 0), ("1073741824", 1 << 30), ("1Gi", 1 << 30), ("1G", 1 << 30)),
-        *(("500MiB", 500 * MiB), ("2t", 2 << 40), (" 3 k ", 3072)),
+        *(("0", 0), ("1073741824", 1 << 30), ("1Gi", 1 << 30), ("1G", 10**9)),
+        *(("500MiB", 500 * MiB), ("500MB", 500 * 10**6), ("2t", 2 * 10**12), (" 3 k ", 3000)),
+        *(("7b", 7), ("64ki", 64 << 10)),
     ],
 )
-def test_a_size_has_a_unit_of_two_to_the_ten(text: str, value: int) -> None:
-    """k, M, G and T, with or without i and B, in either case."""
+def test_a_size_has_a_unit(text: str, value: int) -> None:
+    """k, M, G and T are powers of 1000, with an i of 1024; with or without B, in either case."""
     assert settings.size(text, "--cache-size") == value
+
+
+@pytest.mark.parametrize("text", ["1G", "1Gi", "500M", "64Mi", "2T", "2Ti", "300k", "1073741824"])
+def test_a_size_means_what_it_does_in_an_annotation(text: str) -> None:
+    """`--cache-size` and `s3.mount/cache-size` take the same words for the same bytes."""
+    assert settings.size(text, "--cache-size") == parse_bytes(text)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,33 @@ def test_device_nodes_are_refused_or_stored(here: Place) -> None:
         assert stat.S_ISFIFO(int(here.keys.metadata("fifo")["mode"]))
 
 
+@pytest.mark.parametrize("kind", [stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK], ids=oct)
+def test_a_new_owner_takes_the_set_id_bits_off(here: Place, kind: int) -> None:
+    """Off files, fifos and sockets; a directory keeps its set-group-id."""
+    path = here / "f"
+    os.mknod(path, kind | 0o600)
+    path.chmod(0o6755)
+    assert path.stat().st_mode == kind | 0o6755
+    os.chown(path, 12, 34)
+    assert path.stat().st_mode == kind | 0o755
+    (here / "d").mkdir()
+    (here / "d").chmod(0o2755)
+    os.chown(here / "d", 12, 34)
+    assert stat.S_IMODE((here / "d").stat().st_mode) == 0o2755
+
+
+def test_a_default_acl_is_refused(here: Place) -> None:
+    """Nothing would inherit from it, so nobody is told that it is set; there is none to remove."""
+    (here / "d").mkdir()
+    command = ["setfacl", "-d", "-m", "u:1000:rw", here / "d"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "Operation not supported" in done.stderr
+    assert os.listxattr(here / "d") == []
+    subprocess.run(["setfacl", "-k", here / "d"], check=True, timeout=30)
+    subprocess.run(["cp", "-a", here / "d", here / "copy"], check=True, timeout=30)
+
+
 def test_a_program_gets_its_execute_bit(here: Place) -> None:
     """A script made executable runs from the mount."""
     (here / "run").write_text("#!/bin/sh\necho ran\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,46 @@ def test_names_and_keys_have_a_longest_length(here: Place) -> None:
     with pytest.raises(OSError) as caught:
         (here / deep / f"{longest}f").touch()
     assert caught.value.errno == errno.ENAMETOOLONG
+
+
+LONG = "n" * 256
+WITH_A_LONG_NAME: list[tuple[Callable[..., object], tuple[object, ...]]] = [
+    *((call, ()) for call in (os.stat, os.lstat, os.listdir, os.readlink, os.unlink, os.rmdir)),
+    *((call, ()) for call in (os.mkdir, os.mkfifo, os.listxattr)),
+    (os.open, (os.O_RDONLY,)),
+    (os.open, (os.O_WRONLY | os.O_CREAT,)),
+    (os.open, (os.O_WRONLY | os.O_CREAT | os.O_EXCL,)),
+    (os.chmod, (0o600,)),
+    (os.chown, (1, 1)),
+    (os.truncate, (1,)),
+    (os.utime, ()),
+    (os.getxattr, ("user.x",)),
+    (os.setxattr, ("user.x", b"")),
+    (os.removexattr, ("user.x",)),
+]
+
+
+def test_no_call_takes_a_name_of_256_bytes(here: Place) -> None:
+    """ENAMETOOLONG, not ENOENT: the name can't be there, nor be made."""
+    found = {}
+    for call, arguments in WITH_A_LONG_NAME:
+        with pytest.raises(OSError) as caught:
+            call(here / LONG, *arguments)
+        found[call.__name__, arguments] = caught.value.errno
+    assert found == dict.fromkeys(found, errno.ENAMETOOLONG)
+
+
+def test_nothing_gets_a_name_of_256_bytes(here: Place) -> None:
+    """Not by rename, link or symlink either."""
+    (here / "f").touch()
+    for call in (os.rename, os.link, os.symlink):
+        with pytest.raises(OSError) as caught:
+            call(here / "f", here / LONG)
+        assert caught.value.errno == errno.ENAMETOOLONG
+        with pytest.raises(OSError) as caught:
+            call(here / LONG, here / LONG)
+        assert caught.value.errno == errno.ENAMETOOLONG
+    assert os.listdir(here.path) == ["f"]
 
 
 @pytest.mark.one_driver

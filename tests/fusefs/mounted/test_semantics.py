@@ -44,14 +44,15 @@ HELD_BY = {
     "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file "
     "root:test_attributes_of_the_root_of_a_whole_bucket "
     "root:test_chown_of_all_from_the_root_on",
-    "Extended attributes": "attributes:test_errnos_of_extended_attributes "
+    "Extended attributes": "attributes:test_a_default_acl_is_refused "
+    "attributes:test_errnos_of_extended_attributes "
     "attributes:test_extended_attributes",
     "Links and special files": "remove:test_symlink remove:test_no_hard_links "
     "attributes:test_device_nodes_are_refused_or_stored tools:test_file_locks_within_the_mount",
     "Space": "attributes:test_statfs_lets_programs_go_on",
     "Names that are keys": "names:test_a_name_that_is_not_utf8_is_kept_or_refused "
     "names:test_any_name_written_is_that_key "
-    "names:test_names_and_keys_have_a_longest_length",
+    "names:test_names_and_keys_have_a_longest_length names:test_no_call_takes_a_name_of_256_bytes",
     "Keys that can't be shown": "sentences:test_hidden_keys_are_told_once "
     "names:test_keys_that_are_no_paths_harm_nobody "
     "names:test_a_key_that_is_file_and_directory interop:test_directory_markers_of_other_tools",
