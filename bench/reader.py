@@ -1,6 +1,6 @@
 """What reading costs on top of moving the bytes: `python -m bench.reader [MiB] [--latency MS]`.
 
-Reads one object in 1 MiB pieces through `Content.read_into`, from a store that copies out of
+Reads one object in 1 MiB pieces through `ObjectVersion.read_into`, from a store that copies out of
 memory, and compares with plain operations on the same bytes: memcpy, pread of the same file, and a
 new file written, read and removed. Each number is the best of three, in GB/s, with its ratio.
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
-from fusefs.read.reader import Content, Reader, ReadLimits
+from fusefs.read.reader import ObjectVersion, Reader, ReadLimits
 
 MiB = 1024 * 1024
 CHUNK = 256 * 1024
@@ -57,7 +57,7 @@ def show(name: str, rate: float, base: float) -> None:
     sys.stdout.write(f"{name:<46} {rate:7.2f} GB/s {rate / base:6.2f} x plain\n")
 
 
-def through(content: Content, step: int = MiB) -> None:
+def through(content: ObjectVersion, step: int = MiB) -> None:
     stream, view = content.stream(), memoryview(bytearray(step))
     for offset in range(0, content.size, step):
         content.read_into(offset, view, stream)

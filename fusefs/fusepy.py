@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 UTIME_NOW = (1 << 30) - 1  # linux/stat.h
 UTIME_OMIT = (1 << 30) - 2
 UNCHANGED = 0xFFFFFFFF  # (uid_t) -1
-BLOCK_SIZE = 128 << 10  # what stdio and cp take as their buffer
+PREFERRED_IO = 128 << 10  # what stdio and cp take as their buffer
 ENTRIES = 256
 # The C library skips entries with inode 0; this is libfuse's own "not known".
 UNKNOWN_INODE = 0xFFFFFFFF
@@ -185,7 +185,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         into.st_gid = found.gid
         into.st_rdev = found.rdev
         into.st_size = found.size
-        into.st_blksize = BLOCK_SIZE
+        into.st_blksize = PREFERRED_IO
         into.st_blocks = -(-found.size // 512)
         for field, ns in (
             (into.st_atimespec, found.atime_ns),

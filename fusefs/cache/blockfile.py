@@ -14,7 +14,7 @@ from array import array
 from contextlib import suppress
 from zlib import crc32
 
-from fusefs.cache.blockindex import Broken, Identity, Index
+from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
 from fusefs.cache.cachedir import Pair
 from fusefs.disk.fallocate import punch
 
@@ -24,15 +24,15 @@ PAGE = 4096
 class BlockFile:
     """An open pair of files; every call may raise OSError."""
 
-    def __init__(self, pair: Pair, index: Index, fd: int) -> None:
+    def __init__(self, pair: Pair, index: BlockIndex, fd: int) -> None:
         self.pair = pair
         self.fd = fd
         self._index = index
 
     @classmethod
     def load(cls, pair: Pair, identity: Identity) -> "BlockFile":
-        """Open what is there; `Broken` unless it belongs to this version."""
-        index = Index.load(pair.index)
+        """Open what is there; `BrokenIndex` unless it belongs to this version."""
+        index = BlockIndex.load(pair.index)
         try:
             fd = os.open(pair.data, os.O_RDWR | os.O_CLOEXEC)
         except BaseException:
@@ -42,7 +42,7 @@ class BlockFile:
             return cls(pair, index, fd)
         index.close()
         os.close(fd)
-        raise Broken("another version, or of another size")
+        raise BrokenIndex("another version, or of another size")
 
     @classmethod
     def create(cls, pair: Pair, identity: Identity) -> "BlockFile":
@@ -52,7 +52,7 @@ class BlockFile:
             fd = os.open(pair.data, flags, 0o600)
             try:
                 os.ftruncate(fd, identity.size)
-                return cls(pair, Index.create(pair.index, identity), fd)
+                return cls(pair, BlockIndex.create(pair.index, identity), fd)
             except BaseException:
                 os.close(fd)
                 raise

@@ -41,7 +41,7 @@ ABSENT, STORED = 0, 1
 _SANE = bytes([ABSENT]) + bytes([STORED]) * 255
 
 
-class Broken(Exception):
+class BrokenIndex(Exception):
     """This index can't be trusted or isn't for this version: to be dropped, not to be reported."""
 
 
@@ -91,17 +91,17 @@ def _header(identity: Identity) -> bytes:
     fixed = FIXED.pack(MAGIC, FORMAT, len(key), len(etag), 0, identity.block, identity.size)
     body = fixed + key + etag
     if len(body) > HEADER - CHECK.size:
-        raise Broken(f"key and ETag of {len(key)} and {len(etag)} bytes don't fit the index")
+        raise BrokenIndex(f"key and ETag of {len(key)} and {len(etag)} bytes don't fit the index")
     body = body.ljust(HEADER - CHECK.size, b"\0")
     return body + CHECK.pack(crc32(body))
 
 
 def _identity(header: bytes) -> Identity:
     if len(header) != HEADER:
-        raise Broken("short header")
+        raise BrokenIndex("short header")
     body, check = header[: -CHECK.size], header[-CHECK.size :]
     if CHECK.pack(crc32(body)) != check:
-        raise Broken("header checksum")
+        raise BrokenIndex("header checksum")
     magic, version, key_size, etag_size, _, block, size = FIXED.unpack_from(body)
     text = body[FIXED.size :]
     key, etag = text[:key_size], text[key_size : key_size + etag_size]
@@ -109,11 +109,11 @@ def _identity(header: bytes) -> Identity:
         key.decode("utf-8", "surrogateescape"), etag.decode("utf-8", "surrogateescape"), size
     )
     if (magic, version, block) != (MAGIC, FORMAT, identity.block):
-        raise Broken("unknown format")
+        raise BrokenIndex("unknown format")
     return identity
 
 
-class Index:
+class BlockIndex:
     """An open index file."""
 
     def __init__(self, fd: int, identity: Identity) -> None:
@@ -121,8 +121,8 @@ class Index:
         self.identity = identity
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> "Index":
-        """Make a new index without any block; OSError when the disk won't, `Broken` if too long."""
+    def create(cls, path: Path, identity: Identity) -> "BlockIndex":
+        """Make a new index without any block; raises OSError, or `BrokenIndex` if too long."""
         header = _header(identity)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -134,8 +134,8 @@ class Index:
         return cls(fd, identity)
 
     @classmethod
-    def load(cls, path: Path) -> "Index":
-        """Open what a former process left; `Broken` or OSError when it isn't usable."""
+    def load(cls, path: Path) -> "BlockIndex":
+        """Open what a former process left; `BrokenIndex` or OSError when it isn't usable."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             return cls(fd, _identity(os.pread(fd, HEADER, 0)))

@@ -19,10 +19,10 @@ from threading import Event, Thread
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
-from fusefs.cache.blockindex import Broken, Identity, Index, key_hash
+from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir, Pair
-from fusefs.cache.cachefile import CacheFile, Origin
-from fusefs.disk.diskhealth import Health
+from fusefs.cache.cachefile import CacheFile, DiskState
+from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account, Space
 from fusefs.locks import Rank
 
@@ -42,7 +42,7 @@ class _Idle:
 
     pair: Pair
     held: int
-    origin: Origin = Origin.STORED
+    origin: DiskState = DiskState.STORED
 
 
 class Cache:
@@ -53,7 +53,7 @@ class Cache:
         self._dir = CacheDir(root)
         self._space = space
         self._account = Account(space)
-        self._health = Health(root)
+        self._health = DiskHealth(root)
         self._lock = locks.lock(Rank.CACHE)
         self._idle: OrderedDict[str, _Idle] = OrderedDict()  # by name, like the next two
         self._named: dict[str, CacheFile] = {}
@@ -93,7 +93,7 @@ class Cache:
                 file.listed = False
             idle = self._idle.pop(name, None)
             if idle is None:
-                idle = _Idle(self._dir.pair(name), 0, Origin.NOTHING)
+                idle = _Idle(self._dir.pair(name), 0, DiskState.NOTHING)
             return self._enter(identity, idle)
 
     def _enter(self, identity: Identity, idle: _Idle) -> CacheFile:
@@ -152,7 +152,7 @@ class Cache:
                 file.close()
         if idle is None:
             return False
-        return idle.origin is Origin.ADOPTED or _whole(idle.pair, key)
+        return idle.origin is DiskState.ADOPTED or _whole(idle.pair, key)
 
     def adopt(self, path: Path, key: str, etag: str, size: int, taken: int | None = None) -> None:
         """Make a staged file the content of a version, by rename; it must not change any more.
@@ -166,13 +166,13 @@ class Cache:
         pair = self._dir.pair(identity.name)
         try:
             _move_in(path, pair, identity)
-        except (OSError, Broken) as error:
+        except (OSError, BrokenIndex) as error:
             log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             self._discard(_Idle(pair, held))
             return
-        self._place(identity.name, _Idle(pair, held, Origin.ADOPTED))
+        self._place(identity.name, _Idle(pair, held, DiskState.ADOPTED))
         self._seal(self.open(key, etag, size))
 
     def _place(self, name: str, idle: _Idle) -> None:
@@ -239,7 +239,7 @@ class Cache:
             self._forget(old)
         try:
             file.rename(identity, self._dir.pair(identity.name))
-        except (OSError, Broken) as error:
+        except (OSError, BrokenIndex) as error:
             log.warning("cached content of %s not kept: %s", identity.key, error)
             return
         with self._lock:
@@ -254,7 +254,7 @@ class Cache:
 
     def _rename_idle(self, idle: _Idle, key: str, etag: str) -> None:
         try:
-            index = Index.load(idle.pair.index)
+            index = BlockIndex.load(idle.pair.index)
             try:
                 identity = Identity(key, etag, index.identity.size)
                 index.rename(identity)
@@ -262,7 +262,7 @@ class Cache:
                 index.close()
             pair = self._dir.pair(identity.name)
             idle.pair.rename(pair)
-        except (OSError, Broken) as error:
+        except (OSError, BrokenIndex) as error:
             log.warning("cached content of %s not kept: %s", key, error)
             self._discard(idle)
             return
@@ -339,15 +339,15 @@ class Cache:
 
 def _move_in(path: Path, pair: Pair, identity: Identity) -> None:
     if path.stat().st_size != identity.size:
-        raise Broken(f"it isn't {identity.size} bytes long")
-    Index.create(pair.index, identity).close()
+        raise BrokenIndex(f"it isn't {identity.size} bytes long")
+    BlockIndex.create(pair.index, identity).close()
     path.rename(pair.data)
 
 
 def _whole(pair: Pair, key: str) -> bool:
     try:
-        index = Index.load(pair.index)
-    except (OSError, Broken):
+        index = BlockIndex.load(pair.index)
+    except (OSError, BrokenIndex):
         return False
     try:
         return index.identity.key == key and 0 not in index.states()

@@ -17,10 +17,10 @@ from enum import Enum
 
 from fusefs import locks
 from fusefs.cache.blockfile import PAGE, BlockFile
-from fusefs.cache.blockindex import ABSENT, Broken, Identity
+from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
 from fusefs.cache.cachedir import Pair
-from fusefs.disk.diskhealth import Health
+from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
 from fusefs.errors import NoSpace
 from fusefs.locks import Rank
@@ -35,7 +35,7 @@ STORE_AT_ONCE = 2 * 1024 * 1024
 TRIES = 4
 
 
-class Origin(Enum):
+class DiskState(Enum):
     """What is on the disk when a file is opened."""
 
     NOTHING = 1
@@ -51,9 +51,9 @@ class CacheFile:
         identity: Identity,
         pair: Pair,
         account: Account,
-        health: Health,
+        health: DiskHealth,
         closed: Callable[["CacheFile"], None],
-        origin: Origin = Origin.NOTHING,
+        origin: DiskState = DiskState.NOTHING,
         held: int = 0,
     ) -> None:
         self.identity = identity
@@ -96,7 +96,7 @@ class CacheFile:
     @property
     def empty(self) -> bool:
         """True when no block is on disk."""
-        if self.origin is Origin.NOTHING:
+        if self.origin is DiskState.NOTHING:
             return True
         return self._ready and self._table.present == 0 < self._table.count
 
@@ -106,7 +106,7 @@ class CacheFile:
 
         An adopted file counts as whole until it is sealed: without a block it is lost.
         """
-        return not self.empty and not (self.origin is Origin.ADOPTED and self._table.epoch)
+        return not self.empty and not (self.origin is DiskState.ADOPTED and self._table.epoch)
 
     @property
     def whole(self) -> bool:
@@ -253,7 +253,7 @@ class CacheFile:
             if self._pread(number * block, data) == len(data) and epoch == self._table.epoch:
                 # Punched right now, the block's CRC won't fit the hole: a miss.
                 file.seal(number, data)
-        self.origin = Origin.STORED
+        self.origin = DiskState.STORED
 
     def shed(self, want: int) -> int:
         """Free the oldest blocks, `want` bytes or all there are; return the bytes freed."""
@@ -290,18 +290,18 @@ class CacheFile:
         return True
 
     def _open(self) -> None:
-        if self.origin is Origin.NOTHING:
+        if self.origin is DiskState.NOTHING:
             return
         try:
             file = BlockFile.load(self._pair, self.identity)
             states = file.states()
-        except (OSError, Broken) as error:
+        except (OSError, BrokenIndex) as error:
             log.warning("cached blocks of %s dropped: %s", self.key, error)
             self.remove()
-            self.origin = Origin.NOTHING
+            self.origin = DiskState.NOTHING
             self._recount(0)
             return
-        if self.origin is Origin.ADOPTED:
+        if self.origin is DiskState.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
         runs = self._table.load(states)
         self._file = file
@@ -314,9 +314,9 @@ class CacheFile:
                 try:
                     with self._account.writing(PAGE):
                         self._file = BlockFile.create(self._pair, self.identity)
-                    self.origin = Origin.STORED
+                    self.origin = DiskState.STORED
                     self._hold(PAGE)
-                except (NoSpace, Broken) as error:
+                except (NoSpace, BrokenIndex) as error:
                     log.debug("not cached: %s", error)
                 except OSError as error:
                     self._health.failed(error)

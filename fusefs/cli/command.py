@@ -17,7 +17,7 @@ from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.kernel import mountcalls
 from fusefs.mount import settings as parse
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.run import status
 from fusefs.run.parser import Parser
 from fusefs.s3.settings import RETRY_FOR, StoreSettings
@@ -42,13 +42,13 @@ def _work(told: argparse.Namespace) -> NoReturn:
     # Here, and not above: whoever only supervises need not wait for boto3.
     from fusefs.run import serving
     from fusefs.run import worker as workers
-    from fusefs.run.servedmount import Options
+    from fusefs.run.servedmount import WorkerOptions
 
-    session = Options(told.socket, told.status_socket, once=told.once)
+    session = WorkerOptions(told.socket, told.status_socket, once=told.once)
     port = parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
     drain = parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
     reached = Path(told.reached) if told.reached else None
-    how = serving.InPod(told.config, port, drain, reached)
+    how = serving.ServingSettings(told.config, port, drain, reached)
     workers.leave(serving.worker(_settings_of, how, session))
 
 
@@ -138,12 +138,12 @@ class _Reader:
             return otherwise
 
 
-def mount_settings(told: argparse.Namespace) -> Mount:
+def mount_settings(told: argparse.Namespace) -> MountSettings:
     """Return the settings of `fusefs mount`; raises SetupError naming every wrong option."""
     read = _Reader(told)
     named = optionlist.read(told.options)
     bucket, prefix = read(lambda text, _: parse.bucket_and_prefix(text), "bucket", ("", ""))
-    base = Mount(_store(bucket, told, read), Path(told.mountpoint), prefix)
+    base = MountSettings(_store(bucket, told, read), Path(told.mountpoint), prefix)
     mount = named.applied(_mount(base, told, read))
     if wrong := [*read.wrong, *named.problems, *parse.too_large(mount)]:
         raise SetupError("; ".join(wrong))
@@ -165,7 +165,7 @@ def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSetting
     )
 
 
-def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
+def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> MountSettings:
     least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
     owner = base.defaults
     return replace(
@@ -193,7 +193,7 @@ def _mount(base: Mount, told: argparse.Namespace, read: _Reader) -> Mount:
     )
 
 
-def mount(settings: Mount, words: Sequence[str]) -> int:
+def mount(settings: MountSettings, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
     _usable(settings.mountpoint, settings.nonempty)
     native = mountcalls.may_mount()  # and the device can be opened, or we were not here
@@ -210,7 +210,7 @@ def mount(settings: Mount, words: Sequence[str]) -> int:
     return serving.portable(settings)
 
 
-def _settings_of(words: Sequence[str]) -> Mount:
+def _settings_of(words: Sequence[str]) -> MountSettings:
     """Return the settings that a command line of `mount` says."""
     settings = mount_settings(_parser().parse_args(words))
     if settings.debug:

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusefs.cli.s3fsoptions import ACCEPTED, BY_NAME, REFUSED, SET, Option
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class OptionList:
     """A list of options that was read: values by name, and a sentence for each mistake."""
 
     values: dict[str, Any]
     problems: tuple[str, ...] = ()
 
-    def applied(self, mount: Mount) -> Mount:
+    def applied(self, mount: MountSettings) -> MountSettings:
         """Return `mount` with what the options set; they go before the long spelling."""
         for option in SET:
             if option.name in self.values and option.change is not None:
@@ -33,7 +33,7 @@ class Options:
         return [option.name for option in ACCEPTED if option.name in self.values]
 
 
-def read(lists: Iterable[str]) -> Options:
+def read(lists: Iterable[str]) -> OptionList:
     """Read comma separated lists; a backslash keeps a comma in a value. The last one wins."""
     values: dict[str, Any] = {}
     problems: list[str] = []
@@ -53,7 +53,7 @@ def read(lists: Iterable[str]) -> Options:
                 problems.append(_wrong(option))
     if unknown:
         problems.append("known options: " + ", ".join(o.name for o in (*SET, *ACCEPTED)))
-    return Options(values, tuple(dict.fromkeys(problems)))
+    return OptionList(values, tuple(dict.fromkeys(problems)))
 
 
 def _words(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """Every option of s3fs and of mount(8) that `-o` knows, and what becomes of it here.
 
 The names are those of s3fs 1.90 (its manual page and its own `--help`), the newer ones of its
-releases since, and the generic ones of mount.fuse(8). An option is set (it changes a `Mount`),
-accepted (nothing to do, for the reason given) or refused (doing as if would be a lie or a danger,
-for the reason given). docs/options.md is written from this list.
+releases since, and the generic ones of mount.fuse(8). An option is set (it changes a
+`MountSettings`), accepted (nothing to do, for the reason given) or refused (doing as if would be a
+lie or a danger, for the reason given). docs/options.md is written from this list.
 
 Values only, no state. How a list of options is read is in `options`.
 """
@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from fusefs.mount import optionvalues
 from fusefs.mount.optionvalues import ANYTHING, FLAG, SWITCH, Value
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
-Change = Callable[[Mount, Any], Mount]
+Change = Callable[[MountSettings, Any], MountSettings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ def _shown(field: str) -> Change:
     return lambda mount, value: replace(mount, shown=replace(mount.shown, **{field: value}))
 
 
-def _url(mount: Mount, url: str) -> Mount:
+def _url(mount: MountSettings, url: str) -> MountSettings:
     # s3fs puts the bucket into the host name unless told otherwise.
     return replace(mount, store=replace(mount.store, endpoint_url=url, path_style=False))
 
 
-def _encryption(mount: Mount, asked: tuple[str, str | None] | None) -> Mount:
+def _encryption(mount: MountSettings, asked: tuple[str, str | None] | None) -> MountSettings:
     kind, key = asked or (None, None)
     return replace(mount, store=replace(mount.store, sse=kind, sse_kms_key=key))
 
 
-def _reduced(mount: Mount, wanted: bool) -> Mount:
+def _reduced(mount: MountSettings, wanted: bool) -> MountSettings:
     kind = "REDUCED_REDUNDANCY" if wanted else None
     return replace(mount, store=replace(mount.store, storage_class=kind))
 

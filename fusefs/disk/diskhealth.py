@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 RECOVERY = 10.0
 
 
-class Health:
+class DiskHealth:
     """Warns once when writing under `root` starts to fail, and tells when it works again."""
 
     def __init__(self, root: Path) -> None:

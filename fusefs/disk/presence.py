@@ -12,7 +12,7 @@ from uuid import uuid4
 _TMPFILE = getattr(os, "O_TMPFILE", 0)  # Linux only, and not on every filesystem
 
 
-class Presence:
+class DirectoryPresence:
     """A directory that was there at the start."""
 
     def __init__(self, path: Path) -> None:

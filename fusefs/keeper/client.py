@@ -23,7 +23,7 @@ from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
-from fusefs.keeper.protocol import Malformed, Message
+from fusefs.keeper.protocol import Message, ProtocolError
 from fusefs.kernel.negotiation import Negotiated
 from fusefs.locks import Rank
 
@@ -109,7 +109,7 @@ class KeeperClient:
         try:
             answer, _ = self._ask({"op": "status"})
             return protocol.mapping(answer, "mounts").get(name) == "unmounted"
-        except (OSError, Malformed):
+        except (OSError, ProtocolError):
             return False
 
     def remember(self, name: str, negotiated: Negotiated) -> None:
@@ -250,7 +250,7 @@ def _exchange(peer: socket.socket, request: Message, descriptor: int) -> tuple[M
     try:
         protocol.send(peer, request, descriptor)
         answer, handed = protocol.receive(peer)
-    except (OSError, EOFError, Malformed) as error:
+    except (OSError, EOFError, ProtocolError) as error:
         raise ConnectionError(f"the keeper doesn't answer: {error}") from error
     number = answer.get("error")
     if isinstance(number, int):

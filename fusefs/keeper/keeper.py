@@ -29,8 +29,8 @@ from collections.abc import Callable
 from fusefs import termination
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
-from fusefs.keeper.keptmount import Held, is_connection, log
-from fusefs.keeper.protocol import Malformed, Message
+from fusefs.keeper.keptmount import KeptMount, is_connection, log
+from fusefs.keeper.protocol import Message, ProtocolError
 from fusefs.kernel import mountcalls
 from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
 
@@ -39,7 +39,7 @@ ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
 MOST_BACKINGS = 1024  # registrations per mount; each keeps a file open in the kernel
 
 
-class Refused(OSError):
+class RefusedRequest(OSError):
     """A request that isn't carried out; errno and message go to who asked."""
 
 
@@ -52,14 +52,14 @@ class Keeper:
         self._patience = time.monotonic() + ORPHANED_SECONDS
         self._connections: dict[int, socket.socket] = {}
         self._held = {
-            str(mount["name"]): Held(
+            str(mount["name"]): KeptMount(
                 str(mount["name"]),
                 str(mount["mountpoint"]),
                 read_only=bool(mount.get("readOnly", False)),
             )
             for mount in mounts
         }
-        self._operations: dict[str, Callable[[Held, socket.socket, Message, int], Message]] = {
+        self._operations: dict[str, Callable[[KeptMount, socket.socket, Message, int], Message]] = {
             "take": self._take,
             "offer": self._offer,
             "remember": self._remember,
@@ -162,7 +162,7 @@ class Keeper:
             protocol.send(peer, answer, handed)
         except (EOFError, BlockingIOError, ConnectionError):
             self._drop(peer)
-        except (OSError, Malformed) as error:
+        except (OSError, ProtocolError) as error:
             log("warning", "dropped a connection", error=str(error))
             self._drop(peer)
         finally:
@@ -178,12 +178,14 @@ class Keeper:
             if operation == "status":
                 return self._status(), -1
             if operation not in self._operations or protocol.peer_uid(peer) != self._worker_uid:
-                raise Refused(errno.EPERM, f"{operation!r} is nothing the keeper does for you")
+                raise RefusedRequest(
+                    errno.EPERM, f"{operation!r} is nothing the keeper does for you"
+                )
             held = self._held.get(protocol.text(message, "name"))
             if held is None:
-                raise Refused(errno.ENOENT, "no such mount")
+                raise RefusedRequest(errno.ENOENT, "no such mount")
             if operation not in ("take", "offer") and held.owner is not peer:
-                raise Refused(errno.EPERM, "only who took a mount may ask for that")
+                raise RefusedRequest(errno.EPERM, "only who took a mount may ask for that")
             answer = self._operations[operation](held, peer, message, descriptor)
         except OSError as error:
             log("warning", "refused", op=str(message.get("op"))[:40], error=str(error))
@@ -193,11 +195,11 @@ class Keeper:
     def _status(self) -> Message:
         return {"ok": True, "mounts": {h.name: h.condition() for h in self._held.values()}}
 
-    def _take(self, held: Held, peer: socket.socket, _: Message, __: int) -> Message:
+    def _take(self, held: KeptMount, peer: socket.socket, _: Message, __: int) -> Message:
         if held.owner is not None and held.owner is not peer:
-            raise Refused(errno.EBUSY, "another worker serves this mount")
+            raise RefusedRequest(errno.EBUSY, "another worker serves this mount")
         if held.unmounted():
-            raise Refused(errno.ESHUTDOWN, "it was unmounted from outside, which is final")
+            raise RefusedRequest(errno.ESHUTDOWN, "it was unmounted from outside, which is final")
         if not held.alive():
             held.mount()
         held.owner = peer
@@ -209,18 +211,20 @@ class Keeper:
             "resumed": resumed,
         }
 
-    def _renew(self, held: Held, peer: socket.socket, message: Message, none: int) -> Message:
+    def _renew(self, held: KeptMount, peer: socket.socket, message: Message, none: int) -> Message:
         held.mount()
         return self._take(held, peer, message, none)
 
-    def _offer(self, held: Held, peer: socket.socket, message: Message, device: int) -> Message:
+    def _offer(
+        self, held: KeptMount, peer: socket.socket, message: Message, device: int
+    ) -> Message:
         token = protocol.text(message, "token")
         if held.alive():
             # Whoever has the token has the descriptor. Its former connection may still look alive.
             if token != held.token:
-                raise Refused(errno.ESTALE, "mounted anew since then")
+                raise RefusedRequest(errno.ESTALE, "mounted anew since then")
         elif not is_connection(device):
-            raise Refused(errno.EBADF, "not the descriptor of a living mount")
+            raise RefusedRequest(errno.EBADF, "not the descriptor of a living mount")
         else:
             held.adopt(device, token)
             log("info", "took the mount back from its worker", mount=held.name)
@@ -229,24 +233,26 @@ class Keeper:
         held.state = None if message.get("state") is None else protocol.mapping(message, "state")
         return {}
 
-    def _remember(self, held: Held, _: socket.socket, message: Message, __: int) -> Message:
+    def _remember(self, held: KeptMount, _: socket.socket, message: Message, __: int) -> Message:
         held.state = protocol.mapping(message, "state")
         return {}
 
-    def _register(self, held: Held, _: socket.socket, message: Message, descriptor: int) -> Message:
+    def _register(
+        self, held: KeptMount, _: socket.socket, message: Message, descriptor: int
+    ) -> Message:
         tag = protocol.text(message, "tag")
         if len(held.backings) >= MOST_BACKINGS or len(tag) > 100:
-            raise Refused(errno.EMFILE, "too many files are registered")
+            raise RefusedRequest(errno.EMFILE, "too many files are registered")
         if descriptor < 0 or not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refused(errno.EBADF, "not a regular file")
+            raise RefusedRequest(errno.EBADF, "not a regular file")
         backing = mountcalls.register_backing(held.device, descriptor)
         held.backings[str(backing)] = tag
         return {"backing": backing}
 
-    def _unregister(self, held: Held, _: socket.socket, message: Message, __: int) -> Message:
+    def _unregister(self, held: KeptMount, _: socket.socket, message: Message, __: int) -> Message:
         backing = message.get("backing")
         if not isinstance(backing, int) or held.backings.pop(str(backing), None) is None:
-            raise Refused(errno.ENOENT, "no such registration")
+            raise RefusedRequest(errno.ENOENT, "no such registration")
         mountcalls.unregister_backing(held.device, backing)
         return {}
 

@@ -23,7 +23,7 @@ def log(level: str, event: str, **fields: object) -> None:
     sys.stderr.flush()
 
 
-class Held:
+class KeptMount:
     """A mount, its descriptor (-1 while orphaned) and who serves it.
 
     `number` is its device's, as the mount table shows it; "" while nothing of ours is mounted.

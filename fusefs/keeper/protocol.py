@@ -35,7 +35,7 @@ MOST_FDS = 4  # room to notice, and close, what nobody asked for
 Message = dict[str, object]
 
 
-class Malformed(ValueError):
+class ProtocolError(ValueError):
     """The peer sent something that isn't a message."""
 
 
@@ -51,7 +51,7 @@ def send(peer: socket.socket, message: Message, descriptor: int = -1) -> None:
 def receive(peer: socket.socket) -> tuple[Message, int]:
     """Return the next message and its descriptor, -1 for none; EOFError when the peer is gone.
 
-    Raises `Malformed` for anything else than one JSON object and one descriptor; no descriptor
+    Raises `ProtocolError` for anything else than one JSON object and one descriptor; no descriptor
     that came with it stays open.
     """
     room = socket.CMSG_SPACE(MOST_FDS * 4)
@@ -61,7 +61,7 @@ def receive(peer: socket.socket) -> tuple[Message, int]:
         if not data and not descriptors:
             raise EOFError("the peer hung up")
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC) or len(descriptors) > 1:
-            raise Malformed("a message too long, or with descriptors that don't fit")
+            raise ProtocolError("a message too long, or with descriptors that don't fit")
         return _object(data), descriptors.pop() if descriptors else -1
     finally:
         for descriptor in descriptors:
@@ -80,9 +80,9 @@ def _object(data: bytes) -> Message:
     try:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Malformed("not JSON") from error
+        raise ProtocolError("not JSON") from error
     if not isinstance(message, dict):
-        raise Malformed("not a JSON object")
+        raise ProtocolError("not a JSON object")
     return message
 
 
@@ -96,7 +96,7 @@ def text(message: Mapping[str, object], key: str) -> str:
     """Return a field that has to be a string of moderate length."""
     value = message.get(key)
     if not isinstance(value, str) or len(value) > 4096:
-        raise Malformed(f"{key!r} is missing or not a text")
+        raise ProtocolError(f"{key!r} is missing or not a text")
     return value
 
 
@@ -104,7 +104,7 @@ def mapping(message: Mapping[str, object], key: str) -> dict[str, object]:
     """Return a field that has to be an object."""
     value = message.get(key)
     if not isinstance(value, dict):
-        raise Malformed(f"{key!r} is missing or not an object")
+        raise ProtocolError(f"{key!r} is missing or not an object")
     return value
 
 

@@ -44,7 +44,7 @@ BARRED_SECONDS = 5.0
 REPEAT_SECONDS = 1.0
 
 
-class Registry(Protocol):
+class BackingRegistry(Protocol):
     """Who may register a file with the kernel: this process when privileged, else the keeper."""
 
     def register(self, descriptor: int, tag: str) -> int:
@@ -74,7 +74,7 @@ class _Inode:
 class Backings:
     """The passthrough state of one connection."""
 
-    def __init__(self, registry: Registry | None) -> None:
+    def __init__(self, registry: BackingRegistry | None) -> None:
         self._registry = registry
         self._lock = locks.lock(Rank.LEAF)
         self._inodes: dict[int, _Inode] = {}

@@ -20,7 +20,7 @@ RECORD = wire.DIRENT.size + 24
 RECORD_PLUS = RECORD + wire.ENTRY_OUT.size
 
 
-class Directories:
+class DirectoryRequests:
     """Handlers of the requests that carry a directory handle."""
 
     def __init__(self, context: Context) -> None:

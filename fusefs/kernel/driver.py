@@ -15,7 +15,7 @@ from fusefs.kernel import mountcalls
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.notify import Notifier
 from fusefs.kernel.readers import Ending
-from fusefs.kernel.session import Session, Settings
+from fusefs.kernel.session import KernelSession, SessionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class DeviceRegistry:
 class NativeMount:
     """A mounted filesystem; `wait` returns when it is gone, whoever unmounted it."""
 
-    def __init__(self, mountpoint: str, device: int, session: Session) -> None:
+    def __init__(self, mountpoint: str, device: int, session: KernelSession) -> None:
         self.mountpoint = mountpoint
         self._device = device
         self._session = session
@@ -70,13 +70,13 @@ def works_here() -> bool:
 def mount(
     build: Callable[[Invalidations], Calls],
     mountpoint: str,
-    settings: Settings | None = None,
+    settings: SessionSettings | None = None,
     *,
     read_only: bool = False,
     allow_other: bool = True,
 ) -> NativeMount:
     """Mount what `build` returns and serve it; `SetupError` where the kernel refuses."""
-    settings = settings or Settings()
+    settings = settings or SessionSettings()
     try:
         device = mountcalls.open_device()
     except OSError as error:
@@ -84,7 +84,7 @@ def mount(
     backings = Backings(DeviceRegistry(device) if settings.wishes.passthrough else None)
     notifier = Notifier(device, backings.kernel_ids)
     try:
-        session = Session(device, build(notifier), settings, notifier, backings)
+        session = KernelSession(device, build(notifier), settings, notifier, backings)
         mountcalls.mount(device, mountpoint, read_only=read_only, allow_other=allow_other)
     except OSError as error:
         os.close(device)

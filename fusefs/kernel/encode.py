@@ -10,8 +10,8 @@ from fusefs.interface import Attributes, Statfs
 from fusefs.kernel import wire
 from fusefs.kernel.backing import inode_number
 
-BLOCK = 512  # st_blocks counts these, whatever the block size
-BLOCK_SIZE = 4096
+SECTOR = 512  # st_blocks counts these, whatever the block size
+PREFERRED_IO = 4096
 SECOND = 1_000_000_000
 MASK32 = 0xFFFFFFFF
 
@@ -21,7 +21,7 @@ def _fields(attributes: Attributes, number: int) -> tuple[int, ...]:
     return (
         number,
         a.size,
-        (a.size + BLOCK - 1) // BLOCK,
+        (a.size + SECTOR - 1) // SECTOR,
         a.atime_ns // SECOND,
         a.mtime_ns // SECOND,
         a.ctime_ns // SECOND,
@@ -33,7 +33,7 @@ def _fields(attributes: Attributes, number: int) -> tuple[int, ...]:
         a.uid & MASK32,
         a.gid & MASK32,
         a.rdev,
-        BLOCK_SIZE,
+        PREFERRED_IO,
         0,
     )
 
@@ -74,9 +74,9 @@ def statx_out(attributes: Attributes, number: int) -> bytes:
     seconds, nanoseconds = _validity(a.ttl)
     return wire.STATX_OUT.pack(
         *(seconds, nanoseconds, 0),
-        *(wire.STATX_BASIC_STATS, BLOCK_SIZE, 0),
+        *(wire.STATX_BASIC_STATS, PREFERRED_IO, 0),
         *(a.nlink, a.uid & MASK32, a.gid & MASK32, a.mode),
-        *(number, a.size, (a.size + BLOCK - 1) // BLOCK, 0),
+        *(number, a.size, (a.size + SECTOR - 1) // SECTOR, 0),
         *(*divmod(a.atime_ns, SECOND), 0, 0),
         *(*divmod(a.ctime_ns, SECOND), *divmod(a.mtime_ns, SECOND)),
         *(os.major(a.rdev), os.minor(a.rdev), 0, 0),

@@ -9,7 +9,7 @@ from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Opcode
 
 
-class Names:
+class EntryRequests:
     """Handlers of the requests that change a directory."""
 
     def __init__(self, context: Context) -> None:

@@ -22,7 +22,7 @@ MAX_OFFSET = (1 << 63) - 1
 COPY_LIMIT = 0x7FFFF000  # MAX_RW_COUNT: what one system call moves at most; fits write_out.size
 
 
-class Files:
+class HandleRequests:
     """Handlers of the requests that carry a file handle, and of those that make one."""
 
     def __init__(self, context: Context, privileges: Privileges) -> None:

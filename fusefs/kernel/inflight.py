@@ -45,7 +45,7 @@ class _Waiting:
     interrupted_at: float = 0.0
 
 
-class UnderWay:
+class InFlight:
     """The requests under way; `give_up(unique)` answers one with EINTR.
 
     `blind_seconds`: how long a caller waits that can't be seen.

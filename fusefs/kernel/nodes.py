@@ -20,7 +20,7 @@ MAX_OFFSET = (1 << 63) - 1
 OWNER = wire.FATTR_UID | wire.FATTR_GID
 
 
-class Nodes:
+class NodeRequests:
     """Handlers of the requests that name a node only."""
 
     def __init__(self, context: Context, privileges: Privileges) -> None:

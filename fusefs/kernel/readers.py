@@ -40,7 +40,7 @@ Scratch = Callable[[int], memoryview]
 
 
 class Answerer(Protocol):
-    """Who answers requests; `Session`."""
+    """Who answers requests; `KernelSession`."""
 
     def answer(self, message: memoryview, scratch: Scratch) -> None:
         """Carry out one request and send its reply."""

@@ -26,13 +26,13 @@ from fusefs.errors import FsError, SetupError, errno_of
 from fusefs.interface import Calls
 from fusefs.kernel import negotiation, wire
 from fusefs.kernel.backing import Backings
-from fusefs.kernel.directories import Directories
-from fusefs.kernel.entries import Names
-from fusefs.kernel.handles import Files
-from fusefs.kernel.inflight import BLIND_SECONDS, UnderWay
+from fusefs.kernel.directories import DirectoryRequests
+from fusefs.kernel.entries import EntryRequests
+from fusefs.kernel.handles import HandleRequests
+from fusefs.kernel.inflight import BLIND_SECONDS, InFlight
 from fusefs.kernel.messages import Messages, request_size
 from fusefs.kernel.negotiation import Negotiated, Wishes
-from fusefs.kernel.nodes import Nodes
+from fusefs.kernel.nodes import NodeRequests
 from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
@@ -48,7 +48,7 @@ SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SessionSettings:
     """How a session behaves.
 
     `max_readers`: threads. `memory`: bytes of requests and answers under way; where that is little,
@@ -70,7 +70,7 @@ def _nobody(_: Negotiated) -> None:
     """For a mount that nobody will take over."""
 
 
-class Session:
+class KernelSession:
     """Serves one mount with `calls`, on threads of its own.
 
     `negotiated`: what a predecessor agreed, when the connection is taken over. `on_negotiated` is
@@ -81,7 +81,7 @@ class Session:
         self,
         device: int,
         calls: Calls,
-        settings: Settings,
+        settings: SessionSettings,
         notifier: Notifier,
         backings: Backings,
         *,
@@ -96,7 +96,7 @@ class Session:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
-        self._under_way = UnderWay(self._give_up, settings.blind_seconds)
+        self._under_way = InFlight(self._give_up, settings.blind_seconds)
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
         self._handlers[Opcode.INTERRUPT] = self._interrupt
@@ -213,10 +213,10 @@ class Session:
         )
         privileges = Privileges(self._calls)
         return {
-            **Nodes(context, privileges).handlers(),
-            **Names(context).handlers(),
-            **Files(context, privileges).handlers(),
-            **Directories(context).handlers(),
+            **NodeRequests(context, privileges).handlers(),
+            **EntryRequests(context).handlers(),
+            **HandleRequests(context, privileges).handlers(),
+            **DirectoryRequests(context).handlers(),
         }
 
     def _init(self, request: Request) -> Answer:

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from fusefs import versions
 from fusefs.errors import SetupError
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Owner:
     endpoint: str
 
     @classmethod
-    def of(cls, settings: Mount, endpoint_url: str) -> "Owner":
+    def of(cls, settings: MountSettings, endpoint_url: str) -> "Owner":
         """Return the owner that a mount is; `endpoint_url` is what its client really uses."""
         parts = urlsplit(endpoint_url)
         host = (parts.hostname or "").lower()
@@ -71,7 +71,7 @@ class CacheRoot:
         self._owner = owner
 
     @classmethod
-    def of(cls, settings: Mount, owner: Owner, *, ours: bool = False) -> "CacheRoot":
+    def of(cls, settings: MountSettings, owner: Owner, *, ours: bool = False) -> "CacheRoot":
         """Make the directory, or find it; raises SetupError where it can't be this mount's.
 
         `ours`: the mount was served from it already, so one without an owner is this mount's.
@@ -151,14 +151,14 @@ def _unsent(path: Path) -> int:
     return sum(1 for pattern in ("staged/*.log", "renames/*.json") for _ in path.glob(pattern))
 
 
-def _default(settings: Mount, owner: Owner) -> Path:
+def _default(settings: MountSettings, owner: Owner) -> Path:
     """Return a directory of this mount's own: of root under /var/cache, else under ~/.cache."""
     root = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
     _look_at_former(root / "s3mount" / _former_name(settings))
     return root / "s3mount" / owner.name
 
 
-def _former_name(settings: Mount) -> str:
+def _former_name(settings: MountSettings) -> str:
     """Return the name up to version 0.1, which `x/y/` and `x_y/` shared."""
     name = f"{settings.store.bucket}/{settings.prefix}".replace(":", "_").replace("/", "_")
     return name.strip("_")

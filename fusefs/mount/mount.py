@@ -15,35 +15,35 @@ from pathlib import Path
 from fusefs.bulkhead import bulkhead
 from fusefs.cache.cache import Cache
 from fusefs.disk.audit import miscounted
-from fusefs.disk.presence import Presence
+from fusefs.disk.presence import DirectoryPresence
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
 from fusefs.mount.cacheroot import CacheRoot, Owner, made
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
 from fusefs.names.pagememory import PageMemory
 from fusefs.names.remembered import Remembered
-from fusefs.names.rename import Moves
+from fusefs.names.rename import Renames
 from fusefs.names.rootattributes import RootAttributes
-from fusefs.names.selfcopy import Rewrites
+from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import NODE_BYTES, Tree
 from fusefs.posix.filesystem import Filesystem
-from fusefs.posix.openfiles import Files
+from fusefs.posix.openfiles import OpenFiles
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
 from fusefs.write import conflicts
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.flush import Flush
 from fusefs.write.staged import Staged, leftovers
 from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committer
+from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Mounted:
 
     def __init__(
         self,
-        settings: Mount,
+        settings: MountSettings,
         store: Store,
         cache_dir: Path,
         mode: StartMode,
@@ -85,7 +85,7 @@ class Mounted:
             self.reader,
             self.cache,
             space,
-            Committer(store, self._pools.uploads, settings.plan, self._pools.copies),
+            Uploader(store, self._pools.uploads, settings.plan, self._pools.copies),
             self._pools.moves,
             made(cache_dir / "staged"),
             cache_dir / "conflicts",
@@ -97,16 +97,16 @@ class Mounted:
         )
         log_path = cache_dir / "session.log"
         state = SessionLog.read(log_path) if mode is StartMode.RESUMED else SessionState()
-        self._presence = Presence(self.depot.staging)
+        self._presence = DirectoryPresence(self.depot.staging)
         self.cache_removed = False
         self._journal = SessionLog(log_path, state) if mode is not StartMode.SINGLE else None
         tree = _tree(settings, self._journal)
         tree.invalidations = invalidations
         lookup = self._lookup(tree, stored)
         lookup.root = RootAttributes(cache_dir) if stored else None
-        rewrites = Rewrites(tree, lookup, self.depot)
-        self.files = Files(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
-        moves = Moves(tree, lookup, rewrites, self.depot, self._pools.moves)
+        rewrites = SelfCopies(tree, lookup, self.depot)
+        self.files = OpenFiles(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
+        moves = Renames(tree, lookup, rewrites, self.depot, self._pools.moves)
         namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
         self.filesystem = Filesystem(
             tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
@@ -132,7 +132,7 @@ class Mounted:
         lookup.invalidations = tree.invalidations
         return lookup
 
-    def _restore(self, wait: float) -> list[Body]:
+    def _restore(self, wait: float) -> list[FileContent]:
         """Take over what a former process could not upload; upload it when `wait` is over."""
         bodies = []
         for stem in leftovers(self.depot.staging):
@@ -142,7 +142,7 @@ class Mounted:
                     bodies.append(body)
         return bodies
 
-    def _taken_over(self, stem: Path, wait: float) -> Body | None:
+    def _taken_over(self, stem: Path, wait: float) -> FileContent | None:
         try:
             staged = Staged.restore(stem, self.depot.space)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -153,7 +153,7 @@ class Mounted:
             return None
         if staged is None or conflicts.damaged(staged, self.depot):
             return None
-        body = Body.restored(self.depot, staged)
+        body = FileContent.restored(self.depot, staged)
         if not body.unlinked:
             body.trouble.again_in(wait)
             log.warning(
@@ -275,14 +275,14 @@ class Mounted:
             self._journal.close()
 
 
-def _tree(settings: Mount, journal: SessionLog | None) -> Tree:
+def _tree(settings: MountSettings, journal: SessionLog | None) -> Tree:
     memory = settings.names_memory
     pages, nodes = PageMemory(memory.pages), memory.nodes // NODE_BYTES
     return Tree(settings.prefix, settings.attr_ttl, journal, pages, nodes)
 
 
 def open_mount(
-    settings: Mount,
+    settings: MountSettings,
     mode: StartMode = StartMode.SINGLE,
     invalidations: Invalidations | None = None,
 ) -> Mounted:
@@ -305,7 +305,7 @@ def open_mount(
     return Mounted(settings, store, root.path, mode, invalidations or Silent())
 
 
-def check(settings: Mount) -> None:
+def check(settings: MountSettings) -> None:
     """Raise SetupError with the line for its user where the mount can't start."""
     store = Store(settings.store)
     try:
@@ -315,7 +315,7 @@ def check(settings: Mount) -> None:
     reach(settings)
 
 
-def reach(settings: Mount) -> None:
+def reach(settings: MountSettings) -> None:
     """Ask the bucket for one key, patiently enough for a slow start, not for a wrong endpoint."""
     bucket = settings.store.bucket
     where = settings.store.endpoint_url or "AWS"

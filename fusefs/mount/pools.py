@@ -7,13 +7,13 @@ threads of readers (`read.fetcher`) and of the driver. Any thread.
 
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
 
 class Pools:
     """The pools of one mount; `requests` and `uploads` of its settings are their sizes."""
 
-    def __init__(self, settings: Mount) -> None:
+    def __init__(self, settings: MountSettings) -> None:
         def pool(name: str, size: int) -> Executor:
             return ThreadPoolExecutor(size, thread_name_prefix=name)
 

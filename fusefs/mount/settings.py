@@ -1,7 +1,7 @@
 """Everything a mount can be told, parsed once into frozen values.
 
-`Mount` is what `python -m fusefs mount` and the configuration of a pod both come down to. No
-requests, no side effects.
+`MountSettings` is what `python -m fusefs mount` and the configuration of a pod both come down to.
+No requests, no side effects.
 """
 
 import re
@@ -35,7 +35,7 @@ class NamesMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class MountSettings:
     """One mount. Sizes in bytes, times in seconds."""
 
     store: StoreSettings
@@ -93,7 +93,7 @@ class Mount:
         return 4 * self.requests + self.parallel + self.uploads + AT_ONCE
 
 
-def too_large(mount: Mount) -> list[str]:
+def too_large(mount: MountSettings) -> list[str]:
     """Return a sentence for each size that doesn't fit into the memory limit."""
     usual = PlanSettings()
     limit = max(mount.memory_limit, usual.part_size, usual.threshold)

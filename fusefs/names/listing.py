@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from fusefs import keys, locks
 from fusefs.locks import Rank
 from fusefs.names.pagememory import PageMemory, Slot
-from fusefs.names.pages import HIDDEN, PAGE_MOST, Content, Entry, Row, name_of, raw
+from fusefs.names.pages import HIDDEN, PAGE_MOST, Entry, PageRows, Row, name_of, raw
 from fusefs.names.pagetable import PageTable
 from fusefs.objects import ObjectInfo, Page
 from fusefs.s3.store import Store
@@ -193,7 +193,7 @@ class Listing:
             number, row = number + 1, 0
 
     def _shown(
-        self, number: int, content: Content, row: int, want: int
+        self, number: int, content: PageRows, row: int, want: int
     ) -> Iterator[tuple[int, str, str, Entry]]:
         for at in range(row, len(content)):
             if not want:
@@ -206,7 +206,7 @@ class Listing:
             entry = self._own.get(name) or content.entry(at, self.prefix)
             yield number * PAGE_MOST + at + 1, key, name, entry
 
-    def _content(self, number: int) -> Content | None:
+    def _content(self, number: int) -> PageRows | None:
         """Return the content of a page, asked for where that is needed; None behind the last."""
         self.load(number)
         if number >= len(self._table.slots):
@@ -269,11 +269,11 @@ class Listing:
 
     def _whole(self) -> None:
         """Read a LIST without order to its end, and sort it; compact at all times."""
-        parts: list[Content] = []
+        parts: list[PageRows] = []
         token, more = None, True
         while more:
             page = self._ask(token, "")
-            parts.append(Content(self._rows(page)))
+            parts.append(PageRows(self._rows(page)))
             token = page.next_token
             more = token is not None
         rows: list[Row] = []
@@ -319,7 +319,7 @@ class Listing:
             return key, None
         return key, self._own[name].info or ObjectInfo(self.prefix + key, 0, "", 0.0)
 
-    def _again(self, number: int, slot: Slot) -> Content:
+    def _again(self, number: int, slot: Slot) -> PageRows:
         """List the range of a page again that was dropped."""
         first, bound = self._table.range_of(number)
         last = self._ended and number == len(self._table.slots) - 1
@@ -335,7 +335,7 @@ class Listing:
                 if self._table.row_of(name) is None:
                     self._extra[name] = name + "/" if entry.directory else name
             inside = [row for row in rows if last or raw(row[0]) <= bound]
-            slot.content = content = Content(
+            slot.content = content = PageRows(
                 self._with_extra(inside, first, None if last else bound)
             )
             self._table.fill(number, self._removed)
@@ -386,7 +386,7 @@ class Listing:
         ordered = sorted(rows + added, key=lambda row: raw(row[0]))
         for start in range(0, len(ordered), PAGE_MOST):
             part = ordered[start : start + PAGE_MOST]
-            fresh = Slot(Content([(key, info) for key, info, _ in part]))
+            fresh = Slot(PageRows([(key, info) for key, info, _ in part]))
             assert fresh.content is not None  # noqa: S101 - it was made just now
             fresh.content.flags[:] = bytes(flags for *_, flags in part)
             final = start + PAGE_MOST >= len(ordered)

@@ -42,7 +42,7 @@ class _Sent:
     answer: Future[ObjectInfo]
 
 
-class Pools(Protocol):
+class LookupPools(Protocol):
     """Threads for requests that somebody waits for, and for those sent ahead."""
 
     asks: Executor
@@ -56,7 +56,7 @@ class Lookup:
         self,
         tree: Tree,
         store: Store,
-        pools: Pools,
+        pools: LookupPools,
         defaults: Defaults,
         stored: bool,
         remembered: Remembered | None = None,

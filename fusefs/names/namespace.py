@@ -26,12 +26,12 @@ from fusefs.errors import (
 from fusefs.interface import Caller
 from fusefs.names.listing import Listing
 from fusefs.names.lookup import Lookup
-from fusefs.names.rename import Moves
+from fusefs.names.rename import Renames
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
-from fusefs.s3.store import ABSENT
-from fusefs.write.filecontent import Body
+from fusefs.s3.store import IF_ABSENT
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Namespace:
         self,
         tree: Tree,
         lookup: Lookup,
-        moves: Moves,
+        moves: Renames,
         depot: Depot,
         read_only: bool,
     ) -> None:
@@ -161,7 +161,7 @@ class Namespace:
             headers = attributes.write(posix, headers)
         began = self.depot.store.server_time()
         try:
-            etag = self.depot.store.put(key, body, headers, ABSENT)
+            etag = self.depot.store.put(key, body, headers, IF_ABSENT)
         except Stale as error:
             info = self._made_before(key, len(body), headers, began if error.retried else None)
         else:
@@ -231,7 +231,7 @@ class Namespace:
                     self.tree.detach(left)
             return None
 
-    def _unlink_open(self, body: Body, key: str) -> None:
+    def _unlink_open(self, body: FileContent, key: str) -> None:
         with body.kept():
             if body.info is not None:
                 self.depot.store.delete(key)

@@ -23,12 +23,12 @@ from typing import TypeVar
 from fusefs import keys
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable
-from fusefs.names.renamejournal import Copied, RenameLog
+from fusefs.names.renamejournal import Copied, RenameJournal
 from fusefs.objects import ObjectInfo
-from fusefs.s3.store import ABSENT, Store
-from fusefs.write.filecontent import Body
+from fusefs.s3.store import IF_ABSENT, Store
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committer
+from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Mover:
+class ObjectMover:
     """Moves objects of one store; `told(before, after)` hears of each moved key of a directory."""
 
-    def __init__(self, store: Store, committer: Committer, pool: Executor) -> None:
+    def __init__(self, store: Store, committer: Uploader, pool: Executor) -> None:
         self._store = store
         self._committer = committer
         self._pool = pool
@@ -77,7 +77,7 @@ class Mover:
 
     def move_all(
         self,
-        journal: RenameLog,
+        journal: RenameJournal,
         told: Callable[[Copied], None],
         settle: Callable[[], None] = lambda: None,
         *,
@@ -99,7 +99,7 @@ class Mover:
             raise
         self._finish(journal, told, settle, resumed=False)
 
-    def resume(self, journal: RenameLog, told: Callable[[Copied], None]) -> None:
+    def resume(self, journal: RenameJournal, told: Callable[[Copied], None]) -> None:
         """Go on where a former process was killed: forward, or back where it was going back."""
         if journal.undoing:
             self.take_back(journal)
@@ -109,14 +109,14 @@ class Mover:
             journal.note_deleting()
         self._finish(journal, told, lambda: None, resumed=True)
 
-    def take_back(self, journal: RenameLog) -> None:
+    def take_back(self, journal: RenameJournal) -> None:
         """Go on with going back, where a former process was killed."""
         self._take_back(journal, replaces=False)
         journal.end()
 
     def _finish(
         self,
-        journal: RenameLog,
+        journal: RenameJournal,
         told: Callable[[Copied], None],
         settle: Callable[[], None],
         *,
@@ -141,7 +141,7 @@ class Mover:
             if token is None:
                 return
 
-    def _copy_all(self, journal: RenameLog, *, resumed: bool) -> None:
+    def _copy_all(self, journal: RenameJournal, *, resumed: bool) -> None:
         noted = _Window(journal.entries(), self._store)
 
         def left() -> Iterator[ObjectInfo]:
@@ -160,12 +160,12 @@ class Mover:
         _each(self._pool, copy, left(), note)
 
     def _copy(
-        self, journal: RenameLog, source: ObjectInfo, resumed: bool
+        self, journal: RenameJournal, source: ObjectInfo, resumed: bool
     ) -> tuple[ObjectInfo, ObjectInfo] | None:
         key = journal.new + source.key[len(journal.old) :]
         keys.check("x", key)
         # The new directory's marker may be there: an empty directory can be replaced.
-        condition = None if source.key == journal.old else ABSENT
+        condition = None if source.key == journal.old else IF_ABSENT
         try:
             etag, modified = self._committer.copy(source, key, None, condition)
         except Stale:
@@ -210,7 +210,7 @@ class Mover:
             return alike  # ETags of directory buckets are new for each copy
         return alike and found.etag == source.etag
 
-    def _delete_all(self, journal: RenameLog, *, resumed: bool) -> None:
+    def _delete_all(self, journal: RenameJournal, *, resumed: bool) -> None:
         """Delete what was copied and is still the same; when resumed, only where its copy is too.
 
         Markers of directories go last, the deepest first: until then there is something to look
@@ -237,7 +237,7 @@ class Mover:
         for info in sorted(markers, key=lambda info: info.key.count("/"), reverse=True):
             self._delete(info.key, info.etag)
 
-    def _undo(self, journal: RenameLog, replaces: bool) -> None:
+    def _undo(self, journal: RenameJournal, replaces: bool) -> None:
         try:
             journal.note_undoing()
             self._take_back(journal, replaces)
@@ -250,7 +250,7 @@ class Mover:
         else:
             journal.end()
 
-    def _take_back(self, journal: RenameLog, replaces: bool) -> None:
+    def _take_back(self, journal: RenameJournal, replaces: bool) -> None:
         made = (entry for entry in journal.entries() if entry.suffix or not replaces)
         _each(
             self._pool, lambda entry: self._delete(journal.new + entry.suffix, entry.new_etag), made
@@ -262,7 +262,7 @@ def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:
     for path in sorted(depot.renames.glob("*.json")):
         # What can't be read is said by whoever finishes the others.
         with suppress(OSError, ValueError, KeyError):
-            journal = RenameLog.left(path)
+            journal = RenameJournal.left(path)
             if journal is not None and journal.deleting and complete(journal.old, journal.new):
                 journal.end()
             elif journal is not None:
@@ -275,15 +275,15 @@ def resume_renames(depot: Depot) -> None:
     Changes they left unsent follow. What can't be finished now is said, and tried at the next
     start.
     """
-    mover = Mover(depot.store, depot.committer, depot.pool)
+    mover = ObjectMover(depot.store, depot.committer, depot.pool)
     for path in sorted(depot.renames.glob("*.json")):
         with bulkhead("an interrupted rename", journal=str(path)):
             _resume_left(depot, mover, path)
 
 
-def _resume_left(depot: Depot, mover: Mover, path: Path) -> None:
+def _resume_left(depot: Depot, mover: ObjectMover, path: Path) -> None:
     try:
-        journal = RenameLog.left(path)
+        journal = RenameJournal.left(path)
         if journal is not None:
             _resume(depot, mover, journal)
     except (FsError, OSError, ValueError, KeyError) as error:
@@ -293,7 +293,7 @@ def _resume_left(depot: Depot, mover: Mover, path: Path) -> None:
         )
 
 
-def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
+def _resume(depot: Depot, mover: ObjectMover, journal: RenameJournal) -> None:
     log.warning(
         "finishing a rename that was interrupted",
         extra={"old": journal.old, "new": journal.new},
@@ -301,7 +301,7 @@ def _resume(depot: Depot, mover: Mover, journal: RenameLog) -> None:
     left = {
         body.key: body
         for body in depot.dirty.all()
-        if isinstance(body, Body) and body.key.startswith(journal.old)
+        if isinstance(body, FileContent) and body.key.startswith(journal.old)
     }
 
     def told(entry: Copied) -> None:

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 
 from fusefs import locks
 from fusefs.locks import Rank
-from fusefs.names.pages import Content
+from fusefs.names.pages import PageRows
 
 
 class Slot:
@@ -20,8 +20,8 @@ class Slot:
 
     __slots__ = ("__weakref__", "content", "kept", "number", "rows")
 
-    def __init__(self, content: Content) -> None:
-        self.content: Content | None = content
+    def __init__(self, content: PageRows) -> None:
+        self.content: PageRows | None = content
         self.rows = len(content)  # as they were when positions were first told
         self.kept = False  # never to be dropped: its listing can't ask for it again
         self.number = 0

@@ -4,7 +4,7 @@ A page holds some hundred names in S3's order as a few arrays: about 80 bytes a 
 ETag and time, a tenth of what one Python object a name takes. Not here: requests, what became of
 a name since (`listing`), and how many pages there may be (`pagememory`).
 
-Threading: a `Content` never changes but for the marks in `flags`, which its listing guards.
+Threading: a `PageRows` never changes but for the marks in `flags`, which its listing guards.
 """
 
 from array import array
@@ -46,7 +46,7 @@ def name_of(key: str) -> tuple[str, bool]:
     return (folder, True) if folder is not None else (key, False)
 
 
-class Content:
+class PageRows:
     """Rows in S3's order. `flags` has the marks, one byte a row."""
 
     __slots__ = (

@@ -13,11 +13,11 @@ from collections.abc import Container, Sequence
 
 from fusefs import keys
 from fusefs.names.pagememory import PageMemory, Slot
-from fusefs.names.pages import DIRECTORY, HIDDEN, PAGE_MOST, Content, Entry, Row, name_of, raw
+from fusefs.names.pages import DIRECTORY, HIDDEN, PAGE_MOST, Entry, PageRows, Row, name_of, raw
 
 NEARBY = 64  # how far behind the last name of a scan its next one may be
 
-Place = tuple[int, Content, int]  # page, its content, row
+Place = tuple[int, PageRows, int]  # page, its content, row
 
 
 class PageTable:
@@ -55,7 +55,7 @@ class PageTable:
             self.overlapping = True
         for start in range(0, max(1, len(rows)), PAGE_MOST):
             part = rows[start : start + PAGE_MOST]
-            slot = Slot(Content(part))
+            slot = Slot(PageRows(part))
             self.share(slot, max(self.bound, raw(part[-1][0]) if part else b""))
             self.fill(len(self.slots) - 1, removed)
         if self.overlapping:
@@ -81,7 +81,7 @@ class PageTable:
                 self._mark_directory(number, content, at, key, name)
         self._memory.filled(slot)
 
-    def _mark_directory(self, number: int, content: Content, at: int, key: str, name: str) -> None:
+    def _mark_directory(self, number: int, content: PageRows, at: int, key: str, name: str) -> None:
         """A directory hides a file of the same name: its content must stay reachable."""
         for other in (name, name + "/"):
             found = self.row(other) if other != key else None

@@ -20,14 +20,14 @@ from fusefs.attributes import DIRECTORY_TYPE, write
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
-from fusefs.names.objectmoves import Mover, forget_renames, resume_renames
-from fusefs.names.renamejournal import Copied, RenameLog
-from fusefs.names.selfcopy import Rewrites
+from fusefs.names.objectmoves import ObjectMover, forget_renames, resume_renames
+from fusefs.names.renamejournal import Copied, RenameJournal
+from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
-from fusefs.s3.store import ABSENT
-from fusefs.write.filecontent import Body
+from fusefs.s3.store import IF_ABSENT
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 
 log = logging.getLogger(__name__)
@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 
 
-class Moves:
+class Renames:
     """The renames of one mount."""
 
     def __init__(
-        self, tree: Tree, lookup: Lookup, rewrites: Rewrites, depot: Depot, pool: Executor
+        self, tree: Tree, lookup: Lookup, rewrites: SelfCopies, depot: Depot, pool: Executor
     ) -> None:
         self.tree = tree
         self.lookup = lookup
         self.rewrites = rewrites
         self.depot = depot
-        self._mover = Mover(depot.store, depot.committer, pool)
+        self._mover = ObjectMover(depot.store, depot.committer, pool)
         self._directories = locks.lock(Rank.DIRECTORIES)
 
     def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
@@ -157,7 +157,7 @@ class Moves:
             if node.body is not None and node.body.dirty:
                 node.body.commit()
             with self._replaced(target):
-                self._move_object(node, key, ABSENT if flags & NOREPLACE else None)
+                self._move_object(node, key, IF_ABSENT if flags & NOREPLACE else None)
 
     @contextmanager
     def _replaced(self, target: Node | None) -> Iterator[None]:
@@ -209,7 +209,7 @@ class Moves:
         new = self.tree.child_key(parent, name) + "/"
         keys.check(name, new)
         with self._directories, ExitStack() as stack:
-            journal = RenameLog.find(self.depot.renames, old, new) if resumed else None
+            journal = RenameJournal.find(self.depot.renames, old, new) if resumed else None
             if journal is not None and journal.undoing:
                 self._mover.take_back(journal)
                 return False
@@ -233,7 +233,7 @@ class Moves:
                 self._move(node, node.parent, node.name, parent, name)
                 self._follow_all(node, moved, moved.left_behind)
 
-            journal = journal or RenameLog.begin(self.depot.renames, old, new)
+            journal = journal or RenameJournal.begin(self.depot.renames, old, new)
             self._mover.move_all(journal, moved.told, settle, replaces=replaces, resumed=resumed)
         return True
 
@@ -254,11 +254,11 @@ class Moves:
         if node.posix is not None and self.depot.stores_attributes:
             headers = write(node.posix, headers)
         with suppress(Stale):  # its own marker was moved with the rest
-            self.depot.store.put(new, b"", headers, ABSENT)
+            self.depot.store.put(new, b"", headers, IF_ABSENT)
         for other in others:
             self.depot.store.delete(other)
 
-    def _open_below(self, node: Node) -> list[tuple[Node, Body]]:
+    def _open_below(self, node: Node) -> list[tuple[Node, FileContent]]:
         """Return the open files below a directory."""
         return [(child, child.body) for child in self.tree.walk(node) if child.body is not None]
 

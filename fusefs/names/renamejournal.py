@@ -39,7 +39,7 @@ class Copied:
     modified: float
 
 
-class RenameLog:
+class RenameJournal:
     """The journal of the rename of all keys under `old` to `new`; both end in `/`."""
 
     def __init__(self, path: Path, old: str, new: str) -> None:
@@ -52,7 +52,7 @@ class RenameLog:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @classmethod
-    def begin(cls, directory: Path, old: str, new: str) -> "RenameLog":
+    def begin(cls, directory: Path, old: str, new: str) -> "RenameJournal":
         """Note the intent. EIO where there is no place for it: no rename without a journal."""
         try:
             directory.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ class RenameLog:
         return log
 
     @classmethod
-    def find(cls, directory: Path, old: str, new: str) -> "RenameLog | None":
+    def find(cls, directory: Path, old: str, new: str) -> "RenameJournal | None":
         """Go on with the journal of just this rename, where a former process left one."""
         for path in directory.glob("*.json"):
             with path.open("rb") as file:
@@ -76,7 +76,7 @@ class RenameLog:
         return None
 
     @classmethod
-    def left(cls, path: Path) -> "RenameLog | None":
+    def left(cls, path: Path) -> "RenameJournal | None":
         """Go on with a journal that a former process left; None for one without an intent.
 
         Raises ValueError or KeyError, with the file as it was, where it can't be understood.

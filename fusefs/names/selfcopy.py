@@ -15,16 +15,16 @@ from fusefs.errors import NotFound, Stale
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.s3.store import ABSENT
-from fusefs.session.sessionlog import Version
-from fusefs.write.filecontent import Body
+from fusefs.s3.store import IF_ABSENT
+from fusefs.session.sessionlog import LoggedVersion
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 from fusefs.write.unsent import held
 
 log = logging.getLogger(__name__)
 
 
-class Rewrites:
+class SelfCopies:
     """The rewrites of one mount."""
 
     def __init__(self, tree: Tree, lookup: Lookup, depot: Depot) -> None:
@@ -84,7 +84,7 @@ class Rewrites:
                 raise
         headers = Headers(system={"ContentType": DIRECTORY_TYPE})
         try:
-            etag = self.depot.store.put(key, b"", headers, ABSENT)
+            etag = self.depot.store.put(key, b"", headers, IF_ABSENT)
         except Stale:  # made meanwhile, by others or by a try of ours whose answer was lost
             return self.depot.store.head(key)
         return ObjectInfo(key, 0, etag, self.depot.store.server_time(), headers)
@@ -116,9 +116,9 @@ class Rewrites:
             node.body.replaced = True
         self.tree.made(node)
 
-    def became(self, node: Node, body: Body, info: ObjectInfo) -> None:
+    def became(self, node: Node, body: FileContent, info: ObjectInfo) -> None:
         """The session journal goes over to the version that our commit or copy made."""
-        version = Version(info.key, info.etag, info.size)
+        version = LoggedVersion(info.key, info.etag, info.size)
         self.tree.journal.became(node.id, body.logged_etag, version)
         body.logged_etag = info.etag
 

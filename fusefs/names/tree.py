@@ -21,8 +21,8 @@ from fusefs.locks import Rank
 from fusefs.names.listing import UNLIMITED, Entry, Listing
 from fusefs.names.pagememory import PageMemory
 from fusefs.objects import ObjectInfo
-from fusefs.session.sessionlog import Journal, LoggedNode, NoJournal, SessionState
-from fusefs.write.filecontent import Body
+from fusefs.session.sessionlog import LoggedNode, NoSessionJournal, SessionJournal, SessionState
+from fusefs.write.filecontent import FileContent
 
 NODES_MOST = 20_000
 NODE_BYTES = 1200  # with all it holds of a file, measured with tracemalloc
@@ -51,7 +51,7 @@ class Node:
     lookups: int = 0
     handles: int = 0
     gone: bool = False
-    body: Body | None = None
+    body: FileContent | None = None
     cached_etag: str | None = None
     lock: threading.RLock = field(default_factory=partial(locks.rlock, Rank.NODE))
     children: dict[str, "Node"] = field(init=False)
@@ -79,7 +79,7 @@ class Tree:
         self,
         prefix: str,
         ttl: float,
-        journal: Journal | None = None,
+        journal: SessionJournal | None = None,
         pages: PageMemory | None = None,
         nodes_most: int = NODES_MOST,
     ) -> None:
@@ -88,7 +88,7 @@ class Tree:
         self.pages = pages or PageMemory(UNLIMITED)
         self.invalidations: Invalidations = Silent()
         self._nodes_most = nodes_most
-        self.journal = journal or NoJournal()
+        self.journal = journal or NoSessionJournal()
         self.lock = locks.rlock(Rank.TREE)
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
         self._nodes: OrderedDict[int, Node] = OrderedDict({ROOT: self.root})

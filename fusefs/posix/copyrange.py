@@ -3,14 +3,14 @@
 Any thread that may change the target.
 """
 
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.serversidecopy import Loan
 from fusefs.write.uploadplan import MIN_PART
 
 BUFFER = 8 << 20  # bytes
 
 
-def copy_range(source: Body, start: int, target: Body, goal: int, length: int) -> int:
+def copy_range(source: FileContent, start: int, target: FileContent, goal: int, length: int) -> int:
     """Copy up to `length` bytes at `start` to `goal`; return how many, fewer at the source's end.
 
     A whole file, or as much as a part of an upload, moves no bytes: the target borrows them.
@@ -34,7 +34,7 @@ def copy_range(source: Body, start: int, target: Body, goal: int, length: int) -
     return done
 
 
-def _lendable(source: Body, target: Body, start: int, goal: int, length: int) -> bool:
+def _lendable(source: FileContent, target: FileContent, start: int, goal: int, length: int) -> bool:
     """Say whether a range is better copied by the store: a part's size, or a whole file."""
     if source is target or source.dirty or source.info is None or not length:
         return False

@@ -18,7 +18,7 @@ from fusefs.names.listing import Entry, Listing
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.posix.dirstream import DOTS, DirStream, dots
-from fusefs.posix.openfiles import Files
+from fusefs.posix.openfiles import OpenFiles
 from fusefs.resend import is_resent
 from fusefs.session.sessionlog import SessionState, Told
 
@@ -29,10 +29,10 @@ class _Open:
     stream: DirStream
 
 
-class Directories:
+class OpenDirectories:
     """The directory streams of one mount; `files` numbers the handles."""
 
-    def __init__(self, tree: Tree, lookup: Lookup, files: Files) -> None:
+    def __init__(self, tree: Tree, lookup: Lookup, files: OpenFiles) -> None:
         self._tree = tree
         self._lookup = lookup
         self._files = files

@@ -29,22 +29,22 @@ from fusefs.keys import MAX_NAME
 from fusefs.names.listing import Entry
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
-from fusefs.names.selfcopy import Rewrites
+from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
-from fusefs.posix.directories import Directories
-from fusefs.posix.openfiles import Files
+from fusefs.posix.directories import OpenDirectories
+from fusefs.posix.openfiles import OpenFiles
 from fusefs.posix.restore import reopen
 from fusefs.posix.setattr import changed
 from fusefs.posix.xattrs import Xattrs
 from fusefs.session.sessionlog import SessionState
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 from fusefs.write.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
-BLOCK = 1 << 20
+STATFS_BLOCK = 1 << 20
 BLOCKS = 1 << 30
 
 
@@ -55,8 +55,8 @@ class Filesystem:
         self,
         tree: Tree,
         lookup: Lookup,
-        files: Files,
-        rewrites: Rewrites,
+        files: OpenFiles,
+        rewrites: SelfCopies,
         namespace: Namespace,
         depot: Depot,
         shown: Shown | None = None,
@@ -69,7 +69,7 @@ class Filesystem:
         self.namespace = namespace
         self.depot = depot
         self._shown = shown or Shown()
-        self._directories = Directories(tree, lookup, files)
+        self._directories = OpenDirectories(tree, lookup, files)
 
     # -- names and attributes --------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Filesystem:
             self.lookups.refresh(found)
         return self._attributes(found)
 
-    def _attributes(self, node: Node, of: Body | None = None) -> Attributes:
+    def _attributes(self, node: Node, of: FileContent | None = None) -> Attributes:
         """Tell of a node, or of the content `of` that it is open with."""
         body = of or _current(node)
         if of is not None:
@@ -336,7 +336,7 @@ class Filesystem:
         """Close a directory stream."""
         self._directories.release(handle)
 
-    def restore(self, state: SessionState, changed: Sequence[Body]) -> None:
+    def restore(self, state: SessionState, changed: Sequence[FileContent]) -> None:
         """Go on with the nodes and handles of a former process, whose changes are `changed`."""
         self.tree.restore(state)
         reopen(self.files, state, changed)
@@ -344,7 +344,7 @@ class Filesystem:
 
     def statfs(self) -> Statfs:
         """Return numbers that let `df` and installers go on; no request."""
-        return Statfs(BLOCK, BLOCKS, BLOCKS, BLOCKS, BLOCKS, BLOCKS, MAX_NAME)
+        return Statfs(STATFS_BLOCK, BLOCKS, BLOCKS, BLOCKS, BLOCKS, BLOCKS, MAX_NAME)
 
     # -- extended attributes ---------------------------------------------------------------------
 
@@ -381,7 +381,7 @@ class Filesystem:
             raise failures[0]
 
 
-def _current(node: Node) -> Body | None:
+def _current(node: Node) -> FileContent | None:
     """Return the open content of a node where it is what an open would get."""
     body = node.body
     return body if body is not None and (body.dirty or not body.replaced) else None

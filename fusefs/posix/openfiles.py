@@ -17,15 +17,15 @@ from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, St
 from fusefs.interface import Opened
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
-from fusefs.names.selfcopy import Rewrites
+from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.posix.copyrange import copy_range
 from fusefs.posix.opening import Opening
-from fusefs.read.readahead import Stream
+from fusefs.read.readahead import ReadAhead
 from fusefs.resend import is_resent, unique
-from fusefs.session.sessionlog import Version
-from fusefs.write.filecontent import Body
+from fusefs.session.sessionlog import LoggedVersion
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 from fusefs.write.unsent import Unsent
 
@@ -41,9 +41,9 @@ class Handle:
     """One open file description of the kernel."""
 
     node: Node
-    body: Body
+    body: FileContent
     flags: int
-    stream: Stream | None = None
+    stream: ReadAhead | None = None
 
     @property
     def writes(self) -> bool:
@@ -51,14 +51,14 @@ class Handle:
         return bool(self.flags & WRITING)
 
 
-class Files:
+class OpenFiles:
     """All open files of a mount. `first` is how many bytes an open for reading brings along."""
 
     def __init__(
         self,
         tree: Tree,
         lookup: Lookup,
-        rewrites: Rewrites,
+        rewrites: SelfCopies,
         depot: Depot,
         first: int,
         read_only: bool,
@@ -85,7 +85,7 @@ class Files:
         with self._lock:
             return {number: handle.node.id for number, handle in self._handles.items()}
 
-    def body_of(self, handle: int | None) -> Body | None:
+    def body_of(self, handle: int | None) -> FileContent | None:
         """Return the content of a handle, None where it isn't open (any more)."""
         found = self._handles.get(handle) if handle is not None else None
         return found.body if found is not None else None
@@ -108,17 +108,17 @@ class Files:
         number = self._begun.get(unique()) if is_resent() else None
         return Opened(number) if number is not None and number in among else None
 
-    def reopened(self, number: int, node: Node, body: Body, flags: int) -> None:
+    def reopened(self, number: int, node: Node, body: FileContent, flags: int) -> None:
         """Go on with a handle of a former process."""
         self._handles[number] = Handle(node, body, flags)
         node.handles += 1
 
-    def attach(self, node: Node, body: Body) -> None:
+    def attach(self, node: Node, body: FileContent) -> None:
         """Make a body the content of its node; what it commits is the node's."""
         body.on_commit = lambda done: self._committed(node, done)
         node.body = body
 
-    def in_use(self, body: Body) -> bool:
+    def in_use(self, body: FileContent) -> bool:
         """Say whether a handle has this content open."""
         with self._lock:
             return any(handle.body is body for handle in self._handles.values())
@@ -156,7 +156,7 @@ class Files:
         if self.closing:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
 
-    def _register(self, node: Node, body: Body, flags: int, *, told: bool = True) -> Opened:
+    def _register(self, node: Node, body: FileContent, flags: int, *, told: bool = True) -> Opened:
         handle = Handle(node, body, flags)
         number = self.number()
         with self._lock:
@@ -184,7 +184,7 @@ class Files:
         """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
         self._writable()
         with node.lock:
-            body = Body(self.depot, self.tree.key(node), None, posix, node.id)
+            body = FileContent(self.depot, self.tree.key(node), None, posix, node.id)
             body.on_commit = lambda changed: self._committed(node, changed)
             body.create(flags)
             if exclusive:
@@ -215,7 +215,7 @@ class Files:
             self._complete(found.node, body)
         return found
 
-    def _complete(self, node: Node, body: Body) -> None:
+    def _complete(self, node: Node, body: FileContent) -> None:
         """Learn the headers of an object we know from a LIST or a journal only."""
         version = body.version
         info, _ = self.depot.store.changes.settled(
@@ -264,7 +264,7 @@ class Files:
             self.tree.journal.closed(handle)
             self.tree.released(node)
 
-    def _close(self, node: Node, body: Body) -> None:
+    def _close(self, node: Node, body: FileContent) -> None:
         if body.dirty and not body.unlinked:
             return  # node and body stay until the retries succeed
         body.close()
@@ -287,7 +287,7 @@ class Files:
             node.handles += 1
         self.tree.released(node)
 
-    def _committed(self, node: Node, body: Body) -> None:
+    def _committed(self, node: Node, body: FileContent) -> None:
         info = body.info
         if info is None:
             return
@@ -359,5 +359,5 @@ class Files:
             self.release(opened.handle)
 
 
-def _version(info: ObjectInfo | None) -> Version | None:
-    return Version(info.key, info.etag, info.size) if info is not None else None
+def _version(info: ObjectInfo | None) -> LoggedVersion | None:
+    return LoggedVersion(info.key, info.etag, info.size) if info is not None else None

@@ -12,7 +12,7 @@ from fusefs.errors import NotFound
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
 
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -30,7 +30,7 @@ class Opening:
         lookup: Lookup,
         depot: Depot,
         first: int,
-        attach: Callable[[Node, Body], None],
+        attach: Callable[[Node, FileContent], None],
     ) -> None:
         self._tree = tree
         self._lookup = lookup
@@ -38,7 +38,7 @@ class Opening:
         self._first = first
         self._attach = attach
 
-    def bind(self, node: Node, flags: int, began: float) -> Body:
+    def bind(self, node: Node, flags: int, began: float) -> FileContent:
         """Return the body for a new handle: the one in use if its version is still the current.
 
         What S3 was asked since this open `began` holds for it too: of many that wait for `lock`
@@ -68,7 +68,7 @@ class Opening:
             info, head = self._current(node, flags)
         return self._fresh(node, info, head, asked)
 
-    def _in_front(self, node: Node, body: Body, began: float) -> bool:
+    def _in_front(self, node: Node, body: FileContent, began: float) -> bool:
         """Say whether a body needs no question: it is newer than what S3 has, or was asked for."""
         if body.dirty and body.failure is None:
             return True
@@ -77,9 +77,9 @@ class Opening:
     def _overtook(self, node: Node, asked: float) -> bool:
         return self._depot.store.changes.overtook(self._tree.key(node), asked)
 
-    def _fresh(self, node: Node, info: ObjectInfo, head: bytes, asked: float) -> Body:
+    def _fresh(self, node: Node, info: ObjectInfo, head: bytes, asked: float) -> FileContent:
         posix = node.posix or self._lookup.posix(info, directory=False)
-        fresh = Body(self._depot, info.key, info, posix, node.id)
+        fresh = FileContent(self._depot, info.key, info, posix, node.id)
         if head:
             fresh.attach(self._depot.reader.open(info.key, info.etag, info.size, head))
         fresh.current_at = asked
@@ -121,6 +121,6 @@ class Opening:
             node.checked = asked
 
 
-def _is_of(body: Body, info: ObjectInfo | None) -> bool:
+def _is_of(body: FileContent, info: ObjectInfo | None) -> bool:
     """Say whether a body is good for reading and writing this version."""
     return info is not None and body.etag == info.etag and body.failure is None

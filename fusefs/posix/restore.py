@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from fusefs.errors import Stale
 from fusefs.names.tree import Node
 from fusefs.objects import ObjectInfo
-from fusefs.posix.openfiles import Files
+from fusefs.posix.openfiles import OpenFiles
 from fusefs.session.sessionlog import LoggedFile, SessionState
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 
 
-def reopen(files: Files, state: SessionState, changed: Sequence[Body]) -> None:
+def reopen(files: OpenFiles, state: SessionState, changed: Sequence[FileContent]) -> None:
     """Open again what was open: on the `changed` content, or on the version it was bound to."""
     begun = {logged.request: number for number, logged in state.files.items()}
     begun |= {logged.request: number for number, logged in state.directories.items()}
@@ -27,7 +27,7 @@ def reopen(files: Files, state: SessionState, changed: Sequence[Body]) -> None:
             body.close()
 
 
-def _give_back(files: Files, body: Body, state: SessionState) -> None:
+def _give_back(files: OpenFiles, body: FileContent, state: SessionState) -> None:
     """Make changed content its file's again; a name is enough where no session goes on."""
     logged = state.nodes.get(body.node)
     same = logged is not None and logged.name == body.key.rpartition("/")[2]
@@ -44,7 +44,7 @@ def _give_back(files: Files, body: Body, state: SessionState) -> None:
         files.tree.made(node)
 
 
-def _named(files: Files, body: Body) -> Node:
+def _named(files: OpenFiles, body: FileContent) -> Node:
     """Return the place in the tree of a file that the kernel doesn't know (any more)."""
     tree = files.tree
     *above, name = body.key.removeprefix(tree.prefix).split("/")
@@ -57,7 +57,7 @@ def _named(files: Files, body: Body) -> Node:
     return node
 
 
-def _open(files: Files, number: int, logged: LoggedFile) -> None:
+def _open(files: OpenFiles, number: int, logged: LoggedFile) -> None:
     try:
         node = files.tree.get(logged.node)
     except Stale:
@@ -69,7 +69,7 @@ def _open(files: Files, number: int, logged: LoggedFile) -> None:
             return  # neither in S3 nor staged: calls on it answer EBADF
         info = ObjectInfo(version.key, version.size, version.etag, 0.0)
         posix = node.posix or files.lookup.posix(info, directory=False)
-        body = Body(files.depot, version.key, info, posix, node.id)
+        body = FileContent(files.depot, version.key, info, posix, node.id)
         body.unlinked = node.gone
         before = node.body
         files.attach(node, body)

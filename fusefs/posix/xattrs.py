@@ -10,7 +10,7 @@ from dataclasses import replace
 from fusefs.attributes import Posix
 from fusefs.errors import AttributeTooBig, Exists, NoAttribute, Unsupported
 from fusefs.names.lookup import Lookup
-from fusefs.names.selfcopy import Rewrites
+from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node
 from fusefs.posix import acl
 from fusefs.resend import is_resent
@@ -23,7 +23,7 @@ LARGEST = 64 << 10
 class Xattrs:
     """The extended attributes of one mount's nodes."""
 
-    def __init__(self, lookup: Lookup, rewrites: Rewrites) -> None:
+    def __init__(self, lookup: Lookup, rewrites: SelfCopies) -> None:
         self._lookup = lookup
         self._rewrites = rewrites
 

@@ -5,7 +5,7 @@ of a part waits for it here and copies it out of the part's buffer as soon as it
 
 Not here: which parts are made and when their buffers go (`reader`).
 
-Threading: `PartMap` and the fields marked so are guarded by the reader's lock. `filled`, `error`
+Threading: `FetchMap` and the fields marked so are guarded by the reader's lock. `filled`, `error`
 and `over` are written by the thread that fetches; `arrived` wakes waiters through the part's own
 condition, a leaf.
 """
@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from fusefs import locks
 from fusefs.errors import FsError
 from fusefs.locks import Rank
-from fusefs.read.readahead import Stream
+from fusefs.read.readahead import ReadAhead
 
 
-class Part:
+class Fetch:
     """The bytes [start, stop) of one version, being fetched into `view`."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Part:
         self.done = False  # over, and written to the disk as far as that is possible
         self.consumed = False  # read to its end
         self.used_at = 0.0
-        self.stream: Stream | None = None  # whose read-ahead it is
+        self.stream: ReadAhead | None = None  # whose read-ahead it is
         self.job: Callable[[], None] | None = None
         self._wake = locks.condition(Rank.LEAF)
         self._wake_at: int | None = None
@@ -89,33 +89,33 @@ class Part:
             self._wake.notify_all()
 
 
-class PartMap:
+class FetchMap:
     """The parts of one version in order of their place."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._parts: list[Part] = []
+        self._parts: list[Fetch] = []
 
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[Fetch]:
         return iter(list(self._parts))
 
-    def at(self, offset: int) -> Part | None:
+    def at(self, offset: int) -> Fetch | None:
         """Return the part that has a byte."""
         index = bisect_right(self._starts, offset) - 1
         if index >= 0 and offset < self._parts[index].stop:
             return self._parts[index]
         return None
 
-    def add(self, part: Part) -> None:
+    def add(self, part: Fetch) -> None:
         """Add a part that overlaps no other."""
         index = bisect_right(self._starts, part.start)
         self._starts.insert(index, part.start)
         self._parts.insert(index, part)
 
-    def remove(self, part: Part) -> None:
+    def remove(self, part: Fetch) -> None:
         """Remove a part."""
         index = bisect_right(self._starts, part.start) - 1
         del self._starts[index], self._parts[index]

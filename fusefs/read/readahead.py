@@ -41,7 +41,7 @@ class Cursor:
         return self.position - SLACK <= offset <= max(self.ahead, self.position) + SLACK
 
 
-class Stream:
+class ReadAhead:
     """The cursors of one file handle."""
 
     def __init__(self, first: int, part: int) -> None:

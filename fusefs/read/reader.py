@@ -11,10 +11,10 @@ import logging
 from fusefs.cache.cache import Cache
 from fusefs.counters import Counters
 from fusefs.errors import Unavailable
-from fusefs.read.readpool import Ranges, ReadLimits, Supply
-from fusefs.read.version import Content
+from fusefs.read.readpool import RangeSource, ReadLimits, ReadPool
+from fusefs.read.version import ObjectVersion
 
-__all__ = ["Content", "Ranges", "ReadLimits", "Reader"]
+__all__ = ["ObjectVersion", "RangeSource", "ReadLimits", "Reader"]
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +26,17 @@ class Reader:
     """All open versions, by key and ETag."""
 
     def __init__(
-        self, store: Ranges, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+        self, store: RangeSource, cache: Cache, limits: ReadLimits, counters: Counters | None = None
     ) -> None:
-        self._supply = Supply(store, cache, limits, counters)
-        self._contents: dict[tuple[str, str], Content] = {}
+        self._supply = ReadPool(store, cache, limits, counters)
+        self._contents: dict[tuple[str, str], ObjectVersion] = {}
 
     @property
     def memory(self) -> int:
         """Bytes of all buffers there are."""
         return self._supply.buffers.total
 
-    def open(self, key: str, etag: str, size: int, head: bytes = b"") -> Content:
+    def open(self, key: str, etag: str, size: int, head: bytes = b"") -> ObjectVersion:
         """Return the content of a version; every `open` needs its `close`.
 
         `head`: first bytes that the caller has fetched already.
@@ -46,7 +46,7 @@ class Reader:
             content.supply(head)
         return content
 
-    def _find(self, key: str, etag: str, size: int) -> Content | None:
+    def _find(self, key: str, etag: str, size: int) -> ObjectVersion | None:
         with self._supply.lock:
             content = self._contents.get((key, etag))
             if content is None or content.size != size:
@@ -54,10 +54,10 @@ class Reader:
             content.users += 1
             return content
 
-    def _enter(self, key: str, etag: str, size: int) -> Content:
+    def _enter(self, key: str, etag: str, size: int) -> ObjectVersion:
         file = self._supply.cache.open(key, etag, size)
         file.prepare()
-        made = Content(self._supply, file, self._rekey, self._forget)
+        made = ObjectVersion(self._supply, file, self._rekey, self._forget)
         with self._supply.lock:
             content = self._contents.get((key, etag))
             if content is None or content.size != size:
@@ -67,13 +67,13 @@ class Reader:
         file.close()
         return content
 
-    def _rekey(self, content: Content, key: str, etag: str) -> None:
+    def _rekey(self, content: ObjectVersion, key: str, etag: str) -> None:
         """A content has a new identity from now on; the lock is held."""
         self._forget(content)
         content.key, content.etag = key, etag
         self._contents.setdefault((key, etag), content)
 
-    def _forget(self, content: Content) -> None:
+    def _forget(self, content: ObjectVersion) -> None:
         """A content is not to be found any more; the lock is held."""
         if self._contents.get((content.key, content.etag)) is content:
             del self._contents[content.key, content.etag]

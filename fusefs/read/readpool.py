@@ -24,7 +24,7 @@ from fusefs.counters import Counters
 from fusefs.locks import Rank
 from fusefs.read.buffers import Buffers
 from fusefs.read.fetcher import Fetcher
-from fusefs.read.fetches import Part
+from fusefs.read.fetches import Fetch
 
 KiB, MiB = 1024, 1024 * 1024
 # Seconds after which a part in memory that nobody came for may make way for read-ahead.
@@ -53,7 +53,7 @@ class ReadLimits:
     window: int = 64 * MiB
 
 
-class Ranges(Protocol):
+class RangeSource(Protocol):
     """Where bytes come from: the store, or a fake of it."""
 
     def get_into(
@@ -73,11 +73,11 @@ class Ranges(Protocol):
         """
 
 
-class Supply:
+class ReadPool:
     """One per reader."""
 
     def __init__(
-        self, store: Ranges, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+        self, store: RangeSource, cache: Cache, limits: ReadLimits, counters: Counters | None = None
     ) -> None:
         self.store = store
         self.counters = counters or Counters()
@@ -90,7 +90,7 @@ class Supply:
         # Several parts must fit in memory, or nothing could be read ahead.
         self.part = max(limits.first, min(limits.part, limits.memory // 4))
         self.buffers = Buffers(limits.memory)
-        self._kept: OrderedDict[Part, Callable[[Part], None]] = OrderedDict()
+        self._kept: OrderedDict[Fetch, Callable[[Fetch], None]] = OrderedDict()
         self._active: OrderedDict[tuple[int, int], float] = OrderedDict()
         self._room = 0
         self._room_until = 0.0
@@ -112,28 +112,28 @@ class Supply:
         share = max(self._room, self.limits.memory) // (2 * len(self._active))
         return max(self.limits.first, min(self.limits.window, share))
 
-    def make(self, start: int, stop: int, *, wanted: bool) -> Part | None:
+    def make(self, start: int, stop: int, *, wanted: bool) -> Fetch | None:
         """Return a new part with a buffer, or None when memory is short."""
         size = stop - start
         self._reclaim(size, wanted=wanted)
         buffer = self.buffers.take(size)
         if buffer is None:
             return None
-        part = Part(start, stop, memoryview(buffer)[:size], buffer)
+        part = Fetch(start, stop, memoryview(buffer)[:size], buffer)
         part.wanted = wanted
         return part
 
-    def worth_keeping(self, part: Part) -> bool:
+    def worth_keeping(self, part: Fetch) -> bool:
         """Return whether a part that is over is better left in memory."""
         return not part.cached or self._room < self.limits.memory
 
-    def keep(self, part: Part, drop: Callable[[Part], None]) -> None:
+    def keep(self, part: Fetch, drop: Callable[[Fetch], None]) -> None:
         """Leave a part in memory as the one used last; `drop` is called when it has to go."""
         part.used_at = time.monotonic()
         self._kept[part] = drop
         self._kept.move_to_end(part)
 
-    def release(self, part: Part) -> None:
+    def release(self, part: Fetch) -> None:
         """Give the memory of a part back."""
         self._kept.pop(part, None)
         if part.buffer is not None:

@@ -17,9 +17,9 @@ from functools import partial
 from fusefs.cache.cachefile import CacheFile
 from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
-from fusefs.read.fetches import Part, PartMap
-from fusefs.read.readahead import Stream
-from fusefs.read.readpool import Supply
+from fusefs.read.fetches import Fetch, FetchMap
+from fusefs.read.readahead import ReadAhead
+from fusefs.read.readpool import ReadPool
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,15 @@ MOVE_PATIENCE = 60.0
 TRIES = 8
 
 
-class Content:
+class ObjectVersion:
     """One version of an object; made by `Reader.open`, closed by each who opened it."""
 
     def __init__(
         self,
-        supply: Supply,
+        supply: ReadPool,
         file: CacheFile,
-        rekey: Callable[["Content", str, str], None],
-        forget: Callable[["Content"], None],
+        rekey: Callable[["ObjectVersion", str, str], None],
+        forget: Callable[["ObjectVersion"], None],
     ) -> None:
         self.key = file.key
         self.etag = file.etag
@@ -48,22 +48,22 @@ class Content:
         self._file = file
         self._rekey = rekey
         self._forget = forget
-        self._parts = PartMap()
+        self._parts = FetchMap()
         self._moving = 0
 
-    def stream(self) -> Stream:
+    def stream(self) -> ReadAhead:
         """Return the state of one more handle."""
-        return Stream(self._supply.limits.first, self._supply.part)
+        return ReadAhead(self._supply.limits.first, self._supply.part)
 
     def whole_fd(self) -> int:
         """Return a descriptor of a file with exactly this content, valid until `close`, or -1."""
         return self._file.verified_fd()
 
-    def read_into(self, offset: int, view: memoryview, stream: Stream) -> int:
+    def read_into(self, offset: int, view: memoryview, stream: ReadAhead) -> int:
         """Fill `view` from `offset`; return the bytes filled, fewer only at the end of file.
 
         Blocks until they are there; raises `Stale` when the store has another version now, and
-        what else `Ranges.get_into` raises.
+        what else `RangeSource.get_into` raises.
         """
         stop = min(offset + len(view), self.size)
         position, tries = offset, 0
@@ -78,7 +78,7 @@ class Content:
             position += done
         return max(0, stop - offset)
 
-    def _plan(self, offset: int, stop: int, stream: Stream) -> None:
+    def _plan(self, offset: int, stop: int, stream: ReadAhead) -> None:
         """Have fetched what a read needs and what the next ones will need."""
         supply = self._supply
         supply.room()
@@ -125,7 +125,7 @@ class Content:
         self._supply.counters.add(Count.MISSED, done)
         return done
 
-    def _join(self, offset: int) -> Part | None:
+    def _join(self, offset: int) -> Fetch | None:
         """Return the part that has a byte, as one of its users."""
         with self._supply.lock:
             part = self._parts.at(offset)
@@ -136,7 +136,7 @@ class Content:
                     self._supply.fetcher.hurry(part.job)
             return part
 
-    def _leave(self, part: Part, read_to: int) -> None:
+    def _leave(self, part: Fetch, read_to: int) -> None:
         with self._supply.lock:
             part.users -= 1
             part.consumed = part.consumed or read_to >= part.stop
@@ -148,13 +148,13 @@ class Content:
             start, stop = next(self._parts.gaps(offset, offset + len(view)), (offset, offset))
         if start > offset or start == stop:  # somebody else fetches it by now
             return 0
-        part = Part(offset, stop, view[: stop - offset])
+        part = Fetch(offset, stop, view[: stop - offset])
         error = self._get(part)
         if error is not None:
             raise error
         return len(part.view)
 
-    def _request(self, start: int, stop: int, piece: int, ahead: Stream | None) -> int:
+    def _request(self, start: int, stop: int, piece: int, ahead: ReadAhead | None) -> int:
         """Have fetched what is missing in a range; return up to where there was memory for it."""
         block = self._file.identity.block
         piece = max(block, piece // block * block)
@@ -165,7 +165,7 @@ class Content:
                         return max(start, at)
         return stop
 
-    def _begin(self, start: int, stop: int, ahead: Stream | None) -> bool:
+    def _begin(self, start: int, stop: int, ahead: ReadAhead | None) -> bool:
         if self._supply.closed:
             raise Unavailable("the filesystem is shutting down")
         part = self._supply.make(start, stop, wanted=ahead is None)
@@ -178,7 +178,7 @@ class Content:
         self._supply.fetcher.submit(part.job, urgent=part.wanted)
         return True
 
-    def _fetch(self, part: Part) -> None:
+    def _fetch(self, part: Fetch) -> None:
         """Bring one part in, then onto the disk; runs in a thread of the fetcher."""
         error = self._get(part)
         part.end(error)
@@ -196,7 +196,7 @@ class Content:
         if gone:
             self._file.close()
 
-    def _get(self, part: Part) -> FsError | None:
+    def _get(self, part: Fetch) -> FsError | None:
         """Fill a part, under a new name if the object gets one meanwhile."""
         while True:
             key, etag, done = self.key, self.etag, part.filled
@@ -229,7 +229,7 @@ class Content:
             )
             return (self.key, self.etag) != (key, etag)
 
-    def _settle(self, part: Part) -> None:
+    def _settle(self, part: Fetch) -> None:
         """Drop a part that is over, or leave it in memory."""
         if not part.done or part.users:
             return
@@ -240,11 +240,11 @@ class Content:
         else:
             self._drop(part)
 
-    def _drop(self, part: Part) -> None:
+    def _drop(self, part: Fetch) -> None:
         self._parts.remove(part)
         self._supply.release(part)
 
-    def _give_up_ahead(self, stream: Stream | None = None) -> None:
+    def _give_up_ahead(self, stream: ReadAhead | None = None) -> None:
         """Take back read-ahead (of one stream) that is still queued and nobody waits for."""
         for part in self._parts:
             mine = part.stream is not None and (stream is None or part.stream is stream)

@@ -4,7 +4,8 @@ A mount is lost when keeper and worker have died together: both come back and mo
 containers that were started before are bound to the dead mount, and the kubelet can't bind them
 again. Only a new pod helps, so the worker of such a pod is never ready again.
 
-Threading: `Health` has a thread of its own that looks once a second; what it calls returns at once.
+Threading: `WorkerHealth` has a thread of its own that looks once a second; what it calls returns at
+once.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ BEAT_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 
 
-class Served:
+class ServedTokens:
     """Which mounts of a pod were served, by their tokens; in a directory that lives as the pod."""
 
     def __init__(self, directory: str) -> None:
@@ -38,7 +39,7 @@ class Served:
             return False
 
 
-class Health:
+class WorkerHealth:
     """Shows how a worker is until `close`."""
 
     def __init__(

@@ -10,10 +10,10 @@ words of its own command line, instead.
 from collections.abc import Callable, Mapping, Sequence
 
 from fusefs.errors import SetupError
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
 # How a command line becomes settings; raises SetupError.
-SettingsOf = Callable[[Sequence[str]], Mount]
+SettingsOf = Callable[[Sequence[str]], MountSettings]
 
 OPTIONS = {
     "endpoint": "--endpoint-url",

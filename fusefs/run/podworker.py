@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fusefs.keeper import protocol
 from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
 from fusefs.run.health import HEARTBEAT
-from fusefs.run.restart import SETUP_FAILED, Child
+from fusefs.run.restart import SETUP_FAILED, RestartedChild
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class PodWorker:
         self._pulse, pulse = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_inheritable(pulse, True)
         environment = {**environment, HEARTBEAT: str(pulse)}
-        self._child = Child("worker", command, environment, clock, keep=(pulse,))
+        self._child = RestartedChild("worker", command, environment, clock, keep=(pulse,))
         self._files = ProbeFiles(directory, "worker")
         self._clock = clock
         self._signals: deque[int] = deque()

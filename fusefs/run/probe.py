@@ -45,7 +45,7 @@ def _keeper_reason(path: str, timeout: float) -> str:
             peer.connect(path)
             protocol.send(peer, {"op": "status"})
             mounts = protocol.receive(peer)[0].get("mounts")
-    except (OSError, EOFError, protocol.Malformed) as error:
+    except (OSError, EOFError, protocol.ProtocolError) as error:
         return f"no keeper answers at {path}: {error}"
     if not isinstance(mounts, dict) or not mounts:
         return "the keeper holds no mount"

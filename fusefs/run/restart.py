@@ -28,7 +28,7 @@ def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class Child:
+class RestartedChild:
     """One process, and when it may be started again."""
 
     def __init__(

@@ -4,7 +4,8 @@ A worker that follows a dead one has the kernel send again what that one didn't 
 that can't do that (before Linux 6.9) can't take a mount over: it is aborted and mounted anew, and
 whoever had files open there gets errors.
 
-Not here: when the process ends (`worker`), S3, nodes, handles and their journal (`Served`).
+Not here: when the process ends (`worker`), S3, nodes, handles and their journal
+(`ServedFilesystem`).
 Threading: one thread opens a mount; after that any thread asks how it is.
 """
 
@@ -24,7 +25,7 @@ from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.notify import Notifier, send_resend
-from fusefs.kernel.session import Session, Settings
+from fusefs.kernel.session import KernelSession, SessionSettings
 from fusefs.kernel.wire import Init
 from fusefs.run import health, status
 from fusefs.run.status import SERVING, MountStatus
@@ -40,7 +41,7 @@ LOST = (
 )
 
 
-class Served(Protocol):
+class ServedFilesystem(Protocol):
     """A filesystem as the worker sees it. No method but `drain` and `close` takes time."""
 
     @property
@@ -77,11 +78,11 @@ class Served(Protocol):
 
 # Configuration of the mount, where to tell of changes, and how it begins: where not RESUMED, nodes
 # and handles of the journal mean nothing to the kernel any more (dirty data still counts).
-OpenFilesystem = Callable[[Mapping[str, object], Invalidations, StartMode], Served]
+OpenFilesystem = Callable[[Mapping[str, object], Invalidations, StartMode], ServedFilesystem]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class WorkerOptions:
     """How a worker runs; times in seconds.
 
     `keeper_wait`: how long the keeper may take to appear. `grace`: how long a drain may take.
@@ -90,7 +91,9 @@ class Options:
 
     keeper_socket: str
     status_socket: str = status.SOCKET
-    session: Settings = field(default_factory=lambda: Settings(wishes=Wishes(passthrough=True)))
+    session: SessionSettings = field(
+        default_factory=lambda: SessionSettings(wishes=Wishes(passthrough=True))
+    )
     keeper_wait: float = 60.0
     grace: float = 25.0
     stalled_after: float = 120.0
@@ -112,18 +115,18 @@ def sends_again(taken: Taken) -> bool:
     return True
 
 
-class Mount:
+class ServedMount:
     """One mount of this worker, from its configuration to its end."""
 
-    def __init__(self, config: Mapping[str, object], options: Options) -> None:
+    def __init__(self, config: Mapping[str, object], options: WorkerOptions) -> None:
         self.name = str(config["name"])
         self.mountpoint = str(config["mountpoint"])
-        self.served: Served | None = None
+        self.served: ServedFilesystem | None = None
         self.state = "starting"
         self.lost = False  # containers that were started before have a mount that is dead
         self._config = config
         self._options = options
-        self._session: Session | None = None
+        self._session: KernelSession | None = None
 
     def open(self, keeper: KeeperClient, open_filesystem: OpenFilesystem) -> None:
         """Take the mount, build its filesystem, and serve it."""
@@ -138,7 +141,9 @@ class Mount:
             taken = self._renew(keeper)
         self._serve(keeper, taken, mode, open_filesystem)
         if health.HEARTBEAT in os.environ:
-            self.lost = health.Served(self._options.run_directory).lost(self.name, taken.token)
+            self.lost = health.ServedTokens(self._options.run_directory).lost(
+                self.name, taken.token
+            )
         self.state = SERVING
         log.info("serving", extra={"mount": self.name, "resumed": taken.resumed})
 
@@ -161,7 +166,7 @@ class Mount:
         notifier = Notifier(taken.device, backings.kernel_ids)
         self.served = open_filesystem(self._config, notifier, mode)
         backings.restore(taken.backings, self.served.open_handles(), self.served.open_contents())
-        self._session = Session(
+        self._session = KernelSession(
             taken.device,
             self.served.calls,
             replace(self._options.session, memory=self.served.message_memory),

@@ -22,17 +22,17 @@ from fusefs.interface import Invalidations
 from fusefs.keeper import protocol
 from fusefs.mount.metrics import Metrics, MetricsPort
 from fusefs.mount.mount import Mounted, check, open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.run import podconfig
 from fusefs.run import worker as workers
-from fusefs.run.servedmount import Options
+from fusefs.run.servedmount import WorkerOptions
 from fusefs.session.startmode import StartMode
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class InPod:
+class ServingSettings:
     """What a worker is told about all its mounts together.
 
     `config`: the file with the document, else the environment has it. `drain_seconds`: None for
@@ -46,7 +46,7 @@ class InPod:
     reached: Path | None = None
 
 
-def worker(settings_of: podconfig.SettingsOf, told: InPod, options: Options) -> int:
+def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: WorkerOptions) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code."""
     _allow_many_files()
     mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
@@ -96,7 +96,7 @@ def _serving(
         return nullcontext()
 
 
-def portable(settings: Mount) -> int:
+def portable(settings: MountSettings) -> int:
     """Serve through fusepy until the mount ends; return the exit code."""
     _allow_many_files()
     metrics = Metrics()
@@ -108,7 +108,7 @@ def portable(settings: Mount) -> int:
         return _served(settings, mounted)
 
 
-def _served(settings: Mount, mounted: Mounted) -> int:
+def _served(settings: MountSettings, mounted: Mounted) -> int:
     try:
         _serve_portable(settings, mounted)
     finally:
@@ -142,7 +142,7 @@ def _drain(mounted: Mounted, seconds: float) -> bool:
     return clean
 
 
-def _serve_portable(settings: Mount, mounted: Mounted) -> None:
+def _serve_portable(settings: MountSettings, mounted: Mounted) -> None:
     try:
         from fusefs import fusepy as driver
     except ImportError as error:

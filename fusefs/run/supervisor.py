@@ -23,8 +23,8 @@ from pathlib import Path
 
 from fusefs.keeper import protocol
 from fusefs.kernel import mountcalls
-from fusefs.mount.settings import Mount
-from fusefs.run.restart import LEFT, SETUP_FAILED, UNMOUNTED, Child
+from fusefs.mount.settings import MountSettings
+from fusefs.run.restart import LEFT, SETUP_FAILED, UNMOUNTED, RestartedChild
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ class Supervisor:
         environment: Mapping[str, str],
         reached: Path | None = None,
     ) -> None:
-        self.keeper = Child("keeper", keeper, environment)
-        self.worker = Child("worker", worker, environment)
+        self.keeper = RestartedChild("keeper", keeper, environment)
+        self.worker = RestartedChild("worker", worker, environment)
         self.unmounted = False  # somebody took the mount away: what is there now isn't ours
         self._reached = reached
         self._signals = 0
@@ -108,7 +108,7 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
 
 
-def supervise(settings: Mount, words: Sequence[str]) -> int:
+def supervise(settings: MountSettings, words: Sequence[str]) -> int:
     """Serve one mount, described by the words of its command line; return the exit code."""
     document = {
         "version": protocol.VERSION,

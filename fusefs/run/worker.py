@@ -21,8 +21,14 @@ from typing import NoReturn
 from fusefs.errors import SetupError
 from fusefs.keeper.client import KeeperClient
 from fusefs.run import health
-from fusefs.run.health import Health
-from fusefs.run.servedmount import GONE_STATE, Mount, OpenFilesystem, Options, Served
+from fusefs.run.health import WorkerHealth
+from fusefs.run.servedmount import (
+    GONE_STATE,
+    OpenFilesystem,
+    ServedFilesystem,
+    ServedMount,
+    WorkerOptions,
+)
 from fusefs.run.status import SERVING, Status
 from fusefs.run.watchdog import Watchdog
 
@@ -35,7 +41,7 @@ PROGRESS_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 
 
-class Signals:
+class WorkerSignals:
     """SIGTERM and SIGINT: the first asks to stop, the second to stop at once."""
 
     def __init__(self) -> None:
@@ -49,18 +55,18 @@ class Signals:
 
 
 def run(
-    mounts: Sequence[Mapping[str, object]], open_filesystem: OpenFilesystem, options: Options
+    mounts: Sequence[Mapping[str, object]], open_filesystem: OpenFilesystem, options: WorkerOptions
 ) -> int:
     """Serve all mounts until SIGTERM; return the exit code.
 
     0: everything is in S3. 1: something isn't, or a mount was gone. 2: a mount can't start.
     With `once`, when the mounts were taken away: 3, all is in S3; 4, something isn't.
     """
-    signals = Signals()
-    ours = [Mount(config, options) for config in mounts]
+    signals = WorkerSignals()
+    ours = [ServedMount(config, options) for config in mounts]
     answering = Status(options.status_socket, lambda: {each.name: each.status() for each in ours})
     answering.start()
-    shown = Health(
+    shown = WorkerHealth(
         os.environ,
         options.run_directory,
         lambda: all(each.state == SERVING and not each.lost for each in ours),
@@ -88,7 +94,7 @@ def run(
 
 
 def _open_all(
-    mounts: Sequence[Mount], keeper: KeeperClient, open_filesystem: OpenFilesystem
+    mounts: Sequence[ServedMount], keeper: KeeperClient, open_filesystem: OpenFilesystem
 ) -> None:
     with ThreadPoolExecutor(OPENED_AT_ONCE, thread_name_prefix="open") as pool:
         waiting = [pool.submit(mount.open, keeper, open_filesystem) for mount in mounts]
@@ -96,7 +102,9 @@ def _open_all(
         each.result()
 
 
-def _wait(mounts: Sequence[Mount], keeper: KeeperClient, signals: Signals, once: bool) -> bool:
+def _wait(
+    mounts: Sequence[ServedMount], keeper: KeeperClient, signals: WorkerSignals, once: bool
+) -> bool:
     """Wait for a signal; True when a mount was gone before, and this worker has to end.
 
     One that was aborted, or whose keeper began anew, is mounted anew for the next worker. One that
@@ -120,7 +128,7 @@ def _wait(mounts: Sequence[Mount], keeper: KeeperClient, signals: Signals, once:
     return False
 
 
-def drain(mounts: Sequence[Mount], signals: Signals, grace: float) -> bool:
+def drain(mounts: Sequence[ServedMount], signals: WorkerSignals, grace: float) -> bool:
     """Upload everything dirty of all mounts at once; return whether all of it is in S3.
 
     Ends early at the second signal, or when `grace` seconds are over.
@@ -144,14 +152,14 @@ def drain(mounts: Sequence[Mount], signals: Signals, grace: float) -> bool:
     return clean
 
 
-def _drain_one(mount: Mount, stop: threading.Event, results: dict[str, bool]) -> None:
+def _drain_one(mount: ServedMount, stop: threading.Event, results: dict[str, bool]) -> None:
     try:
         results[mount.name] = mount.drain(stop)
     except Exception:  # one mount's failure must not keep the others from draining
         log.exception("draining failed", extra={"mount": mount.name})
 
 
-def _close(served: Iterable[Served]) -> None:
+def _close(served: Iterable[ServedFilesystem]) -> None:
     """Let go of all of them; requests that hang are left to the end of the process."""
     threads = [threading.Thread(target=each.close, daemon=True) for each in served]
     for thread in threads:
@@ -162,9 +170,9 @@ def _close(served: Iterable[Served]) -> None:
 
 
 def _report_progress(
-    open_ones: Sequence[Served],
+    open_ones: Sequence[ServedFilesystem],
     threads: Sequence[threading.Thread],
-    signals: Signals,
+    signals: WorkerSignals,
     grace: float,
 ) -> None:
     """Tell every now and then what is left, until all threads are done or time is up."""

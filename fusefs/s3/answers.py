@@ -9,7 +9,7 @@ from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3.etags import opaque
 
 # Headers that belong to the content and that a rewrite has to repeat, by boto3's names.
-KEPT = (
+KEPT_HEADERS = (
     "CacheControl",
     "ContentDisposition",
     "ContentEncoding",
@@ -24,7 +24,7 @@ KEPT = (
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
     """Return what a HEAD or GET tells of an object."""
-    system = {name: answer[name] for name in KEPT if answer.get(name)}
+    system = {name: answer[name] for name in KEPT_HEADERS if answer.get(name)}
     if answer.get("ExpiresString"):
         system["Expires"] = answer["ExpiresString"]
     if answer.get("TagCount"):

@@ -13,7 +13,7 @@ from typing import Any
 from urllib3 import Timeout
 
 from fusefs.s3.connections import LOW_WATER
-from fusefs.s3.retry import Patience
+from fusefs.s3.retry import RetryBudget
 from fusefs.s3.settings import StoreSettings
 
 # Answered when all is done, and some stores say nothing until then.
@@ -21,7 +21,7 @@ LONG = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"
 
 
 class _Call(threading.local):
-    patience: Patience | None = None
+    patience: RetryBudget | None = None
     at_once = True
 
 
@@ -60,7 +60,7 @@ class Attempts:
         client.meta.events.register_first("needs-retry.s3", tried)
 
     @contextmanager
-    def within(self, patience: Patience, operation: str) -> Iterator[None]:
+    def within(self, patience: RetryBudget, operation: str) -> Iterator[None]:
         """Inside, the thread's tries are those of a call with this budget."""
         before = self._call.patience
         self._call.patience, self._call.at_once = patience, operation not in LONG

@@ -12,7 +12,7 @@ from typing import Any
 
 from fusefs.s3.partbody import PartBody
 
-BLOCK = 1 << 20
+CHUNK = 1 << 20
 CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 
@@ -26,7 +26,7 @@ def crc32_of(body: bytes | bytearray | PartBody) -> str:
     if not isinstance(body, PartBody):
         return crc32(body)
     checksum = 0
-    while block := body.read(BLOCK):
+    while block := body.read(CHUNK):
         checksum = zlib.crc32(block, checksum)
     body.seek(0)
     return _text(checksum.to_bytes(4, "big"))
@@ -36,7 +36,7 @@ def md5_of(body: bytes | bytearray | PartBody) -> str:
     """Return the MD5 of a body, which is at its start afterwards."""
     digest = hashlib.md5(usedforsecurity=False)
     if isinstance(body, PartBody):
-        while block := body.read(BLOCK):
+        while block := body.read(CHUNK):
             digest.update(block)
         body.seek(0)
     else:

@@ -49,10 +49,10 @@ from fusefs.s3.errorcodes import (
     VAGUE,
     error_for,
 )
-from fusefs.s3.fastpath import Direct, Refused, Unclear, Wire
+from fusefs.s3.fastpath import FastPath, RefusedByStore, Unclear, Wire
 from fusefs.s3.partbody import in_pieces, rewind
-from fusefs.s3.presence import Presence
-from fusefs.s3.retry import Broken, Patience
+from fusefs.s3.presence import StorePresence
+from fusefs.s3.retry import BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature
 
@@ -120,7 +120,7 @@ class Client:
         self._common: dict[str, Any] = {"Bucket": settings.bucket}
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
-        self.presence = Presence()
+        self.presence = StorePresence()
         self._renewed_at = 0.0  # when credentials changed last
 
     @property
@@ -150,12 +150,12 @@ class Client:
         rawmetadata.let_through(client.meta.events, validate_ascii_metadata)
         return client
 
-    def _direct_way(self, settings: StoreSettings) -> Direct | None:
+    def _direct_way(self, settings: StoreSettings) -> FastPath | None:
         """Return the way around boto3; None where a proxy or the settings ask for boto3."""
         url = self._client.meta.endpoint_url
         if not settings.direct or settings.anonymous or get_environ_proxies(url):
             return None
-        direct = Direct(
+        direct = FastPath(
             settings.bucket,
             Wire(
                 settings.connect_timeout,
@@ -182,18 +182,18 @@ class Client:
 
     # -- one request -----------------------------------------------------------------------------
 
-    def patience(self, most: float = float("inf")) -> Patience:
+    def patience(self, most: float = float("inf")) -> RetryBudget:
         """Return the budget of a request that begins now; it is less during an outage."""
         limit = min(most, self._settings.retry_for)
         silence = min(most, self._settings.read_timeout)
         spent = min(self.presence.unreachable_for(), max(limit, silence) - PROBE)
-        return Patience(limit, time.monotonic() - max(0.0, spent), silence)
+        return RetryBudget(limit, time.monotonic() - max(0.0, spent), silence)
 
     def call(
         self,
         operation: str,
         key: str | None = None,
-        patience: Patience | None = None,
+        patience: RetryBudget | None = None,
         /,
         **arguments: Any,
     ) -> Any:
@@ -209,7 +209,7 @@ class Client:
             return self._call(operation, key, patience, arguments)
 
     def _call(
-        self, operation: str, key: str | None, patience: Patience, arguments: dict[str, Any]
+        self, operation: str, key: str | None, patience: RetryBudget, arguments: dict[str, Any]
     ) -> Any:
         if key is not None:
             arguments["Key"] = key
@@ -258,14 +258,14 @@ class Client:
             return error
         return error
 
-    def _directly(self, operation: str, arguments: Mapping[str, Any], patience: Patience) -> Any:
+    def _directly(self, operation: str, arguments: Mapping[str, Any], patience: RetryBudget) -> Any:
         """Try it without boto3; None where that isn't possible. Raises Unclear."""
         if self._direct is None:
             return None
         try:
             silence = patience.begin(operation not in LONG)
             return self._direct.send(operation, arguments, silence)
-        except Refused as refused:
+        except RefusedByStore as refused:
             meta = {"HTTPStatusCode": refused.status, "HTTPHeaders": dict(refused.headers)}
             answer: Any = {"Error": {"Code": refused.code}, "ResponseMetadata": meta}
             raise ClientError(answer, operation) from None
@@ -282,7 +282,7 @@ class Client:
         self._counters.request(operation, type(told).__name__)
         return told
 
-    def _rides_out(self, error: Exception, patience: Patience) -> bool:
+    def _rides_out(self, error: Exception, patience: RetryBudget) -> bool:
         """Wait for a store that can't be reached; False when it has been away for too long."""
         if not isinstance(error, (BotoConnectionError, HTTPClientError, HTTPError, OSError)):
             return False  # what boto3 refuses to send is no outage
@@ -309,7 +309,7 @@ class Client:
         return told
 
     def _asks_again(
-        self, error: ClientError, told: errors.FsError, sent: float, patience: Patience
+        self, error: ClientError, told: errors.FsError, sent: float, patience: RetryBudget
     ) -> bool:
         """Wait where asking again may help: an overload, credentials that ran out or changed."""
         code = _code(error)
@@ -366,10 +366,10 @@ def drain(
             arrived(have)
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         raw.close()
-        raise Broken(f"{what}: the connection broke: {error}", have) from error
+        raise BrokenBody(f"{what}: the connection broke: {error}", have) from error
     if have < len(view):
         raw.close()
-        raise Broken(f"{what}: the body ended after {have} of {len(view)} bytes", have)
+        raise BrokenBody(f"{what}: the body ended after {have} of {len(view)} bytes", have)
     if int(answer["ContentLength"]) > len(view):
         raw.close()  # more than was wanted is on its way
     raw.release_conn()

@@ -96,7 +96,7 @@ CODES = {304: "304", 404: "404", 412: "PreconditionFailed", 416: "InvalidRange"}
 FAILURES_MOST, REST = 10, 60.0
 
 
-class Refused(Exception):
+class RefusedByStore(Exception):
     """The store answered with one of `CODES`: no failure, but an answer to take as it is."""
 
     def __init__(self, status: int, headers: Mapping[str, str]) -> None:
@@ -120,7 +120,7 @@ class Wire:
     authorities: str | None = None
 
 
-class Direct:
+class FastPath:
     """The direct way to one bucket; `keys` gives what to sign with, None for no way."""
 
     def __init__(self, bucket: str, wire: Wire, keys: Callable[[], Signature | None]) -> None:
@@ -303,7 +303,7 @@ def _understood(operation: str, answer: Answer) -> dict[str, Any]:
         return _told(answer)
     missing = operation == "head_object" or b"<Code>NoSuchKey</Code>" in body
     if answer.status in CODES and (answer.status != 404 or missing):
-        raise Refused(answer.status, answer.headers)
+        raise RefusedByStore(answer.status, answer.headers)
     raise ValueError(f"status {answer.status}")
 
 

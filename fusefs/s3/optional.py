@@ -13,12 +13,12 @@ from fusefs.errors import FsError, NotFound, Stale
 from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
 from fusefs.s3.client import Client, refuses_header
 from fusefs.s3.partbody import rewind
-from fusefs.s3.retry import Patience
+from fusefs.s3.retry import RetryBudget
 
 Headers = Mapping[Ability, Mapping[str, Any]]
 
 
-class Optional:
+class OptionalHeaders:
     """Asks one store."""
 
     def __init__(self, client: Client, abilities: Abilities) -> None:
@@ -30,7 +30,7 @@ class Optional:
         operation: str,
         key: str,
         optional: Headers,
-        patience: Patience | None = None,
+        patience: RetryBudget | None = None,
         /,
         **arguments: Any,
     ) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fusefs.s3.answers import skew_of
 
 
-class Presence:
+class StorePresence:
     """One store's; times in seconds, of the monotonic clock where they are moments."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has i
 LEAST_SILENCE = 0.5  # seconds that even the last try waits for a byte
 
 
-class Broken(Exception):
+class BrokenBody(Exception):
     """A body that ended early or is damaged; its first `received` bytes are good."""
 
     def __init__(self, message: str, received: int) -> None:
@@ -23,7 +23,7 @@ class Broken(Exception):
 
 
 @dataclass
-class Patience:
+class RetryBudget:
     """The pauses between the tries of one request; `since` is when its trouble began.
 
     `limit` is for how many seconds it is tried again, `silence` for how many a store that is
@@ -73,14 +73,14 @@ class Patience:
 
 
 @dataclass
-class Tries:
+class BodyAttempts:
     """The tries of one body: as many as boto3 makes of a request, and as long as an outage."""
 
     most: int
-    patience: Patience
+    patience: RetryBudget
     made: int = 0
 
-    def wait_after(self, broken: Broken) -> None:
+    def wait_after(self, broken: BrokenBody) -> None:
         """Pause before a body that broke is asked for again, or give up."""
         self.made += 1
         if broken.received:

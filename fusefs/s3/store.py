@@ -22,18 +22,18 @@ from fusefs.s3.answers import info_of, page_of
 from fusefs.s3.client import Client, drain, status_of
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object, placing
-from fusefs.s3.optional import Optional
+from fusefs.s3.optional import OptionalHeaders
 from fusefs.s3.partbody import PartBody
-from fusefs.s3.retry import Broken, Tries
+from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
 
-ABSENT = "*"
+IF_ABSENT = "*"
 # Who asks for so few keys wants to know whether there are any, and never goes on.
 PEEK = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class UploadedPart:
     """A finished part of a multipart upload; `crc32` as S3 writes it, base64 of big-endian."""
 
     number: int
@@ -51,7 +51,7 @@ class Store:
         self.abilities = Abilities(settings.bucket)
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
-        self._optional = Optional(self.client, self.abilities)
+        self._optional = OptionalHeaders(self.client, self.abilities)
         self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
 
     # -- reading ---------------------------------------------------------------------------------
@@ -97,15 +97,15 @@ class Store:
             arguments = {}
         if unless is not None:
             arguments["IfNoneMatch"] = quoted(unless)
-        tries = Tries(self.settings.retries, self.client.patience())
+        tries = BodyAttempts(self.settings.retries, self.client.patience())
         while True:
             try:
                 return self._start(key, length, arguments, whole, tries)
-            except Broken as broken:
+            except BrokenBody as broken:
                 tries.wait_after(broken)
 
     def _start(
-        self, key: str, length: int, arguments: Mapping[str, Any], whole: bool, tries: Tries
+        self, key: str, length: int, arguments: Mapping[str, Any], whole: bool, tries: BodyAttempts
     ) -> tuple[ObjectInfo, bytes] | None:
         asked = {Ability.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
         try:
@@ -122,7 +122,7 @@ class Store:
         body = bytearray(min(info.size, length))
         self._drain(answer, memoryview(body), key, lambda _: None)
         if size == len(body) and not checksums.agree(answer, body):
-            raise Broken(f"GET s3://{self.bucket}/{key}: the content is not its checksum's", 0)
+            raise BrokenBody(f"GET s3://{self.bucket}/{key}: the content is not its checksum's", 0)
         return ObjectInfo(key, size, info.etag, info.modified, info.headers), bytes(body)
 
     def get_into(
@@ -139,7 +139,7 @@ class Store:
         the rest. Raises Stale when the object was replaced, Unavailable when retries are used up.
         """
         have = 0
-        tries = Tries(self.settings.retries, self.client.patience())
+        tries = BodyAttempts(self.settings.retries, self.client.patience())
         while have < len(view):
             try:
                 answer = self.client.call(
@@ -152,7 +152,7 @@ class Store:
                 if opaque(answer["ETag"]) != etag:
                     raise errors.Stale(f"GET s3://{self.bucket}/{key}: replaced while being read")
                 self._drain(answer, view[have:], key, partial(_from, arrived, have))
-            except Broken as broken:
+            except BrokenBody as broken:
                 have += broken.received
                 tries.wait_after(broken)
             else:
@@ -169,7 +169,7 @@ class Store:
         try:
             drain(answer, view, f"GET s3://{self.bucket}/{key}", arrived)
             received = len(view)
-        except Broken as broken:
+        except BrokenBody as broken:
             received = broken.received
             raise
         finally:
@@ -186,7 +186,7 @@ class Store:
         """Return the header of a write's condition, by what it takes to honour it."""
         if condition is None:
             return {}
-        if condition == ABSENT:
+        if condition == IF_ABSENT:
             return {Ability.PUT_IF_NONE_MATCH: {"IfNoneMatch": "*"}}
         return {Ability.PUT_IF_MATCH: {"IfMatch": quoted(condition)}}
 
@@ -251,9 +251,9 @@ class Store:
     def rename(self, source: str, etag: str, key: str, condition: str | None) -> None:
         """RenameObject: one step for everybody; the object stays what it is, its ETag too.
 
-        `condition` is `ABSENT` or None. The token lets an answer that was lost be asked for again.
+        `condition` is `IF_ABSENT` or None. The token lets a lost answer be asked for again.
         """
-        arguments = {"DestinationIfNoneMatch": "*"} if condition == ABSENT else {}
+        arguments = {"DestinationIfNoneMatch": "*"} if condition == IF_ABSENT else {}
         with self.changes.under_way(source):
             self.client.call(
                 "rename_object",
@@ -292,14 +292,14 @@ class Store:
 
     def upload_part(
         self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
-    ) -> Part:
+    ) -> UploadedPart:
         """Upload part `number` (from 1)."""
         self.counters.add(Count.SENT, len(body))
         checked = upload not in self._unchecked
         answer = self._checked(
             "upload_part", key, body, {}, checked, UploadId=upload, PartNumber=number
         )
-        return Part(
+        return UploadedPart(
             number, opaque(answer["ETag"]), answer.get("ChecksumCRC32") if checked else None
         )
 
@@ -329,7 +329,7 @@ class Store:
 
     def copy_part(
         self, key: str, upload: str, number: int, source: str, etag: str, start: int, end: int
-    ) -> Part:
+    ) -> UploadedPart:
         """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`.
 
         Raises Unsupported where the store can't; an upload with checksums, too, where it tells the
@@ -351,10 +351,10 @@ class Store:
             reason = f"UploadPartCopy told {checksum or ', '.join(sorted(told))}"
             self.abilities.lose(Ability.COPIED_CHECKSUMS, reason)
             raise errors.Unsupported(f"s3://{self.bucket}/{key}: {reason} as a part's CRC32")
-        return Part(number, opaque(answer["ETag"]), checksum)
+        return UploadedPart(number, opaque(answer["ETag"]), checksum)
 
     def complete_upload(
-        self, key: str, upload: str, parts: Sequence[Part], condition: str | None
+        self, key: str, upload: str, parts: Sequence[UploadedPart], condition: str | None
     ) -> str:
         """Finish a multipart upload; return the object's ETag."""
         listed = [

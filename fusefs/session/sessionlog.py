@@ -58,7 +58,7 @@ class LoggedNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class LoggedVersion:
     """The object a file handle was bound to."""
 
     key: str
@@ -72,7 +72,7 @@ class LoggedFile:
 
     node: int
     flags: int
-    version: Version | None
+    version: LoggedVersion | None
     request: int = 0
 
 
@@ -217,19 +217,19 @@ def _name(told: object) -> str:
     return told
 
 
-def _version(text: str) -> Version | None:
+def _version(text: str) -> LoggedVersion | None:
     told = json.loads(text)
     if told is None:
         return None
     key, etag, size = told
-    return Version(_name(key), _name(etag), int(size))
+    return LoggedVersion(_name(key), _name(etag), int(size))
 
 
-def _version_text(version: Version | None) -> str:
+def _version_text(version: LoggedVersion | None) -> str:
     return json.dumps([version.key, version.etag, version.size] if version is not None else None)
 
 
-class Journal(Protocol):
+class SessionJournal(Protocol):
     """What the tree, files and directory streams say."""
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None: ...
@@ -240,9 +240,9 @@ class Journal(Protocol):
 
     def forgotten(self, node: int) -> None: ...
 
-    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None: ...
+    def opened(self, handle: int, node: int, flags: int, version: LoggedVersion | None) -> None: ...
 
-    def became(self, node: int, old: str | None, version: Version) -> None: ...
+    def became(self, node: int, old: str | None, version: LoggedVersion) -> None: ...
 
     def opened_directory(self, handle: int, node: int) -> None: ...
 
@@ -257,7 +257,7 @@ class Journal(Protocol):
         """Return what `begun` returned to a worker that died of answering this; None if nothing."""
 
 
-class NoJournal:
+class NoSessionJournal:
     """For drivers whose mount ends with their process."""
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None:
@@ -272,10 +272,10 @@ class NoJournal:
     def forgotten(self, node: int) -> None:
         """Say nothing."""
 
-    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None:
+    def opened(self, handle: int, node: int, flags: int, version: LoggedVersion | None) -> None:
         """Say nothing."""
 
-    def became(self, node: int, old: str | None, version: Version) -> None:
+    def became(self, node: int, old: str | None, version: LoggedVersion) -> None:
         """Say nothing."""
 
     def opened_directory(self, handle: int, node: int) -> None:
@@ -350,11 +350,11 @@ class SessionLog:
         """The kernel doesn't know a node any more."""
         self._say(f"f {node}")
 
-    def opened(self, handle: int, node: int, flags: int, version: Version | None) -> None:
+    def opened(self, handle: int, node: int, flags: int, version: LoggedVersion | None) -> None:
         """A file was opened."""
         self._say(f"o {handle} {node} {flags} {resend.unique()} {_version_text(version)}")
 
-    def became(self, node: int, old: str | None, version: Version) -> None:
+    def became(self, node: int, old: str | None, version: LoggedVersion) -> None:
         """Our own request turned one version of an open file into another."""
         self._say(f"v {node} {old or '-'} {_version_text(version)}")
 

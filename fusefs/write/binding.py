@@ -11,15 +11,15 @@ from fusefs import locks
 from fusefs.errors import NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
-from fusefs.read.readahead import Stream
+from fusefs.read.readahead import ReadAhead
 from fusefs.read.reader import Reader
-from fusefs.read.version import Content
+from fusefs.read.version import ObjectVersion
 
 
 class _Lease:
     """One open content and the number of its users, the first being whoever made this."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: ObjectVersion) -> None:
         self.content = content
         self._users = 1
         self._lock = locks.lock(Rank.LEASE)
@@ -46,7 +46,7 @@ class Binding:
         self._lease: _Lease | None = None
         self._lock = locks.lock(Rank.BINDING)
 
-    def attach(self, content: Content) -> None:
+    def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this version."""
         with self._lock:
             if self._lease is None:
@@ -55,7 +55,7 @@ class Binding:
         content.close()
 
     @contextmanager
-    def content(self) -> Iterator[Content]:
+    def content(self) -> Iterator[ObjectVersion]:
         """Give the version's content, open as long as the block lasts; raises NotFound."""
         lease = self._taken() or self._opened()
         try:
@@ -80,7 +80,7 @@ class Binding:
                 self._lease = lease
         return lease
 
-    def read(self, offset: int, view: memoryview, stream: Stream | None = None) -> None:
+    def read(self, offset: int, view: memoryview, stream: ReadAhead | None = None) -> None:
         """Fill all of `view`; raises Stale where the version has fewer bytes."""
         with self.content() as content:
             stream = stream or content.stream()

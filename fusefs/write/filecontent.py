@@ -29,14 +29,14 @@ from fusefs.counters import Count
 from fusefs.errors import Contended, Exists, FsError, NoSpace, NotFound, Stale, Unavailable
 from fusefs.locks import Rank
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.read.readahead import Stream
-from fusefs.read.version import Content
-from fusefs.s3.store import ABSENT
+from fusefs.read.readahead import ReadAhead
+from fusefs.read.version import ObjectVersion
+from fusefs.s3.store import IF_ABSENT
 from fusefs.write import conflicts, overlay
 from fusefs.write.binding import Binding
-from fusefs.write.fileupload import Delivery
+from fusefs.write.fileupload import FileUpload
 from fusefs.write.reconciler import Creation
-from fusefs.write.retrystate import Trouble
+from fusefs.write.retrystate import RetryState
 from fusefs.write.serversidecopy import Loan
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Depot
@@ -53,7 +53,7 @@ SEAL_WAIT = 0.2  # seconds for a file's lock at the end of a process
 _numbers = count(1)
 
 
-class Body:
+class FileContent:
     """The content of one file; created by the filesystem, shared by its handles."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Body:
         self.commit_lock = locks.rlock(Rank.COMMIT)
         self.unlinked = False
         self.failure: FsError | None = None
-        self.trouble = Trouble()
+        self.trouble = RetryState()
         # The version the session journal knows of; it goes over to the next at a commit.
         self.logged_etag = info.etag if info is not None else None
         self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
@@ -76,14 +76,14 @@ class Body:
         self.replaced = False  # others have put another version in its place
         # Whether it was opened while handles of another version of the same file were open.
         self.apart = False
-        self.on_commit: Callable[[Body], None] = lambda _: None
+        self.on_commit: Callable[[FileContent], None] = lambda _: None
         self._state = locks.lock(Rank.STATE)
         self._staged: Staged | None = None
         self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
-        self._delivery = Delivery(depot, self._state, self._fill, self._fetch, self._adopt)
+        self._delivery = FileUpload(depot, self._state, self._fill, self._fetch, self._adopt)
 
     @classmethod
-    def restored(cls, depot: Depot, staged: Staged) -> "Body":
+    def restored(cls, depot: Depot, staged: Staged) -> "FileContent":
         """Make a body of a staged file that a former process left."""
         record = staged.record
         assert record.posix is not None  # noqa: S101 - bodies always write it
@@ -129,11 +129,11 @@ class Body:
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def attach(self, content: Content) -> None:
+    def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this body's version."""
         self._binding.attach(content)
 
-    def stream(self) -> Stream | None:
+    def stream(self) -> ReadAhead | None:
         """Return a read-ahead state for a new handle."""
         if self.info is None:
             return None
@@ -147,7 +147,7 @@ class Body:
         with self._binding.content() as content:
             return content.whole_fd()
 
-    def read_into(self, offset: int, view: memoryview, stream: Stream | None) -> int:
+    def read_into(self, offset: int, view: memoryview, stream: ReadAhead | None) -> int:
         """Fill `view` from `offset`; fewer bytes only at the end of the file."""
         while True:
             version = self.version
@@ -162,7 +162,7 @@ class Body:
                             raise Stale(f"{self.key} was removed, and isn't cached") from error
                         raise Stale(str(error)) from error  # deleted is replaced too
 
-    def _read(self, offset: int, view: memoryview, stream: Stream | None) -> int:
+    def _read(self, offset: int, view: memoryview, stream: ReadAhead | None) -> int:
         with self._state:
             staged = self._staged
             count = max(0, min(len(view), self.size - offset))
@@ -289,7 +289,7 @@ class Body:
     def _record(self, posix: Posix) -> Record:
         return Record(
             self.key,
-            self.info.etag if self.info is not None else ABSENT,
+            self.info.etag if self.info is not None else IF_ABSENT,
             self.info,
             self.size,
             self.headers,

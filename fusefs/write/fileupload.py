@@ -11,9 +11,9 @@ from dataclasses import replace
 from fusefs.attributes import Posix
 from fusefs.errors import FsError, NotFound, Stale
 from fusefs.objects import ObjectInfo
-from fusefs.write.incremental import Streaming
-from fusefs.write.multipart import Outgoing
-from fusefs.write.reconciler import Arbiter, Case, Creation
+from fusefs.write.incremental import IncrementalUpload
+from fusefs.write.multipart import MultipartUpload
+from fusefs.write.reconciler import Case, Creation, Reconciler
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Depot
 from fusefs.write.uploader import Committed, Fill
@@ -25,7 +25,7 @@ TRIED_MOST = 8
 Fetch = Callable[[Staged, int, int], None]
 
 
-class Delivery:
+class FileUpload:
     """`fill(offset, view)` reads the file as it shall be, `fetch` makes a range of it local.
 
     `adopt(info)` takes an object of our own making for what lies below the changes.
@@ -45,8 +45,8 @@ class Delivery:
         self._fill = fill
         self._fetch = fetch
         self._adopt = adopt
-        self._arbiter = Arbiter(depot)
-        self._streaming = Streaming(depot, state)
+        self._arbiter = Reconciler(depot)
+        self._streaming = IncrementalUpload(depot, state)
         self._tried: list[Record] = []
         self._sent_as: Posix | None = None
 
@@ -100,7 +100,7 @@ class Delivery:
         self._sent_as = posix
         return self._deliver(staged, outgoing), posix
 
-    def _deliver(self, staged: Staged, outgoing: Outgoing | None) -> Committed:
+    def _deliver(self, staged: Staged, outgoing: MultipartUpload | None) -> Committed:
         record = self._as_sent(staged.record)
         if self._tried:
             done = self._arbiter.arrived(self._case(staged, record))
@@ -122,7 +122,7 @@ class Delivery:
     def _case(self, staged: Staged, record: Record) -> Case:
         return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self.creation)
 
-    def _sent_ahead(self, staged: Staged, key: str) -> Outgoing | None:
+    def _sent_ahead(self, staged: Staged, key: str) -> MultipartUpload | None:
         """Return the upload that has parts of this file already, if it can be completed."""
         self._streaming.stop()
         outgoing = staged.outgoing
@@ -136,7 +136,7 @@ class Delivery:
         return outgoing
 
     def _transmit(
-        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing | None = None
+        self, record: Record, changed: Changed, fill: Fill, outgoing: MultipartUpload | None = None
     ) -> Committed:
         try:
             return self._depot.committer.send(record, changed, fill, outgoing)

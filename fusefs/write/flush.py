@@ -34,7 +34,7 @@ LOOK_SECONDS = 0.1
 Told = Callable[[Unsent, Exception | None], None]
 
 
-class Budget:
+class MemoryBudget:
     """Memory for whoever needs some for a while; what is larger than all of it is alone."""
 
     def __init__(self, limit: int) -> None:
@@ -62,7 +62,7 @@ class Flush:
     def __init__(self, whole: int = PlanSettings().threshold, at_once: int = AT_ONCE) -> None:
         self._whole = whole
         self._at_once = at_once
-        self._memory = Budget(MEMORY)
+        self._memory = MemoryBudget(MEMORY)
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="flush")
 
     def begin(self, file: Unsent, told: Told) -> Future[None]:

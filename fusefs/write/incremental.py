@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from fusefs.attributes import Posix
 from fusefs.errors import FsError
-from fusefs.write.multipart import Grid, Outgoing
+from fusefs.write.multipart import Grid, MultipartUpload
 from fusefs.write.staged import Staged
 from fusefs.write.staging import Depot
 from fusefs.write.uploadplan import MAX_OBJECT, MIN_PART, part_size_for
@@ -29,7 +29,7 @@ PAUSE = 30.0  # seconds without background parts after one has failed
 SHARE = 8  # a part is at most this fraction of the cache, so that several fit
 
 
-class Streaming:
+class IncrementalUpload:
     """The background parts of one body; `state` is the lock that guards its staged file."""
 
     def __init__(self, depot: Depot, state: threading.Lock) -> None:
@@ -62,7 +62,7 @@ class Streaming:
         if outgoing is not None:
             self._send(staged, outgoing, left)
 
-    def _begin(self, staged: Staged, grid: Grid, posix: Posix) -> Outgoing | None:
+    def _begin(self, staged: Staged, grid: Grid, posix: Posix) -> MultipartUpload | None:
         settings = self._depot.committer.settings
         if staged.dirty.total() < settings.threshold + settings.part_size:
             return None
@@ -75,12 +75,12 @@ class Streaming:
         except FsError as error:
             self._failed(record.key, error)
             return None
-        outgoing = Outgoing(upload, record.key, grid, posix)
+        outgoing = MultipartUpload(upload, record.key, grid, posix)
         with self._state:
             staged.upload_begun(outgoing)
         return outgoing
 
-    def _send(self, staged: Staged, outgoing: Outgoing, numbers: range) -> None:
+    def _send(self, staged: Staged, outgoing: MultipartUpload, numbers: range) -> None:
         for number in numbers:
             job = self._jobs.get(number)
             under_way = job is not None and not job.done()
@@ -91,7 +91,7 @@ class Streaming:
                     self._job, staged, outgoing, number
                 )
 
-    def _job(self, staged: Staged, outgoing: Outgoing, number: int) -> None:
+    def _job(self, staged: Staged, outgoing: MultipartUpload, number: int) -> None:
         with self._state:
             changes = outgoing.changes(number)
             wanted = staged.outgoing is outgoing and staged.local(*outgoing.grid.cell(number))

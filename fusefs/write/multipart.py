@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusefs.attributes import Posix
-from fusefs.s3.store import Part
+from fusefs.s3.store import UploadedPart
 from fusefs.write.uploadplan import MAX_PARTS
 
 # Grids that former versions journaled had so many cells of their first size, then larger ones.
@@ -35,14 +35,14 @@ class Grid:
 
 
 @dataclass(slots=True)
-class Outgoing:
+class MultipartUpload:
     """The upload `upload` of `key`, begun with the attributes `posix`; `parts` are valid ones."""
 
     upload: str
     key: str
     grid: Grid
     posix: Posix | None
-    parts: dict[int, Part] = field(default_factory=dict)
+    parts: dict[int, UploadedPart] = field(default_factory=dict)
     _changes: dict[int, int] = field(default_factory=dict)
 
     def changed(self, start: int, end: int) -> None:
@@ -71,7 +71,7 @@ class Outgoing:
         return {"upload": self.upload, "key": self.key, "cell": self.grid.size}
 
     @classmethod
-    def of(cls, told: dict[str, Any], posix: Posix | None) -> "Outgoing":
+    def of(cls, told: dict[str, Any], posix: Posix | None) -> "MultipartUpload":
         """Make what a former process journaled."""
         grid = Grid(told["cell"]) if "cell" in told else Grid(told["grid"][0], ALIKE_ONCE)
         return cls(told["upload"], told["key"], grid, posix)

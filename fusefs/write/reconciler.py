@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from fusefs.errors import Contended, NotFound, Stale, Unavailable
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.read.version import Content
+from fusefs.read.version import ObjectVersion
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Depot
@@ -50,7 +50,7 @@ class Case:
         return self.send(record, self.staged.changed(record.base), self.fill)
 
 
-class Arbiter:
+class Reconciler:
     """Decides for the bodies of one depot."""
 
     def __init__(self, depot: Depot) -> None:
@@ -185,7 +185,7 @@ class Arbiter:
             content.close()
 
 
-def _appended(content: Content, fill: Fill) -> Fill:
+def _appended(content: ObjectVersion, fill: Fill) -> Fill:
     stream = content.stream()
 
     def both(offset: int, view: memoryview) -> None:
@@ -199,7 +199,7 @@ def _appended(content: Content, fill: Fill) -> Fill:
     return both
 
 
-def _equal(content: Content, staged: Staged, start: int, end: int) -> bool:
+def _equal(content: ObjectVersion, staged: Staged, start: int, end: int) -> bool:
     stream = content.stream()
     theirs, ours = bytearray(COMPARE), bytearray(COMPARE)
     while start < end:

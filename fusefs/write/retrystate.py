@@ -11,7 +11,7 @@ FIRST, MOST = 1.0, 60.0  # seconds until a failed upload is tried again, doubled
 
 
 @dataclass
-class Trouble:
+class RetryState:
     """`said` is why the last try failed, "" while all is well; `retry_at` in monotonic seconds."""
 
     said: str = ""

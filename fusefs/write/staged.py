@@ -22,8 +22,8 @@ from fusefs.disk.fallocate import punch
 from fusefs.disk.space import Space
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
-from fusefs.s3.store import Part
-from fusefs.write.multipart import Outgoing
+from fusefs.s3.store import UploadedPart
+from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import Loan, Loans
@@ -50,7 +50,7 @@ class Staged:
         self.loans = Loans()
         self._stored = RangeSet()  # what takes space: dirty without the holes and loans
         self._space = space
-        self.outgoing: Outgoing | None = None
+        self.outgoing: MultipartUpload | None = None
         self.initial_size = record.size
         self.journaled: list[Record] = []  # by a former process: one of them may be in the bucket
         self._seal = Seal()
@@ -144,23 +144,23 @@ class Staged:
 
     def _replay_upload(self, kind: bytes, rest: bytes) -> None:
         if kind == b"m":
-            self.outgoing = Outgoing.of(json.loads(rest), self.record.posix)
+            self.outgoing = MultipartUpload.of(json.loads(rest), self.record.posix)
         elif kind == b"x" or self.outgoing is None:
             self.outgoing = None
         elif kind == b"v":
             self.outgoing.changed(*map(int, rest.split()))
         else:
             number, etag, crc = rest.decode().split(" ")
-            part = Part(int(number), etag, crc if crc != "-" else None)
+            part = UploadedPart(int(number), etag, crc if crc != "-" else None)
             self.outgoing.parts[part.number] = part
 
-    def upload_begun(self, outgoing: Outgoing) -> None:
+    def upload_begun(self, outgoing: MultipartUpload) -> None:
         """A multipart upload was begun, with the attributes it says."""
         self.change(replace(self.record, posix=outgoing.posix))
         self._journal.say(outgoing.told(), "m ")
         self.outgoing = outgoing
 
-    def part_sent(self, part: Part) -> None:
+    def part_sent(self, part: UploadedPart) -> None:
         """The store has a part of what is staged."""
         assert self.outgoing is not None  # noqa: S101 - the caller has just asked
         self._journal.tell(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())

@@ -13,7 +13,7 @@ from fusefs.read.reader import Reader
 from fusefs.s3.store import Store
 from fusefs.write.flush import Flush
 from fusefs.write.unsent import DirtySet
-from fusefs.write.uploader import Committer
+from fusefs.write.uploader import Uploader
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Depot:
     reader: Reader
     cache: Cache
     space: Space
-    committer: Committer
+    committer: Uploader
     pool: Executor
     staging: Path
     conflicts: Path

@@ -14,7 +14,7 @@ from typing import Protocol
 from fusefs import locks
 from fusefs.errors import FsError
 from fusefs.locks import Rank
-from fusefs.write.retrystate import Trouble
+from fusefs.write.retrystate import RetryState
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Unsent(Protocol):
     """
 
     commit_lock: threading.RLock
-    trouble: Trouble
+    trouble: RetryState
     node: int
 
     @property

@@ -19,8 +19,8 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.abilities import Ability
 from fusefs.s3.client import refuses_header, status_of
 from fusefs.s3.partbody import PartBody
-from fusefs.s3.store import Part, Store
-from fusefs.write.multipart import Outgoing
+from fusefs.s3.store import Store, UploadedPart
+from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record
 from fusefs.write.uploadplan import MAX_PART, Changed, MiB, Piece, PlanSettings, laid, pieces
@@ -45,7 +45,7 @@ class Committed:
     content: bytes | None = None
 
 
-class Committer:
+class Uploader:
     """Sends changed files to one store."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Committer:
         record: Record,
         changed: Changed,
         fill: Fill,
-        outgoing: Outgoing | None = None,
+        outgoing: MultipartUpload | None = None,
     ) -> Committed:
         """Upload a file as `record` says, under its condition.
 
@@ -96,7 +96,7 @@ class Committer:
         return Committed(self._info(record, etag, headers))
 
     def _finish(
-        self, record: Record, changed: Changed, fill: Fill, outgoing: Outgoing
+        self, record: Record, changed: Changed, fill: Fill, outgoing: MultipartUpload
     ) -> Committed:
         """Send what an upload lacks, complete it, and correct the attributes it began with.
 
@@ -177,7 +177,7 @@ class Committer:
         upload: str,
         plan: Mapping[int, Piece],
         fill: Fill | None,
-        sent: dict[int, Part],
+        sent: dict[int, UploadedPart],
     ) -> str:
         """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
         futures = [
@@ -194,7 +194,7 @@ class Committer:
 
     def _piece(
         self, record: Record, upload: str, number: int, piece: Piece, fill: Fill | None
-    ) -> Part:
+    ) -> UploadedPart:
         """Make one part; without `fill` there are no bytes to send in place of a copy."""
         origin = piece.origin
         if origin is not None and self.store.abilities.has(Ability.PART_COPY):
@@ -216,7 +216,9 @@ class Committer:
             raise Unsupported(f"{record.key}: more than 5 GiB, and the store can't copy parts")
         return self.part(record.key, upload, number, piece.start, piece.end, fill)
 
-    def part(self, key: str, upload: str, number: int, start: int, end: int, fill: Fill) -> Part:
+    def part(
+        self, key: str, upload: str, number: int, start: int, end: int, fill: Fill
+    ) -> UploadedPart:
         """Send one part; what is too large for memory is read as it goes."""
         body: bytearray | PartBody
         if end - start > min(IN_MEMORY, self.settings.part_size):
@@ -293,7 +295,7 @@ def content_type(key: str) -> str:
     return mimetypes.guess_type(key, strict=False)[0] or "application/octet-stream"
 
 
-def _all(futures: list[Future[Part]]) -> list[Part]:
+def _all(futures: list[Future[UploadedPart]]) -> list[UploadedPart]:
     """Wait for all parts; after a failure begin no more, but let none go on behind an abort."""
     if any(future.exception() for future in wait(futures, return_when=FIRST_EXCEPTION).done):
         for future in futures:
@@ -305,4 +307,4 @@ def _all(futures: list[Future[Part]]) -> list[Part]:
     return [future.result() for future in futures]
 
 
-__all__ = ["Committed", "Committer", "MiB", "content_type"]
+__all__ = ["Committed", "MiB", "Uploader", "content_type"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from fusefs.interface import ROOT, Caller
 from fusefs.mount.mount import Mounted, open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
@@ -42,7 +42,7 @@ class Unmounted:
             (keys / name).write_text(value)
         told = StoreSettings(bucket.name, endpoint.url, REGION, credentials_dir=keys, **store)
         self.mounted: Mounted = open_mount(
-            Mount(told, root, cache_dir=root / "cache", **(mount or {}))
+            MountSettings(told, root, cache_dir=root / "cache", **(mount or {}))
         )
         self.calls = self.mounted.calls
 

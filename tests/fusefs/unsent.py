@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from fusefs.write.retrystate import Trouble
+from fusefs.write.retrystate import RetryState
 from fusefs.write.unsent import DirtySet
 
 
@@ -19,7 +19,7 @@ class Pretended:
         self.node = 0
         self.size = self.unsent = size
         self.commit_lock = threading.RLock()
-        self.trouble = Trouble()
+        self.trouble = RetryState()
         self.tries = 0
         self._dirty = dirty
         self._act = act

@@ -19,10 +19,10 @@ from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from fusefs.write import conflicts
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.staged import Staged, leftovers
 from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committer
+from fusefs.write.uploader import Uploader
 from fusefs.write.uploadplan import PlanSettings
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
@@ -57,7 +57,7 @@ class Workbench:
         self.reader = Reader(self.store, self.cache, ReadLimits(memory=32 * MIB, parallel=4))
         self.uploads = ThreadPoolExecutor(parallel)
         self.requests = ThreadPoolExecutor(8)
-        committer = Committer(self.store, self.uploads, plan)
+        committer = Uploader(self.store, self.uploads, plan)
         self.depot = Depot(
             self.store,
             self.reader,
@@ -71,21 +71,21 @@ class Workbench:
             **depot,
         )
 
-    def new(self, key: str, flags: int = 0) -> Body:
+    def new(self, key: str, flags: int = 0) -> FileContent:
         """Create a file that isn't in S3 yet."""
-        body = Body(self.depot, key, None, posix())
+        body = FileContent(self.depot, key, None, posix())
         body.create(flags)
         return body
 
-    def open(self, key: str) -> Body:
+    def open(self, key: str) -> FileContent:
         """Open an object for reading and writing."""
-        return Body(self.depot, key, self.store.head(key), posix())
+        return FileContent(self.depot, key, self.store.head(key), posix())
 
-    def restored(self) -> list[Body]:
+    def restored(self) -> list[FileContent]:
         """Take over what a former process left."""
         found = (Staged.restore(stem, self.space) for stem in leftovers(self.depot.staging))
         return [
-            Body.restored(self.depot, staged)
+            FileContent.restored(self.depot, staged)
             for staged in found
             if staged is not None and not conflicts.damaged(staged, self.depot)
         ]
@@ -143,7 +143,7 @@ def posix(mode: int = 0o644) -> Posix:
     return Posix(stat.S_IFREG | mode, 1000, 1000, now, now, now)
 
 
-def read(body: Body, offset: int = 0, size: int | None = None) -> bytes:
+def read(body: FileContent, offset: int = 0, size: int | None = None) -> bytes:
     """Read a range, or all."""
     view = bytearray(body.size - offset if size is None else size)
     return bytes(view[: body.read_into(offset, memoryview(view), None)])

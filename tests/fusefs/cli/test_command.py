@@ -14,7 +14,7 @@ from fusefs.__main__ import main
 from fusefs.attributes import Defaults
 from fusefs.cli import command
 from fusefs.errors import SetupError
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -29,7 +29,7 @@ def own_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-def settings(*words: str) -> Mount:
+def settings(*words: str) -> MountSettings:
     return command.mount_settings(command._parser().parse_args(["mount", *words]))
 
 
@@ -47,7 +47,7 @@ def test_bucket_and_mountpoint_are_enough() -> None:
         "data/",
         Path("/mnt"),
     )
-    assert mount == Mount(mount.store, Path("/mnt"), "data/")
+    assert mount == MountSettings(mount.store, Path("/mnt"), "data/")
 
 
 def test_the_words_reach_the_settings() -> None:

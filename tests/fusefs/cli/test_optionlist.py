@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fusefs.attributes import Posix, Shown
 from fusefs.cli import optionlist
 from fusefs.cli.s3fsoptions import ACCEPTED, BY_NAME, REFUSED, SET
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
 from tests.mounts.mount import Mount as Daemon
 from tests.mounts.ours import Directories, OurMount
@@ -23,10 +23,10 @@ DOCUMENT = Path(__file__).parents[3] / "docs/options.md"
 MiB = 1 << 20
 
 
-def applied(*lists: str) -> Mount:
+def applied(*lists: str) -> MountSettings:
     read = optionlist.read(lists)
     assert read.problems == ()
-    return read.applied(Mount(StoreSettings("bucket"), Path("/mnt")))
+    return read.applied(MountSettings(StoreSettings("bucket"), Path("/mnt")))
 
 
 def told_by_s3fs() -> set[str]:
@@ -118,7 +118,7 @@ def test_a_backslash_keeps_a_comma_in_a_value() -> None:
 def test_accepted_options_change_nothing() -> None:
     """What is accepted leaves the settings alone and is told apart."""
     text = "enable_noobj_cache,iam_role=auto,iam_role,use_xattr=1,max_dirty_data=-1,_netdev"
-    assert applied(text) == Mount(StoreSettings("bucket"), Path("/mnt"))
+    assert applied(text) == MountSettings(StoreSettings("bucket"), Path("/mnt"))
     assert "iam_role" in optionlist.read([text]).idle
 
 

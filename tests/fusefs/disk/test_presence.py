@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.disk.presence import Presence, nameless
+from fusefs.disk.presence import DirectoryPresence, nameless
 
 
 def test_a_directory_is_gone_when_its_path_leads_elsewhere(tmp_path: Path) -> None:
     """Also when somebody has made another one of the same name."""
     path = tmp_path / "a/b"
     path.mkdir(parents=True)
-    presence = Presence(path)
+    presence = DirectoryPresence(path)
     assert not presence.gone()
     path.rename(tmp_path / "moved")
     assert presence.gone()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
-from fusefs.keeper.protocol import Malformed
+from fusefs.keeper.protocol import ProtocolError
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -57,14 +57,14 @@ def test_the_end_of_the_peer_is_told_apart(pair: Pair) -> None:
 def test_garbage_is_no_message(pair: Pair, garbage: bytes) -> None:
     """Whatever JSON makes of it."""
     pair[0].send(garbage)
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         protocol.receive(pair[1])
 
 
 def test_a_message_too_long_is_refused(pair: Pair) -> None:
     """Rather than cut."""
     pair[0].send(json.dumps({"x": "y" * protocol.LARGEST}).encode())
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         protocol.receive(pair[1])
 
 
@@ -74,7 +74,7 @@ def test_descriptors_nobody_asked_for_are_closed(pair: Pair, count: int) -> None
     before = open_descriptors()
     rights = array.array("i", [pair[0].fileno()] * count)
     pair[0].sendmsg([b"{}"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         protocol.receive(pair[1])
     assert open_descriptors() == before
 
@@ -84,7 +84,7 @@ def test_a_descriptor_beside_garbage_is_closed(pair: Pair) -> None:
     before = open_descriptors()
     rights = array.array("i", [pair[0].fileno()])
     pair[0].sendmsg([b"garbage"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    with pytest.raises(Malformed):
+    with pytest.raises(ProtocolError):
         protocol.receive(pair[1])
     assert open_descriptors() == before
 

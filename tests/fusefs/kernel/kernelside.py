@@ -12,7 +12,7 @@ from fusefs.kernel import wire
 from fusefs.kernel.backing import Backings
 from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.notify import Notifier
-from fusefs.kernel.session import Session, Settings
+from fusefs.kernel.session import KernelSession, SessionSettings
 from fusefs.kernel.wire import Init, Opcode
 from tests.fusefs.kernel.memory import Memory
 
@@ -38,10 +38,10 @@ class KernelSide:
         self._receiving = threading.Lock()
         backings = backings or Backings(None)
         self.notifier = Notifier(self._device.fileno(), backings.kernel_ids)
-        self.session = Session(
+        self.session = KernelSession(
             self._device.fileno(),
             calls,
-            Settings(
+            SessionSettings(
                 wishes=SMALL,
                 max_readers=4,
                 spare_readers=2,

@@ -11,7 +11,7 @@ import pytest
 from fusefs.interface import Caller
 from fusefs.kernel import driver
 from fusefs.kernel.negotiation import Wishes
-from fusefs.kernel.session import Settings
+from fusefs.kernel.session import SessionSettings
 from tests.fusefs.kernel.memory import Memory
 
 pytestmark = pytest.mark.mount
@@ -35,7 +35,7 @@ def through(memory: Memory, mountpoint: Path, cache_file: int) -> Iterator[Path]
     node = memory.mknod(1, "f", 0o100644, 0, Caller(0, 0)).node
     memory.inodes[node].content[:] = CONTENT
     memory.inodes[node].whole_fd = cache_file
-    settings = Settings(wishes=Wishes(passthrough=True))
+    settings = SessionSettings(wishes=Wishes(passthrough=True))
     mount = driver.mount(lambda _: memory, str(mountpoint), settings)
     (mountpoint / "f").read_bytes()
     if memory.calls["read_into"]:

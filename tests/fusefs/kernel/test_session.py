@@ -14,7 +14,7 @@ import pytest
 from fusefs import errors
 from fusefs.interface import Caller
 from fusefs.kernel import wire
-from fusefs.kernel.session import Session
+from fusefs.kernel.session import KernelSession
 from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import KernelSide, entry, opened, resumed
 from tests.fusefs.kernel.memory import Memory
@@ -508,7 +508,7 @@ def test_readers_end_when_there_are_enough(kernel: KernelSide, memory: Memory) -
 
 def test_the_longest_request_is_known(kernel: KernelSide, memory: Memory) -> None:
     """A probe can tell a mount that hangs."""
-    session: Session = kernel.session
+    session: KernelSession = kernel.session
     gate = memory.gates["statfs"] = threading.Event()
     kernel.send(Opcode.STATFS)
     kernel.silent()

@@ -12,13 +12,13 @@ import pytest
 from fusefs.errors import SetupError
 from fusefs.mount.cacheroot import FILE, CacheRoot, Owner
 from fusefs.mount.mount import open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
 from tests.fusefs.unmounted import CALLER, Unmounted
 from tests.servers.buckets import Buckets
 from tests.servers.s3 import REGION, Bucket
 
-MOUNT = Mount(StoreSettings("bucket"), Path("/none"), prefix="a/b/")
+MOUNT = MountSettings(StoreSettings("bucket"), Path("/none"), prefix="a/b/")
 OWN = Owner("bucket", "a/b/", "http://store:9000")
 
 
@@ -135,6 +135,6 @@ def test_unsent_changes_of_one_bucket_never_reach_another(
         other.name, other.endpoint.url, REGION, credentials_dir=tmp_path / "keys"
     )
     with pytest.raises(SetupError, match="belongs to"):
-        open_mount(Mount(settings, tmp_path, cache_dir=tmp_path / "cache")).close()
+        open_mount(MountSettings(settings, tmp_path, cache_dir=tmp_path / "cache")).close()
     assert other.keys() == []
     buckets.give_back(other)

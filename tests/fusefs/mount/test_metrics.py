@@ -14,7 +14,7 @@ from fusefs.errors import FsError, SetupError, Stale
 from fusefs.interface import ROOT, Caller
 from fusefs.mount.metrics import Metrics, MetricsPort
 from fusefs.mount.mount import Mounted, open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
 from tests.mounts.log import parse
 from tests.mounts.ours import Directories, OurMount
@@ -60,7 +60,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
             bucket.name, endpoint.url, REGION, credentials_dir=keys, retries=1, retry_for=0.5
         )
         cache = tmp_path / f"cache{len(made)}"
-        made.append(open_mount(Mount(store, tmp_path, cache_dir=cache)))
+        made.append(open_mount(MountSettings(store, tmp_path, cache_dir=cache)))
         return made[-1], Seen(made[-1])
 
     yield build

@@ -12,9 +12,9 @@ import pytest
 
 from fusefs.mount.cacheroot import CacheRoot, Owner
 from fusefs.mount.mount import Mounted, open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
-from fusefs.s3.store import ABSENT
+from fusefs.s3.store import IF_ABSENT
 from fusefs.write.staged import Record, Staged
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import posix
@@ -22,11 +22,11 @@ from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket
 
 
-def settings(bucket: Bucket, root: Path, url: str | None = None) -> Mount:
+def settings(bucket: Bucket, root: Path, url: str | None = None) -> MountSettings:
     """Return what mounts a bucket with the cache of a workbench, as the next process would."""
     where, keys = url or bucket.endpoint.url, root / "keys"
     store = StoreSettings(bucket.name, where, REGION, credentials_dir=keys, retries=1)
-    mount = Mount(store, Path("/nowhere"), cache_dir=root, cache_size=64 << 20)
+    mount = MountSettings(store, Path("/nowhere"), cache_dir=root, cache_size=64 << 20)
     CacheRoot.of(mount, Owner.of(mount, where), ours=True).claim()
     return mount
 
@@ -91,7 +91,7 @@ def test_ten_thousand_small_files_drain_in_a_grace_period_of_a_minute(
     bench = benches("many")
     for number in range(many):
         key = f"d{number % 100}/{number}"
-        record = Record(key, ABSENT, None, 0, posix=posix())
+        record = Record(key, IF_ABSENT, None, 0, posix=posix())
         staged = Staged(bench.depot.staging / str(number), record, bench.space)
         staged.write(0, b"x" * 1000)
         staged.close()

@@ -14,7 +14,7 @@ from fusefs.write.uploadplan import PlanSettings
 from webhook.parse.quantities import parse_bytes
 
 MiB = 1 << 20
-MOUNT = settings.Mount(StoreSettings("bucket"), Path("/mnt"))
+MOUNT = settings.MountSettings(StoreSettings("bucket"), Path("/mnt"))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import Exists, FsError, Stale, Unavailable
-from fusefs.names.objectmoves import Mover, resume_renames
-from fusefs.names.renamejournal import Copied, RenameLog
-from fusefs.s3.store import ABSENT
+from fusefs.names.objectmoves import ObjectMover, resume_renames
+from fusefs.names.renamejournal import Copied, RenameJournal
+from fusefs.s3.store import IF_ABSENT
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import Workbench
 from tests.proxy.exchange import on
@@ -36,10 +36,10 @@ def is_moved(bucket: Bucket) -> bool:
     return there == {name: name.encode() for name in NAMES} and not bucket.keys("old/")
 
 
-def begin(bench: Workbench) -> tuple[Mover, RenameLog]:
+def begin(bench: Workbench) -> tuple[ObjectMover, RenameJournal]:
     """Return what moves the directory, and the journal of it."""
-    mover = Mover(bench.store, bench.depot.committer, bench.requests)
-    return mover, RenameLog.begin(bench.depot.renames, "old/", "new/")
+    mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
+    return mover, RenameJournal.begin(bench.depot.renames, "old/", "new/")
 
 
 def told(_: Copied) -> None:
@@ -51,7 +51,7 @@ def journals(bench: Workbench) -> list[Path]:
     return list(bench.depot.renames.glob("*"))
 
 
-@pytest.mark.parametrize("condition", [ABSENT, None])
+@pytest.mark.parametrize("condition", [IF_ABSENT, None])
 def test_a_lost_answer_of_a_copy_is_no_file_of_others(
     bench: Workbench, proxy: Proxy, bucket: Bucket, condition: str | None
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_copy_never_replaces_what_others_made(
     bucket.put("new", b"theirs")
     proxy.inject(LostAnswer(), on("CopyObject"))
     with pytest.raises(Stale):
-        mover.move(before, "new", ABSENT)
+        mover.move(before, "new", IF_ABSENT)
     assert [bucket.get(key) for key in ("old", "new")] == [b"content", b"theirs"]
 
 
@@ -276,7 +276,7 @@ def test_a_journal_that_cant_be_understood_is_left_and_reported(
     journal.path.write_bytes(first + line)
     resume_renames(bench.depot)
     assert "an interrupted rename is not finished" in caplog.text
-    assert RenameLog.find(bench.depot.renames, "other/", "new/") is None
+    assert RenameJournal.find(bench.depot.renames, "other/", "new/") is None
     assert journal.path.read_bytes() == first + line
     assert sorted(bucket.keys()) == [f"old/{name}" for name in NAMES]
 
@@ -317,5 +317,5 @@ def test_a_directory_without_a_place_for_its_journal_is_not_renamed(
     """EIO, not ENOENT: the directory itself is there."""
     shutil.rmtree(bench.depot.renames.parent)
     with pytest.raises(OSError, match="was removed") as caught:
-        RenameLog.begin(bench.depot.renames, "old/", "new/")
+        RenameJournal.begin(bench.depot.renames, "old/", "new/")
     assert caught.value.errno == errno.EIO

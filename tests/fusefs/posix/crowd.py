@@ -18,7 +18,7 @@ from typing import Any
 
 from fusefs.interface import ROOT, Attributes, KnownName
 from fusefs.mount.mount import Mounted
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
@@ -105,7 +105,7 @@ class Kernel:
 
 def mounted(store: Store, kernel: Kernel, root: Path, *, resumed: bool = False) -> Mounted:
     """Mount it, as a pod's worker does, or go on with the mount of one that is gone."""
-    told = Mount(store.settings, root / "mountpoint", cache_dir=root / "cache")
+    told = MountSettings(store.settings, root / "mountpoint", cache_dir=root / "cache")
     (root / "cache").mkdir(exist_ok=True)
     session = StartMode.RESUMED if resumed else StartMode.FIRST
     return Mounted(told, store, root / "cache", session, kernel)

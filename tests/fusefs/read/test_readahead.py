@@ -2,13 +2,13 @@
 
 from itertools import pairwise
 
-from fusefs.read.readahead import Stream
+from fusefs.read.readahead import ReadAhead
 
 KiB, MiB = 1024, 1024 * 1024
 FIRST, PART, WINDOW, SIZE = 128 * KiB, 8 * MiB, 64 * MiB, 1024 * MiB
 
 
-def windows(stream: Stream, reads: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def windows(stream: ReadAhead, reads: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """What is planned after each (offset, length)."""
     planned = []
     for offset, length in reads:
@@ -20,7 +20,7 @@ def windows(stream: Stream, reads: list[tuple[int, int]]) -> list[tuple[int, int
 
 def test_the_window_grows_with_the_run_up_to_its_limit() -> None:
     """Plans reach up to four times as far as was read, without gap or overlap."""
-    stream = Stream(FIRST, PART)
+    stream = ReadAhead(FIRST, PART)
     planned = [p for p in windows(stream, [(n * FIRST, FIRST) for n in range(2000)]) if p[1]]
     assert planned[0] == (2 * FIRST, 8 * FIRST)
     assert all(start + length <= max(10 * FIRST, 5 * start) for start, length in planned)
@@ -32,24 +32,24 @@ def test_the_window_grows_with_the_run_up_to_its_limit() -> None:
 
 def test_nothing_is_planned_for_a_single_read() -> None:
     """One read of any size tells nothing about the next."""
-    assert windows(Stream(FIRST, PART), [(0, MiB)]) == [(MiB, 0)]
+    assert windows(ReadAhead(FIRST, PART), [(0, MiB)]) == [(MiB, 0)]
 
 
 def test_nothing_is_planned_for_a_header_read_in_bits() -> None:
     """A few small reads in a row stay inside the first block."""
     reads = [(n * 4096, 4096) for n in range(8)]
-    assert all(length == 0 for _, length in windows(Stream(FIRST, PART), reads))
+    assert all(length == 0 for _, length in windows(ReadAhead(FIRST, PART), reads))
 
 
 def test_nothing_is_planned_for_random_reads() -> None:
     """Jumping around never starts reading ahead."""
     reads = [(n * 37 % 101 * 7 * MiB, 64 * KiB) for n in range(100)]
-    assert all(length == 0 for _, length in windows(Stream(FIRST, PART), reads))
+    assert all(length == 0 for _, length in windows(ReadAhead(FIRST, PART), reads))
 
 
 def test_a_jump_is_told_and_the_old_place_is_remembered() -> None:
     """Coming back to where a run stopped goes on with its window."""
-    stream = Stream(FIRST, PART)
+    stream = ReadAhead(FIRST, PART)
     windows(stream, [(n * FIRST, FIRST) for n in range(8)])
     here, jumped = stream.note(8 * FIRST, 9 * FIRST)
     assert not jumped
@@ -61,7 +61,7 @@ def test_a_jump_is_told_and_the_old_place_is_remembered() -> None:
 
 def test_the_plan_ends_at_the_end_of_the_object() -> None:
     """Nothing is planned past the size."""
-    stream = Stream(FIRST, PART)
+    stream = ReadAhead(FIRST, PART)
     stream.note(0, FIRST)
     cursor, _ = stream.note(FIRST, 2 * FIRST)
     assert stream.plan(cursor, 2 * FIRST + 5, WINDOW)[:2] == (2 * FIRST, 2 * FIRST + 5)
@@ -70,7 +70,7 @@ def test_the_plan_ends_at_the_end_of_the_object() -> None:
 
 def test_what_was_given_up_is_planned_again() -> None:
     """After a rewind the next plan starts there."""
-    stream = Stream(FIRST, PART)
+    stream = ReadAhead(FIRST, PART)
     windows(stream, [(n * FIRST, FIRST) for n in range(20)])
     cursor, _ = stream.note(20 * FIRST, 21 * FIRST)
     stream.rewind(22 * FIRST)
@@ -79,6 +79,6 @@ def test_what_was_given_up_is_planned_again() -> None:
 
 def test_old_places_are_forgotten() -> None:
     """A handle read at random keeps few cursors."""
-    stream = Stream(FIRST, PART)
+    stream = ReadAhead(FIRST, PART)
     windows(stream, [(n * 10 * MiB, 4096) for n in range(50)])
     assert stream.note(4096, 8192)[1]

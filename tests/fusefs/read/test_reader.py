@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, Stale, Unavailable
-from fusefs.read.reader import Content, Reader, ReadLimits
+from fusefs.read.reader import ObjectVersion, Reader, ReadLimits
 from tests.fusefs.ranges import FakeRanges
 
 KiB, MiB = 1024, 1024 * 1024
@@ -66,13 +66,13 @@ def make(tmp_path: Path) -> Iterator[Make]:
         bench.close()
 
 
-def read(content: Content, offset: int, length: int) -> bytes:
+def read(content: ObjectVersion, offset: int, length: int) -> bytes:
     buffer = bytearray(length)
     done = content.read_into(offset, memoryview(buffer), content.stream())
     return bytes(buffer[:done])
 
 
-def read_through(content: Content, step: int = MiB) -> bytes:
+def read_through(content: ObjectVersion, step: int = MiB) -> bytes:
     stream, buffer = content.stream(), bytearray(content.size)
     view = memoryview(buffer)
     for offset in range(0, content.size, step):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.mount.mount import Mounted, open_mount
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
 from fusefs.write.uploadplan import PlanSettings
 from tests.fusefs.paths import Paths
@@ -56,7 +56,7 @@ def quirky(tmp_path: Path) -> Iterator[Open]:
 
 def _settings(
     store: QuirkyStore, proxy: Proxy, root: Path, direct: bool, retry_for: float
-) -> Mount:
+) -> MountSettings:
     keys = root / "keys"
     keys.mkdir(parents=True)
     for name, value in proxy.endpoint.credentials.environment().items():
@@ -70,4 +70,4 @@ def _settings(
         retry_for=retry_for,
         direct=direct,
     )
-    return Mount(where, root / "mnt", cache_dir=root / "cache", plan=SMALL)
+    return MountSettings(where, root / "mnt", cache_dir=root / "cache", plan=SMALL)

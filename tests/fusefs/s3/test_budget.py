@@ -11,7 +11,7 @@ import pytest
 
 from fusefs import errors
 from fusefs.objects import Headers
-from fusefs.s3.retry import LEAST_SILENCE, Broken, Patience, Tries
+from fusefs.s3.retry import LEAST_SILENCE, BodyAttempts, BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from tests.proxy.exchange import Exchange
@@ -115,9 +115,9 @@ def test_one_stalled_request_is_asked_again(reached: Store, proxy: Proxy) -> Non
     hold.let_go()
 
 
-def patience(limit: float = 10.0, silence: float = 10.0) -> Patience:
+def patience(limit: float = 10.0, silence: float = 10.0) -> RetryBudget:
     """Return the budget of a call that begins now."""
-    return Patience(limit, time.monotonic(), silence)
+    return RetryBudget(limit, time.monotonic(), silence)
 
 
 def test_a_try_gets_half_of_what_is_left() -> None:
@@ -142,10 +142,10 @@ def test_time_in_which_bytes_moved_is_not_counted() -> None:
 
 def test_a_body_that_goes_on_has_its_whole_budget_again() -> None:
     """It broke, but bytes had come: a line that breaks often is no silent store."""
-    tries = Tries(2, patience(limit=0.5, silence=0.5))
+    tries = BodyAttempts(2, patience(limit=0.5, silence=0.5))
     for _ in range(4):
         tries.patience.since -= 1  # the budget is over
-        tries.wait_after(Broken("broke", received=1))
+        tries.wait_after(BrokenBody("broke", received=1))
     tries.patience.since -= 1
     with pytest.raises(errors.Unavailable):
-        tries.wait_after(Broken("broke", received=0))
+        tries.wait_after(BrokenBody("broke", received=0))

@@ -8,10 +8,10 @@ import pytest
 
 from fusefs import errors
 from fusefs.objects import Headers
-from fusefs.s3.fastpath import FAILURES_MOST, REST, Direct, Unclear, Wire
+from fusefs.s3.fastpath import FAILURES_MOST, REST, FastPath, Unclear, Wire
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature
-from fusefs.s3.store import ABSENT, Store
+from fusefs.s3.store import IF_ABSENT, Store
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload
 from tests.proxy.proxy import Proxy
@@ -92,7 +92,7 @@ def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
     """boto3 sends the first request only."""
     store = connect(proxy)
     with proxy.counting() as seen:
-        store.put("f", b"x", Headers(), ABSENT)
+        store.put("f", b"x", Headers(), IF_ABSENT)
         store.head("f")
         store.get_start("f", 10)
         store.list_page("")
@@ -104,13 +104,13 @@ def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
 def test_what_is_not_there_and_what_does_not_hold(connect: Connect, proxy: Proxy) -> None:
     """404, 412 and 304 are answers: one request each."""
     store = connect(proxy)
-    etag = store.put("f", b"x", Headers(), ABSENT)
+    etag = store.put("f", b"x", Headers(), IF_ABSENT)
     with proxy.counting() as seen:
         for ask in (store.head, lambda key: store.get_start(key, 10)):
             with pytest.raises(errors.NotFound):
                 ask("nothing")
         with pytest.raises(errors.Stale) as caught:
-            store.put("f", b"y", Headers(), ABSENT)
+            store.put("f", b"y", Headers(), IF_ABSENT)
         assert store.get_start("f", 10, unless=etag) is None
     assert len(seen) == 4
     assert not caught.value.retried
@@ -121,7 +121,7 @@ def test_a_lost_answer_is_asked_for_by_boto3(connect: Connect, proxy: Proxy) -> 
     store = connect(proxy)
     proxy.inject(LostAnswer(), on("PutObject"))
     with pytest.raises(errors.Stale) as caught:
-        store.put("f", b"x", Headers(), ABSENT)
+        store.put("f", b"x", Headers(), IF_ABSENT)
     assert caught.value.retried
     assert store.get_start("f", 10) is not None
 
@@ -170,7 +170,7 @@ ROUTES = [
 @pytest.mark.parametrize(("url", "scope", "known"), ROUTES)
 def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool) -> None:
     """Access points, directory buckets and what else signs otherwise are boto3's."""
-    direct = Direct("b", Wire(0.01, 0.01, 1), lambda: Signature("A", "S"))
+    direct = FastPath("b", Wire(0.01, 0.01, 1), lambda: Signature("A", "S"))
     direct.learn(url, {"Authorization": f"AWS4-HMAC-SHA256 Credential=A/20260101/{scope}/aws4, x"})
     if not known:
         assert direct.send("head_object", {"Key": "k"}) is None
@@ -182,7 +182,7 @@ def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool)
 
 def test_where_connections_fail_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """An odd network is boto3's for a minute; then it is tried again."""
-    direct = Direct("b", Wire(0.1, 0.1, 1), lambda: Signature("A", "S"))
+    direct = FastPath("b", Wire(0.1, 0.1, 1), lambda: Signature("A", "S"))
     scope = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/s3/aws4_request, x"
     direct.learn("http://127.0.0.1:1/b/k", {"Authorization": scope})
     for _ in range(FAILURES_MOST):

@@ -15,7 +15,7 @@ from fusefs.names.listing import Listing
 from fusefs.objects import Headers
 from fusefs.posix.dirstream import DOTS, DirStream
 from fusefs.s3.abilities import Ability
-from fusefs.s3.store import ABSENT
+from fusefs.s3.store import IF_ABSENT
 from tests.fusefs.s3.conftest import MIB, Open
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import Status
@@ -60,7 +60,7 @@ def test_a_refusal_of_one_header_is_none_of_another(quirky: Open) -> None:
     fs.files.create("a", b"1")
     fs.store.contents.put("b", b"theirs")
     with pytest.raises(FsError):
-        store.put("b", b"ours", Headers(), ABSENT)
+        store.put("b", b"ours", Headers(), IF_ABSENT)
     assert fs.store.contents.get("b") == b"theirs"
 
 

@@ -12,7 +12,7 @@ from fusefs.objects import Headers
 from fusefs.s3.errorcodes import BY_CODE, BY_STATUS, error_for
 from fusefs.s3.newobjects import new_object
 from fusefs.s3.settings import StoreSettings
-from fusefs.s3.store import ABSENT, Store
+from fusefs.s3.store import IF_ABSENT, Store
 from tests.proxy.exchange import on
 from tests.proxy.faults import (
     ACCESS_DENIED,
@@ -123,9 +123,9 @@ def test_a_refusal_of_the_store_is_our_error(
 def test_a_condition_that_does_not_hold_is_stale(bucket: Bucket, connect: Connect) -> None:
     """`*`: something is there. An ETag: something else is there. Of nothing there: NotFound."""
     store = connect(bucket.name, bucket.endpoint)
-    etag = store.put("k", b"1", Headers(), ABSENT)
+    etag = store.put("k", b"1", Headers(), IF_ABSENT)
     with pytest.raises(errors.Stale):
-        store.put("k", b"2", Headers(), ABSENT)
+        store.put("k", b"2", Headers(), IF_ABSENT)
     assert store.put("k", b"3", Headers(), etag) != etag
     with pytest.raises(errors.Stale):
         store.put("k", b"4", Headers(), etag)

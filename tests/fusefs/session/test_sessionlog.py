@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from fusefs import resend
 from fusefs.disk.linefile import AHEAD, LineFile
 from fusefs.session.compaction import TAIL_MOST, Compaction
-from fusefs.session.sessionlog import LoggedNode, SessionLog, SessionState, Version
+from fusefs.session.sessionlog import LoggedNode, LoggedVersion, SessionLog, SessionState
 
-VERSION = Version("k", "e1", 10)
+VERSION = LoggedVersion("k", "e1", 10)
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def log(path: Path) -> Iterator[SessionLog]:
 def test_a_next_process_learns_all_that_is_alive(log: SessionLog, path: Path) -> None:
     """Nodes, handles, the version each is bound to by now, and the request that opened it."""
     log.moved(2, 3, "other")
-    log.became(2, "e1", Version("d/other", "e2", 11))
+    log.became(2, "e1", LoggedVersion("d/other", "e2", 11))
     state = SessionLog.read(path)
     assert state.nodes[2] == LoggedNode(3, directory=False, name="other")
-    assert state.files[7].version == Version("d/other", "e2", 11)
+    assert state.files[7].version == LoggedVersion("d/other", "e2", 11)
     assert (state.files[7].request, state.directories[8].request) == (20, 20)
 
 

@@ -30,7 +30,7 @@ from fusefs import resend
 from fusefs.errors import FsError
 from fusefs.interface import Silent
 from fusefs.mount.mount import Mounted
-from fusefs.mount.settings import Mount
+from fusefs.mount.settings import MountSettings
 from fusefs.s3.store import Store, StoreSettings
 from fusefs.session.startmode import StartMode
 from tests.fusefs.survival import stories
@@ -135,7 +135,7 @@ def play(job: dict[str, Any]) -> None:
     cache = Path(job["cache"])
     told = cache / "told"
     where = StoreSettings(job["bucket"], job["endpoint"], REGION, credentials_dir=Path(job["keys"]))
-    settings = Mount(where, Path("/none"), cache_dir=cache)
+    settings = MountSettings(where, Path("/none"), cache_dir=cache)
     session = StartMode.RESUMED if told.exists() else StartMode.FIRST
     killer = Killer(job["moment"])
     threading.setprofile(killer)

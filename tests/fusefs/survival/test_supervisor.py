@@ -13,7 +13,7 @@ import pytest
 
 from fusefs.kernel import mountcalls
 from fusefs.run import status
-from fusefs.run.supervisor import Child
+from fusefs.run.supervisor import RestartedChild
 
 pytestmark = pytest.mark.mount
 
@@ -89,7 +89,7 @@ def test_what_is_killed_comes_back_soon_and_what_fails_less_and_less(
 ) -> None:
     """Callers wait for the one; the other may fail for ever, and costs a start each time."""
     now, seen = [0.0], []
-    child = Child("worker", ["sh", "-c", end], {}, lambda: now[0])
+    child = RestartedChild("worker", ["sh", "-c", end], {}, lambda: now[0])
     child.start()
     for _ in pauses:
         while child.ended() is None:

@@ -74,7 +74,7 @@ def build(config: Mapping[str, object], _: Invalidations, how: StartMode) -> Ser
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s %(name)s")
     grace = float(os.environ.get("GRACE", "20"))
-    options = servedmount.Options(sys.argv[1], sys.argv[2], grace=grace)
+    options = servedmount.WorkerOptions(sys.argv[1], sys.argv[2], grace=grace)
     mounts = protocol.parse_document(protocol.read_document(os.environ, None))
     return worker.run(mounts, build, options)
 

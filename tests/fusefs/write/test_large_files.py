@@ -15,8 +15,8 @@ import pytest
 
 from fusefs.errors import NoSpace, Stale
 from fusefs.s3.partbody import PartBody
-from fusefs.write.filecontent import Body
-from fusefs.write.multipart import Grid, Outgoing
+from fusefs.write.filecontent import FileContent
+from fusefs.write.multipart import Grid, MultipartUpload
 from fusefs.write.serversidecopy import Loan
 from fusefs.write.uploadplan import MAX_PARTS
 from tests.fusefs.conftest import Benches
@@ -32,7 +32,7 @@ SIZE = 33 * MIB
 STEP = 512 * 1024
 
 
-def write_all(body: Body, data: bytes, offset: int = 0) -> None:
+def write_all(body: FileContent, data: bytes, offset: int = 0) -> None:
     """Write as programs do: in order, in pieces."""
     for at in range(0, len(data), STEP):
         body.write(offset + at, data[at : at + STEP])
@@ -337,7 +337,7 @@ def test_cells_are_of_one_size_and_follow_each_other() -> None:
         assert end - start == 16 * MIB
         assert grid.at(start) == grid.at(end - 1) == number
         assert grid.cell(number + 1)[0] == end
-    outgoing = Outgoing("upload", "f", grid, None)
+    outgoing = MultipartUpload("upload", "f", grid, None)
     assert outgoing.reaches(MAX_PARTS * 16 * MIB)
     assert not outgoing.reaches(MAX_PARTS * 16 * MIB + 1)
 
@@ -345,11 +345,11 @@ def test_cells_are_of_one_size_and_follow_each_other() -> None:
 def test_a_grid_of_a_former_version_is_used_as_far_as_it_was_even() -> None:
     """Its cells grew after the first thousand: a longer file is sent anew."""
     told = {"upload": "u", "key": "f", "grid": [16 * MIB, 5 << 30]}
-    outgoing = Outgoing.of(told, None)
+    outgoing = MultipartUpload.of(told, None)
     assert outgoing.grid.cell(1000)[1] == 1000 * 16 * MIB
     assert outgoing.reaches(1000 * 16 * MIB)
     assert not outgoing.reaches(1000 * 16 * MIB + 1)
-    assert Outgoing.of(outgoing.told(), None).grid == Grid(16 * MIB)
+    assert MultipartUpload.of(outgoing.told(), None).grid == Grid(16 * MIB)
 
 
 def test_a_large_part_is_read_as_it_is_sent(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fusefs.attributes import write
-from fusefs.names.objectmoves import Mover
-from fusefs.names.renamejournal import RenameLog
-from fusefs.write.filecontent import Body
+from fusefs.names.objectmoves import ObjectMover
+from fusefs.names.renamejournal import RenameJournal
+from fusefs.write.filecontent import FileContent
 from tests.fusefs.workbench import MIB, Workbench, posix
 from tests.fusefs.write.test_uploader import content
 from tests.proxy.proxy import Proxy
@@ -87,16 +87,16 @@ def test_changed_attributes_keep_them(bench: Workbench, bucket: Bucket) -> None:
 def test_a_rename_keeps_them(bench: Workbench, bucket: Bucket) -> None:
     """Of a file and of the directory it is in."""
     put(bucket, 100)
-    mover = Mover(bench.store, bench.depot.committer, bench.requests)
+    mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
     mover.move(bench.store.head("f"), "old/f", None)
-    mover.move_all(RenameLog.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
+    mover.move_all(RenameJournal.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
     assert is_kept(bucket, "new/f")
 
 
 def test_a_new_object_has_the_type_of_its_suffix(bench: Workbench, bucket: Bucket) -> None:
     """As web servers and s3fs guess it."""
     for name, kind in (("a.html", "text/html"), ("b", "application/octet-stream")):
-        body: Body = bench.new(name)
+        body: FileContent = bench.new(name)
         body.commit()
         assert bucket.head(name)["ContentType"] == kind
 
@@ -120,8 +120,8 @@ def test_a_renamed_object_is_kept_as_it_was(lenient_bucket: Bucket, tmp_path: Pa
     for key in ("f", "old/f"):
         lenient_bucket.client.put_object(Bucket=lenient_bucket.name, Key=key, **kept)
     with Workbench(lenient_bucket, tmp_path) as bench:
-        mover = Mover(bench.store, bench.depot.committer, bench.requests)
+        mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
         mover.move(bench.store.head("f"), "g", None)
-        mover.move_all(RenameLog.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
+        mover.move_all(RenameJournal.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
     assert {name: lenient_bucket.head("g").get(name) for name in kept} == kept
     assert lenient_bucket.head("new/f")["StorageClass"] == "STANDARD_IA"

@@ -6,7 +6,7 @@ import pytest
 
 from fusefs.errors import Stale
 from fusefs.objects import ObjectInfo
-from fusefs.write.filecontent import Body
+from fusefs.write.filecontent import FileContent
 from fusefs.write.serversidecopy import Loan, Loans
 from tests.fusefs.workbench import MIB, Workbench, read
 from tests.fusefs.write.test_uploader import content
@@ -14,7 +14,9 @@ from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
 
-def lend(bench: Workbench, body: Body, key: str, start: int, end: int, shift: int = 0) -> None:
+def lend(
+    bench: Workbench, body: FileContent, key: str, start: int, end: int, shift: int = 0
+) -> None:
     """Let `body` have bytes of the object `key`."""
     body.lend(Loan(start, end, bench.store.head(key), shift))
 
