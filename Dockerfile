@@ -1,4 +1,5 @@
-# One image for the webhook, the certificate agent and the sidecars; only the command differs.
+# Two images. `pods`, the default: the webhook, the certificate agent and the sidecars, which differ
+# by their command only. `fusepy`: with the second driver of `fusefs mount`, for one machine.
 # The base needs Python >= 3.11 with venv, and Debian's packages.
 ARG BASE_IMAGE=python:3.13-slim-bookworm
 
@@ -17,8 +18,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/poetry/bin/poetry export --only main -o requirements.txt \
     && python3 -m venv --without-pip /opt/s3mount \
     && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
-       --disable-pip-version-check --no-compile --only-binary :all: --no-binary fusepy \
-       --require-hashes -r requirements.txt
+       --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r requirements.txt
 COPY webhook ./webhook
 COPY fusefs ./fusefs
 COPY certs ./certs
@@ -27,22 +27,40 @@ RUN site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_pa
     && cp -r webhook fusefs certs "$site" \
     && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site"
 
-FROM ${BASE_IMAGE}
+# The extra has no wheel. Compiled by the same rule; what is there already stays as it is.
+FROM build AS build-fusepy
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /opt/poetry/bin/poetry export --only main --extras fusepy -o requirements.txt \
+    && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
+       --disable-pip-version-check --no-compile --only-binary :all: --no-binary fusepy \
+       --require-hashes -r requirements.txt \
+    && site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+    && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site/fuse.py"
+
+FROM ${BASE_IMAGE} AS runtime
 LABEL org.opencontainers.image.title="s3mount" \
       org.opencontainers.image.description="S3 buckets as directories in any Kubernetes pod" \
       org.opencontainers.image.licenses="Apache-2.0"
-# libfuse2 is what fusepy loads; fuse3 brings fusermount for unprivileged mounts.
-RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libfuse2 fuse3 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
-    # An image that runs beside other people's pods has no use for installers.
-    && { python3 -m pip uninstall -q -y --root-user-action=ignore pip setuptools wheel \
+# An image that runs beside other people's pods has no use for installers.
+RUN { python3 -m pip uninstall -q -y --root-user-action=ignore pip setuptools wheel \
          || DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove python3-pip; } \
-    && rm -rf /root/.cache
-COPY --from=build /opt/s3mount /opt/s3mount
+    && rm -rf /root/.cache /var/log/apt /var/log/dpkg.log
 ENV PATH=/opt/s3mount/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+
+FROM runtime AS fusepy
+# libfuse2 is what fusepy loads; fuse3 brings fusermount for unprivileged mounts.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libfuse2 fuse3 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
+COPY --from=build-fusepy /opt/s3mount /opt/s3mount
+USER 65534:65534
+WORKDIR /
+CMD ["python", "-m", "fusefs", "--help"]
+
+FROM runtime AS pods
+COPY --from=build /opt/s3mount /opt/s3mount
 # As numbers, so that runAsNonRoot can be checked; the keeper alone is started as root by its pod.
 USER 65534:65534
 WORKDIR /

@@ -23,6 +23,11 @@ from fusefs.locks import Rank
 
 try:
     import fuse
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "the fusepy driver isn't installed: pip install 's3mount[fusepy]', and libfuse 2 with"
+        " fusermount (Debian: apt-get install libfuse2 fuse3). As root, leave out --driver fusepy"
+    ) from error
 except OSError as error:  # fusepy looks for libfuse when it is imported
     raise ImportError(
         "the fusepy driver needs libfuse 2 (Debian: apt-get install libfuse2): " + str(error)

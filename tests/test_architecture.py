@@ -20,6 +20,8 @@ THIRD_PARTIES = {
     "fuse": {"fusefs.fusepy"},
     "jsonpatch": {"webhook.review.admission"},
     "kubernetes": {"webhook.serve.cluster", "certs.cluster"},
+    "pydantic": {"webhook.platform.environment"},
+    "pydantic_settings": {"webhook.platform.environment"},
     "prometheus_client": {"webhook.serve.metrics", "fusefs.mount.metrics"},
     "starlette": {"webhook.serve.app"},
     "structlog": {"webhook.serve.log", "certs.agent"},
@@ -57,16 +59,16 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "ground": set(),
     },
     "webhook": {
-        "__main__": {"offline", "serve", "review", "policy", "spec", "parse"},
+        "__main__": {"offline", "serve", "review", "policy", "spec", "platform", "parse"},
         "offline": {"review", "policy", "spec", "parse"},
-        "serve": {"review", "policy", "parse"},
-        "review": {"pod", "policy", "spec", "parse"},
-        "policy": {"spec", "parse"},
-        "pod": {"spec", "parse"},
-        "spec": {"parse"},
+        "serve": {"review", "policy", "platform", "parse"},
+        "review": {"pod", "policy", "spec", "platform", "parse"},
+        "policy": {"spec", "platform", "parse"},
+        "pod": {"spec", "platform", "parse"},
+        "spec": {"platform", "parse"},
+        "platform": {"parse"},
         "parse": set(),
-        # `platform` is text to values as `spec` is, and every wing above `parse` takes it.
-        "ground": {"parse"},
+        "ground": set(),
     },
 }
 # Who must do without whom, however indirectly, and why.
@@ -74,6 +76,9 @@ APART = [
     # It must live through what kills the others, and it has privileges: no credentials, no S3 code.
     ("fusefs.keeper", ("fusefs.s3", "fusefs.logs", "fusefs.mount", "fusefs.run.worker")),
     ("fusefs.run.probe", ("fusefs.s3", "fusefs.logs", "fusefs.mount", "fusefs.run.worker")),
+    # What pods run does without the second driver: it is an extra that their image doesn't have.
+    *((f"fusefs.run.{name}", ("fusefs.fusepy",)) for name in ("serving", "podworker", "probe")),
+    ("fusefs.keeper", ("fusefs.fusepy",)),
     # Reviewing is pure: no request, no clock of the cluster's, no HTTP.
     *((f"webhook.{wing}", ("webhook.serve",)) for wing in ("review", "policy", "pod")),
     ("webhook.spec", ("webhook.policy", "webhook.pod", "webhook.serve")),
@@ -146,6 +151,19 @@ def test_wings_import_downwards_only(package: str) -> None:
         and there not in {*table[here], "ground"}
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("package", WINGS)
+def test_the_table_of_wings_runs_downwards(package: str) -> None:
+    """A wing may import only wings below its own line: the table itself has no circle."""
+    order = list(WINGS[package])
+    upwards = [
+        (above, below)
+        for above, allowed in WINGS[package].items()
+        for below in allowed
+        if order.index(below) <= order.index(above)
+    ]
+    assert upwards == []
 
 
 @pytest.mark.parametrize("package", WINGS)

@@ -12,7 +12,7 @@ import pytest
 from fusefs.cli import command
 from fusefs.run import podconfig
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pod.containers import sidecars
 from webhook.review.decision import Decider, Injected
 from webhook.spec import mountspec

@@ -20,6 +20,7 @@ OWN_FILE = re.compile(rf"(?:{'|'.join(PACKAGES)}|deploy|docs|tests|bench)/[\w./-
 # Options of docker and kubectl that the documents show.
 FOREIGN_OPTIONS = {
     "--build-arg",
+    "--target",
     "--show-managed-fields",
     "--delete-emptydir-data",
     "--grace-period",

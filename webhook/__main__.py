@@ -5,8 +5,9 @@
     python -m webhook explain -f FILE [--namespace NAMESPACE]
     python -m webhook check-policy FILE [-f FILE] [--namespace NAMESPACE]
     python -m webhook annotations [--markdown]
+    python -m webhook settings [--markdown]
 
-Platform settings come from the environment, see docs/policy.md.
+Settings come from the environment, see docs/settings.md.
 """
 
 import argparse
@@ -18,13 +19,15 @@ from webhook import __version__
 from webhook.errors import WebhookError
 from webhook.offline import commands
 from webhook.offline.commands import Terminal
-from webhook.platform import parse_labels, read_platform
+from webhook.parse.settingvalues import parse_labels, parse_port
+from webhook.platform.settings import read_platform
 from webhook.policy.file import read_policy
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import Told
-from webhook.serve.settings import parse_port, read_serving
-from webhook.spec.reference import markdown, plain
+from webhook.serve import reference as settings
+from webhook.serve.settings import read_serving, read_settings
+from webhook.spec import reference as annotations
 
 
 def main() -> int:
@@ -63,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     reference = commands.add_parser("annotations", help="print the annotation reference")
     reference.add_argument("--markdown", action="store_true", help="as docs/annotations.md")
     reference.set_defaults(run=_annotations)
+    variables = commands.add_parser("settings", help="print the reference of the settings")
+    variables.add_argument("--markdown", action="store_true", help="as docs/settings.md")
+    variables.set_defaults(run=_settings)
     return parser
 
 
@@ -91,7 +97,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         name: getattr(arguments, name)
         for name in ("tls_dir", "policy_file", "host", "port", "metrics_port")
     }
-    run(read_serving(os.environ, **given), read_platform(os.environ))
+    run(*read_settings(os.environ, **given))
     return 0
 
 
@@ -131,7 +137,12 @@ def _check_policy(arguments: argparse.Namespace) -> int:
 
 
 def _annotations(arguments: argparse.Namespace) -> int:
-    sys.stdout.write(markdown() if arguments.markdown else plain())
+    sys.stdout.write(annotations.markdown() if arguments.markdown else annotations.plain())
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(settings.markdown() if arguments.markdown else settings.plain())
     return 0
 
 

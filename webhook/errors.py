@@ -3,7 +3,7 @@
     WebhookError
     ├── EnvelopeError      the request is no AdmissionReview we can answer: HTTP 4xx
     ├── NotAddOnlyError    a patch of ours would take something from the user: our bug
-    ├── SettingsError      the environment holds a value we can't work with: start refused
+    ├── SettingsError      the environment holds values we can't work with: start refused
     ├── PolicyFileError    the policy file is invalid: start refused, or the old one kept
     ├── CertificateError   the TLS directory holds no usable pair (yet)
     └── DocumentError      a file given to the command line can't be read
@@ -33,7 +33,16 @@ class NotAddOnlyError(WebhookError):
 
 
 class SettingsError(WebhookError):
-    """An environment variable holds a value the webhook can't work with."""
+    """Environment variables hold values the webhook can't work with: one text for each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        return "\n- ".join([f"{len(self.problems)} settings are wrong:", *self.problems])
 
 
 class PolicyFileError(WebhookError):

@@ -205,9 +205,9 @@ def mount(settings: MountSettings, words: Sequence[str]) -> int:
         from fusefs.run import supervisor
 
         return supervisor.supervise(settings, words)
-    from fusefs.run import serving
+    from fusefs.run import portable
 
-    return serving.portable(settings)
+    return portable.portable(settings)
 
 
 def _settings_of(words: Sequence[str]) -> MountSettings:
@@ -239,12 +239,22 @@ def _usable(mountpoint: Path, nonempty: bool) -> None:
 
 
 def _unmount_stale(mountpoint: Path) -> None:
-    """Take away a mount whose server died: it answers nothing any more."""
+    """Unmount a mount whose server died: every access to it fails."""
     log.warning("unmounting what a dead process left", extra={"mountpoint": str(mountpoint)})
+    try:
+        if mountcalls.may_mount():
+            mountcalls.unmount(str(mountpoint))
+        else:
+            _fusermount(mountpoint)
+    except OSError as error:
+        raise SetupError(
+            f"mountpoint {mountpoint}: a dead mount is in the way: {error.strerror or error}"
+        ) from error
+
+
+def _fusermount(mountpoint: Path) -> None:
     done = subprocess.run(
         ["fusermount", "-u", "-z", str(mountpoint)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SetupError(
-            f"mountpoint {mountpoint}: a dead mount is in the way: {done.stderr.strip()}"
-        )
+        raise OSError(done.stderr.strip())

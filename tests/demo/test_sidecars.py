@@ -17,7 +17,7 @@ from tests.proxy.proxy import Proxy
 from tests.servers.ports import free_ports
 from tests.servers.s3 import REGION, Bucket
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review import admission
 from webhook.review.decision import Decider, Injected
 

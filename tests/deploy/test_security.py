@@ -17,7 +17,7 @@ from tests.deploy.rendered import one
 from tests.deploy.test_debug import added
 from tests.deploy.test_reserved import HOST, PLACES, pod
 from tests.webhook import neighbours, reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.policy.file import parse_policy
 from webhook.problems import message
 from webhook.review.decision import Decider, Denied

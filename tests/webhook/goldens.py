@@ -11,7 +11,7 @@ from typing import Any
 
 from webhook import problems
 from webhook.parse.yamldocs import parse_documents, render_documents
-from webhook.platform import read_platform
+from webhook.platform.settings import read_platform
 from webhook.pods import Pod, title
 from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy

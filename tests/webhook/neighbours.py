@@ -8,7 +8,7 @@ import copy
 from typing import Any
 
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review import admission
 from webhook.review.decision import Decider, Injected
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from webhook.parse.quantities import format_bytes, parse_bytes, parse_millicores
 from webhook.parse.values import SMALLEST_MEMORY
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.pod.containers import KEEPER, cache_volume_size, is_reserved
 from webhook.pods import items, section
 from webhook.problems import Problem
@@ -60,7 +61,7 @@ def within_pod(
             worker = _capped(worker, f"{name}_limit", limit)
             if name == "memory" and limit < SMALLEST_MEMORY:
                 problems.append(_too_little(format_bytes(limit)))
-    return replace(wanted, worker=worker), replace(platform, keeper=keeper), problems
+    return replace(wanted, worker=worker), platform.replaced(keeper=keeper), problems
 
 
 def _too_little(limit: str) -> Problem:

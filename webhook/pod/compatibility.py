@@ -7,7 +7,7 @@ a privileged keeper in the host's user namespace. Pure functions.
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pods import Pod, items, section
 from webhook.problems import Problem, example
 from webhook.spec.mountspec import Wanted

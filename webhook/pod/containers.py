@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from webhook.parse.quantities import format_bytes
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pod.memory import buffers
 from webhook.spec.mountspec import UNNAMED, MountSpec, Wanted
 

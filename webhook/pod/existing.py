@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook.parse.quantities import parse_bytes, parse_millicores
-from webhook.platform import Resources
+from webhook.platform.resources import Resources
 from webhook.pod.additions import is_known_variable, is_token_mount, normal_path
 
 Container = dict[str, Any]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook import __version__
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.pod.additions import normal_path
 from webhook.pod.budget import with_storage, within_pod
 from webhook.pod.containers import (

@@ -7,7 +7,7 @@ are given; `Repairs` belongs to one review.
 from collections.abc import Iterable
 from typing import Any
 
-from webhook.platform import Resources
+from webhook.platform.resources import Resources
 from webhook.pod.containers import KEEPER, WORKER, is_reserved
 from webhook.pod.existing import settle, settle_volume
 from webhook.pods import items

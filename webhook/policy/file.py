@@ -12,9 +12,10 @@ from typing import Any
 from webhook.errors import DocumentError, PolicyFileError
 from webhook.parse.globs import NAMESPACE
 from webhook.parse.quantities import parse_bytes, parse_millicores
+from webhook.parse.settingvalues import parse_count
 from webhook.parse.values import parse_cache_size, parse_endpoint
 from webhook.parse.yamldocs import parse_documents, read_text
-from webhook.platform import Resources, parse_count
+from webhook.platform.resources import Resources
 from webhook.policy.rules import AWS, NOTHING, SHIPPED, SOURCES, Grant, Policy, Rule
 
 _DEFAULTS = {"allow": SHIPPED, "deny": NOTHING}

@@ -6,11 +6,12 @@ between threads.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from webhook.parse.globs import filled, matches_name, matches_prefix, matches_url
 from webhook.parse.quantities import format_bytes, format_millicores
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.problems import Problem
 from webhook.spec.annotations import BUCKET
 from webhook.spec.mountspec import MountSpec, Wanted
@@ -125,7 +126,7 @@ def capped(platform: Platform, rule: Rule) -> Platform:
         _least(base.memory_limit, most.memory_limit) or most.memory_limit,
     )
     cache = min(platform.default_cache_size, rule.maximum_cache_size or platform.default_cache_size)
-    return replace(platform, worker=worker, default_cache_size=cache)
+    return platform.replaced(worker=worker, default_cache_size=cache)
 
 
 def ceiling(platform: Platform, rule: Rule) -> Resources:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from webhook import pods
 from webhook.diff import Operation, additions
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
 from webhook.pod.memory import part_problems

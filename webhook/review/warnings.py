@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webhook.parse.quantities import format_bytes
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pod.containers import is_reserved
 from webhook.pod.memory import needed
 from webhook.pod.placement import Place, places, start_index

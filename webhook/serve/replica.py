@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from webhook import __version__
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import Lookup, Told
@@ -75,7 +75,11 @@ class _Service:
             self._log.warning("serving plain HTTP, which no API server calls", port=serving.port)
             return None
         live = LiveCertificate(
-            serving.tls_dir, self.health, self.metrics, self._log, need_ready=serving.need_ready
+            serving.tls_dir,
+            self.health,
+            self.metrics,
+            self._log,
+            need_ready=serving.require_ready_file,
         )
         wait_for_certificate(live, serving.tls_wait)
         self.watched.append(live.refresh)

@@ -157,12 +157,12 @@ def make_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=serving.connections * _HEADROOM,
+        limit_concurrency=serving.maximum_connections * _HEADROOM,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=serving.limits.deadline + 1,
+        timeout_graceful_shutdown=serving.request_deadline + 1,
         ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
     )
-    return Server(config, health, log, serving.drain)
+    return Server(config, health, log, serving.drain_seconds)
 
 
 def wait_for_certificate(certificate: LiveCertificate, seconds: float) -> None:

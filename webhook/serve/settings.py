@@ -1,97 +1,104 @@
-"""How the server listens and how it ends: the settings of one replica, read from the environment.
+"""The settings of one replica of the server: where it listens, its limits, how it ends.
 
-Not here: what is injected (`settings`), the server itself (`server`). Immutable.
+Not here: what is injected (`platform`), the server itself (`server`). Immutable.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from webhook.parse import settingvalues
 from webhook.parse.quantities import parse_bytes, parse_seconds
 from webhook.parse.values import parse_boolean
-from webhook.platform import Environment, parse_count
+from webhook.platform.environment import Settings, parsed, read, read_both, setting
+from webhook.platform.settings import Platform
 from webhook.serve.door import EVERYWHERE
+
+_Flag = Annotated[bool, parsed(parse_boolean, "must be true or false")]
+_Port = Annotated[int, parsed(settingvalues.parse_port, "")]
+_Path = Annotated[Path | None, parsed(settingvalues.parse_path, "")]
+_Seconds = Annotated[int, parsed(parse_seconds, "must be a duration in s, m or h")]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
+    """What one request may cost: bytes of its body, and seconds until the body has arrived.
 
-    `body`: bytes; the API server takes 3 MiB in a request and etcd 1.5 MiB for an object, whose
-    form in a review is longer. `deadline`: seconds for the body to arrive; the API server waits 5 s
-    in all. `bodies`: bytes of all that are arriving at one time.
+    `bodies`: bytes of all bodies that are arriving at one time, a fixed share of a replica's
+    memory.
     """
 
-    body: int = 4 * 2**20
-    deadline: int = 4
+    body: int
+    deadline: int
     bodies: int = 16 * 2**20
 
 
-@dataclass(frozen=True)
-class Serving:
-    """Where and how to listen; `S3MOUNT_` + the name in capitals, or a flag of `serve`.
+class Serving(Settings):
+    """Where and how the server listens. Flags of `serve` win over the variables."""
 
-    `host`: `::` is all addresses of both families. `need_ready`: whether the TLS directory has to
-    hold `ready`, which the certificate agent writes. `policy_file`: without one the shipped policy
-    holds. `lookup_...`: mirror labels of namespaces and names of Secrets from the API server, which
-    takes rights and a token. `drain`: seconds between "not ready" and the end, for endpoints to be
-    taken out everywhere. `tls_wait`: seconds a first certificate may take. `connections`: above
-    this idle ones go.
-    """
+    policy_file: _Path = setting(
+        "", "the policy; looked at every second", shown="the shipped policy"
+    )
+    lookup_namespaces: _Flag = setting(
+        "false",
+        "mirror the labels of namespaces; needs a token and `list`, `watch` on `namespaces`",
+    )
+    lookup_secrets: _Flag = setting(
+        "false",
+        "mirror the names of Secrets, to warn of missing ones; needs `list`, `watch` on `secrets`:"
+        " only names are asked for, but the right is to read them all",
+    )
+    tls_dir: _Path = setting(
+        "",
+        "directory with `tls.crt`, `tls.key`, `ca.crt`; looked at every second",
+        shown="plain HTTP",
+    )
+    tls_wait: _Seconds = setting("120s", "how long the first certificate may take")
+    require_ready_file: _Flag = setting(
+        "false",
+        "`true`: ready only while the TLS directory also holds `ready`, which the certificate agent"
+        " writes",
+    )
+    host: str = setting(
+        EVERYWHERE,
+        "address to listen on; `::` is all addresses, IPv6 and IPv4. `0.0.0.0` where the kernel has"
+        " no IPv6",
+        shown="`::`",
+    )
+    port: _Port = setting("8443", "port of `/mutate`, `/healthz` and `/readyz`")
+    metrics_port: _Port = setting("9090", "port of `/metrics`, plain HTTP")
+    maximum_body: Annotated[int, parsed(parse_bytes, "must be a quantity of bytes")] = setting(
+        "4Mi",
+        "longer requests get 413. The API server takes 3 MiB and etcd 1.5 MiB for an object, whose"
+        " form in a review is longer",
+    )
+    request_deadline: _Seconds = setting(
+        "4s", "slower bodies get 408; the API server waits 5 s in all"
+    )
+    maximum_connections: Annotated[int, parsed(settingvalues.parse_count, "")] = setting(
+        "256",
+        "above this the connection that has been idle longest is closed, of the client that has"
+        " the most",
+    )
+    drain_seconds: _Seconds = setting(
+        "10s", 'from "not ready" to the end: until every node has heard of it'
+    )
+    log_level: Annotated[str, parsed(settingvalues.parse_log_level, "")] = setting(
+        "INFO", "`DEBUG` also logs pods that are let through"
+    )
 
-    host: str = EVERYWHERE
-    port: int = 8443
-    metrics_port: int = 9090
-    tls_dir: Path | None = None
-    policy_file: Path | None = None
-    lookup_namespaces: bool = False
-    lookup_secrets: bool = False
-    need_ready: bool = False
-    drain: int = 10
-    tls_wait: int = 120
-    connections: int = 256
-    log_level: str = "INFO"
-    limits: Limits = field(default_factory=Limits)
+    @property
+    def limits(self) -> Limits:
+        """What one request may cost."""
+        return Limits(self.maximum_body, self.request_deadline)
 
 
 def read_serving(environ: Mapping[str, str], **given: object) -> Serving:
-    """The server's settings: flags over environment over defaults; else SettingsError."""
-    env = Environment(environ)
-    base = Serving()
-    limits = Limits(
-        body=env.read("MAXIMUM_BODY", parse_bytes, base.limits.body),
-        deadline=env.read("REQUEST_DEADLINE", parse_seconds, base.limits.deadline),
-    )
-    read = {
-        "host": env.read("HOST", str, base.host),
-        "port": env.read("PORT", parse_port, base.port),
-        "metrics_port": env.read("METRICS_PORT", parse_port, base.metrics_port),
-        "tls_dir": env.read("TLS_DIR", _path, base.tls_dir),
-        "policy_file": env.read("POLICY_FILE", _path, base.policy_file),
-        "lookup_namespaces": env.read("LOOKUP_NAMESPACES", parse_boolean, False),
-        "lookup_secrets": env.read("LOOKUP_SECRETS", parse_boolean, False),
-        "need_ready": env.read("REQUIRE_READY_FILE", parse_boolean, base.need_ready),
-        "drain": env.read("DRAIN_SECONDS", parse_seconds, base.drain),
-        "tls_wait": env.read("TLS_WAIT", parse_seconds, base.tls_wait),
-        "connections": env.read("MAXIMUM_CONNECTIONS", parse_count, base.connections),
-        "log_level": env.read("LOG_LEVEL", _level, base.log_level),
-    }
-    chosen = read | {name: value for name, value in given.items() if value is not None}
-    return Serving(**chosen, limits=limits)  # type: ignore[arg-type] # the names are those above
+    """Return the server's settings: flags over environment over defaults; else SettingsError."""
+    return read(Serving, environ, **given)
 
 
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
-def parse_port(text: str) -> int:
-    """A TCP port; 0 lets the system choose."""
-    if not text.isdecimal() or int(text) > 65535:
-        raise ValueError("must be a port, 0 to 65535")
-    return int(text)
-
-
-def _level(text: str) -> str:
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-    return text.upper()
+def read_settings(environ: Mapping[str, str], **given: object) -> tuple[Serving, Platform]:
+    """Return all settings; SettingsError names every wrong variable of either component."""
+    return read_both(Serving, Platform, environ, **given)

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from webhook.parse.quantities import format_bytes, format_millicores
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.pods import Pod, annotations, section
 from webhook.problems import Problem, example
 from webhook.spec.annotations import (

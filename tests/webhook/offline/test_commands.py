@@ -187,7 +187,7 @@ def test_wrong_setting_ends_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3MOUNT_MINIMUM_GRACE", "2d")
     done = run("inject", "-f", str(EXAMPLES / "pod.yaml"))
     assert done.returncode == 2
-    assert "S3MOUNT_MINIMUM_GRACE='2d'" in done.stderr
+    assert 'S3MOUNT_MINIMUM_GRACE="2d"' in done.stderr
 
 
 def test_annotations_prints_the_reference() -> None:

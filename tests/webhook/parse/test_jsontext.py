@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from webhook.errors import EnvelopeError
 from webhook.parse.jsontext import DEEPEST, MOST_VALUES, parse_json
-from webhook.serve.settings import Limits
+from webhook.serve.settings import Serving
 
 plain = st.none() | st.booleans() | st.integers() | st.text()
 documents = st.recursive(
@@ -51,7 +51,7 @@ def test_depth_is_counted_exactly() -> None:
     assert parse_json(text[1:-1].encode())
 
 
-SIZE = Limits().body
+SIZE = Serving().maximum_body
 HOSTILE = {
     "lists": b"[" + b"[]," * (SIZE // 3 - 1) + b"0]",
     "objects": b"[" + b'{"a":0},' * (SIZE // 8 - 1) + b"0]",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.pod.containers import sidecars
 from webhook.review import admission
 from webhook.review.decision import Decider, Injected

@@ -9,7 +9,8 @@ import pytest
 
 from tests.webhook import neighbours
 from tests.webhook.neighbours import CASES, DECIDER, KEPT, REFUSED, ROWS, UNDONE
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.policy.rules import SHIPPED, Policy, Rule
 from webhook.review import admission
 from webhook.review.decision import Decider, Denied, Injected
@@ -99,7 +100,7 @@ def test_second_container_of_our_name_is_denied() -> None:
 @pytest.mark.parametrize("first", ["s3mount:0.0.9", "s3mount:0.2.0"])
 def test_replicas_of_two_versions_review_one_pod(first: str) -> None:
     """In a rolling upgrade the second review may land on the other version: its own is written."""
-    old = Decider(Platform(image=first, worker=Resources(memory_limit=2**29)))
+    old = Decider(Platform(image=first).replaced(worker=Resources(memory_limit=2**29)))
     pod = neighbours.injected()
     decision = old.decide(pod, "shop")
     assert isinstance(decision, Injected)

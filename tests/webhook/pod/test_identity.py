@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review import admission
 from webhook.review.decision import Decider, Injected
 

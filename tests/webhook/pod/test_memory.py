@@ -3,7 +3,8 @@
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import Platform, Resources
+from webhook.platform.resources import Resources
+from webhook.platform.settings import Platform
 from webhook.pod.memory import buffers, needed
 from webhook.spec.mountspec import Wanted, read
 
@@ -14,7 +15,7 @@ def wanted(mounts: int, limit: int | None) -> Wanted:
     annotations = {}
     for n in range(mounts):
         annotations |= {f"s3.mount/bucket.m{n}": "my-bucket", f"s3.mount/path.m{n}": f"/m{n}"}
-    platform = Platform(worker=Resources(memory_limit=limit))
+    platform = Platform().replaced(worker=Resources(memory_limit=limit))
     return read(reviews.pod(annotations), platform)[0]
 
 

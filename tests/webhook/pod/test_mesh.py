@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review.decision import Decider, Denied, Injected
 from webhook.spec.annotations import DOMAIN
 

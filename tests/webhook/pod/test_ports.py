@@ -6,7 +6,7 @@ import pytest
 
 from tests.webhook import reviews
 from webhook.errors import SettingsError
-from webhook.platform import read_platform
+from webhook.platform.settings import read_platform
 from webhook.review import admission
 from webhook.review.decision import Decider, Decision, Denied, Injected
 

@@ -5,7 +5,7 @@ import pytest
 from tests.webhook import reviews
 from webhook.errors import PolicyFileError
 from webhook.parse.globs import matches_name, matches_prefix, matches_url
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy, policy_problems
 from webhook.review.decision import Decider, Denied, Injected

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import read_platform
+from webhook.platform.settings import read_platform
 from webhook.review.decision import Decider, Injected
 from webhook.review.lookup import Told
 from webhook.review.warnings import LONGEST

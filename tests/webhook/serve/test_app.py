@@ -11,7 +11,7 @@ import pytest
 
 from tests.webhook import reviews
 from webhook import __version__
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review.decision import Decider
 from webhook.serve.app import make_app
 from webhook.serve.health import Health

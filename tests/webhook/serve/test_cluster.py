@@ -10,7 +10,7 @@ import pytest
 
 from tests.webhook import reviews
 from tests.webhook.serve.test_server import wait_until
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review.decision import Decider, Denied, Injected
 from webhook.serve.cluster import ClusterLookup
 from webhook.serve.log import make_logger

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import Platform
+from webhook.platform.settings import Platform
 from webhook.review.decision import Decider
 from webhook.serve.log import make_logger
 from webhook.serve.metrics import Metrics

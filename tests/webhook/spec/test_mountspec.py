@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.webhook import reviews
-from webhook.platform import Platform, read_platform
+from webhook.platform.settings import Platform, read_platform
 from webhook.problems import Problem
 from webhook.spec.annotations import ANNOTATIONS, Annotation
 from webhook.spec.mountspec import MountSpec, Wanted, read

@@ -1,0 +1,61 @@
+"""The image for pods has what pods run and nothing else; the second driver is in another one."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fusefs.errors import SetupError
+from fusefs.mount.settings import MountSettings
+from fusefs.run import portable
+from fusefs.s3.settings import StoreSettings
+from tests.sources import REPOSITORY
+
+STAGES = dict(
+    re.findall(
+        r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM|\Z)",
+        (REPOSITORY / "Dockerfile").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+)
+FUSE = ("fusepy", "libfuse", "fuse3")
+
+
+def test_the_image_for_pods_is_what_is_built_without_a_target() -> None:
+    """The last stage is the default."""
+    assert list(STAGES)[-1] == "pods"
+
+
+@pytest.mark.parametrize("stage", ["build", "runtime", "pods"])
+def test_pods_carry_neither_fusepy_nor_libfuse(stage: str) -> None:
+    """The privileged keeper runs from this image: no set-user-id fusermount, no unused code."""
+    commands = [line for line in STAGES[stage].splitlines() if not line.startswith("#")]
+    assert [line for line in commands if any(name in line for name in FUSE)] == []
+
+
+def test_the_other_image_has_all_that_the_driver_needs() -> None:
+    """The module, the library it loads, and fusermount."""
+    text = STAGES["build-fusepy"] + STAGES["fusepy"]
+    assert [name for name in ("--extras fusepy", "libfuse2", "fuse3") if name not in text] == []
+
+
+def test_fusepy_is_an_extra() -> None:
+    """`pip install s3mount[fusepy]`."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert [name for name in project["dependencies"] if "fusepy" in name] == []
+    assert [name.split()[0] for name in project["optional-dependencies"]["fusepy"]] == ["fusepy"]
+
+
+def test_a_mount_without_the_driver_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before anything is asked of the store."""
+    monkeypatch.setitem(sys.modules, "fuse", None)
+    monkeypatch.delitem(sys.modules, "fusefs.fusepy", raising=False)
+    settings = MountSettings(
+        StoreSettings("my-bucket", endpoint_url="http://127.0.0.1:1"), tmp_path, ""
+    )
+    with pytest.raises(SetupError, match=r"pip install 's3mount\[fusepy\]'.*libfuse2 fuse3"):
+        portable.portable(settings)
