@@ -366,7 +366,8 @@ class FileContent:
     def _settle(self, staged: Staged, done: Committed) -> None:
         """Go over to what is in S3 now."""
         info = done.info
-        fully = staged.local(0, info.size) and info.size > 0
+        # A hole would count as whole blocks of the cache: zeros that nobody wrote aren't kept.
+        fully = staged.whole and info.size > 0
         with self._state:
             self._binding.rebind(info, done.content)
             self.headers = info.headers or Headers()

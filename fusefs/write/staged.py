@@ -13,6 +13,7 @@ Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.Bo
 import errno
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import Loan, Loans
 from fusefs.write.stagedfiles import created, data_of, leftovers, log_of, moved
 from fusefs.write.stagedjournal import Record, StagedJournal
+from fusefs.write.storedbytes import StoredBytes
 from fusefs.write.uploadplan import MAX_OBJECT, Changed, GiB
 
 __all__ = ["Record", "Staged", "leftovers"]
@@ -48,7 +50,7 @@ class Staged:
         self.record = record
         self.dirty = RangeSet()
         self.loans = Loans()
-        self._stored = RangeSet()  # what takes space: dirty without the holes and loans
+        self._stored = StoredBytes()  # what takes space: dirty without the holes and loans
         self._space = space
         self.outgoing: MultipartUpload | None = None
         self.initial_size = record.size
@@ -85,11 +87,11 @@ class Staged:
         except BaseException:
             self._journal.close()
             raise
-        space.found(self._stored.total())
+        space.found(self._stored.taken)
         return self
 
     def _load(self, lines: list[bytes]) -> None:
-        self.dirty, self._stored, self.loans = RangeSet(), RangeSet(), Loans()
+        self.dirty, self._stored, self.loans = RangeSet(), StoredBytes(), Loans()
         self.record = Record.of(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
@@ -180,7 +182,7 @@ class Staged:
         """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
         length = len(data)
         self._fits(min(offset, self.record.size), offset, offset + length)
-        wanted, new = length - self._stored.within(offset, offset + length), 0
+        wanted, new = self._stored.lacks(offset, offset + length), 0
         self._space.take(wanted)
         try:
             self._unseal()
@@ -192,10 +194,18 @@ class Staged:
                 self._journal.tell(b"w %d %d\n" % (offset, length))
             new = self._wrote(offset, offset + length)
         except OSError:
-            self._cut()
+            self._undo(offset, offset + length)
             raise
         finally:
             self._space.give(wanted - new)
+
+    def _undo(self, start: int, end: int) -> None:
+        """Take away what a write that failed has left where zeros are counted on."""
+        self._cut()
+        for low, high, stored in list(self._stored.bytes.pieces(start, min(end, self.record.size))):
+            if not stored:
+                with suppress(OSError):
+                    self._clear(low, high)
 
     def _fits(self, start: int, stop: int, end: int) -> None:
         """Raise TooBig where a step makes zeros of `start` to `stop`, and the file `end` long."""
@@ -219,7 +229,7 @@ class Staged:
         """Have all of it on the disk, with checksums, so that it may outlive a power failure."""
         if not self._seal.holds:
             os.fdatasync(self._data)
-            self._journal.tell(Seal.lines(self._data, self._stored))
+            self._journal.tell(Seal.lines(self._data, self._stored.bytes))
             self._journal.sync()
             self._seal.holds = True
 
@@ -240,7 +250,7 @@ class Staged:
             return ""
         if not self._seal.holds:
             return "it was being changed when the machine went down"
-        if not self._seal.fits(self._data, self._stored):
+        if not self._seal.fits(self._data, self._stored.bytes):
             return "its bytes on the disk are not those that were written"
         self._journal.tell(f"o {boot}\n".encode())
         self._journal.boot = boot
@@ -277,13 +287,11 @@ class Staged:
                 os.pwrite(self._data, ZEROS[: end - at], at)
 
     def _zeroed(self, start: int, end: int) -> int:
-        before = self._stored.total()
         start = min(start, self.record.size)
         self._changed(start, end)
-        self._stored.remove(start, end)
         self.dirty.add(start, end)
         self.record = replace(self.record, size=max(self.record.size, end))
-        return before - self._stored.total()
+        return self._stored.remove(start, end)
 
     def lend(self, loan: Loan) -> None:
         """Take bytes of another object; they take no space, and travel at the commit."""
@@ -305,6 +313,11 @@ class Staged:
         here = all(loan is None for _, _, loan in self.loans.pieces(start, end))
         return here and self.dirty.covers(start, end)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every byte of the file is on the disk: no hole is."""
+        return self._stored.covers(0, self.record.size)
+
     def changed(self, base: ObjectInfo | None) -> Changed:
         """Return what makes the file out of the object below."""
         return Changed(self.record.size, base, self.dirty, self.loans)
@@ -321,14 +334,12 @@ class Staged:
     def _resized(self, size: int) -> int:
         old = self.record.size
         self._changed(min(old, size), max(old, size))
-        before = self._stored.total()
+        self.record = replace(self.record, size=size)
         if size < old:
             self.dirty.remove(size, old)
-            self._stored.remove(size, old)
-        elif size > old:
-            self.dirty.add(old, size)
-        self.record = replace(self.record, size=size)
-        return before - self._stored.total()
+            return self._stored.cut(size, old)
+        self.dirty.add(old, size)
+        return 0
 
     def change(self, record: Record) -> None:
         """Go on with another key, base or attributes; the size stays."""
@@ -353,7 +364,7 @@ class Staged:
     def discard(self) -> None:
         """Close and remove the files."""
         self.close()
-        self._space.give(self._stored.total())
+        self._space.give(self._stored.taken)
         log_of(self.stem).unlink(missing_ok=True)
         data_of(self.stem).unlink(missing_ok=True)
 
@@ -367,7 +378,7 @@ class Staged:
             return
         self.close()
         log_of(self.stem).unlink(missing_ok=True)
-        cache.adopt(data_of(self.stem), info.key, info.etag, info.size, self._stored.total())
+        cache.adopt(data_of(self.stem), info.key, info.etag, info.size, self._stored.taken)
 
     def keep_as_conflict(self, directory: Path) -> Path:
         """Move data and log to `directory`; return the data's new path."""
@@ -376,6 +387,6 @@ class Staged:
         target = directory / self.stem.name
         moved(self._data, data_of(self.stem), data_of(target))
         self._journal.move(log_of(target))
-        self._space.give(self._stored.total())  # whoever has the directory counts it from now on
+        self._space.give(self._stored.taken)  # whoever has the directory counts it from now on
         self.close()
         return data_of(target)

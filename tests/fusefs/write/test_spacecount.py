@@ -65,3 +65,26 @@ def test_conflict_copies_of_a_former_process_are_counted(full: Workbench, bucket
     assert later.space.used >= 3 * MIB
     assert abs(later.space.used - used) < MIB
     later.close()
+
+
+def test_zeros_that_nobody_wrote_take_no_space(full: Workbench, bucket: Bucket) -> None:
+    """Neither before the commit nor after it: a file longer than the cache evicts nothing."""
+    clean = full.new("clean")
+    clean.write(0, b"x" * MIB)
+    clean.commit()
+    body = full.new("f")
+    body.resize(24 * MIB)
+    body.write(5 * MIB, b"x")
+    body.commit()
+    body.close()
+    assert bucket.get("f") == bytes(5 * MIB) + b"x" + bytes(19 * MIB - 1)
+    assert full.space.used < 2 * MIB
+    assert full.cache.whole("clean", clean.etag or "")
+
+
+def test_small_writes_here_and_there_take_whole_pages(full: Workbench) -> None:
+    """A byte in each page of 7 MiB leaves 1 MiB of 8: the volume can't be overfilled by them."""
+    body = full.new("f")
+    for page in range(7 * MIB // 4096):
+        body.write(page * 4096, b"x")
+    assert full.space.free == MIB

@@ -145,12 +145,13 @@ def test_it_holds_what_was_changed(root: Path, steps: list[Step]) -> None:
 
 @given(steps=STEPS)
 def test_its_space_comes_back(root: Path, steps: list[Step]) -> None:
-    """What it takes is what it stores, never more than the file; at the end nothing is taken."""
+    """What it takes is what the disk says, but for pages of zeros; at the end nothing is taken."""
     with Disk(root) as disk:
         staged, model = Staged(disk.root / "x", RECORD, disk.space), Model()
         for number, step in enumerate(steps):
             apply(staged, model, number, step)
-            assert 0 <= disk.space.used <= len(model.changed)
+            taken = 512 * (disk.root / "x.data").stat().st_blocks
+            assert taken <= disk.space.used <= taken + 4096 * len(steps)
         staged.close()
         again = Staged.restore(disk.root / "x", Space(disk.root, 1 << 30, 0))
         assert again is not None
@@ -205,12 +206,12 @@ def test_a_file_without_its_first_line_was_never_told_of(tmp_path: Path) -> None
 
 def test_a_write_without_room_changes_nothing(tmp_path: Path) -> None:
     """NoSpace, and what was there before is still there."""
-    space = Space(tmp_path, 1000, 0)
+    space = Space(tmp_path, 9000, 0)
     staged = Staged(tmp_path / "x", replace(RECORD, size=0, base=None), space)
-    staged.write(0, b"a" * 900)
+    staged.write(0, b"a" * 8100)
     with pytest.raises(NoSpace):
-        staged.write(900, b"b" * 200)
-    assert (staged.record.size, space.used, list(staged.dirty)) == (900, 900, [(0, 900)])
+        staged.write(8100, b"b" * 200)
+    assert (staged.record.size, space.used, list(staged.dirty)) == (8100, 8192, [(0, 8100)])
     staged.discard()
     assert space.used == 0
 
@@ -288,6 +289,47 @@ def test_a_write_that_fails_half_way_leaves_nothing_beyond_the_end(tmp_path: Pat
     staged.discard()
 
 
+def test_a_write_that_fails_half_way_leaves_zeros_as_they_were(tmp_path: Path) -> None:
+    """Of a range that was made zeros it changes nothing, and the disk gets back what it took."""
+    space = Space(tmp_path, 1 << 30, 0)
+    staged = Staged(tmp_path / "x", replace(RECORD, size=0), space)
+    staged.write(0, b"abc")
+    staged.resize(60_000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            staged.write(1, b"x" * 40_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    view = bytearray(60_000)
+    staged.read(0, memoryview(view))
+    assert view[3:] == bytes(59_997)
+    assert space.used == 4096
+    staged.discard()
+
+
+def test_each_page_of_the_disk_is_counted_once(tmp_path: Path) -> None:
+    """As the disk does: a byte takes a page, its neighbour none, and cut off they are back."""
+    space = Space(tmp_path, 1 << 30, 0)
+    staged = Staged(tmp_path / "x", RECORD, space)
+    for page in range(5):
+        for at in (7, 9, 4095):
+            staged.write(page * 4096 + at, b"x")
+    assert space.used == 5 * 4096 == 512 * (tmp_path / "x.data").stat().st_blocks
+    staged.zero(4096, 3 * 4096 + 1)
+    assert space.used == 3 * 4096 == 512 * (tmp_path / "x.data").stat().st_blocks
+    staged.resize(10)
+    assert space.used == 4096 == 512 * (tmp_path / "x.data").stat().st_blocks
+    staged.close()
+    later = Space(tmp_path, 1 << 30, 0)
+    again = Staged.restore(tmp_path / "x", later)
+    assert again is not None
+    assert later.used == 4096
+    again.discard()
+    assert later.used == 0
+
+
 def test_a_write_that_was_not_told_leaves_nothing_beyond_the_end(tmp_path: Path) -> None:
     """Killed between the bytes and their line: the next process extends the file with zeros."""
     Staged(tmp_path / "x", replace(RECORD, size=0), Space(tmp_path, 1 << 30, 0)).close()
@@ -319,7 +361,7 @@ def test_what_no_upload_could_hold_is_refused(
     before = (tmp_path / "x.log").read_bytes()
     with pytest.raises(TooBig):
         grow(staged, end)
-    assert (staged.record.size, list(staged.dirty), space.used) == (BASE, [(0, 3)], 3)
+    assert (staged.record.size, list(staged.dirty), space.used) == (BASE, [(0, 3)], 4096)
     assert (tmp_path / "x.log").read_bytes() == before
     staged.discard()
 
