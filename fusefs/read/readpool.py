@@ -83,7 +83,7 @@ class ReadPool:
         self.counters = counters or Counters()
         self.cache = cache
         self.limits = limits
-        self.lock = locks.lock(Rank.SUPPLY)
+        self.lock = locks.lock(Rank.READ_POOL)
         self.moved = threading.Condition(self.lock)
         self.fetcher = Fetcher(limits.parallel)
         self.closed = False

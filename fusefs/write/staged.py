@@ -7,7 +7,7 @@ line is a step nobody was told of). Both live in the page cache until the kernel
 kill-safe, not power-safe. After another boot a file is trusted only if it was sealed: on the disk,
 with checksums that still hold. `doubt` says why one isn't.
 
-Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.Body` locks.
+Not here: S3, and the bytes that didn't change. Not thread-safe: `filecontent.FileContent` locks.
 """
 
 import errno

@@ -20,7 +20,7 @@ What is in braces is JSON. `Staged` does what the lines say, this is their form 
 
 Version 1 had no boot and none of the last four; it is read, too.
 
-Not here: the bytes, and what a step does to them. Not thread-safe: `filecontent.Body` locks.
+Not here: the bytes, and what a step does to them. Not thread-safe: `filecontent.FileContent` locks.
 """
 
 import errno

@@ -52,7 +52,7 @@ def test_two_locks_against_the_order_are_reported(reports: Reports) -> None:
         pass
     found = reports.taken()
     assert [line.partition(", in ")[0] for line in found] == [
-        "lock order: Node.lock is taken while Body.commit_lock is held"
+        "lock order: Node.lock is taken while FileContent.commit_lock is held"
     ]
 
 
