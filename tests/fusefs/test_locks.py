@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fusefs import locks
-from fusefs.locks import Rank
+from fusefs.locks import PATIENT, Rank
 
 DOCUMENT = Path(__file__).parents[2] / "docs/design.md"
 
@@ -141,9 +141,24 @@ def test_in_production_locks_are_the_standard_librarys() -> None:
     assert done.stdout == "lock\n"
 
 
+def documented() -> list[tuple[str, str]]:
+    """The names of the locks in docs/design.md, each with whether it is held over a request."""
+    chapter = DOCUMENT.read_text().partition("## Locks, and the order of taking them")[2]
+    table = chapter.partition("\n\nThe order")[0]
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
+    found = []
+    for row in (row for row in rows if len(row) == 5 and row[1].startswith(("`", "leaves"))):
+        names = re.findall(r"[A-Za-z_]+\.[A-Za-z_]+", row[1]) or [row[1]]
+        found += [(name, row[3]) for name in names]
+    return found
+
+
 def test_the_documents_table_has_every_rank_in_this_order() -> None:
     """docs/design.md, "Locks, and the order of taking them"."""
-    chapter = DOCUMENT.read_text().partition("## Locks, and the order of taking them")[2]
-    rows = re.findall(r"^\| (\S[^|]*?) \|", chapter.partition("\n\nThe order")[0], re.MULTILINE)
-    named = [re.findall(r"[A-Za-z_]+\.[A-Za-z_]+", row) or [row.split()[0]] for row in rows[1:]]
-    assert [name for row in named for name in row] == [rank.value for rank in Rank]
+    assert [name for name, _ in documented()] == [rank.value for rank in Rank]
+
+
+def test_the_document_tells_which_locks_are_held_over_a_request() -> None:
+    """The last column of the table is what the checker allows."""
+    patient = {name for name, held in documented() if held.startswith("yes")}
+    assert patient == {rank.value for rank in PATIENT}
