@@ -208,7 +208,7 @@ class Namespace:
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         key = self.tree.key(node)
-        self.depot.dirty.repay(key)
+        self.depot.dirty.commit_copies(key)
         with node.lock:
             body = node.body
             if body is not None:

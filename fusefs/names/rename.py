@@ -67,7 +67,7 @@ class Renames:
         self._compatible(node, target)
         for going in (node, target):
             if going is not None:
-                self.depot.dirty.repay(self.tree.key(going))
+                self.depot.dirty.commit_copies(self.tree.key(going))
         if node.directory:
             self._not_inside(node, new_parent)
             self._rename_directory(node, new_parent, new_name, replaces=target is not None)

@@ -4,7 +4,7 @@ Any thread that may change the target.
 """
 
 from fusefs.write.filecontent import FileContent
-from fusefs.write.serversidecopy import Loan
+from fusefs.write.serversidecopy import CopiedRange, CopySource
 from fusefs.write.uploadplan import MIN_PART
 
 BUFFER = 8 << 20  # bytes
@@ -13,13 +13,14 @@ BUFFER = 8 << 20  # bytes
 def copy_range(source: FileContent, start: int, target: FileContent, goal: int, length: int) -> int:
     """Copy up to `length` bytes at `start` to `goal`; return how many, fewer at the source's end.
 
-    A whole file, or as much as a part of an upload, moves no bytes: the target borrows them.
+    A whole file, or as much as a part of an upload, moves no bytes: the commit has the store copy
+    them.
     """
     length = min(length, max(0, source.size - start))
-    if _lendable(source, target, start, goal, length):
-        lender = source.info
-        assert lender is not None  # noqa: S101 - what is clean is in S3
-        target.lend(Loan(goal, goal + length, lender, start - goal))
+    if _by_the_store(source, target, start, goal, length):
+        info = source.info
+        assert info is not None  # noqa: S101 - what is clean is in S3
+        target.copy_in(CopiedRange(goal, goal + length, CopySource(info, start - goal)))
         return length
     done = 0
     buffer = memoryview(bytearray(min(length, BUFFER)))
@@ -34,7 +35,9 @@ def copy_range(source: FileContent, start: int, target: FileContent, goal: int, 
     return done
 
 
-def _lendable(source: FileContent, target: FileContent, start: int, goal: int, length: int) -> bool:
+def _by_the_store(
+    source: FileContent, target: FileContent, start: int, goal: int, length: int
+) -> bool:
     """Say whether a range is better copied by the store: a part's size, or a whole file."""
     if source is target or source.dirty or source.info is None or not length:
         return False

@@ -37,7 +37,7 @@ from fusefs.write.binding import Binding
 from fusefs.write.fileupload import FileUpload
 from fusefs.write.reconciler import Creation
 from fusefs.write.retrystate import RetryState
-from fusefs.write.serversidecopy import Loan
+from fusefs.write.serversidecopy import CopiedRange
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Depot
 from fusefs.write.uploader import Committed
@@ -170,12 +170,12 @@ class FileContent:
                 elsewhere = overlay.local(staged, offset, view[:count])
             else:
                 elsewhere = [(offset, offset + count, None)] if count else []
-        for low, high, loan in elsewhere:
+        for low, high, source in elsewhere:
             piece = view[low - offset : high - offset]
-            if loan is None:
+            if source is None:
                 self._binding.read(low, piece, stream)
             else:
-                overlay.borrowed(loan, self.depot.reader, low, piece)
+                overlay.read_copied(source, self.depot.reader, low, piece)
         return count
 
     # -- changing --------------------------------------------------------------------------------
@@ -204,17 +204,17 @@ class FileContent:
             else:
                 return
 
-    def lend(self, loan: Loan) -> None:
+    def copy_in(self, copied: CopiedRange) -> None:
         """Take bytes of another object without moving them; its end may be the file's new end."""
         with self._changing() as staged:
-            staged.lend(loan)
+            staged.copy_in(copied)
 
-    def borrows(self, prefix: str) -> bool:
-        """Say whether some of its bytes are still those of an object below `prefix`, or of it."""
+    def copies_from(self, prefix: str) -> bool:
+        """Say whether it has ranges still to be copied from an object at or below `prefix`."""
         with self._state:
             staged = self._staged
             return staged is not None and any(
-                loan.lender.key.startswith(prefix) for loan in staged.loans
+                copied.source.info.key.startswith(prefix) for copied in staged.copies
             )
 
     def resize(self, size: int) -> None:

@@ -113,7 +113,7 @@ class FileUpload:
             return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
         except (Stale, NotFound):
             self.abandon(staged)
-            self._call_in(staged)
+            self._fetch_replaced(staged)
             return self._arbiter.judge(self._case(staged, record))
 
     def _as_sent(self, record: Record) -> Record:
@@ -147,12 +147,13 @@ class FileUpload:
             self._tried = tried[-TRIED_MOST:]
             raise
 
-    def _call_in(self, staged: Staged) -> None:
-        """Fetch lent bytes whose lender was replaced, as far as the cache has them, or Stale."""
-        for loan in list(staged.loans):
+    def _fetch_replaced(self, staged: Staged) -> None:
+        """Fetch what was to be copied from a replaced source, where it is cached; else Stale."""
+        for copied in list(staged.copies):
+            info = copied.source.info
             try:
-                now = self._depot.store.head(loan.lender.key).etag
+                now = self._depot.store.head(info.key).etag
             except NotFound:
                 now = ""
-            if now != loan.lender.etag:
-                self._fetch(staged, loan.start, loan.end)
+            if now != info.etag:
+                self._fetch(staged, copied.start, copied.end)

@@ -70,7 +70,7 @@ class IncrementalUpload:
         record = replace(staged.record, posix=stored)
         try:
             headers = self._depot.committer.headers_for(record)
-            copies = record.base is not None or bool(staged.loans)
+            copies = record.base is not None or bool(staged.copies)
             upload = self._depot.store.create_upload(record.key, headers, copies)
         except FsError as error:
             self._failed(record.key, error)
@@ -95,7 +95,7 @@ class IncrementalUpload:
         with self._state:
             changes = outgoing.changes(number)
             wanted = staged.outgoing is outgoing and staged.local(*outgoing.grid.cell(number))
-        if not wanted:  # cut off or lent while it waited for its turn
+        if not wanted:  # cut off or copied over while it waited for its turn
             return
         try:
             part = self._depot.committer.part(

@@ -1,15 +1,15 @@
-"""Reading a file that is changed here and there: staged bytes, borrowed ones, and the object's.
+"""Reading a file that is changed here and there: staged bytes, copied ones, and the object's.
 
-`local` is called under the lock that guards what is staged; `borrowed` makes requests, so under
+`local` is called under the lock that guards what is staged; `read_copied` makes requests, so under
 none.
 """
 
 from fusefs.read.reader import Reader
 from fusefs.write.binding import Binding
-from fusefs.write.serversidecopy import Loan
+from fusefs.write.serversidecopy import CopySource
 from fusefs.write.staged import Staged
 
-Elsewhere = list[tuple[int, int, Loan | None]]
+Elsewhere = list[tuple[int, int, CopySource | None]]
 
 
 def local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
@@ -19,17 +19,17 @@ def local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
     """
     elsewhere: Elsewhere = []
     for low, high, written in staged.dirty.pieces(offset, offset + len(view)):
-        for begin, stop, loan in staged.loans.pieces(low, high):
-            if loan is not None or not written:
-                elsewhere.append((begin, stop, loan))
+        for begin, stop, source in staged.copies.pieces(low, high):
+            if source is not None or not written:
+                elsewhere.append((begin, stop, source))
             else:
                 staged.read(begin, view[begin - offset : stop - offset])
     return elsewhere
 
 
-def borrowed(loan: Loan, reader: Reader, offset: int, view: memoryview) -> None:
+def read_copied(source: CopySource, reader: Reader, offset: int, view: memoryview) -> None:
     """Fill `view` with what a file has at `offset` of another object."""
-    lender = Binding(reader, loan.lender, f"what was copied from {loan.lender.key}")
-    with lender.content():
-        lender.read(offset + loan.shift, view)
-    lender.close()
+    binding = Binding(reader, source.info, f"what was copied from {source.info.key}")
+    with binding.content():
+        binding.read(offset + source.shift, view)
+    binding.close()

@@ -141,7 +141,7 @@ class Reconciler:
         content = self._depot.reader.open(found.key, found.etag, found.size)
         try:
             return (
-                not staged.loans
+                not staged.copies
                 and (bool(staged.dirty) or not found.size)
                 and all(
                     _equal(content, staged, start, min(end, found.size))

@@ -1,7 +1,7 @@
 """Ranges of a changed file whose bytes are still in another object, to be copied server side.
 
-`copy_file_range` lends: nothing travels until the commit, which copies from the lender's version,
-or until somebody writes over it. Plain state; its owner locks, and journals it (`staged`).
+`copy_file_range` adds them: nothing travels until the commit, which copies from the source's
+version, or until somebody writes over it. Plain state; its owner locks, and journals it (`staged`).
 """
 
 from collections.abc import Iterator
@@ -11,78 +11,86 @@ from fusefs.objects import ObjectInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Loan:
-    """Bytes `start` to `end` are those of `lender` from `start + shift` on."""
+class CopySource:
+    """Where bytes can be copied from: those at `start` are `info`'s at `start + shift`."""
+
+    info: ObjectInfo
+    shift: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedRange:
+    """Bytes `start` to `end` of a file are those of `source`."""
 
     start: int
     end: int
-    lender: ObjectInfo
-    shift: int
+    source: CopySource
 
-    def cut(self, start: int, end: int) -> "Loan":
+    def cut(self, start: int, end: int) -> "CopiedRange":
         """Return the part of it within a range."""
-        return Loan(max(start, self.start), min(end, self.end), self.lender, self.shift)
+        return CopiedRange(max(start, self.start), min(end, self.end), self.source)
 
 
-class Loans:
-    """Loans in the order of their place, never overlapping."""
+class CopiedRanges:
+    """Copied ranges in the order of their place, never overlapping."""
 
     def __init__(self) -> None:
-        self._loans: list[Loan] = []
+        self._ranges: list[CopiedRange] = []
 
-    def __iter__(self) -> Iterator[Loan]:
-        return iter(self._loans)
+    def __iter__(self) -> Iterator[CopiedRange]:
+        return iter(self._ranges)
 
     def __bool__(self) -> bool:
-        return bool(self._loans)
+        return bool(self._ranges)
 
-    def add(self, loan: Loan) -> None:
-        """Take a loan in place of what was there; neighbours of one lender become one."""
-        self.remove(loan.start, loan.end)
-        for other in list(self._loans):
-            alike = (other.lender.key, other.lender.etag) == (loan.lender.key, loan.lender.etag)
-            touching = other.end == loan.start or loan.end == other.start
-            if alike and touching and other.shift == loan.shift:
-                self._loans.remove(other)
-                loan = Loan(
-                    min(loan.start, other.start), max(loan.end, other.end), loan.lender, loan.shift
-                )
-        self._loans.append(loan)
-        self._loans.sort(key=lambda each: each.start)
+    def add(self, copied: CopiedRange) -> None:
+        """Take a range in place of what was there; neighbours of one source become one."""
+        self.remove(copied.start, copied.end)
+        for other in list(self._ranges):
+            touching = other.end == copied.start or copied.end == other.start
+            if touching and _alike(other.source, copied.source):
+                self._ranges.remove(other)
+                start, end = min(copied.start, other.start), max(copied.end, other.end)
+                copied = CopiedRange(start, end, copied.source)
+        self._ranges.append(copied)
+        self._ranges.sort(key=lambda each: each.start)
 
     def remove(self, start: int, end: int) -> None:
         """Bytes are the file's own from now on."""
-        if start >= end or not self._loans:
+        if start >= end or not self._ranges:
             return
         kept = []
-        for loan in self._loans:
+        for copied in self._ranges:
             kept += [
                 part
-                for part in (loan.cut(0, start), loan.cut(end, loan.end))
+                for part in (copied.cut(0, start), copied.cut(end, copied.end))
                 if part.start < part.end
             ]
-        self._loans = kept
+        self._ranges = kept
 
-    def clear(self) -> None:
-        """Nothing is lent any more."""
-        self._loans.clear()
-
-    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, Loan | None]]:
-        """Cut a range at the borders of loans."""
-        for loan in self._loans:
-            if loan.end <= start or loan.start >= end:
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, CopySource | None]]:
+        """Cut a range at the borders of copied ranges."""
+        for copied in self._ranges:
+            if copied.end <= start or copied.start >= end:
                 continue
-            if loan.start > start:
-                yield start, loan.start, None
-            low, start = max(start, loan.start), min(end, loan.end)
-            yield low, start, loan
+            if copied.start > start:
+                yield start, copied.start, None
+            low, start = max(start, copied.start), min(end, copied.end)
+            yield low, start, copied.source
         if start < end:
             yield start, end, None
 
     def whole(self, size: int) -> ObjectInfo | None:
-        """Return the lender where the file is just the same as it."""
-        if len(self._loans) != 1:
+        """Return the source's object where the file is just the same as it."""
+        if len(self._ranges) != 1:
             return None
-        [loan] = self._loans
-        same = loan.start == 0 == loan.shift and loan.end == size == loan.lender.size
-        return loan.lender if same else None
+        [copied] = self._ranges
+        info = copied.source.info
+        same = copied.start == 0 == copied.source.shift and copied.end == size == info.size
+        return info if same else None
+
+
+def _alike(one: CopySource, other: CopySource) -> bool:
+    """Say whether two sources are one version of one object, at one distance."""
+    versions = {(each.info.key, each.info.etag, each.shift) for each in (one, other)}
+    return len(versions) == 1

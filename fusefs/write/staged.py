@@ -27,7 +27,7 @@ from fusefs.s3.store import UploadedPart
 from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal
-from fusefs.write.serversidecopy import Loan, Loans
+from fusefs.write.serversidecopy import CopiedRange, CopiedRanges, CopySource
 from fusefs.write.stagedfiles import created, data_of, leftovers, log_of, moved
 from fusefs.write.stagedjournal import Record, StagedJournal
 from fusefs.write.storedbytes import StoredBytes
@@ -49,8 +49,8 @@ class Staged:
         self.stem = stem
         self.record = record
         self.dirty = RangeSet()
-        self.loans = Loans()
-        self._stored = StoredBytes()  # what takes space: dirty without the holes and loans
+        self.copies = CopiedRanges()
+        self._stored = StoredBytes()  # what takes space: dirty without the holes and copied ranges
         self._space = space
         self.outgoing: MultipartUpload | None = None
         self.initial_size = record.size
@@ -91,7 +91,7 @@ class Staged:
         return self
 
     def _load(self, lines: list[bytes]) -> None:
-        self.dirty, self._stored, self.loans = RangeSet(), StoredBytes(), Loans()
+        self.dirty, self._stored, self.copies = RangeSet(), StoredBytes(), CopiedRanges()
         self.record = Record.of(json.loads(lines[0]))
         self.initial_size = self.record.size
         self.outgoing = None
@@ -132,8 +132,9 @@ class Staged:
         elif kind == b"t":
             self._resized(int(rest))
         elif kind == b"b":
-            low, high, shift, lender = rest.split(b" ", 3)
-            self._lent(Loan(int(low), int(high), ObjectInfo(*json.loads(lender)), int(shift)))
+            low, high, shift, info = rest.split(b" ", 3)
+            source = CopySource(ObjectInfo(*json.loads(info)), int(shift))
+            self._copied_in(CopiedRange(int(low), int(high), source))
         elif kind in (b"m", b"u", b"v", b"x"):
             self._replay_upload(kind, rest)
         elif kind == b"r":
@@ -174,7 +175,7 @@ class Staged:
         self._journal.tell(b"x\n")
 
     def _changed(self, start: int, end: int) -> None:
-        self.loans.remove(start, end)
+        self.copies.remove(start, end)
         if self.outgoing is not None:
             self.outgoing.changed(start, end)
 
@@ -221,9 +222,9 @@ class Staged:
             )
 
     def _zeros_within(self, start: int, end: int) -> int:
-        """Count the dirty bytes of a range that are neither stored nor lent."""
-        lent = sum(high - low for low, high, loan in self.loans.pieces(start, end) if loan)
-        return self.dirty.within(start, end) - self._stored.within(start, end) - lent
+        """Count the dirty bytes of a range that are neither stored nor copied."""
+        copied = sum(high - low for low, high, source in self.copies.pieces(start, end) if source)
+        return self.dirty.within(start, end) - self._stored.within(start, end) - copied
 
     def seal(self) -> None:
         """Have all of it on the disk, with checksums, so that it may outlive a power failure."""
@@ -293,24 +294,24 @@ class Staged:
         self.record = replace(self.record, size=max(self.record.size, end))
         return self._stored.remove(start, end)
 
-    def lend(self, loan: Loan) -> None:
-        """Take bytes of another object; they take no space, and travel at the commit."""
-        lender = loan.lender
-        self._fits(min(loan.start, self.record.size), loan.start, loan.end)
+    def copy_in(self, copied: CopiedRange) -> None:
+        """Take bytes of another object; they take no space, and are copied at the commit."""
+        start, end, info = copied.start, copied.end, copied.source.info
+        self._fits(min(start, self.record.size), start, end)
         self._unseal()
-        told = json.dumps([lender.key, lender.size, lender.etag, lender.modified])
-        self._journal.tell(f"b {loan.start} {loan.end} {loan.shift} {told}\n".encode())
-        self._clear(loan.start, loan.end)
-        self._space.give(self._lent(loan))
+        line = json.dumps([info.key, info.size, info.etag, info.modified])
+        self._journal.tell(f"b {start} {end} {copied.source.shift} {line}\n".encode())
+        self._clear(start, end)
+        self._space.give(self._copied_in(copied))
 
-    def _lent(self, loan: Loan) -> int:
-        freed = self._zeroed(loan.start, loan.end)
-        self.loans.add(loan)
+    def _copied_in(self, copied: CopiedRange) -> int:
+        freed = self._zeroed(copied.start, copied.end)
+        self.copies.add(copied)
         return freed
 
     def local(self, start: int, end: int) -> bool:
         """Say whether all of a range was changed and is here."""
-        here = all(loan is None for _, _, loan in self.loans.pieces(start, end))
+        here = all(source is None for _, _, source in self.copies.pieces(start, end))
         return here and self.dirty.covers(start, end)
 
     @property
@@ -320,7 +321,7 @@ class Staged:
 
     def changed(self, base: ObjectInfo | None) -> Changed:
         """Return what makes the file out of the object below."""
-        return Changed(self.record.size, base, self.dirty, self.loans)
+        return Changed(self.record.size, base, self.dirty, self.copies)
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""

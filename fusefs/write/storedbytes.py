@@ -3,7 +3,7 @@
 The disk counts pages: one byte in each page of a file takes as much as the whole file. Space is
 counted in the same way, or small writes here and there would fill a disk that counts as empty.
 
-Not here: which bytes are dirty (zeros and borrowed bytes are, and take no space). Not
+Not here: which bytes are dirty (zeros and copied ranges are, and take no space). Not
 thread-safe: its owner locks.
 """
 

@@ -52,8 +52,8 @@ class Unsent(Protocol):
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
 
-    def borrows(self, prefix: str) -> bool:
-        """Say whether some of its bytes are still those of an object below `prefix`, or of it."""
+    def copies_from(self, prefix: str) -> bool:
+        """Say whether it has ranges still to be copied from an object at or below `prefix`."""
 
 
 class DirtySet:
@@ -78,10 +78,10 @@ class DirtySet:
         with self._lock:
             return list(self._files.values())
 
-    def repay(self, prefix: str) -> None:
-        """Commit what borrows from objects that are about to go; the caller holds no lock."""
+    def commit_copies(self, prefix: str) -> None:
+        """Commit what is to be copied from objects about to go; the caller holds no lock."""
         for file in self.all():
-            if file.borrows(prefix):
+            if file.copies_from(prefix):
                 file.commit()
 
     def make_room(self, deadline: float, but: Unsent | None = None) -> bool:

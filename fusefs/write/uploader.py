@@ -82,9 +82,9 @@ class Uploader:
                 log.info("an upload that was begun ahead is refused", extra={"error": str(error)})
                 self.abort(outgoing.key, outgoing.upload)
         headers = self.headers_for(record)
-        lender = changed.loans.whole(record.size)
-        if lender is not None:
-            etag, _ = self.copy(lender, record.key, headers, record.condition)
+        same = changed.copies.whole(record.size)
+        if same is not None:
+            etag, _ = self.copy(same, record.key, headers, record.condition)
             return Committed(self._info(record, etag, headers))
         if record.size <= self.settings.threshold:
             content = bytearray(record.size)
@@ -158,7 +158,7 @@ class Uploader:
         self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill | None
     ) -> str:
         while True:
-            copies = any(piece.origin is not None for piece in plan.values())
+            copies = any(piece.source is not None for piece in plan.values())
             checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
             upload = self.store.create_upload(record.key, headers, copies)
             try:
@@ -190,23 +190,23 @@ class Uploader:
         return self.store.complete_upload(record.key, upload, parts, record.condition)
 
     def _pool_of(self, piece: Piece) -> Executor:
-        return self._pool if piece.origin is None else self._copies
+        return self._pool if piece.source is None else self._copies
 
     def _piece(
         self, record: Record, upload: str, number: int, piece: Piece, fill: Fill | None
     ) -> UploadedPart:
         """Make one part; without `fill` there are no bytes to send in place of a copy."""
-        origin = piece.origin
-        if origin is not None and self.store.abilities.has(Ability.PART_COPY):
+        source = piece.source
+        if source is not None and self.store.abilities.has(Ability.PART_COPY):
             try:
                 return self.store.copy_part(
                     record.key,
                     upload,
                     number,
-                    origin.source.key,
-                    origin.source.etag,
-                    piece.start + origin.shift,
-                    piece.end + origin.shift,
+                    source.info.key,
+                    source.info.etag,
+                    piece.start + source.shift,
+                    piece.end + source.shift,
                 )
             except Unsupported as error:
                 if not refuses_header(error):

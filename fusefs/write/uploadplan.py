@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
 from fusefs.write.ranges import RangeSet
-from fusefs.write.serversidecopy import Loans
+from fusefs.write.serversidecopy import CopiedRanges, CopySource
 
 MiB = 1 << 20
 GiB = 1 << 30
@@ -38,42 +38,33 @@ class PlanSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where bytes can be copied from: those at `start` are `source`'s at `start + shift`."""
-
-    source: ObjectInfo
-    shift: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Piece:
-    """One part: bytes `start` to `end` of the file, copied from an origin, or sent."""
+    """One part: bytes `start` to `end` of the file, copied from a source, or sent."""
 
     start: int
     end: int
-    origin: Origin | None
+    source: CopySource | None
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A changed file: its size, the object below, what was changed of it, and what is lent."""
+    """A changed file: its size, the object below, what was changed, what is copied."""
 
     size: int
     base: ObjectInfo | None
     dirty: RangeSet
-    loans: Loans = field(default_factory=Loans)
+    copies: CopiedRanges = field(default_factory=CopiedRanges)
 
-    def spans(self, start: int, end: int) -> Iterator[tuple[int, int, Origin | None]]:
+    def spans(self, start: int, end: int) -> Iterator[tuple[int, int, CopySource | None]]:
         """Cut a range where its bytes come from elsewhere."""
         kept = min(self.size, self.base.size) if self.base is not None else 0
         for low, high, written in self.dirty.pieces(start, end):
             if written:
-                for begin, stop, loan in self.loans.pieces(low, high):
-                    yield begin, stop, Origin(loan.lender, loan.shift) if loan else None
+                yield from self.copies.pieces(low, high)
             else:
                 # What lies beyond the end of the base are zeros, to be sent.
                 if self.base is not None and low < kept:
-                    yield low, min(high, kept), Origin(self.base)
+                    yield low, min(high, kept), CopySource(self.base)
                 if high > kept:
                     yield max(low, kept), high, None
 
@@ -93,7 +84,7 @@ def pieces(changed: Changed, settings: PlanSettings) -> list[Piece]:
     return list(laid(spans, size))
 
 
-Span = tuple[int, int, Origin | None]
+Span = tuple[int, int, CopySource | None]
 
 
 def best_size(size: int, spans: list[Span], settings: PlanSettings) -> int:
@@ -128,7 +119,7 @@ def _cost(spans: list[Span], part: int, usual: int) -> int:
     """Return bytes to send, where a copy counts as some, and what doesn't go side by side."""
     sent = count = largest = 0
     for piece in laid(spans, part):
-        if piece.origin is None:
+        if piece.source is None:
             sent += piece.end - piece.start
             largest = max(largest, piece.end - piece.start)
         else:
@@ -137,22 +128,22 @@ def _cost(spans: list[Span], part: int, usual: int) -> int:
 
 
 def laid(spans: Iterable[Span], part: int) -> Iterator[Piece]:
-    """Lay spans over parts of one size: one whose bytes are all of one origin is copied."""
-    start, end, origin, mixed = 0, 0, None, False
+    """Lay spans over parts of one size: one whose bytes are all of one source is copied."""
+    start, end, source, mixed = 0, 0, None, False
     for _, high, found in spans:
-        if end > start and found != origin:
+        if end > start and found != source:
             mixed = True
         elif end == start:
-            origin = found
+            source = found
         end = high
         while end - start >= part:
-            yield _piece(start, start + part, None if mixed else origin)
-            start, origin, mixed = start + part, found, False
+            yield _piece(start, start + part, None if mixed else source)
+            start, source, mixed = start + part, found, False
     if end > start:
-        yield _piece(start, end, None if mixed else origin)
+        yield _piece(start, end, None if mixed else source)
 
 
-def _piece(start: int, end: int, origin: Origin | None) -> Piece:
+def _piece(start: int, end: int, source: CopySource | None) -> Piece:
     # A range of an object of up to 5 MiB can't be copied (API reference, UploadPartCopy).
-    small = origin is not None and origin.source.size <= MIN_PART
-    return Piece(start, end, None if small else origin)
+    small = source is not None and source.info.size <= MIN_PART
+    return Piece(start, end, None if small else source)

@@ -36,7 +36,7 @@ class Pretended:
         """Free space by a commit."""
         return self.commit()
 
-    def borrows(self, prefix: str) -> bool:
+    def copies_from(self, prefix: str) -> bool:
         """Nothing is another's."""
         del prefix
         return False

@@ -17,7 +17,7 @@ from fusefs.errors import NoSpace, Stale
 from fusefs.s3.partbody import PartBody
 from fusefs.write.filecontent import FileContent
 from fusefs.write.multipart import Grid, MultipartUpload
-from fusefs.write.serversidecopy import Loan
+from fusefs.write.serversidecopy import CopiedRange, CopySource
 from fusefs.write.uploadplan import MAX_PARTS
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench, posix, read
@@ -115,7 +115,7 @@ def test_a_part_copied_over_before_its_turn(bench: Workbench, bucket: Bucket) ->
     body = bench.new("f")
     with waiting(bench):
         write_all(body, content(SIZE))
-        body.lend(Loan(5 * MIB, 10 * MIB, other, -5 * MIB))
+        body.copy_in(CopiedRange(5 * MIB, 10 * MIB, CopySource(other, -5 * MIB)))
     body.commit()
     wanted = content(SIZE)[: 5 * MIB] + content(5 * MIB, 3) + content(SIZE)[10 * MIB :]
     assert bucket.get("f") == wanted

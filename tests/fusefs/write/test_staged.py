@@ -17,7 +17,7 @@ from fusefs.cache.cache import Cache
 from fusefs.disk.space import Space
 from fusefs.errors import NoSpace, TooBig
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.write.serversidecopy import Loan
+from fusefs.write.serversidecopy import CopiedRange, CopySource
 from fusefs.write.staged import MOST_ZEROS, Record, Staged, leftovers
 from fusefs.write.uploadplan import MAX_OBJECT
 
@@ -29,7 +29,7 @@ STEPS = st.lists(
         st.tuples(st.just("write"), st.integers(0, MOST), st.integers(1, 9000)),
         st.tuples(st.just("zero"), st.integers(0, MOST), st.integers(1, 20_000)),
         st.tuples(st.just("resize"), st.integers(0, MOST), st.just(0)),
-        st.tuples(st.just("lend"), st.integers(0, MOST), st.integers(1, 20_000)),
+        st.tuples(st.just("copy"), st.integers(0, MOST), st.integers(1, 20_000)),
         st.tuples(st.just("change"), st.integers(0, 7), st.just(0)),
     ),
     min_size=1,
@@ -38,8 +38,8 @@ STEPS = st.lists(
 Step = tuple[str, int, int]
 
 INFO = ObjectInfo("dir/äö.txt", BASE, "etag", 12.5)
-LENDER = ObjectInfo("lender", 200_000, "another", 3.0)
-LENT = -1  # in place of a byte that is another object's
+SOURCE = ObjectInfo("source", 200_000, "another", 3.0)
+COPIED = -1  # in place of a byte that is another object's
 POSIX = Posix(stat.S_IFREG | 0o640, 1, 2, -5, 6, 7, {"user.a": b"\0\xff"})
 HEADERS = Headers({"foreign": "x"}, {"ContentType": "text/plain"})
 RECORD = Record(INFO.key, "etag", INFO, BASE, HEADERS, POSIX, node=9)
@@ -76,10 +76,10 @@ def apply(staged: Staged, model: Model, number: int, step: Step) -> None:
     elif kind == "zero":
         staged.zero(at, at + length)
         model.set(at, bytes(length))
-    elif kind == "lend":
-        staged.lend(Loan(at, at + length, LENDER, 100_000 - at))
+    elif kind == "copy":
+        staged.copy_in(CopiedRange(at, at + length, CopySource(SOURCE, 100_000 - at)))
         model.set(at, bytes(length))
-        model.changed |= dict.fromkeys(range(at, at + length), LENT)
+        model.changed |= dict.fromkeys(range(at, at + length), COPIED)
     elif kind == "resize":
         staged.resize(at)
         model.resize(at)
@@ -94,8 +94,8 @@ def same(staged: Staged, model: Model) -> bool:
         view = bytearray(end - start)
         staged.read(start, memoryview(view))
         found |= dict(enumerate(view, start))
-    for loan in staged.loans:
-        found |= dict.fromkeys(range(loan.start, loan.end), LENT)
+    for copied in staged.copies:
+        found |= dict.fromkeys(range(copied.start, copied.end), COPIED)
     return staged.record.size == model.size and found == model.changed
 
 
@@ -345,7 +345,7 @@ GROWTHS: dict[str, Callable[[Staged, int], None]] = {
     "write": lambda staged, end: staged.write(end - 1, b"x"),
     "zero": lambda staged, end: staged.zero(end - 1, end),
     "resize": lambda staged, end: staged.resize(end),
-    "lend": lambda staged, end: staged.lend(Loan(end - 1, end, LENDER, 0)),
+    "copy": lambda staged, end: staged.copy_in(CopiedRange(end - 1, end, CopySource(SOURCE))),
 }
 
 

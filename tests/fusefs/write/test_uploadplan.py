@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
 from fusefs.write.ranges import RangeSet
-from fusefs.write.serversidecopy import Loan, Loans
+from fusefs.write.serversidecopy import CopiedRange, CopiedRanges, CopySource
 from fusefs.write.uploadplan import (
     MAX_OBJECT,
     MAX_PART,
     MAX_PARTS,
     MIN_PART,
     Changed,
-    Origin,
     Piece,
     PlanSettings,
     part_size_for,
@@ -48,10 +47,10 @@ def changed_file(size: int, base: int, dirty: RangeSet) -> Changed:
 
 @st.composite
 def changed_files(draw: st.DrawFn) -> Changed:
-    """A size, a base, what was written and what of it is lent, at places that matter."""
+    """A size, a base, what was written and what of it is copied, at places that matter."""
     size = draw(SIZES)
     base = draw(st.sampled_from([0, size, size // 2, min(2 * size, MAX_OBJECT)]) | SIZES)
-    dirty, loans = RangeSet(), Loans()
+    dirty, copies = RangeSet(), CopiedRanges()
     near = draw(st.sampled_from([size, base, size // 2, 0]))
     for _ in range(draw(st.integers(0, 8))):
         start = draw(st.integers(0, size - 1)) if draw(st.booleans()) else near
@@ -59,10 +58,11 @@ def changed_files(draw: st.DrawFn) -> Changed:
         length = draw(st.sampled_from([1, 4096, MIN_PART - 1, MIN_PART, 20 * MiB, 6 * GiB]))
         end = min(size, start + length)
         dirty.add(start, end)
-        loans.remove(start, end)
+        copies.remove(start, end)
         if draw(st.booleans()):
-            loans.add(Loan(start, end, info(MAX_OBJECT, draw(st.sampled_from("xy"))), 7))
-    return Changed(size, info(base) if base else None, dirty, loans)
+            source = CopySource(info(MAX_OBJECT, draw(st.sampled_from("xy"))), 7)
+            copies.add(CopiedRange(start, end, source))
+    return Changed(size, info(base) if base else None, dirty, copies)
 
 
 def check(changed: Changed, plan: list[Piece]) -> None:
@@ -77,15 +77,15 @@ def check(changed: Changed, plan: list[Piece]) -> None:
     assert len(plan) <= MAX_PARTS
     for piece in plan:
         assert 0 < piece.end - piece.start <= MAX_PART
-        if piece.origin is not None:
+        if piece.source is not None:
             found = [origin for *_, origin in changed.spans(piece.start, piece.end)]
-            assert found == [piece.origin]
+            assert found == [piece.source]
 
 
 @given(changed_files(), SETTINGS)
 def test_a_plan_is_one_that_s3_takes(changed: Changed, settings: PlanSettings) -> None:
     """It covers the file once, in parts of one size from 5 MiB to 5 GiB, the last not larger, at
-    most 10 000; what is copied is of one origin, clean or lent."""
+    most 10 000; what is copied is of one source."""
     check(changed, pieces(changed, settings))
 
 
@@ -123,7 +123,7 @@ def test_an_append_sends_little_more_than_was_written() -> None:
     dirty = RangeSet()
     dirty.add(256 * MiB, 257 * MiB)
     plan = pieces(changed_file(257 * MiB, 256 * MiB, dirty), PlanSettings())
-    assert [piece for piece in plan if not piece.origin] == [Piece(256 * MiB, 257 * MiB, None)]
+    assert [piece for piece in plan if not piece.source] == [Piece(256 * MiB, 257 * MiB, None)]
 
 
 def test_a_page_in_the_middle_sends_one_part() -> None:
@@ -131,7 +131,7 @@ def test_a_page_in_the_middle_sends_one_part() -> None:
     dirty = RangeSet()
     dirty.add(500 * MiB, 500 * MiB + 4096)
     plan = pieces(changed_file(GiB, GiB, dirty), PlanSettings())
-    assert sum(piece.end - piece.start for piece in plan if not piece.origin) == 10 * MiB
+    assert sum(piece.end - piece.start for piece in plan if not piece.source) == 10 * MiB
     assert len(plan) == 103
 
 
@@ -141,7 +141,7 @@ def test_a_page_in_a_huge_file_sends_a_small_part_of_it(size: int, most: int) ->
     dirty = RangeSet()
     dirty.add(500 * MiB, 500 * MiB + 4096)
     plan = pieces(changed_file(size, size, dirty), PlanSettings())
-    assert sum(piece.end - piece.start for piece in plan if not piece.origin) <= most
+    assert sum(piece.end - piece.start for piece in plan if not piece.source) <= most
     assert len(plan) <= MAX_PARTS
 
 
@@ -151,12 +151,12 @@ def test_what_is_appended_to_an_odd_size_needs_nothing_of_it() -> None:
     dirty = RangeSet()
     dirty.add(size, size + 10)
     plan = pieces(changed_file(size + 10, size, dirty), PlanSettings())
-    assert [piece for piece in plan if not piece.origin] == [Piece(size, size + 10, None)]
+    assert [piece for piece in plan if not piece.source] == [Piece(size, size + 10, None)]
 
 
 def test_zeros_beyond_the_base_are_sent() -> None:
     """A file that was extended: there is nothing to copy them from."""
     base = info(20 * MiB)
     plan = pieces(Changed(60 * MiB, base, RangeSet()), PlanSettings())
-    assert {piece.origin for piece in plan if piece.end <= 20 * MiB} == {Origin(base)}
-    assert not any(piece.origin for piece in plan if piece.end > 20 * MiB)
+    assert {piece.source for piece in plan if piece.end <= 20 * MiB} == {CopySource(base)}
+    assert not any(piece.source for piece in plan if piece.end > 20 * MiB)
