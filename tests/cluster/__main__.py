@@ -51,7 +51,9 @@ def _why(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(crash.message).partition("\n")[0][:120] if crash else ""
+    lines = str(crash.message).splitlines() if crash else [""]
+    # kubectl's warnings come before its error.
+    return next((line for line in lines if line.startswith("Error")), lines[0])[:160]
 
 
 def main(environ: Mapping[str, str]) -> int:

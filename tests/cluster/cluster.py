@@ -61,7 +61,7 @@ class Cluster:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
-    def must(self, *words: str, stdin: str = "", seconds: float = 120) -> str:
+    def must(self, *words: str, stdin: str = "", seconds: float = 300) -> str:
         """Run kubectl, which has to succeed, and return what it printed."""
         said = self.kubectl(*words, stdin=stdin, seconds=seconds)
         assert said.code == 0, f"kubectl {' '.join(words)}: {said.err}"
