@@ -52,11 +52,17 @@ class Node:
         name = str(status_of(pod, container).get("containerID", "")).rpartition("/")[2]
         return [int(each) for each in self.run(PIDS.format(id=name)).split()] if name else []
 
-    def kill(self, pod: Manifest, *containers: str, signal: str = "KILL") -> None:
-        """Send a signal to all processes of containers, at once."""
+    def kill(self, pod: Manifest, *containers: str) -> None:
+        """Kill all processes of containers, at once: the kubelet starts them again, ever later."""
         found = [pid for each in containers for pid in self.processes(pod, each)]
         assert found, f"no process of {containers} on the node"
-        self.run(f"kill -{signal} {' '.join(map(str, found))}")
+        self.run(f"kill -9 {' '.join(map(str, found))}")
+
+    def kill_serving(self, pod: Manifest, container: str) -> None:
+        """Kill what a container's first process has started, as the kernel does for memory."""
+        serving = self.processes(pod, container)[1:]
+        assert serving, f"{container} has one process only"
+        self.run(f"kill -9 {' '.join(map(str, serving))}")
 
     def mounts(self, uid: str) -> list[str]:
         """Return the FUSE mounts in the volumes of a pod."""

@@ -49,7 +49,7 @@ def test_worker_killed_five_times(place: Place, the_node: Node) -> None:
     """Each time the application waits for a moment and goes on."""
     with application(place):
         for _ in range(5):
-            the_node.kill(place.pod("ledger"), WORKER)
+            the_node.kill_serving(place.pod("ledger"), WORKER)
             going_on(place, "ledger")
 
 
@@ -81,13 +81,13 @@ def _serves(place: Place) -> bool:
     return all(each.get("ready") for each in pod["status"].get("initContainerStatuses", []))
 
 
-def test_worker_out_of_memory(place: Place, the_node: Node) -> None:
-    """A worker that the kernel kills for its memory comes back."""
+def test_worker_container_killed(place: Place, the_node: Node) -> None:
+    """The whole container, as the kernel does it for memory under cgroup v2: it comes back."""
     with application(place) as pod:
-        oom = "echo 1000 > /proc/{0}/oom_score_adj; kill -9 {0}"
-        (*_, last) = the_node.processes(pod, WORKER)
-        the_node.run(oom.format(last))
+        restart = restarted(place, "ledger", WORKER)
+        the_node.kill(pod, WORKER)
         going_on(place, "ledger")
+        until("the kubelet has started it again", restart, 60)
 
 
 @pytest.mark.parametrize("grace", [1, 0], ids=["grace-period 1", "force"])
