@@ -6,17 +6,15 @@ cache files that the kernel is to read itself, which takes privilege. It has no 
 nothing that comes from S3, and does nothing else that it is asked: only the worker's user may ask
 (root may ask for the status).
 
-After a restart of the keeper the mounts are there but their descriptors aren't: they are
-"orphaned" until the worker offers its own (it connects again as soon as the socket is back). Asked
-for an orphaned mount by a worker that holds nothing, the keeper unmounts it lazily and mounts anew;
-so it does when nobody comes: the pod may begin anew, and its worker wait for us. A mount that
-somebody unmounted is not made again: that is the end of it, as far as this process is concerned.
+Without a holder (`holder`), the mounts are there after a restart but their descriptors aren't: they
+are "orphaned" until the worker offers its own, which it does as soon as the socket is back. An
+orphaned mount that a worker without a descriptor asks for, or that nobody offers, is unmounted
+lazily and mounted anew. What somebody unmounted is not mounted again.
 
-On SIGTERM: lazy unmount of everything, exit 0, at once. Meant to be PID 1 of a container. One
-thread; every call here returns at once. Standard library only, and less than 20 MiB of memory.
+On SIGTERM: lazy unmount of everything, exit 0, at once. One thread; every call here returns at
+once. Standard library only, and less than 20 MiB of memory.
 """
 
-import argparse
 import errno
 import os
 import select
@@ -26,16 +24,17 @@ import stat
 import time
 from collections.abc import Callable
 
-from fusefs import termination
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
+from fusefs.keeper.holder import Holding
 from fusefs.keeper.keptmount import KeptMount, is_connection, log
 from fusefs.keeper.protocol import Message, ProtocolError
 from fusefs.kernel import mountcalls
-from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
+from fusefs.probefiles import ProbeFile
 
 MOST_CONNECTIONS = 8
 ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
+ALIVE_SECONDS = 10.0  # how often the holder hears of us
 MOST_BACKINGS = 1024  # registrations per mount; each keeps a file open in the kernel
 
 
@@ -46,19 +45,16 @@ class RefusedRequest(OSError):
 class Keeper:
     """Holds the mounts and answers on the socket."""
 
-    def __init__(self, mounts: list[Message], worker_uid: int) -> None:
+    def __init__(
+        self, mounts: list[Message], worker_uid: int, holding: Holding | None = None
+    ) -> None:
+        """`holding`: the way to the process that keeps the descriptors, where there is one."""
         self._worker_uid = worker_uid
         self._poll = select.poll()
         self._patience = time.monotonic() + ORPHANED_SECONDS
         self._connections: dict[int, socket.socket] = {}
-        self._held = {
-            str(mount["name"]): KeptMount(
-                str(mount["name"]),
-                str(mount["mountpoint"]),
-                read_only=bool(mount.get("readOnly", False)),
-            )
-            for mount in mounts
-        }
+        self._held = {str(mount["name"]): KeptMount.of(mount) for mount in mounts}
+        self._holding = holding
         self._operations: dict[str, Callable[[KeptMount, socket.socket, Message, int], Message]] = {
             "take": self._take,
             "offer": self._offer,
@@ -70,12 +66,17 @@ class Keeper:
 
     def start(self) -> None:
         """Mount what isn't mounted; what is waits for a worker that holds its descriptor."""
+        if self._holding is not None:
+            self._holding.restore(self._held)
         try:
             for held in self._held.values():
+                if held.device >= 0:
+                    continue
                 if held.mounted():
                     log("warning", "mounted already, waits for its worker", mount=held.name)
                 else:
                     held.mount()
+                    self._hold(held)
         except OSError:
             for held in self._held.values():
                 if held.device >= 0:
@@ -83,27 +84,24 @@ class Keeper:
                     held.unmount(abort=False)
             raise
 
+    def _hold(self, held: KeptMount) -> None:
+        if self._holding is not None and held.device >= 0:
+            self._holding.hold(held)
+
     def stop(self) -> None:
-        """Unmount everything lazily, and let go of it.
-
-        The descriptor first: without it, the end of a mount whose worker is dead can't wait for it.
-        """
+        """Unmount everything lazily, and let go of it."""
         for held in self._held.values():
-            held.close()
-            try:
-                held.unmount(abort=False)
-            except OSError as error:
-                log("error", "cannot unmount", mountpoint=held.mountpoint, error=str(error))
+            held.end()
 
-    def serve(self, listener: socket.socket, wake: int, files: ProbeFiles) -> None:
+    def serve(self, listener: socket.socket, wake: int, files: ProbeFile) -> None:
         """Answer until `wake` becomes readable, and show probes how the mounts are."""
         self._poll.register(listener, select.POLLIN)
         self._poll.register(wake, select.POLLIN)
         shown = 0.0
         while True:
             files.ready(all(held.device >= 0 for held in self._held.values()))
-            if time.monotonic() - shown > ALIVE_SECONDS:
-                files.alive()
+            if self._holding is not None and time.monotonic() - shown > ALIVE_SECONDS:
+                self._holding.alive()
                 shown = time.monotonic()
             for descriptor, _ in self._poll.poll(self._mount_orphans()):
                 if descriptor == wake:
@@ -124,6 +122,7 @@ class Keeper:
             log("warning", "nobody has the mount any more, mounting anew", mount=held.name)
             try:
                 held.mount(abort=False)  # a worker may only have been stopped, and go on serving
+                self._hold(held)
             except OSError as error:
                 log("error", "cannot mount", mountpoint=held.mountpoint, error=str(error))
         return int(1000 * ORPHANED_SECONDS)
@@ -187,6 +186,7 @@ class Keeper:
             if operation not in ("take", "offer") and held.owner is not peer:
                 raise RefusedRequest(errno.EPERM, "only who took a mount may ask for that")
             answer = self._operations[operation](held, peer, message, descriptor)
+            self._hold(held)
         except OSError as error:
             log("warning", "refused", op=str(message.get("op"))[:40], error=str(error))
             return {"error": error.errno or errno.EIO, "message": str(error.strerror)}, -1
@@ -257,20 +257,7 @@ class Keeper:
         return {}
 
 
-def listen(path: str, worker_uid: int) -> socket.socket:
-    """Bind the socket at `path`, for the worker's user alone."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - as above
-    if os.path.lexists(path):
-        os.unlink(path)  # noqa: PTH108 - as above
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    listener.bind(path)
-    os.chmod(path, 0o600)  # noqa: PTH101 - as above
-    os.chown(path, worker_uid, -1)
-    listener.listen(MOST_CONNECTIONS)
-    return listener
-
-
-def run(mounts: list[Message], path: str, worker_uid: int) -> int:
+def run(mounts: list[Message], path: str, worker_uid: int, holding: Holding | None = None) -> int:
     """Mount, serve until SIGTERM or SIGINT, unmount; return the exit code."""
     wake, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(waker)
@@ -278,12 +265,12 @@ def run(mounts: list[Message], path: str, worker_uid: int) -> int:
         signal.signal(number, lambda *_: None)  # PID 1 ignores what has no handler
     if os.getpid() == 1:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reap whoever is left to us
-    keeper = Keeper(mounts, worker_uid)
-    files = ProbeFiles(os.path.dirname(path), "keeper")  # noqa: PTH120 - as above
+    keeper = Keeper(mounts, worker_uid, holding)
+    files = ProbeFile(os.path.dirname(path), "keeper")  # noqa: PTH120 - as above
     try:
         keeper.start()
         try:
-            with listen(path, worker_uid) as listener:
+            with protocol.listen(path, worker_uid, MOST_CONNECTIONS) as listener:
                 log("info", "ready", socket=path, mounts=len(mounts))
                 keeper.serve(listener, wake, files)
         finally:
@@ -293,19 +280,3 @@ def run(mounts: list[Message], path: str, worker_uid: int) -> int:
         raise SetupError(f"{error.filename or path}: {error.strerror}") from error
     log("info", "stopped")
     return 0
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command `keeper`; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m fusefs keeper")
-    parser.add_argument("--config", metavar="FILE", help=f"default: ${protocol.CONFIG}")
-    parser.add_argument("--socket", default=protocol.SOCKET)
-    parser.add_argument("--worker-uid", type=int, default=65534)
-    told = parser.parse_args(arguments)
-    try:
-        document = protocol.read_document(os.environ, told.config)
-        return run(protocol.parse_document(document), told.socket, told.worker_uid)
-    except SetupError as error:
-        log("critical", str(error))
-        termination.write(str(error))
-        return 2

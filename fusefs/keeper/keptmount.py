@@ -9,6 +9,7 @@ import select
 import stat
 import sys
 import time
+from collections.abc import Mapping
 
 from fusefs.kernel import mountcalls
 
@@ -44,6 +45,41 @@ class KeptMount:
         self.taken = False
         self.state: dict[str, object] | None = None
         self.backings: dict[str, object] = {}
+
+    @classmethod
+    def of(cls, mount: Mapping[str, object]) -> "KeptMount":
+        """Return a mount of the configuration, not mounted yet."""
+        read_only = bool(mount.get("readOnly", False))
+        return cls(str(mount["name"]), str(mount["mountpoint"]), read_only=read_only)
+
+    def record(self) -> dict[str, object]:
+        """Return what `restore` needs beside the descriptor, as JSON knows it."""
+        return {
+            "number": self.number,
+            "token": self.token,
+            "taken": self.taken,
+            "state": self.state,
+            "backings": self.backings,
+        }
+
+    def restore(self, record: Mapping[str, object], device: int) -> None:
+        """Go on with a mount whose descriptor and record somebody has kept."""
+        state, backings = record.get("state"), record.get("backings")
+        self.device, self.number = device, str(record.get("number", ""))
+        self.token, self.taken = str(record.get("token", "")), bool(record.get("taken"))
+        self.state = dict(state) if isinstance(state, dict) else None
+        self.backings = dict(backings) if isinstance(backings, dict) else {}
+
+    def end(self) -> None:
+        """Unmount lazily and let go of it.
+
+        The descriptor first: without it, the end of a mount whose worker is dead can't wait for it.
+        """
+        self.close()
+        try:
+            self.unmount(abort=False)
+        except OSError as error:
+            log("error", "cannot unmount", mountpoint=self.mountpoint, error=str(error))
 
     def mounted(self) -> bool:
         """Say whether something of ours is mounted there, whoever serves it."""

@@ -39,6 +39,19 @@ class ProtocolError(ValueError):
     """The peer sent something that isn't a message."""
 
 
+def listen(path: str, worker_uid: int, backlog: int) -> socket.socket:
+    """Bind the socket at `path`, for the worker's user alone."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - pathlib is large
+    if os.path.lexists(path):
+        os.unlink(path)  # noqa: PTH108 - pathlib is large
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    listener.bind(path)
+    os.chmod(path, 0o600)  # noqa: PTH101 - pathlib is large
+    os.chown(path, worker_uid, -1)
+    listener.listen(backlog)
+    return listener
+
+
 def send(peer: socket.socket, message: Message, descriptor: int = -1) -> None:
     """Send one message, with a descriptor where one is given."""
     ancillary = []

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from fusefs.probefiles import ProbeFiles
+from fusefs.probefiles import ProbeFile
 from fusefs.run.watchdog import Watchdog
 
 HEARTBEAT = "S3MOUNT_HEARTBEAT"  # the number of the pipe's descriptor, in the environment
@@ -51,7 +51,7 @@ class WorkerHealth:
     ) -> None:
         """Do nothing where no supervisor has given us a pipe."""
         self._pulse = int(environment.get(HEARTBEAT, "-1"))
-        self._files = ProbeFiles(directory, "worker") if self._pulse >= 0 else None
+        self._files = ProbeFile(directory, "worker") if self._pulse >= 0 else None
         self._ready = ready
         self._watchdog = watchdog
         self._closed = threading.Event()

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from fusefs.keeper import protocol
-from fusefs.probefiles import ALIVE_SECONDS, ProbeFiles
+from fusefs.probefiles import ProbeFile
 from fusefs.run.health import HEARTBEAT
 from fusefs.run.restart import SETUP_FAILED, RestartedChild
 
@@ -44,7 +44,7 @@ class PodWorker:
         os.set_inheritable(pulse, True)
         environment = {**environment, HEARTBEAT: str(pulse)}
         self._child = RestartedChild("worker", command, environment, clock, keep=(pulse,))
-        self._files = ProbeFiles(directory, "worker")
+        self._files = ProbeFile(directory, "worker")
         self._clock = clock
         self._signals: deque[int] = deque()
         self._deaths: deque[float] = deque(maxlen=MOST_DEATHS)
@@ -59,11 +59,7 @@ class PodWorker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda came, _: self._signals.append(came))
         self._child.start()
-        shown = 0.0
         while (code := self._step()) is None:
-            if self._clock() - shown > ALIVE_SECONDS:
-                self._files.alive()
-                shown = self._clock()
             self._wait(wake)
         self._files.ready(False)
         return code

@@ -61,7 +61,15 @@ def main(environ: Mapping[str, str]) -> int:
     if not (environ.get("KUBECONFIG") and environ.get("IMAGE")):
         print(NEEDS)
         return 0
-    words = [str(Path(__file__).parent), "-q", "-m", "cluster", "-p", "no:cacheprovider"]
+    words = [
+        str(Path(__file__).parent),
+        "-q",
+        "-m",
+        "cluster",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+    ]
     words += ["-k", environ["ONLY"]] if environ.get("ONLY") else []
     return int(pytest.main(words, plugins=[Table()]))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +116,8 @@ def place(
     node: Node | None,
 ) -> Iterator[Place]:
     """A namespace and a bucket for one check; both are gone afterwards."""
-    name = "e2e-" + request.node.name.removeprefix("test_").replace("_", "-").split("[")[0][:40]
-    name = name.rstrip("-")
+    words = re.findall(r"[a-z0-9]+", request.node.name.removeprefix("test_").lower())
+    name = f"e2e-{'-'.join(words)[:40].rstrip('-')}-{secrets.token_hex(3)}"
     cluster.create(pods.namespace(name))
     keys = store.credentials
     cluster.create(pods.secret(name, keys.access_key, keys.secret_key))

@@ -1,11 +1,11 @@
-"""The files that probes look at, and what probes do with them."""
+"""The file that probes look at."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-from fusefs.probefiles import ProbeFiles
+from fusefs.probefiles import ProbeFile
 
 
 def passes(*command: str | Path) -> bool:
@@ -14,7 +14,7 @@ def passes(*command: str | Path) -> bool:
 
 def test_a_ready_process_passes_test_e(tmp_path: Path) -> None:
     """And no longer when it has stopped doing its work."""
-    files = ProbeFiles(str(tmp_path), "worker")
+    files = ProbeFile(str(tmp_path), "worker")
     assert not passes("test", "-e", tmp_path / "worker.ready")
     files.ready(True)
     assert passes("test", "-e", tmp_path / "worker.ready")
@@ -24,23 +24,12 @@ def test_a_ready_process_passes_test_e(tmp_path: Path) -> None:
 
 def test_a_new_process_is_not_ready_by_what_its_predecessor_left(tmp_path: Path) -> None:
     """The file of a process that was killed says nothing of the next one."""
-    ProbeFiles(str(tmp_path), "worker").ready(True)
-    ProbeFiles(str(tmp_path), "worker")
+    ProbeFile(str(tmp_path), "worker").ready(True)
+    ProbeFile(str(tmp_path), "worker")
     assert not passes("test", "-e", tmp_path / "worker.ready")
-
-
-def test_a_process_that_stops_fails_the_second_probe(tmp_path: Path) -> None:
-    """A probe removes the file; who lives makes it again."""
-    files = ProbeFiles(str(tmp_path), "worker")
-    files.alive()
-    assert passes("rm", tmp_path / "worker.alive")
-    files.alive()
-    assert passes("rm", tmp_path / "worker.alive")
-    assert not passes("rm", tmp_path / "worker.alive")
 
 
 def test_a_directory_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     """The volume of a pod that ends may go before its processes."""
-    files = ProbeFiles(str(tmp_path / "gone"), "worker")
+    files = ProbeFile(str(tmp_path / "gone"), "worker")
     files.ready(True)
-    files.alive()

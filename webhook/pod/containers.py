@@ -109,7 +109,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
     return _container(
         KEEPER,
         platform,
-        args=["keeper"],
+        args=["keeper", "--hold"],
         env=[_config(mounts)],
         securityContext={
             "privileged": True,
@@ -118,7 +118,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
             "runAsNonRoot": False,
             "readOnlyRootFilesystem": True,
         },
-        **_probes("keeper"),
+        startupProbe=_startup_probe("keeper"),
         volumeMounts=[
             {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
@@ -155,7 +155,7 @@ def _worker(
             "runAsNonRoot": True,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **_probes("worker"),
+        startupProbe=_startup_probe("worker"),
         # A mount that was lost with both containers is not ready again; the keeper's end alone is
         # nobody's loss. Each probe costs the node a process, so there are few.
         readinessProbe=_probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30),
@@ -242,26 +242,23 @@ def _credentials_mount(mount: MountSpec) -> dict[str, Any]:
     return {"name": _credentials_volume(mount), "mountPath": path, "readOnly": True}
 
 
-def _probes(part: str) -> dict[str, Any]:
-    """Ask by files of the socket volume (`fusefs.probefiles`): no probe starts a Python.
+def _startup_probe(part: str) -> dict[str, Any]:
+    """Ask by a file of the socket volume (`fusefs.probefiles`): no probe starts a Python.
 
-    The startup probe itself looks twenty times a second, so a start costs what it takes and tells
-    no Unhealthy event. A liveness probe takes away what a process that lives makes again.
+    The probe itself looks twenty times a second, so a start costs what it takes and tells no
+    Unhealthy event. There is no liveness probe: the kubelet ends a container by SIGTERM, at which
+    a keeper unmounts and a worker refuses writes. First processes of their own see to that.
     """
-    ready, alive = f"{SOCKET_DIRECTORY}/{part}.ready", f"{SOCKET_DIRECTORY}/{part}.alive"
+    ready = f"{SOCKET_DIRECTORY}/{part}.ready"
     wait = (
         f"i=0; until [ -e {ready} ]; do i=$((i+1)); [ $i -lt {_LOOKS} ] || exit 1; sleep 0.05; done"
     )
     return {
-        "startupProbe": {
-            "exec": {"command": ["sh", "-c", wait]},
-            "periodSeconds": 1,
-            "timeoutSeconds": _LOOKS // 20 + 10,
-            "successThreshold": 1,
-            "failureThreshold": _STARTUP_SECONDS * 20 // _LOOKS,
-        },
-        "livenessProbe": _probe(["rm", alive], period=60)
-        | {"failureThreshold": 3, "terminationGracePeriodSeconds": 30},
+        "exec": {"command": ["sh", "-c", wait]},
+        "periodSeconds": 1,
+        "timeoutSeconds": _LOOKS // 20 + 10,
+        "successThreshold": 1,
+        "failureThreshold": _STARTUP_SECONDS * 20 // _LOOKS,
     }
 
 

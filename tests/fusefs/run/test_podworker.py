@@ -105,12 +105,6 @@ def test_a_worker_without_a_heartbeat_is_killed_and_started_again(
     assert "the worker hangs" in (tmp_path / "log").read_text()
 
 
-def test_it_shows_that_it_lives(start: Start, tmp_path: Path) -> None:
-    """The file that a liveness probe removes is made."""
-    start(BEATING)
-    until((tmp_path / "worker.alive").exists)
-
-
 @pytest.mark.parametrize(
     ("seen", "hangs"),
     [

@@ -61,7 +61,7 @@ class Pod:
         }
 
     def keeper_command(self) -> list[str]:
-        main = "import sys; from fusefs.keeper.keeper import main; sys.exit(main(sys.argv[1:]))"
+        main = "import sys; from fusefs.keeper.command import main; sys.exit(main(sys.argv[1:]))"
         told = ["--socket", str(self.keeper_socket), "--worker-uid", str(self._uid)]
         return [sys.executable, "-c", main, *told]
 

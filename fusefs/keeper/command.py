@@ -1,0 +1,31 @@
+"""The words of `python -m fusefs keeper`: serve the mounts, or hold them and run who serves."""
+
+import argparse
+import os
+
+from fusefs import termination
+from fusefs.errors import SetupError
+from fusefs.keeper import holder, keeper, protocol
+from fusefs.keeper.holder import Holding
+from fusefs.keeper.keptmount import log
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command `keeper`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m fusefs keeper")
+    parser.add_argument("--config", metavar="FILE", help=f"default: ${protocol.CONFIG}")
+    parser.add_argument("--socket", default=protocol.SOCKET)
+    parser.add_argument("--worker-uid", type=int, default=65534)
+    parser.add_argument("--hold", action="store_true", help="start it again when it dies")
+    parser.add_argument("--held-by", type=int, help=argparse.SUPPRESS)
+    told = parser.parse_args(arguments)
+    try:
+        mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
+        if told.hold:
+            return holder.run(mounts, [word for word in arguments if word != "--hold"])
+        holding = None if told.held_by is None else Holding(told.held_by)
+        return keeper.run(mounts, told.socket, told.worker_uid, holding)
+    except SetupError as error:
+        log("critical", str(error))
+        termination.write(str(error))
+        return 2
