@@ -24,9 +24,9 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     # The keeper must stay small and a probe quick: neither may import boto3 or logging.
     if arguments[:1] == ["keeper"]:
-        from fusefs.keeper import command
+        from fusefs.keeper import command as keeper
 
-        return command.main(arguments[1:])
+        return keeper.main(arguments[1:])
     if arguments[:1] == ["probe"]:
         from fusefs.run import probe
 

@@ -225,7 +225,7 @@ def test_it_is_small(keeper: Pod) -> None:
     resident = int(status.split("VmRSS:")[1].split()[0])
     assert resident < 20 << 10
     loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, fusefs.keeper.keeper; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, fusefs.keeper.command; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
