@@ -183,7 +183,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     @staticmethod
     def _stat(found: Attributes, into: Any) -> int:
         ctypes.memset(ctypes.byref(into), 0, ctypes.sizeof(into))
-        into.st_ino = found.node
+        into.st_ino = found.inode or found.node
         into.st_mode = found.mode
         into.st_nlink = found.nlink
         into.st_uid = found.uid
@@ -307,13 +307,14 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
 
     def readdir(self, path: bytes | None, buffer: Any, fill: Any, offset: int, info: Any) -> None:
         handle = info.contents.fh
-        entry = fuse.c_stat(st_ino=UNKNOWN_INODE)
+        entry = fuse.c_stat()
         while True:
             found = self._calls.readdir(handle, offset, ENTRIES)
             if not found:
                 return
             for item in found:
                 entry.st_mode = item.mode
+                entry.st_ino = item.inode or UNKNOWN_INODE
                 if fill(buffer, os.fsencode(item.name), ctypes.byref(entry), item.offset):
                     return
                 offset = item.offset

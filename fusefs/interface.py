@@ -32,7 +32,8 @@ class Attributes:
     `ttl` is how long, in seconds, the kernel may trust it without asking again. Where it isn't
     `settled`, only the name, its kind and its size are: for the rest the kernel has to ask.
     `content` names the open content (see `Opened`) that size and times are of: UNOPENED where they
-    are of a version that nobody has open, 0 where it doesn't matter.
+    are of a version that nobody has open, 0 where it doesn't matter. `inode` is `st_ino`, of up to
+    48 bits; 0 for the node's number.
     """
 
     node: int
@@ -48,6 +49,7 @@ class Attributes:
     ttl: float = 1.0
     settled: bool = True
     content: int = 0
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +92,14 @@ class DirEntry:
 
     `mode` holds type bits only, 0 where the type isn't known (DT_UNKNOWN). `offset` is the opaque
     cookie that continues the stream after this entry. `known` says that `adopt` would cost no
-    request (for READDIRPLUS).
+    request (for READDIRPLUS). `inode` is what `stat` will tell; 0 where that isn't known.
     """
 
     name: str
     mode: int
     offset: int
     known: bool = False
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)

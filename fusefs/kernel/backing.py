@@ -353,9 +353,11 @@ class Backings:
                 return  # the keeper is away: the id lives as long as the mount
 
 
-def inode_number(kernel_id: int) -> int:
-    """Return the `st_ino` of a kernel id: the node's, save of a version beside an open one."""
-    return kernel_id if kernel_id >> TURN_SHIFT & VERSION else kernel_id & NODE_MASK
+def inode_number(kernel_id: int, inode: int = 0) -> int:
+    """Return the `st_ino` of a kernel id: the file's, save of a version beside an open one."""
+    number = inode or kernel_id & NODE_MASK
+    turn = kernel_id >> TURN_SHIFT
+    return number | turn << TURN_SHIFT if turn & VERSION else number
 
 
 def _identity(descriptor: int) -> str:

@@ -77,7 +77,7 @@ class DirectoryRequests:
         return b"".join(answer)
 
     def _plain(self, parent: int, entry: DirEntry, name: bytes) -> bytes:
-        return encode.dirent(UNKNOWN_INODE, entry.offset, name, entry.mode)
+        return encode.dirent(entry.inode or UNKNOWN_INODE, entry.offset, name, entry.mode)
 
     def _plus(self, parent: int, entry: DirEntry, name: bytes) -> bytes:
         known = None
@@ -85,7 +85,7 @@ class DirectoryRequests:
             known = self._calls.adopt(parent, entry.name)
         if known is None:
             return encode.UNKNOWN_ENTRY + self._plain(parent, entry, name)
-        tail = encode.dirent(known.node, entry.offset, name, known.mode)
+        tail = encode.dirent(known.inode or known.node, entry.offset, name, known.mode)
         return self._context.entry(known) + tail
 
 

@@ -43,8 +43,9 @@ def _validity(ttl: float) -> tuple[int, int]:
     return seconds, int((ttl - seconds) * SECOND)
 
 
-def attr_out(attributes: Attributes, number: int) -> bytes:
-    """Lay out `fuse_attr_out`; `number` is shown as that of the inode."""
+def attr_out(attributes: Attributes, kernel_id: int) -> bytes:
+    """Lay out `fuse_attr_out`."""
+    number = inode_number(kernel_id, attributes.inode)
     seconds, nanoseconds = _validity(attributes.ttl)
     return wire.ATTR_OUT.pack(seconds, nanoseconds, 0, *_fields(attributes, number))
 
@@ -55,7 +56,7 @@ def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
     attr = (seconds, nanoseconds) if attributes.settled else (0, 0)
     return wire.ENTRY_OUT.pack(
         *(kernel_id, 0, seconds, attr[0], nanoseconds, attr[1]),
-        *_fields(attributes, inode_number(kernel_id)),
+        *_fields(attributes, inode_number(kernel_id, attributes.inode)),
     )
 
 
@@ -68,9 +69,9 @@ def no_entry_out(ttl: float) -> bytes:
 UNKNOWN_ENTRY = bytes(wire.ENTRY_OUT.size)
 
 
-def statx_out(attributes: Attributes, number: int) -> bytes:
+def statx_out(attributes: Attributes, kernel_id: int) -> bytes:
     """Lay out `fuse_statx_out` with the basic fields; S3 knows no time of birth."""
-    a = attributes
+    a, number = attributes, inode_number(kernel_id, attributes.inode)
     seconds, nanoseconds = _validity(a.ttl)
     return wire.STATX_OUT.pack(
         *(seconds, nanoseconds, 0),

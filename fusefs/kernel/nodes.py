@@ -11,7 +11,7 @@ from dataclasses import replace
 from fusefs.errors import Invalid, NotFound, Stale
 from fusefs.interface import Attributes, Change
 from fusefs.kernel import encode, wire
-from fusefs.kernel.backing import NODE_MASK, inode_number
+from fusefs.kernel.backing import NODE_MASK
 from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Init, Opcode
@@ -71,12 +71,12 @@ class NodeRequests:
     def _getattr(self, request: Request) -> Answer:
         flags, _, handle = wire.GETATTR_IN.unpack_from(request.body)
         handle = handle if flags & wire.GETATTR_FH else None
-        return encode.attr_out(self._attributes(request, handle), inode_number(request.kernel_id))
+        return encode.attr_out(self._attributes(request, handle), request.kernel_id)
 
     def _statx(self, request: Request) -> Answer:
         flags, _, handle, _, _ = wire.STATX_IN.unpack_from(request.body)
         handle = handle if flags & wire.GETATTR_FH else None
-        return encode.statx_out(self._attributes(request, handle), inode_number(request.kernel_id))
+        return encode.statx_out(self._attributes(request, handle), request.kernel_id)
 
     def _attributes(self, request: Request, handle: int | None) -> Attributes:
         """Return attributes of what this kernel id has open: other versions have other ids."""
@@ -100,7 +100,7 @@ class NodeRequests:
                 # looks the name up again and repeats the change there, so it is seen at once.
                 raise Stale("changed under its name, which has another id by now")
             after = self._attributes(request, handle)
-        return encode.attr_out(after, inode_number(request.kernel_id))
+        return encode.attr_out(after, request.kernel_id)
 
     def _readlink(self, request: Request) -> Answer:
         return os.fsencode(self._calls.readlink(request.node))

@@ -18,6 +18,7 @@ from fusefs.attributes import Posix
 from fusefs.errors import Stale
 from fusefs.interface import ROOT, Invalidations, KnownName, Silent
 from fusefs.locks import Rank
+from fusefs.names.inodes import Inodes
 from fusefs.names.listing import UNLIMITED, Entry, Listing
 from fusefs.names.pagememory import PageMemory
 from fusefs.objects import ObjectInfo
@@ -57,6 +58,7 @@ class Node:
     children: dict[str, "Node"] = field(init=False)
     negatives: dict[str, float] = field(init=False)
     listing: Listing | None = None
+    inode: int = 0  # where it is kept: of directories, and of what has lost its first name
 
     def __post_init__(self) -> None:
         """Files have no children: they share two dictionaries, which stay empty."""
@@ -91,6 +93,8 @@ class Tree:
         self.journal = journal or NoSessionJournal()
         self.lock = locks.rlock(Rank.TREE)
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
+        self.root.inode = ROOT
+        self._inodes = Inodes()
         self._nodes: OrderedDict[int, Node] = OrderedDict({ROOT: self.root})
         self._next = ROOT + 1
 
@@ -124,6 +128,29 @@ class Tree:
     def child_key(self, parent: Node, name: str) -> str:
         """Return the key a file `name` in `parent` has."""
         return self.key(parent) + name
+
+    def inode(self, node: Node) -> int:
+        """Return the inode number of a node."""
+        with self.lock:
+            if node.inode or node.parent is None:
+                return node.inode or node.id
+            number = self._inodes.number(self.inode(node.parent), node.name)
+            if node.directory or self._inodes.claims:
+                node.inode = number
+            return number
+
+    def _claim_inode(self, node: Node) -> None:
+        """Let a node that loses its name keep its number."""
+        node.inode = self.inode(node)
+        self._inodes.claim(node.inode)
+
+    def inode_of(self, parent: Node, name: str) -> int:
+        """Return the inode number of a name, which may have no node."""
+        with self.lock:
+            node = parent.children.get(name)
+            if node is not None:
+                return self.inode(node)
+            return self._inodes.number(self.inode(parent), name)
 
     def fresh(self, since: float) -> bool:
         """Say whether what was learned at `since` is still trusted."""
@@ -192,6 +219,7 @@ class Tree:
     def detach(self, node: Node) -> None:
         """Take a node out of its directory; it lives on for whoever has it open."""
         with self.lock:
+            self._claim_inode(node)
             node.gone = True
             self.journal.gone(node.id)
             parent = node.parent
@@ -202,6 +230,7 @@ class Tree:
     def move(self, node: Node, parent: Node, name: str) -> None:
         """Give a node another place; its subtree and open files follow."""
         with self.lock:
+            self._claim_inode(node)
             old = node.parent
             if old is not None and old.children.get(node.name) is node:
                 del old.children[node.name]
@@ -229,6 +258,7 @@ class Tree:
             parent = node.parent
             if self._nodes.pop(node.id, None) is not None:
                 self.journal.forgotten(node.id)
+                self._inodes.give_back(node.inode)
             if parent is not None and parent.children.get(node.name) is node:
                 del parent.children[node.name]
             node = parent

@@ -81,7 +81,9 @@ class OpenDirectories:
         found = self._open.get(handle)
         if found is None:
             raise BadHandle(f"directory handle {handle} is not open")
-        entries = list(dots(offset, stat.S_IFDIR))[:want]
+        here = found.node
+        numbers = [self._tree.inode(node) for node in (here, here.parent or here)]
+        entries = list(dots(offset, stat.S_IFDIR, numbers))[:want]
         if len(entries) < want:
             offset = max(offset, DOTS)
             told = [(entry.offset, "") for entry in entries]
@@ -93,20 +95,25 @@ class OpenDirectories:
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
+        kind, known = self._kind(parent, name, entry)
+        return DirEntry(name, kind, cookie, known, self._tree.inode_of(parent, name))
+
+    def _kind(self, parent: Node, name: str, entry: Entry) -> tuple[int, bool]:
+        """Return the type bits of a name, and whether its attributes cost no request."""
         node = parent.children.get(name)
         known = node is not None and self._lookup.known(node)
         if entry.directory:
-            return DirEntry(name, stat.S_IFDIR, cookie, known)
+            return stat.S_IFDIR, known
         if node is not None and node.posix is not None:
-            return DirEntry(name, node.posix.kind, cookie, known)
+            return node.posix.kind, known
         info = entry.info
         if info is None or not self._lookup.may_be_special(info):
-            return DirEntry(name, stat.S_IFREG, cookie, info is not None)
+            return stat.S_IFREG, info is not None
         full = self._lookup.with_headers(info)
         if full is None:
             # It could be a link: only its attributes tell, and they cost a request.
-            return DirEntry(name, 0, cookie)
-        return DirEntry(name, self._lookup.posix(full, directory=False).kind, cookie, known=True)
+            return 0, False
+        return self._lookup.posix(full, directory=False).kind, True
 
     def release(self, handle: int) -> None:
         """Close a stream."""

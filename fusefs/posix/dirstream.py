@@ -7,7 +7,7 @@ stream is open may be missing from it, as POSIX allows; none is told twice.
 Threading: the kernel asks one stream from one thread at a time; `Listing` locks for itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fusefs.interface import DirEntry
 from fusefs.names.listing import Entry, Listing
@@ -66,8 +66,8 @@ class DirStream:
         return self._answers[1].get(offset) or self._answers[0].get(offset)
 
 
-def dots(offset: int, mode: int) -> Iterator[DirEntry]:
-    """Yield the entries of `.` and `..` that lie behind `offset`."""
-    for cookie, name in enumerate((".", ".."), 1):
+def dots(offset: int, mode: int, inodes: Sequence[int]) -> Iterator[DirEntry]:
+    """Yield the entries of `.` and `..`, of these inodes, that lie behind `offset`."""
+    for cookie, (name, inode) in enumerate(zip((".", ".."), inodes, strict=True), 1):
         if offset < cookie:
-            yield DirEntry(name, mode, cookie)
+            yield DirEntry(name, mode, cookie, inode=inode)

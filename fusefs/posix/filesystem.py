@@ -154,6 +154,7 @@ class Filesystem:
             ttl=max(0.0, self.tree.ttl - age),
             settled=body is not None or node.posix is not None,
             content=body.number if body is not None else UNOPENED,
+            inode=self.tree.inode(node),
         )
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:

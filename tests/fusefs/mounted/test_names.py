@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,32 @@ def test_names_and_keys_have_a_longest_length(here: Place) -> None:
     with pytest.raises(OSError) as caught:
         (here / deep / f"{longest}f").touch()
     assert caught.value.errno == errno.ENAMETOOLONG
+
+
+def test_a_listing_tells_the_numbers_that_stat_tells(given: Place) -> None:
+    """`d_ino` is `st_ino`, of names that nobody has looked at before, and of `.` and `..`."""
+    given.keys.put_many([f"f{number}" for number in range(20)])
+    for key in ("marked/", "implied/below"):
+        given.keys.put(key, b"")
+    listed = {entry.name: entry.inode() for entry in os.scandir(given.path)}
+    assert len(listed) == 22
+    assert listed == {name: os.lstat(given / name).st_ino for name in listed}
+    assert len({*listed.values(), given.path.stat().st_ino}) == 23
+    command = ["ls", "-aif", given / "marked"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    numbers = {name: int(inode) for inode, name in map(str.split, told.splitlines())}
+    assert numbers == {".": (given / "marked").stat().st_ino, "..": given.path.stat().st_ino}
+
+
+def test_a_renamed_file_keeps_its_number(here: Place) -> None:
+    """As log rotation and `tail -F` want it: a new file under the old name is another."""
+    (here / "log").write_bytes(b"1")
+    before = (here / "log").stat().st_ino
+    (here / "log").rename(here / "log.1")
+    (here / "log").write_bytes(b"2")
+    listed = {entry.name: entry.inode() for entry in os.scandir(here.path)}
+    assert listed["log.1"] == (here / "log.1").stat().st_ino == before
+    assert listed["log"] == (here / "log").stat().st_ino != before
 
 
 LONG = "n" * 256
