@@ -177,6 +177,21 @@ def test_every_wing_is_a_folder_that_says_what_it_is(package: str) -> None:
     assert silent == []
 
 
+def test_the_design_draws_every_wing() -> None:
+    """The diagram of docs/design.md has them all; a new wing is drawn."""
+    diagram = (REPOSITORY / "docs/design.md").read_text().split("```")[1]
+    drawn = set(re.findall(r"\b([a-z0-9]+) ──+ \w|\b(ground):", diagram))
+    assert {one or other for one, other in drawn} == WINGS["fusefs"].keys() - {"__main__"}
+
+
+@pytest.mark.parametrize("package", WINGS)
+def test_the_contributors_map_has_every_wing(package: str) -> None:
+    """CONTRIBUTING.md has a row for each, and no other."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text().partition(f"| wing of `{package}` |")[2]
+    rows = re.findall(r"^\| `(\w+)` \|", text.partition("\n\n")[0], re.MULTILINE)
+    assert set(rows) == WINGS[package].keys() - {"__main__", "ground"}
+
+
 @pytest.mark.parametrize(("who", "without"), APART, ids=[who for who, _ in APART])
 def test_who_does_without_whom(who: str, without: tuple[str, ...]) -> None:
     """Neither it nor what it imports imports these."""

@@ -91,7 +91,7 @@ def test_docstrings_name_what_exists() -> None:
     assert sorted(wrong) == []
 
 
-@pytest.mark.parametrize("name", ["design.md", "semantics.md"])
+@pytest.mark.parametrize("name", ["design.md", "journeys.md", "protocol.md", "semantics.md"])
 def test_the_design_names_what_exists(name: str) -> None:
     """Modules, locks, calls and fields that these pages quote are in the code."""
     assert unknown_names((REPOSITORY / "docs" / name).read_text()) == []
