@@ -116,9 +116,9 @@ def write(posix: Posix, headers: Headers) -> Headers:
         "mode": str(posix.mode),
         "uid": str(posix.uid),
         "gid": str(posix.gid),
-        "atime": _seconds(posix.atime_ns),
-        "mtime": _seconds(posix.mtime_ns),
-        "ctime": _seconds(posix.ctime_ns),
+        "atime": seconds(posix.atime_ns),
+        "mtime": seconds(posix.mtime_ns),
+        "ctime": seconds(posix.ctime_ns),
     }
     if posix.xattrs:
         packed = {name: base64.b64encode(value).decode() for name, value in posix.xattrs.items()}
@@ -126,7 +126,8 @@ def write(posix: Posix, headers: Headers) -> Headers:
     return replace(headers, metadata=metadata)
 
 
-def _seconds(ns: int) -> str:
+def seconds(ns: int) -> str:
+    """Return a time as it is stored."""
     seconds, fraction = divmod(ns, NS)
     return f"{seconds}.{fraction:09d}" if fraction else str(seconds)
 

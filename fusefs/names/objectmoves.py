@@ -13,7 +13,7 @@ caller's lock. Copies and deletes run on the pool, a bounded number at once.
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import replace
@@ -22,9 +22,9 @@ from typing import TypeVar
 
 from fusefs import keys
 from fusefs.bulkhead import bulkhead
-from fusefs.errors import Exists, FsError, NotFound, Stale, Unavailable
+from fusefs.errors import AttributeTooBig, Exists, FsError, NotFound, Stale, Unavailable
 from fusefs.names.renamejournal import Copied, RenameJournal
-from fusefs.objects import ObjectInfo
+from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.store import IF_ABSENT, Store
 from fusefs.write.filecontent import FileContent
 from fusefs.write.staging import Depot
@@ -49,20 +49,35 @@ class ObjectMover:
 
     # -- one object ------------------------------------------------------------------------------
 
-    def move(self, before: ObjectInfo, key: str, condition: str | None) -> ObjectInfo:
-        """Give one object another key: one copy, one delete; one request where a store renames."""
+    def move(
+        self, before: ObjectInfo, key: str, condition: str | None, headers: Headers | None = None
+    ) -> ObjectInfo:
+        """Give one object another key: one copy, one delete; one request where a store renames.
+
+        The copy gets `headers`, or keeps those there are; a rename keeps them.
+        """
         if self._store.renames:
             self._store.rename(before.key, before.etag, key, condition)
             return replace(before, key=key)
         try:
-            etag, modified = self._committer.copy(before, key, None, condition)
+            etag, modified = self._copied(before, key, headers, condition)
         except (Stale, NotFound) as error:
             found = self._there(key) if error.retried else None
             if found is None or not self.same(found, before):
                 raise
             etag, modified = found.etag, found.modified  # ours: only its answer was lost
         self._delete(before.key, before.etag)
-        return ObjectInfo(key, before.size, etag, modified, before.headers)
+        return ObjectInfo(key, before.size, etag, modified, headers or before.headers)
+
+    def _copied(
+        self, before: ObjectInfo, key: str, headers: Headers | None, condition: str | None
+    ) -> tuple[str, float]:
+        try:
+            return self._committer.copy(before, key, headers, condition)
+        except AttributeTooBig:
+            if headers is None:
+                raise
+            return self._committer.copy(before, key, None, condition)  # it goes as it is
 
     def _delete(self, key: str, etag: str) -> None:
         """Delete one version; another one stays, and is reported."""
@@ -203,7 +218,7 @@ class ObjectMover:
         origin = self._there(source.key)
         if origin is None or origin.etag != source.etag or origin.headers is None:
             return False
-        alike = found.headers is not None and found.headers.metadata == origin.headers.metadata
+        alike = found.headers is not None and _kept(found.headers) == _kept(origin.headers)
         if "-" in source.etag + found.etag:
             return alike
         if not self._store.sorted and origin.headers.metadata:
@@ -255,6 +270,11 @@ class ObjectMover:
         _each(
             self._pool, lambda entry: self._delete(journal.new + entry.suffix, entry.new_etag), made
         )
+
+
+def _kept(headers: Headers) -> Mapping[str, str]:
+    """Return what a copy has of its source in any case: the time of the rename is its own."""
+    return {name: text for name, text in headers.metadata.items() if name != "ctime"}
 
 
 def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:

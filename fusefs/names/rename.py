@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 from fusefs import keys, locks
-from fusefs.attributes import DIRECTORY_TYPE, write
+from fusefs.attributes import DIRECTORY_TYPE, seconds, write
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
@@ -177,23 +177,25 @@ class Renames:
         if before is None or (before.headers is None and self.depot.stores_attributes):
             before = self.depot.store.head(self.tree.key(node))
         self.depot.cache.drop(key)
+        now = time.time_ns()
         with node.body.moving() if node.body is not None else nullcontext():
-            before, after = self._moved(before, key, condition)
+            before, after = self._moved(before, key, condition, now)
             self.rewrites.renamed(node, before, after)
         self.lookup.forget(before.key)
+        _changed_at(node, now)
         node.checked = time.monotonic()
 
     def _moved(
-        self, before: ObjectInfo, key: str, condition: str | None
+        self, before: ObjectInfo, key: str, condition: str | None, now: int
     ) -> tuple[ObjectInfo, ObjectInfo]:
         """Move an object as it is now, even where we know an older version; return both."""
         try:
-            return before, self._mover.move(before, key, condition)
+            return before, self._mover.move(before, key, condition, _at(before, now))
         except (Stale, NotFound):
-            now = self.depot.store.head(before.key)
-            if condition is not None and now.etag == before.etag:  # so it was that one
+            found = self.depot.store.head(before.key)
+            if condition is not None and found.etag == before.etag:  # so it was that one
                 raise Exists(f"{key} exists already") from None
-            return now, self._mover.move(now, key, condition)
+            return found, self._mover.move(found, key, condition, _at(found, now))
 
     def _rename_directory(
         self,
@@ -231,6 +233,7 @@ class Renames:
                 stack.close()  # they know their new keys; the rest is one file at a time
                 self._follow_all(node, moved, lambda _: True)
                 self._move(node, node.parent, node.name, parent, name)
+                _changed_at(node, time.time_ns())
                 self._follow_all(node, moved, moved.left_behind)
 
             journal = journal or RenameJournal.begin(self.depot.renames, old, new)
@@ -308,6 +311,24 @@ class Renames:
         except NotFound:
             return None
         return found if (found.etag, found.size) == (before.etag, before.size) else None
+
+
+def _at(info: ObjectInfo, now: int) -> Headers | None:
+    """Return headers with the time of the rename; None where its copy had better keep all.
+
+    An object without attributes stays without, and tags would have to be asked for.
+    """
+    headers = info.headers
+    if headers is None or "ctime" not in headers.metadata or "TagCount" in headers.system:
+        return None
+    return replace(headers, metadata={**headers.metadata, "ctime": seconds(now)})
+
+
+def _changed_at(node: Node, now: int) -> None:
+    if node.posix is not None:
+        node.posix = replace(node.posix, ctime_ns=now)
+    if node.body is not None:
+        node.body.posix = replace(node.body.posix, ctime_ns=now)
 
 
 @contextmanager

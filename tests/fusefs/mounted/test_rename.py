@@ -30,6 +30,34 @@ def test_a_file_moves_with_all_it_has(given: Place, size: int) -> None:
     assert (given / "new").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_rename_changes_ctime_and_nothing_else(here: Place) -> None:
+    """Of a file it is stored, as s3fs does it; of a directory this mount shows it."""
+    for name in ("f", "d"):
+        if name == "f":
+            (here / name).write_bytes(b"content")
+        else:
+            (here / name).mkdir()
+        os.utime(here / name, ns=(1_111_111_111_000_000_001, 1_222_222_222_000_000_001))
+        before = (here / name).stat()
+        (here / name).rename(here / f"{name}-new")
+        after = (here / f"{name}-new").stat()
+        assert after.st_ctime_ns > before.st_ctime_ns
+        same = ("st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_atime_ns", "st_ino")
+        assert [getattr(after, field) for field in same] == [
+            getattr(before, field) for field in same
+        ]
+    stored = here.keys.metadata("f-new")
+    assert float(stored["ctime"]) == pytest.approx((here / "f-new").stat().st_ctime, abs=1e-3)
+    assert stored["mtime"] == "1222222222.000000001"
+
+
+def test_a_file_without_attributes_stays_so(given: Place) -> None:
+    """An object of others is copied as it is."""
+    given.keys.put("f", b"content", {"mine": "kept"})
+    (given / "f").rename(given / "g")
+    assert given.keys.metadata("g") == {"mine": "kept"}
+
+
 def test_onto_an_existing_file(here: Place) -> None:
     """The target is replaced, as editors rely on."""
     (here / "target").write_bytes(b"old")
