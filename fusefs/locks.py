@@ -25,6 +25,7 @@ class Rank(Enum):
     DIRECTORIES = "Renames._directories"
     NODE = "Node.lock"
     COMMIT = "FileContent.commit_lock"
+    PROBING = "Conditions._asking"
     STATE = "FileContent._state"
     TREE = "Tree.lock"
     LOADING = "Listing._loading"
@@ -34,11 +35,12 @@ class Rank(Enum):
     READ_POOL = "ReadPool.lock"
     SETUP = "CacheFile._setup"
     CACHE = "Cache._lock"
+    SDK = "Client._making"
     LEAF = "leaves"
 
 
 # These may be held over a request to the store; see the table.
-PATIENT = frozenset({Rank.DIRECTORIES, Rank.NODE, Rank.COMMIT, Rank.LOADING})
+PATIENT = frozenset({Rank.DIRECTORIES, Rank.NODE, Rank.COMMIT, Rank.PROBING, Rank.LOADING})
 
 _PLACE = {rank: place for place, rank in enumerate(Rank)}
 

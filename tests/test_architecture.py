@@ -13,8 +13,8 @@ from tests.sources import PACKAGES, REPOSITORY, foreign_imports, modules, own_im
 
 # The one module of each package that knows a third party; what belongs together is one of them.
 THIRD_PARTIES = {
-    "boto3": {"fusefs.s3.client"},
-    "botocore": {"fusefs.s3.client"},
+    "boto3": {"fusefs.s3.sdk"},
+    "botocore": {"fusefs.s3.sdk"},
     "cryptography": {"certs.x509"},
     "fastapi": {"webhook.serve.app"},
     "fuse": {"fusefs.fusepy"},
@@ -27,7 +27,7 @@ THIRD_PARTIES = {
     "structlog": {"webhook.serve.log", "certs.agent"},
     "urllib3": {
         "fusefs.s3.attempts",
-        "fusefs.s3.client",
+        "fusefs.s3.sdk",
         "webhook.serve.cluster",
         "certs.cluster",
     },  # its errors come through

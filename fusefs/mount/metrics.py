@@ -1,37 +1,26 @@
-"""The metrics of a process's mounts, and the port they are served on.
+"""The metrics of a process's mounts.
 
-prometheus_client is used here only. What only grows is counted by `counters` while it happens, all
-else is asked of the mounts when somebody reads the metrics. No label comes from a key or a name of
-a file: `mount` is the mount's own, operations and outcomes are short closed lists.
+prometheus_client is used here only, and this is imported when somebody reads them only
+(`metricsport`). What only grows is counted by `counters` while it happens, all else is asked of the
+mounts when somebody reads the metrics. No label comes from a key or a name of a file: `mount` is
+the mount's own, operations and outcomes are short closed lists.
 
-Threading: each reader of the metrics has a thread of its own; `_lock` guards the list of mounts.
+Threading: each reader of the metrics has a thread of its own; nothing is kept here.
 """
 
-import logging
-import socket
-from collections.abc import Callable, Iterable, Iterator
-from threading import Thread
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
-from fusefs import locks
 from fusefs.counters import Count
-from fusefs.errors import SetupError
-from fusefs.locks import Rank
 from fusefs.mount.mount import Mounted
-from fusefs.mount.scrapes import ScrapeServer
+from fusefs.mount.scrapes import Application
 from fusefs.session.startmode import StartMode
 
-log = logging.getLogger(__name__)
-
 _P = "s3mount_"
-# A pod listens on its own address, whatever that is, of either family.
-EVERYWHERE = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
 
 _COUNTS = (
     ("store_received_bytes", Count.RECEIVED, "Bytes of object content received from the store."),
@@ -83,24 +72,17 @@ _GAUGES: tuple[tuple[str, Callable[[Mounted], float], str], ...] = (
 
 
 class Metrics(Collector):
-    """The metrics of all mounts that are watched."""
+    """The metrics of all mounts that there are when they are read, by their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, mounts: Callable[[], Mapping[str, Mounted]]) -> None:
         self.registry = CollectorRegistry()
-        self._lock = locks.lock(Rank.LEAF)
-        self._mounts: dict[str, Mounted] = {}
+        self._mounts = mounts
         ProcessCollector(registry=self.registry)
         self.registry.register(self)
 
-    def watch(self, name: str, mounted: Mounted) -> None:
-        """Tell of a mount from now on."""
-        with self._lock:
-            self._mounts[name] = mounted
-
     def collect(self) -> Iterable[Metric]:
         """Return all metrics of all mounts, as they are now."""
-        with self._lock:
-            mounts = dict(self._mounts)
+        mounts = dict(self._mounts())
         yield self._requests(mounts)
         yield from self._counts(mounts)
         yield from self._gauges(mounts)
@@ -137,30 +119,6 @@ class Metrics(Collector):
         """Return all of it in the text format."""
         return generate_latest(self.registry).decode()
 
-
-class MetricsPort:
-    """Serves metrics over plain HTTP from a thread of its own, until closed."""
-
-    def __init__(self, metrics: Metrics, port: int, host: str = EVERYWHERE) -> None:
-        """Begin to serve, on a free port for 0; raises SetupError when the port can't be had."""
-        try:
-            self._server = ScrapeServer(host, port, make_wsgi_app(metrics.registry))
-        except OSError as error:
-            raise SetupError(f"--metrics-port {port}: {error.strerror}") from error
-        self.port: int = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
-        self._thread.start()
-        log.info("metrics are served", extra={"port": self.port})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def application(self) -> Application:
+        """Return what serves them over HTTP."""
+        return make_wsgi_app(self.registry)

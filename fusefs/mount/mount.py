@@ -34,7 +34,7 @@ from fusefs.names.tree import NODE_BYTES, Tree
 from fusefs.posix.filesystem import Filesystem
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.read.reader import Reader, ReadLimits
-from fusefs.s3.capabilities import keep_conditions, probe_conditions, recall_conditions
+from fusefs.s3.capabilities import Conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
@@ -294,13 +294,12 @@ def open_mount(
     store = Store(settings.store)
     resumed = mode is StartMode.RESUMED
     root = CacheRoot.of(settings, Owner.of(settings, store.client.endpoint), ours=resumed)
+    conditions = Conditions(store, settings.prefix, root.path)
     if resumed:
-        recall_conditions(store, root.path)
+        conditions.recall()
     else:
         reach(settings)
-        if not settings.read_only:
-            probe_conditions(store, settings.prefix)
-        keep_conditions(store, root.path)
+        conditions.keep()
     root.claim()
     return Mounted(settings, store, root.path, mode, invalidations or Silent())
 

@@ -10,7 +10,7 @@ Threading: a thread for each connection; `_lock` guards the list of those that a
 import contextlib
 import socket
 from collections.abc import Callable, Iterable
-from socketserver import TCPServer, ThreadingMixIn
+from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -35,22 +35,19 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     block_on_close = False
-    # With the library's 5, a burst of clients makes the next one wait for a TCP retry: seconds.
-    request_queue_size = 128
 
-    def __init__(self, host: str, port: int, application: Application) -> None:
-        """Bind and listen; OSError when the port can't be had."""
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(self, listener: socket.socket, application: Application) -> None:
+        """Serve on a socket that listens already."""
         self._lock = locks.lock(Rank.LEAF)
         self._open: list[Any] = []
-        super().__init__((host, port), _Handler)
-        self.set_app(application)
-
-    def server_bind(self) -> None:
-        """Not the parent's, which would ask the DNS for our name."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        host, port = listener.getsockname()[:2]
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        # Not the parent's, which would ask the DNS for our name.
+        self.server_name, self.server_port = str(host), port
         self.setup_environ()
+        self.set_app(application)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin with a connection, at the cost of the oldest if there are too many."""

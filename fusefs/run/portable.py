@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from types import ModuleType
 
 from fusefs.errors import SetupError
-from fusefs.mount.metrics import Metrics, MetricsPort
+from fusefs.mount.metricsport import MetricsPort
 from fusefs.mount.mount import Mounted, open_mount
 from fusefs.mount.settings import MountSettings
 from fusefs.run import worker as workers
@@ -24,13 +24,12 @@ def portable(settings: MountSettings) -> int:
     """Serve through fusepy until the mount ends; return the exit code."""
     driver = _driver()
     allow_many_files()
-    metrics = Metrics()
+    opened: dict[str, Mounted] = {}
     with ExitStack() as ending:
         if settings.metrics_port is not None:
-            ending.enter_context(MetricsPort(metrics, settings.metrics_port))
-        mounted = open_mount(settings)
-        metrics.watch("default", mounted)
-        return _served(driver, settings, mounted)
+            ending.enter_context(MetricsPort(lambda: opened, settings.metrics_port))
+        opened["default"] = open_mount(settings)
+        return _served(driver, settings, opened["default"])
 
 
 def _served(driver: ModuleType, settings: MountSettings, mounted: Mounted) -> int:

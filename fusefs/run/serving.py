@@ -16,7 +16,7 @@ from pathlib import Path
 from fusefs.errors import SetupError
 from fusefs.interface import Invalidations
 from fusefs.keeper import protocol
-from fusefs.mount.metrics import Metrics, MetricsPort
+from fusefs.mount.metricsport import MetricsPort, Mounts
 from fusefs.mount.mount import Mounted, check, open_mount
 from fusefs.run import podconfig
 from fusefs.run import worker as workers
@@ -50,21 +50,20 @@ def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: Wo
         for settings in parsed.values():
             check(settings)
         told.reached.touch()
-    metrics = Metrics()
+    opened: dict[str, Mounted] = {}
 
     def open_filesystem(
         config: Mapping[str, object], invalidations: Invalidations, mode: StartMode
     ) -> Mounted:
         name = str(config["name"])
-        mounted = open_mount(parsed[name], mode, invalidations)
-        metrics.watch(name, mounted)
-        return mounted
+        opened[name] = open_mount(parsed[name], mode, invalidations)
+        return opened[name]
 
     grace = told.drain_seconds
     if grace is None:
         grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
     ports = [told.metrics_port, *(each.metrics_port for each in parsed.values())]
-    with _serving(metrics, ports):
+    with _serving(lambda: opened, ports):
         return workers.run(mounts, open_filesystem, replace(options, grace=grace))
 
 
@@ -78,14 +77,14 @@ def allow_many_files() -> None:
 
 
 def _serving(
-    metrics: Metrics, ports: Sequence[int | None]
+    mounts: Mounts, ports: Sequence[int | None]
 ) -> AbstractContextManager[MetricsPort | None]:
     """Serve metrics on the first port asked for; mounts that live go on without, if need be."""
     port = next((port for port in ports if port is not None), None)
     if port is None:
         return nullcontext()
     try:
-        return MetricsPort(metrics, port)
+        return MetricsPort(mounts, port)
     except SetupError as error:
         log.error("serving no metrics: %s", error)  # noqa: TRY400 - it is one line for a person
         return nullcontext()

@@ -5,7 +5,7 @@ Any thread. `_lock`, a leaf, guards the changes of the set, which is replaced as
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from fusefs import locks
@@ -53,6 +53,8 @@ class Abilities:
         self._missing: frozenset[Ability] = frozenset()
         self._lock = locks.lock(Rank.LEAF)
         self.proven = False  # it refused a write whose condition didn't hold
+        # Finds out what a request that has this needs to know of the store.
+        self.ask: Callable[[Ability], None] = lambda _: None
 
     def has(self, ability: Ability) -> bool:
         """Say whether a store may be asked for something."""

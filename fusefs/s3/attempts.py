@@ -2,7 +2,7 @@
 
 boto3 gives every try the same time limits and makes all its tries, whatever has passed. Here each
 gets what its call has left, and none is begun when nothing is. Not here: boto3 itself, which
-`client` asks. Any thread: a call's tries are made by the thread that makes the call.
+`sdk` asks. Any thread: a call's tries are made by the thread that makes the call.
 """
 
 import threading
@@ -13,11 +13,8 @@ from typing import Any
 from urllib3 import Timeout
 
 from fusefs.s3.connections import LOW_WATER
-from fusefs.s3.retry import RetryBudget
+from fusefs.s3.retry import LONG, RetryBudget
 from fusefs.s3.settings import StoreSettings
-
-# Answered when all is done, and some stores say nothing until then.
-LONG = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"})
 
 
 class _Call(threading.local):

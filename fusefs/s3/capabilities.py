@@ -1,8 +1,13 @@
-"""Does the store honour conditions on writes? Asked once, at the mount.
+"""Does the store honour conditions on writes? Asked before the first write that has one.
 
 AWS does since 2024, MinIO and SeaweedFS do; others ignore them, and the mount then works without,
 after one warning. The questions are asked with a wrong ETag of a key nobody has, so that a store
 that honours them stores nothing. Whether If-None-Match is refused is found out by its first use.
+Most pods never write, or small files only: so nothing is asked at the mount, and uploads in parts
+are asked about when the first is completed.
+
+Any thread; `_asking` guards what is being asked, and is held meanwhile, so that other writers wait
+for the answer.
 """
 
 import json
@@ -11,10 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from fusefs import versions
+from fusefs import locks, versions
 from fusefs.errors import AccessDenied, FsError, NotFound, Stale
+from fusefs.locks import Rank
 from fusefs.objects import Headers
-from fusefs.s3.abilities import Ability
+from fusefs.s3.abilities import CONDITIONS, Ability
 from fusefs.s3.store import Store
 
 log = logging.getLogger(__name__)
@@ -22,22 +28,98 @@ log = logging.getLogger(__name__)
 FOUND = "conditions.json"
 VERSION = 2  # of that file; version 1, or none, told of two conditions only
 NEVER = "00000000000000000000000000000000"
+# What is asked, each once.
+QUESTIONS = (Ability.PUT_IF_MATCH, Ability.COMPLETE_CONDITION)
 
 
-def probe_conditions(store: Store, prefix: str) -> None:
-    """Take away from `store.abilities` the conditions that the store refuses or ignores."""
-    key = f"{prefix}.s3mount-probe-{uuid4().hex}"
-    try:
-        store.abilities.proven = _put_honours(store, key)
-        if store.abilities.has(Ability.PUT_IF_MATCH):
-            _probe_complete(store, key)
-    except AccessDenied as error:
-        log.warning(
-            "no right to write: changes will fail",
-            extra={"bucket": store.bucket, "error": str(error)},
-        )
-    except FsError as error:
-        log.warning("could not probe the store", extra={"error": str(error)})
+class Conditions:
+    """Finds out which conditions a store honours, and writes it down in `directory`."""
+
+    def __init__(self, store: Store, prefix: str, directory: Path) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._directory = directory
+        self._asking = locks.rlock(Rank.PROBING)
+        self._asked: frozenset[Ability] = frozenset()  # and answered; replaced as a whole
+        self._being_asked: set[Ability] = set()
+        store.abilities.ask = self.ask
+
+    def ask(self, ability: Ability) -> None:
+        """Make sure that the store was asked what a write with this condition has to know."""
+        if ability not in CONDITIONS or self._known(ability):
+            return
+        with self._asking:
+            self._ask(Ability.PUT_IF_MATCH)
+            if ability is Ability.COMPLETE_CONDITION:
+                self._ask(ability)
+
+    def _known(self, ability: Ability) -> bool:
+        needed = {Ability.PUT_IF_MATCH, ability} - {Ability.PUT_IF_NONE_MATCH}
+        return needed <= self._asked
+
+    def _ask(self, question: Ability) -> None:
+        # The questions are writes with conditions: those come here again.
+        if question in self._asked or question in self._being_asked:
+            return
+        self._being_asked.add(question)
+        try:
+            if self._answered(question):
+                self._asked |= {question}
+                with suppress(OSError):  # a cache directory that was removed
+                    self.keep()
+        finally:
+            self._being_asked.discard(question)
+
+    def _answered(self, question: Ability) -> bool:
+        """Take away from the store's abilities what it refuses or ignores; False: no answer."""
+        store, key = self._store, f"{self._prefix}.s3mount-probe-{uuid4().hex}"
+        try:
+            if question is Ability.PUT_IF_MATCH:
+                store.abilities.proven = _put_honours(store, key)
+            elif store.abilities.has(Ability.PUT_IF_MATCH):
+                _probe_complete(store, key)
+        except AccessDenied as error:
+            log.warning(
+                "no right to write: changes will fail",
+                extra={"bucket": store.bucket, "error": str(error)},
+            )
+        except FsError as error:
+            log.warning("could not probe the store", extra={"error": str(error)})
+            return False
+        return True
+
+    def keep(self) -> None:
+        """Write down what was found out, for a process that goes on with the mount."""
+        told = {
+            "version": VERSION,
+            "missing": self._store.abilities.missing,
+            "proven": self._store.abilities.proven,
+            "asked": sorted(each.value for each in QUESTIONS if each in self._asked),
+        }
+        (self._directory / FOUND).write_text(json.dumps(told), encoding="utf-8")
+
+    def recall(self) -> None:
+        """Take over what a former process found out; conditions are used where nobody knows.
+
+        Nor are findings of an unknown version; the next answer of the store replaces them.
+        """
+        abilities = self._store.abilities
+        try:
+            told = json.loads((self._directory / FOUND).read_text(encoding="utf-8"))
+            if versions.check(told, (1, VERSION)) == 1:
+                found = {
+                    Ability.PUT_IF_MATCH: told["put"],
+                    Ability.COMPLETE_CONDITION: told["complete"],
+                }
+                abilities.recall(ability.value for ability, can in found.items() if not can)
+            else:
+                abilities.recall(str(name) for name in told["missing"])
+                abilities.proven = bool(told["proven"])
+            # Releases that didn't write it down had asked at the mount.
+            asked = told.get("asked", [each.value for each in QUESTIONS])
+            self._asked = frozenset(each for each in QUESTIONS if each.value in asked)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("what the store can do is not known", extra={"error": str(error)})
 
 
 def _put_honours(store: Store, key: str) -> bool:
@@ -73,33 +155,3 @@ def _probe_complete(store: Store, key: str) -> None:
         "this store ignores conditions on multipart uploads: of two writers of a large file "
         "the last one wins unnoticed",
     )
-
-
-def keep_conditions(store: Store, directory: Path) -> None:
-    """Write down what was found out, for a process that goes on with the mount."""
-    told = {
-        "version": VERSION,
-        "missing": store.abilities.missing,
-        "proven": store.abilities.proven,
-    }
-    (directory / FOUND).write_text(json.dumps(told), encoding="utf-8")
-
-
-def recall_conditions(store: Store, directory: Path) -> None:
-    """Take over what a former process found out; conditions are used where nobody knows.
-
-    Nor are findings of an unknown version; the next start that asks the store replaces them.
-    """
-    try:
-        told = json.loads((directory / FOUND).read_text(encoding="utf-8"))
-        if versions.check(told, (1, VERSION)) == 1:
-            found = {
-                Ability.PUT_IF_MATCH: told["put"],
-                Ability.COMPLETE_CONDITION: told["complete"],
-            }
-            store.abilities.recall(ability.value for ability, can in found.items() if not can)
-        else:
-            store.abilities.recall(str(name) for name in told["missing"])
-            store.abilities.proven = bool(told["proven"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("what the store can do is not known", extra={"error": str(error)})

@@ -1,7 +1,7 @@
 """Credentials as files in a directory: a Kubernetes Secret as the kubelet mounts it.
 
 The kubelet swaps the files when the Secret changes, so they are looked at again at most once a
-second and read again when they changed. This module knows files, not boto3: `store` makes boto3's
+second and read again when they changed. This module knows files, not boto3: `sdk` makes boto3's
 objects of them. Usable from any thread.
 """
 

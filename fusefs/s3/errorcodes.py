@@ -1,6 +1,6 @@
 """S3's error answers as our errors: a table from code and HTTP status.
 
-Pure: it gets the strings, so that only `store` knows boto3. The codes are those of the S3 API
+Pure: it gets the strings, so that it doesn't know boto3. The codes are those of the S3 API
 reference ("Error responses") and of MinIO, Ceph and SeaweedFS where they have their own.
 """
 

@@ -5,7 +5,7 @@ boto3 needs some 2 ms of one core for a request, all under the interpreter's loc
 DELETE, uploads and their parts) are made here, once each, with boto3's names and shapes. Whatever
 isn't plain is boto3's: arguments not known here, every error but "not there" and "the condition
 doesn't hold", retries, redirects, proxies, the sessions of directory buckets. Where the bucket is
-and how to sign for it is learned by watching boto3's own requests.
+and how to sign for it is told (`place`), or learned by watching boto3's own requests.
 
 Standard library only. Any thread.
 """
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
-from xml.etree import ElementTree
+from urllib.parse import urlsplit
 
+from fusefs.s3 import documents
 from fusefs.s3.connections import Answer, Connections
+from fusefs.s3.refusal import Refusal
 from fusefs.s3.signing import Signature, Signer, encoded, payload_hash, query_string
 
 # boto3's parameters and the headers they are, of the S3 API reference.
@@ -37,6 +38,7 @@ HEADERS = {
     "ContentMD5": "content-md5",
     "ContentType": "content-type",
     "CopySourceIfMatch": "x-amz-copy-source-if-match",
+    "CopySourceRange": "x-amz-copy-source-range",
     "IfMatch": "if-match",
     "IfNoneMatch": "if-none-match",
     "MetadataDirective": "x-amz-metadata-directive",
@@ -78,6 +80,8 @@ TOLD = {
     "x-amz-website-redirect-location": "WebsiteRedirectLocation",
 }
 METHODS = {
+    "abort_multipart_upload": "DELETE",
+    "complete_multipart_upload": "POST",
     "copy_object": "PUT",
     "create_multipart_upload": "POST",
     "delete_object": "DELETE",
@@ -86,24 +90,23 @@ METHODS = {
     "list_objects_v2": "GET",
     "put_object": "PUT",
     "upload_part": "PUT",
+    "upload_part_copy": "PUT",
+}
+# How the document of an answer is read; other answers are in headers.
+READ = {
+    "complete_multipart_upload": documents.completed,
+    "copy_object": documents.copied,
+    "create_multipart_upload": documents.begun,
+    "list_objects_v2": documents.page,
+    "upload_part_copy": documents.copied_part,
 }
 META = "x-amz-meta-"
-NONSENSE = (ElementTree.ParseError, ValueError, KeyError)  # of an answer that isn't understood
+SERVICE = "s3"
 CODES = {304: "304", 404: "404", 412: "PreconditionFailed", 416: "InvalidRange"}
 
 
 # Where connections only boto3 can make don't work here, it is left alone for a while; seconds.
 FAILURES_MOST, REST = 10, 60.0
-
-
-class RefusedByStore(Exception):
-    """The store answered with one of `CODES`: no failure, but an answer to take as it is."""
-
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(CODES[status])
-        self.code = CODES[status]
-        self.status = status
-        self.headers = headers
 
 
 class Unclear(Exception):
@@ -132,13 +135,19 @@ class FastPath:
         self._rests_until = 0.0
 
     @property
-    def known(self) -> bool:
-        """Whether there is a direct way."""
-        return self._route is not None
+    def name(self) -> tuple[str, ...] | None:
+        """Where it leads and for which region it signs; None where there is no direct way."""
+        return None if self._route is None else self._route.name
 
     def learn(self, url: str, headers: Mapping[str, str]) -> None:
         """Take over where a request of boto3's goes to, and for which region it is signed."""
-        route = _Route.of(self._bucket, url, headers.get("Authorization", ""))
+        self._take(_Route.of(self._bucket, url, headers.get("Authorization", "")))
+
+    def go(self, url: str, region: str) -> None:
+        """Ask there: `url` is the bucket's."""
+        self._take(_Route.at(self._bucket, url, region))
+
+    def _take(self, route: "_Route | None") -> None:
         known = self._route
         if known is None or route is None or known.name != route.name:
             self._route = route
@@ -150,7 +159,7 @@ class FastPath:
     def send(
         self, operation: str, arguments: Mapping[str, Any], silence: float | None = None
     ) -> dict[str, Any] | None:
-        """Return what boto3 would, or None where nothing was sent. Raises Refused and Unclear.
+        """Return what boto3 would, or None where nothing was sent. Raises Refusal and Unclear.
 
         `silence`: seconds without a byte that are allowed, if fewer than usual.
         """
@@ -172,7 +181,7 @@ class FastPath:
         self._failures = 0
         try:
             return _understood(operation, answer)
-        except (OSError, http.client.HTTPException, *NONSENSE) as error:
+        except (OSError, http.client.HTTPException, *documents.NONSENSE) as error:
             answer.close()
             raise Unclear(f"{operation}: {error}") from error
 
@@ -195,6 +204,8 @@ def _request(operation: str, arguments: Mapping[str, Any]) -> _Request | None:
     left = {name: value for name, value in arguments.items() if name != "Bucket"}
     key, body = left.pop("Key", ""), left.pop("Body", b"")
     headers = {META + name: text for name, text in left.pop("Metadata", {}).items()}
+    if "MultipartUpload" in left:
+        body = documents.completion(left.pop("MultipartUpload")["Parts"])
     source = left.pop("CopySource", None)
     if source is not None:
         headers["x-amz-copy-source"] = encoded(f"{source['Bucket']}/{source['Key']}")
@@ -236,9 +247,16 @@ class _Route:
     @classmethod
     def of(cls, bucket: str, url: str, authorization: str) -> "_Route | None":
         """Read a request of boto3's; None where it isn't a plain one with a signature of ours."""
-        parts = urlsplit(url)
         scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")[1:]
-        if len(scope) != 4 or scope[2] != "s3" or parts.scheme not in ("http", "https"):
+        if len(scope) != 4 or scope[2] != SERVICE:
+            return None
+        return cls.at(bucket, url, scope[1])
+
+    @classmethod
+    def at(cls, bucket: str, url: str, region: str) -> "_Route | None":
+        """Return the route to a bucket of which `url` is one URL."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https"):
             return None
         if parts.netloc.startswith(f"{bucket}."):
             base = ""
@@ -247,7 +265,7 @@ class _Route:
         else:
             return None
         origin = f"{parts.scheme}://{parts.netloc}"
-        return cls(origin, parts.netloc, base, Signer(scope[1], scope[2]))
+        return cls(origin, parts.netloc, base, Signer(region, SERVICE))
 
     def connect(self, wire: Wire) -> None:
         """Get ready to be asked."""
@@ -292,18 +310,14 @@ def _understood(operation: str, answer: Answer) -> dict[str, Any]:
         return _object(answer) | {"Body": _Body(answer)}
     body = answer.read()
     if answer.status in (200, 204):
-        if operation == "list_objects_v2":
-            return _page(body) | _meta(answer)
-        if operation == "copy_object":
-            return _copied(body) | _meta(answer)
-        if operation == "create_multipart_upload":
-            return _begun(body) | _meta(answer)
+        if operation in READ:
+            return READ[operation](body) | _meta(answer)
         if operation == "head_object":
             return _object(answer)
         return _told(answer)
     missing = operation == "head_object" or b"<Code>NoSuchKey</Code>" in body
     if answer.status in CODES and (answer.status != 404 or missing):
-        raise RefusedByStore(answer.status, answer.headers)
+        raise Refusal(operation, answer.status, CODES[answer.status], headers=answer.headers)
     raise ValueError(f"status {answer.status}")
 
 
@@ -334,53 +348,3 @@ def _object(answer: Answer) -> dict[str, Any]:
             name[len(META) :]: value for name, value in headers.items() if name.startswith(META)
         },
     }
-
-
-def _page(body: bytes) -> dict[str, Any]:
-    """Read a ListBucketResult; keys in it are encoded as in URLs where it says so."""
-    root = _xml(body, "ListBucketResult")
-    page: dict[str, Any] = {"Contents": [], "CommonPrefixes": []}
-    for child in root:
-        name = _name(child)
-        if name == "Contents":
-            item: dict[str, Any] = {_name(part): part.text or "" for part in child}
-            item["Size"] = int(item["Size"])
-            item["LastModified"] = datetime.fromisoformat(item["LastModified"])
-            page[name].append(item)
-        elif name == "CommonPrefixes":
-            page[name] += [{"Prefix": part.text or ""} for part in child]
-        else:
-            page[name] = child.text or ""
-    if page.get("EncodingType") == "url":
-        for item in page["Contents"]:
-            item["Key"] = unquote_plus(item["Key"])
-        for item in page["CommonPrefixes"]:
-            item["Prefix"] = unquote_plus(item["Prefix"])
-    page["IsTruncated"] = page["IsTruncated"] == "true"
-    return page
-
-
-def _copied(body: bytes) -> dict[str, Any]:
-    copied: dict[str, Any] = {
-        _name(part): part.text or "" for part in _xml(body, "CopyObjectResult")
-    }
-    copied["LastModified"] = datetime.fromisoformat(copied["LastModified"])
-    return {"CopyObjectResult": {"ETag": copied["ETag"], "LastModified": copied["LastModified"]}}
-
-
-def _begun(body: bytes) -> dict[str, Any]:
-    told = {_name(part): part.text or "" for part in _xml(body, "InitiateMultipartUploadResult")}
-    return {"UploadId": told["UploadId"]}
-
-
-def _name(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _xml(body: bytes, name: str) -> ElementTree.Element:
-    """Parse a document of the expected kind: S3 sends errors with status 200, too."""
-    # While a long copy runs, S3 sends white space.
-    root = ElementTree.fromstring(body.strip())  # noqa: S314 - from our store; expat expands no externals
-    if _name(root) != name:
-        raise ValueError(f"not a {name} but a {root.tag}")
-    return root

@@ -35,6 +35,8 @@ class OptionalHeaders:
         **arguments: Any,
     ) -> Any:
         """Run an operation with the `optional` arguments that its store takes."""
+        for ability in optional:
+            self._abilities.ask(ability)
         wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
         try:
             return self._client.call(operation, key, patience, **arguments, **_merged(wanted, ()))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fusefs import errors
 
 PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has its own in each
+# Answered when all is done, and some stores say nothing until then.
+LONG = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"})
 LEAST_SILENCE = 0.5  # seconds that even the last try waits for a byte
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from fusefs.errors import FsError, SetupError, Stale
 from fusefs.interface import ROOT, Caller
-from fusefs.mount.metrics import Metrics, MetricsPort
+from fusefs.mount.metrics import Metrics
+from fusefs.mount.metricsport import MetricsPort
 from fusefs.mount.mount import Mounted, open_mount
 from fusefs.mount.settings import MountSettings
 from fusefs.s3.settings import StoreSettings
@@ -33,8 +34,8 @@ class Seen:
     """The metrics of a mount as a scraper reads them."""
 
     def __init__(self, mounted: Mounted) -> None:
-        self.metrics = Metrics()
-        self.metrics.watch("m", mounted)
+        self.mounts = {"m": mounted}
+        self.metrics = Metrics(lambda: self.mounts)
 
     def lines(self) -> dict[str, float]:
         text = self.metrics.rendered().splitlines()
@@ -171,7 +172,7 @@ def test_a_conflict_is_counted(bucket: Bucket, opened: Open) -> None:
 def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
     """Plain HTTP, in the text format of Prometheus."""
     _, seen = opened(bucket, bucket.endpoint)
-    with MetricsPort(seen.metrics, 0, "127.0.0.1") as port:
+    with MetricsPort(lambda: seen.mounts, 0, "127.0.0.1") as port:
         text = fetched(port.port)
     assert 's3mount_well{mount="m"} 1.0' in text
     assert "process_resident_memory_bytes" in text
@@ -180,15 +181,15 @@ def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
 def test_a_port_that_is_taken_is_told() -> None:
     """By the option's name and the reason."""
     with (
-        MetricsPort(Metrics(), 0, "127.0.0.1") as port,
+        MetricsPort(dict, 0, "127.0.0.1") as port,
         pytest.raises(SetupError, match=f"--metrics-port {port.port}: Address already in use"),
     ):
-        MetricsPort(Metrics(), port.port, "127.0.0.1")
+        MetricsPort(dict, port.port, "127.0.0.1")
 
 
 def test_silent_readers_wear_out_nothing() -> None:
     """Who connects and asks nothing gets few of the threads and descriptors that serve files."""
-    with MetricsPort(Metrics(), 0) as port, contextlib.ExitStack() as stack:
+    with MetricsPort(dict, 0) as port, contextlib.ExitStack() as stack:
         before = threading.active_count()
         for _ in range(60):
             stack.enter_context(socket.create_connection(("127.0.0.1", port.port), 5))

@@ -220,8 +220,11 @@ def shared(store: Endpoint, share: Share) -> Iterator[Shared]:
 
 @pytest.fixture(scope="session")
 def tapped(store: Endpoint, share: Share) -> Iterator[Shared]:
-    """A mount for many tests that count its requests."""
+    """A mount for many tests that count its requests; what its store honours is known."""
     with Proxy(store) as proxy, share(proxy.endpoint, proxy) as shared:
+        large = shared.mount.path / "large"
+        large.write_bytes(bytes(17 << 20))  # more than is sent at once
+        large.unlink()
         yield shared
 
 

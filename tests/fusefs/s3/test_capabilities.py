@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.s3.abilities import Ability
-from fusefs.s3.capabilities import FOUND, keep_conditions, recall_conditions
+from fusefs.s3.capabilities import FOUND, Conditions
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 
@@ -26,11 +26,13 @@ def test_findings_are_recalled_with_their_version(store: Store, tmp_path: Path) 
     """A process that goes on with the mount asks nothing."""
     told = {"version": 2, "missing": ["checksums-sent", "of-a-later-version"], "proven": True}
     (tmp_path / FOUND).write_text(json.dumps(told))
-    recall_conditions(store, tmp_path)
+    conditions = Conditions(store, "", tmp_path)
+    conditions.recall()
     assert not store.abilities.has(Ability.CHECKSUMS_SENT)
     assert store.abilities.has(Ability.PUT_IF_MATCH)
-    keep_conditions(store, tmp_path)
-    kept = {"version": 2, "missing": ["checksums-sent"], "proven": True}
+    conditions.keep()
+    asked = ["complete-condition", "put-if-match"]
+    kept = {"version": 2, "missing": ["checksums-sent"], "proven": True, "asked": asked}
     assert json.loads((tmp_path / FOUND).read_text()) == kept
 
 
@@ -40,7 +42,7 @@ def test_findings_are_recalled_with_their_version(store: Store, tmp_path: Path) 
 def test_findings_without_a_version_are_recalled(store: Store, tmp_path: Path, text: str) -> None:
     """Release 0.1.0 wrote none, and version 1 told the same."""
     (tmp_path / FOUND).write_text(text)
-    recall_conditions(store, tmp_path)
+    Conditions(store, "", tmp_path).recall()
     assert store.abilities.missing == ["complete-condition", "put-if-match"]
 
 
@@ -50,7 +52,7 @@ def test_findings_of_an_unknown_form_are_left_and_reported(
 ) -> None:
     """Conditions are used, which is safe: a store that refuses them says so."""
     (tmp_path / FOUND).write_text(text)
-    recall_conditions(store, tmp_path)
+    Conditions(store, "", tmp_path).recall()
     assert store.abilities.missing == []
     assert "what the store can do is not known" in caplog.text
     assert (tmp_path / FOUND).read_text() == text

@@ -13,7 +13,7 @@ from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature
 from fusefs.s3.store import IF_ABSENT, Store
 from tests.proxy.exchange import Exchange, on
-from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload
+from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload, Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket
 
@@ -45,7 +45,7 @@ def connect(bucket: Bucket, tmp_path: Path) -> Iterator[Connect]:
             direct=direct,
         )
         made.append(Store(settings))
-        made[-1].list_page("")  # by this request of boto3's it learns where the bucket is
+        made[-1].list_page("")
         return made[-1]
 
     yield build
@@ -89,7 +89,7 @@ def test_a_listing_page_by_page(bucket: Bucket, connect: Connect) -> None:
 
 
 def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
-    """boto3 sends the first request only."""
+    """boto3 sends nothing."""
     store = connect(proxy)
     with proxy.counting() as seen:
         store.put("f", b"x", Headers(), IF_ABSENT)
@@ -99,6 +99,46 @@ def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
         store.copy("f", None, "g", None)
         store.delete("f")
     assert {agent(exchange) for exchange in seen} == {"s3mount"}
+
+
+def test_where_boto3_has_to_say_it_is_direct_after_one_request(
+    connect: Connect, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that only boto3 understands has it find the bucket; then nothing needs it."""
+    monkeypatch.setenv("AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS", "true")
+    with proxy.counting() as seen:
+        store = connect(proxy)
+        store.list_page("")
+    assert [agent(exchange) == "s3mount" for exchange in seen] == [False, True]
+
+
+def test_a_large_file_is_direct(connect: Connect, proxy: Proxy, bucket: Bucket) -> None:
+    """Parts that are sent or copied, the completion, and an upload that is given up."""
+    store = connect(proxy)
+    bucket.put("source", b"s" * 6 * MIB)
+    with proxy.counting() as seen:
+        given_up = store.create_upload("f", Headers())
+        store.abort_upload("f", given_up)
+        upload = store.create_upload("f", HEADERS, copies=True)
+        etag = store.head("source").etag
+        copied = store.copy_part("f", upload, 1, "source", etag, 0, 5 * MIB)
+        parts = [copied, store.upload_part("f", upload, 2, b"end")]
+        assert store.complete_upload("f", upload, parts, IF_ABSENT) == store.head("f").etag
+    assert bucket.get("f") == b"s" * 5 * MIB + b"end"
+    assert {agent(exchange) for exchange in seen} == {"s3mount"}
+
+
+def test_a_completion_that_fails_late_is_no_success(connect: Connect, proxy: Proxy) -> None:
+    """S3 may say 200 first and then an error: boto3 asks again, and says so."""
+    store = connect(proxy)
+    upload = store.create_upload("f", Headers())
+    part = store.upload_part("f", upload, 1, b"content")
+    late = Status(200, "InternalError")
+    proxy.inject(late, on("CompleteMultipartUpload"))
+    store.complete_upload("f", upload, [part], None)
+    assert [exchange.status for exchange in proxy.requests.of("CompleteMultipartUpload")] == [
+        200
+    ] * 2
 
 
 def test_what_is_not_there_and_what_does_not_hold(connect: Connect, proxy: Proxy) -> None:

@@ -56,8 +56,8 @@ def test_a_refusal_of_one_header_is_none_of_another(quirky: Open) -> None:
     """A store without If-Match still keeps two from creating one file."""
     fs = quirky(Quirk.IF_MATCH_501)
     store = fs.mounted.store
-    assert not store.abilities.has(Ability.PUT_IF_MATCH)
     fs.files.create("a", b"1")
+    assert not store.abilities.has(Ability.PUT_IF_MATCH)
     fs.store.contents.put("b", b"theirs")
     with pytest.raises(FsError):
         store.put("b", b"ours", Headers(), IF_ABSENT)
@@ -321,6 +321,7 @@ def test_an_unsorted_directory_goes_on_in_the_next_process(quirky: Open) -> None
 def test_no_session_is_asked_for_each_request(quirky: Open) -> None:
     """One CreateSession serves them all."""
     fs = quirky(Quirk.DIRECTORY_BUCKET)
+    fs.files.create("f", b"1")
     with fs.proxy.counting() as seen:
         for number in range(5):
             fs.files.create(f"f{number}", b"1")

@@ -43,7 +43,7 @@ def test_a_failed_upload_keeps_the_data_for_another_try(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
     """The caller gets the error, the bytes stay readable, and the next commit brings them."""
-    proxy.inject(DOWN, on("PutObject"))
+    proxy.inject(DOWN, on("PutObject"), times=2)
     body = bench.new("f")
     body.write(0, b"content")
     with pytest.raises(Unavailable):
@@ -75,7 +75,7 @@ def test_a_change_after_a_lost_answer_is_no_conflict(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
     """Our earlier try, found in the bucket by a later commit, is what that one changes."""
-    proxy.inject(LostAnswer(), on("PutObject"), times=2)
+    proxy.inject(LostAnswer(), on("PutObject"), times=3)
     body = bench.new("f")
     body.write(0, b"first")
     with pytest.raises(FsError):
@@ -130,7 +130,7 @@ def test_a_change_after_a_lost_answer_outlives_its_process(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
     """A try that arrived unheard of isn't taken for what was written over it afterwards."""
-    proxy.inject(LostAnswer(), on("PutObject"), times=2)
+    proxy.inject(LostAnswer(), on("PutObject"), times=3)
     body = bench.new("f")
     body.write(0, b"first")
     with pytest.raises(FsError):
@@ -208,7 +208,7 @@ def test_exclusive_creation_has_one_winner(benches: Benches, bucket: Bucket) -> 
 
 def test_a_failed_exclusive_creation_is_not_made_later(bench: Workbench, proxy: Proxy) -> None:
     """The open failed, so the file must not appear by a retry."""
-    proxy.inject(DOWN, on("PutObject"))
+    proxy.inject(DOWN, on("PutObject"), times=2)
     body = bench.new("f")
     with pytest.raises(Unavailable):
         body.commit(exclusive=True)
