@@ -1,12 +1,12 @@
 """The two open files of one cached version: block bytes in, block bytes out, checksums beside them.
 
 The data file has the size of the object and its bytes at their own offsets, so that a whole one can
-be handed to the kernel.
+be registered for passthrough.
 
 Not here: which blocks may be touched by whom (`blocktable`), what a disk error means (`cachefile`).
 
 Threading: reads from any thread; writes and punches of distinct blocks from any thread; `rename`
-and `close` by one thread while nobody else is in a call of theirs.
+and `close` by one thread while no other thread is in a call.
 """
 
 import os
@@ -31,7 +31,7 @@ class BlockFile:
 
     @classmethod
     def load(cls, pair: Pair, identity: Identity) -> "BlockFile":
-        """Open what is there; `BrokenIndex` unless it belongs to this version."""
+        """Open existing files; `BrokenIndex` unless they belong to this version."""
         index = BlockIndex.load(pair.index)
         try:
             fd = os.open(pair.data, os.O_RDWR | os.O_CLOEXEC)
@@ -46,7 +46,7 @@ class BlockFile:
 
     @classmethod
     def create(cls, pair: Pair, identity: Identity) -> "BlockFile":
-        """Make both files, without any block; leaves none when it fails."""
+        """Make both files, without any block; leaves neither if it fails."""
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             fd = os.open(pair.data, flags, 0o600)
@@ -65,7 +65,7 @@ class BlockFile:
         return self._index.states()
 
     def read(self, offset: int, view: memoryview) -> int:
-        """Fill `view`; fewer bytes only where the file was cut."""
+        """Fill `view`; fewer bytes only if the file was truncated."""
         done = 0
         while done < len(view):
             count = os.preadv(self.fd, [view[done:]], offset + done)
@@ -80,7 +80,7 @@ class BlockFile:
         return done == len(data) and crc32(data) == self._index.sums(number, 1)[0]
 
     def write(self, start: int, data: memoryview) -> None:
-        """Write whole blocks from block `start` on, then say in the index that they are there."""
+        """Write whole blocks from block `start` on, then mark them as present in the index."""
         block = self._index.identity.block
         sums = array("I", (crc32(data[at : at + block]) for at in range(0, len(data), block)))
         offset = start * block
@@ -90,12 +90,12 @@ class BlockFile:
         self._index.mark(start, sums)
 
     def seal(self, number: int, data: memoryview) -> None:
-        """Say in the index that a block is there whose content is `data`."""
+        """Mark a block as present in the index, with the CRC32 of `data`."""
         self._index.mark(number, array("I", [crc32(data)]))
 
     def punch(self, start: int, stop: int) -> None:
         """Free the disk space of the blocks [start, stop)."""
-        # To the end of the last page: the tail of the file takes a whole one.
+        # To the end of the last page: the tail of the file occupies a whole one.
         punch(self.fd, start * self._index.identity.block, self.cost(start, stop))
         self._index.clear(start, stop - start)
 
@@ -104,13 +104,13 @@ class BlockFile:
         return -(-self._index.identity.length(start, stop) // PAGE) * PAGE
 
     def rename(self, identity: Identity, pair: Pair) -> None:
-        """The same bytes are another version."""
+        """Change key and ETag; the bytes stay."""
         self._index.rename(identity)
         former, self.pair = self.pair, pair
         former.rename(pair)
 
     def close(self) -> None:
-        """Close both; the index's time says when the version was last used."""
+        """Close both; the index's mtime is the version's last use."""
         with suppress(OSError):
             os.utime(self._index.fd)
         self._index.close()

@@ -42,7 +42,7 @@ _SANE = bytes([ABSENT]) + bytes([STORED]) * 255
 
 
 class BrokenIndex(Exception):
-    """This index can't be trusted or isn't for this version: to be dropped, not to be reported."""
+    """The index is damaged or of another version: the files are dropped without a report."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class BlockIndex:
 
     @classmethod
     def load(cls, path: Path) -> "BlockIndex":
-        """Open what a former process left; `BrokenIndex` or OSError when it isn't usable."""
+        """Open the index of a former process; `BrokenIndex` or OSError if it isn't usable."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             return cls(fd, _identity(os.pread(fd, HEADER, 0)))
@@ -144,7 +144,7 @@ class BlockIndex:
             raise
 
     def states(self) -> bytearray:
-        """Return ABSENT or STORED for each block; what can't be read is ABSENT."""
+        """Return ABSENT or STORED for each block; ABSENT for what can't be read."""
         count = self.identity.blocks
         try:
             flags = os.pread(self.fd, count, HEADER)
@@ -153,22 +153,22 @@ class BlockIndex:
         return bytearray(flags.ljust(count, b"\0").translate(_SANE))
 
     def sums(self, first: int, count: int) -> "array[int]":
-        """Return the CRC32 of each of `count` blocks; what was never written is 0."""
+        """Return the CRC32 of each of `count` blocks; 0 for one never written."""
         size = 4 * count
         raw = os.pread(self.fd, size, HEADER + self.identity.blocks + 4 * first)
         return array("I", raw.ljust(size, b"\0"))
 
     def mark(self, first: int, sums: "array[int]") -> None:
-        """Say that blocks are on disk; their data must have been written before."""
+        """Mark blocks as present; their data must have been written before."""
         _write(self.fd, sums.tobytes(), HEADER + self.identity.blocks + 4 * first)
         _write(self.fd, bytes([STORED]) * len(sums), HEADER + first)
 
     def clear(self, first: int, count: int) -> None:
-        """Say that blocks are not on disk any more."""
+        """Mark blocks as absent."""
         _write(self.fd, bytes(count), HEADER + first)
 
     def rename(self, identity: Identity) -> None:
-        """The same bytes are another version from now on."""
+        """Change key and ETag; the blocks stay."""
         _write(self.fd, _header(identity), 0)
         self.identity = identity
 

@@ -2,10 +2,10 @@
 
 A block moves ABSENT -> BUSY -> CHECKED (written by us) or STORED -> CHECKED (left by a former
 process, its CRC compared at the first read), and back through BUSY to ABSENT when it is evicted or
-found bad. Only who made a block BUSY touches its bytes, so a block is never written and punched at
-the same time. Nobody waits for a BUSY block: for readers and writers it isn't there.
+found bad. Only the thread that made a block BUSY touches its bytes, so a block is never written
+and punched at the same time. No thread waits for a BUSY block: to readers and writers it is absent.
 
-`epoch` grows whenever a block leaves: who reads bytes without a lock compares it before and after.
+`epoch` grows whenever a block is removed: a reader without a lock compares it before and after.
 
 Not here: bytes and files (`cachefile`).
 
@@ -30,7 +30,7 @@ Run = tuple[int, int]  # blocks [first, last)
 
 
 class BlockTable:
-    """States of `count` blocks, all ABSENT at first, and the order in which they came."""
+    """States of `count` blocks, all ABSENT at first, and the order in which they were added."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -47,7 +47,7 @@ class BlockTable:
         return self.present == self.count
 
     def load(self, states: bytearray) -> list[Run]:
-        """Take over what is on disk; return its runs."""
+        """Take over the states found on disk; return the runs of present blocks."""
         runs = [found.span() for found in _PRESENT.finditer(states)]
         with self._lock:
             self._states = states
@@ -69,16 +69,16 @@ class BlockTable:
             return [found.span() for found in _UNREADABLE.finditer(self._states, first, last)]
 
     def unchecked(self, first: int, last: int) -> list[Run]:
-        """Return the runs in [first, last) whose CRC nobody compared yet."""
+        """Return the runs in [first, last) whose CRC has not been compared yet."""
         with self._lock:
             return [found.span() for found in _UNCHECKED.finditer(self._states, first, last)]
 
     def is_checked(self, number: int) -> bool:
-        """Return whether the bytes of a block on disk are right."""
+        """Return whether the CRC of a block on disk was compared."""
         return self._states[number] == CHECKED
 
     def check(self, number: int, epoch: int) -> bool:
-        """A block read in `epoch` has the right CRC; False when it may have left meanwhile."""
+        """Note that a block read in `epoch` has the right CRC; False if it may be gone."""
         with self._lock:
             if epoch != self.epoch:
                 return False
@@ -114,7 +114,7 @@ class BlockTable:
         return None
 
     def claim_bad(self, number: int, epoch: int) -> bool:
-        """Make a block BUSY that was read in `epoch` and isn't right; False if it left already."""
+        """Make a damaged block BUSY that was read in `epoch`; False if it is gone already."""
         with self._lock:
             if epoch != self.epoch or self._states[number] not in (STORED, CHECKED):
                 return False
@@ -130,14 +130,14 @@ class BlockTable:
                 self._append(start, stop)
 
     def restore(self, start: int, before: bytes) -> None:
-        """End the BUSY time of a run that couldn't be punched: it is as it was."""
+        """End the BUSY time of a run that couldn't be punched: its former states return."""
         with self._lock:
             self._states[start : start + len(before)] = before
             self.present += len(before)
             self._order.appendleft((start, start + len(before)))
 
     def pin(self) -> bool:
-        """Let no block be evicted any more; False, and no pin, unless all are checked."""
+        """Pin all blocks against eviction; False, and no pin, unless all are checked."""
         with self._lock:
             if self._states.count(CHECKED) == self.count:
                 self.pinned = True

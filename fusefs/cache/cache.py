@@ -1,6 +1,6 @@
 """Clean content on disk by key and ETag, for this process and the ones after it.
 
-Evicted are whole versions nobody has open, least recently used first; then the oldest blocks of
+Evicted are whole versions that are not open, least recently used first; then the oldest blocks of
 open versions, by punching holes. A version pinned by `CacheFile.verified_fd` stays.
 
 Not here: blocks of one version (`cachefile`), names on disk (`cachedir`), dirty data.
@@ -30,15 +30,15 @@ __all__ = ["Cache", "CacheFile"]
 
 log = logging.getLogger(__name__)
 
-# Adopted files up to this size get their checksums at once: about a millisecond.
+# Bytes up to which an adopted file gets its checksums at once: about a millisecond.
 SEAL_AT_ONCE = 4 * 1024 * 1024
-# Seconds `close` gives the checksums of adopted files; what has none is fetched again next time.
+# Seconds `close` waits for checksums of adopted files; blocks without one are fetched again.
 SEAL_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Idle:
-    """A version on disk that nobody has open."""
+    """A version on disk that is not open."""
 
     pair: Pair
     held: int
@@ -76,7 +76,7 @@ class Cache:
 
     @property
     def room(self) -> int:
-        """Bytes of clean content there can be now, what there is included; 0 on a sick disk."""
+        """Bytes of clean content that fit now, those present included; 0 on a failing disk."""
         return self._space.free + self._account.held if self._health.usable() else 0
 
     def open(self, key: str, etag: str, size: int) -> CacheFile:
@@ -89,7 +89,7 @@ class Cache:
                 file.users += 1
                 self._open.move_to_end(id(file))
                 return file
-            if file is not None:  # the same ETag and another size: the store talks nonsense
+            if file is not None:  # the store contradicts itself: the same ETag, another size
                 file.listed = False
             idle = self._idle.pop(name, None)
             if idle is None:
@@ -112,7 +112,7 @@ class Cache:
         return file
 
     def _closed(self, file: CacheFile) -> None:
-        """One user less; the last one's file becomes idle, or goes if its version has."""
+        """Count one user less; an unused file becomes idle, or goes with its version."""
         with self._lock:
             file.users -= 1
             if file.users:
@@ -131,14 +131,14 @@ class Cache:
             self._discard(_Idle(file.pair, file.held))
 
     def peek(self, key: str, etag: str) -> bool:
-        """Return whether anything of a version is on disk."""
+        """Return whether any block of a version is on disk."""
         name = Identity(key, etag, 0).name
         with self._lock:
             file = self._named.get(name)
             return name in self._idle if file is None else not file.empty
 
     def whole(self, key: str, etag: str) -> bool:
-        """Return whether all of a version is on disk."""
+        """Return whether all blocks of a version are on disk."""
         name = Identity(key, etag, 0).name
         with self._lock:
             file = self._named.get(name)
@@ -157,8 +157,8 @@ class Cache:
     def adopt(self, path: Path, key: str, etag: str, size: int, taken: int | None = None) -> None:
         """Make a staged file the content of a version, by rename; it must not change any more.
 
-        `taken` is what the caller has taken of the space for it (`size` unless told) and is the
-        cache's to give back from now on. Never fails: at worst the file is removed.
+        `taken` are the bytes that the caller has taken from the space for it (default: `size`); the
+        cache returns them later. Never fails: at worst the file is removed.
         """
         identity = Identity(key, etag, size)
         held = size if taken is None else taken
@@ -176,7 +176,7 @@ class Cache:
         self._seal(self.open(key, etag, size))
 
     def _place(self, name: str, idle: _Idle) -> None:
-        """Make files on disk those of a version; who has the former ones open keeps them."""
+        """Put files in place as those of a version; users of the former ones keep those open."""
         with self._lock:
             user = self._named.pop(name, None)
             if user is not None:
@@ -211,7 +211,7 @@ class Cache:
             file.close()
 
     def rename(self, key: str, etag: str, new_key: str, new_etag: str) -> None:
-        """The same bytes are under another key or ETag now, by a copy of our own."""
+        """Note that our own copy gave the same bytes another key or ETag."""
         old, new = Identity(key, etag, 0).name, Identity(new_key, new_etag, 0).name
         if old == new:
             return
@@ -269,7 +269,7 @@ class Cache:
         self._place(identity.name, _Idle(pair, idle.held, idle.origin))
 
     def drop(self, key: str) -> None:
-        """Forget every version of a key; who has one open keeps reading it."""
+        """Forget every version of a key; users with an open one keep reading it."""
         dropped = []
         with self._lock:
             for name in self._keys.pop(key_hash(key), ()):
@@ -283,7 +283,7 @@ class Cache:
             self._discard(idle)
 
     def evict(self, want: int) -> int:
-        """Free `want` bytes of clean content, or all that may go; return the bytes freed."""
+        """Free `want` bytes of clean content, or all evictable; return the bytes freed."""
         freed = 0
         while freed < want:
             with self._lock:

@@ -1,15 +1,15 @@
-"""The directory of the content cache: who owns it, what is in it, names for new files.
+"""The directory of the content cache: its lock, its contents, names for new files.
 
     ROOT/lock                       flock: one process per cache
     ROOT/format                     number of the layout; another number empties the cache
     ROOT/content/NAME.SERIAL.data   the bytes of a version (sparse)
-    ROOT/content/NAME.SERIAL.index  which blocks, and their CRC32 (see `blocks`)
+    ROOT/content/NAME.SERIAL.index  which blocks, and their CRC32 (see `blockindex`)
 
-NAME is made of hashes of key and ETag (`blocks.Identity`); SERIAL tells two files of one version
-apart, so that files being removed never meet their successor. Listing opens nothing: a pair of
-files is looked into when it is first used.
+NAME is made of hashes of key and ETag (`blockindex.Identity`); SERIAL tells two files of one
+version apart, so that files being removed never clash with their successor. Listing opens no file:
+a pair is opened when it is first used.
 
-Threading: `pair` from any thread; the rest belongs to start and end.
+Threading: `pair` from any thread; the rest is called at start and end only.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from fusefs.errors import SetupError
 
 log = logging.getLogger(__name__)
 
-# Seconds: a killed predecessor holds its lock until the kernel has torn it down.
+# Seconds to wait: a killed predecessor holds its lock until the kernel has ended the process.
 PATIENCE = 5.0
 _STEM = re.compile(r"([0-9a-f]{32}-[0-9a-f]{24})\.([0-9a-f]+)")
 
@@ -48,7 +48,7 @@ class Pair:
         return self.content / f"{self.stem}.index"
 
     def remove(self) -> None:
-        """Unlink both; what can't be removed is said and left to the next start."""
+        """Unlink both; a failure is logged, and the files are left to the next start."""
         for path in (self.index, self.data):
             try:
                 path.unlink(missing_ok=True)
@@ -56,14 +56,14 @@ class Pair:
                 log.warning("%s can't be removed: %s", path, error)
 
     def rename(self, new: "Pair") -> None:
-        """Move both; killed in between, the next start finds two halves and drops them."""
+        """Rename both; after a kill in between the next start finds two halves and drops them."""
         self.index.rename(new.index)
         self.data.rename(new.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A pair that a former process left; `held` is the disk space it takes."""
+    """A pair that a former process left; `held` is its disk space in bytes."""
 
     name: str
     pair: Pair
@@ -86,7 +86,7 @@ class CacheDir:
         self._serials = itertools.count()
 
     def found(self) -> list[Found]:
-        """Return what is usable, least recently used first, and remove the rest."""
+        """Return usable pairs, least recently used first, and remove the rest."""
         try:
             self._check_format()
             pairs = self._pairs()
@@ -102,7 +102,7 @@ class CacheDir:
         return sorted(latest.values(), key=lambda found: found.used_at)
 
     def pair(self, name: str) -> Pair:
-        """Return paths that nobody used before."""
+        """Return paths that were not used before."""
         return Pair(self.content, f"{name}.{next(self._serials):x}")
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class CacheDir:
         self.content.mkdir(exist_ok=True)
 
     def _pairs(self) -> list[Found]:
-        """Return complete pairs; half ones and strangers are removed."""
+        """Return complete pairs; halves and foreign files are removed."""
         with os.scandir(self.content) as entries:
             stats = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
         pairs = []
@@ -131,7 +131,7 @@ class CacheDir:
             twin = stats.get(f"{stem}.index" if kind == "data" else f"{stem}.data")
             match = _STEM.fullmatch(stem)
             if match is None or twin is None or kind not in ("data", "index"):
-                log.info("removing %s, left half done in the cache", file)
+                log.info("removing %s, an incomplete file in the cache", file)
                 _remove(self.content / file)
             elif kind == "index":
                 held = 512 * (stat.st_blocks + twin.st_blocks)  # st_blocks: always 512 bytes

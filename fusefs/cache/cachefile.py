@@ -1,6 +1,6 @@
-"""The cached blocks of one version of one object, and the disk space they count for.
+"""The cached blocks of one version of one object, and the disk space they occupy.
 
-Disk errors are misses here, never errors: a read finds nothing, a write keeps nothing.
+Disk errors are misses here, never errors: a read finds no block, a write stores none.
 
 Not here: which file is evicted and when (`cache`), where the bytes come from (`reader`), the layout
 on disk (`blockfile`).
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 # What `verified_fd` may check at once: about 50 ms at the 3 GB/s of read and CRC32 together.
 CHECK_AT_ONCE = 128 * 1024 * 1024
-# Bytes taken and written in one go: more would evict needlessly much from a small cache.
+# Bytes taken from the space at once: more would evict needlessly much from a small cache.
 STORE_AT_ONCE = 2 * 1024 * 1024
-# Each try lost its race against an eviction; after so many the block counts as absent.
+# A read that lost this many races against evictions counts the block as absent.
 TRIES = 4
 
 
 class DiskState(Enum):
-    """What is on the disk when a file is opened."""
+    """State of the disk when a file is opened."""
 
     NOTHING = 1
     STORED = 2
@@ -85,12 +85,12 @@ class CacheFile:
 
     @property
     def held(self) -> int:
-        """Bytes of the disk that this counts for in `Space`."""
+        """Bytes that this counts for in `Space`."""
         return self._held
 
     @property
     def pair(self) -> Pair:
-        """Where the two files are, or will be."""
+        """Paths of the two files, which need not exist yet."""
         return self._pair
 
     @property
@@ -102,7 +102,7 @@ class CacheFile:
 
     @property
     def keepable(self) -> bool:
-        """True when who opens this next can tell what is on disk.
+        """True if the next open can find the blocks on disk.
 
         An adopted file counts as whole until it is sealed: without a block it is lost.
         """
@@ -115,7 +115,7 @@ class CacheFile:
         return self._table.whole
 
     def prepare(self) -> None:
-        """Open what is on disk; later calls cost nothing."""
+        """Open the files on disk; later calls cost nothing."""
         if not self._ready:
             with self._setup:
                 if not self._ready:
@@ -139,13 +139,13 @@ class CacheFile:
                 continue
             done = self._pread(offset, view[: min(end, stop * block) - offset])
             if epoch == self._table.epoch:
-                if done == 0:  # the file was cut behind our back
+                if done == 0:  # the file was truncated from outside
                     self._lose(first, epoch)
                 return done
         return 0
 
     def missing(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """Return (offset, length) of what isn't on disk in a range, widened to whole blocks."""
+        """Return (offset, length) of each part of a range that isn't on disk, in whole blocks."""
         self.prepare()
         if length <= 0 or offset >= self.size or self._table.whole:
             return []
@@ -159,8 +159,8 @@ class CacheFile:
     def verified_fd(self) -> int:
         """Return the data file's descriptor if all of it is on disk and checked, else -1.
 
-        From then on none of it is evicted until the last user closed it. What a former process
-        left has to be read to be checked: a large file gets its descriptor only once it was.
+        From then on no block is evicted until the last user closes it. Blocks of a former process
+        have to be read to be checked: a large file gets its descriptor only after that.
         """
         if not self.whole or self._file is None:
             return -1
@@ -197,9 +197,9 @@ class CacheFile:
             return False
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Keep the whole blocks in `data`, the last one of the object included, if there's room.
+        """Store the whole blocks in `data`, the last one of the object included, if there is space.
 
-        Never fails: what can't be kept is a miss later.
+        Never fails: blocks that can't be stored are misses later.
         """
         self.prepare()
         block = self.identity.block
@@ -236,7 +236,7 @@ class CacheFile:
     def seal(self, until: Callable[[], bool]) -> None:
         """Compute the checksums of an adopted file for the next process; stops when `until()`.
 
-        OSError when the disk won't have them; this process can use the file all the same.
+        OSError if they can't be written; this process can use the file all the same.
         """
         self.prepare()
         file, block = self._file, self.identity.block
@@ -256,7 +256,7 @@ class CacheFile:
         self.origin = DiskState.STORED
 
     def shed(self, want: int) -> int:
-        """Free the oldest blocks, `want` bytes or all there are; return the bytes freed."""
+        """Free the oldest blocks, `want` bytes or all; return the bytes freed."""
         freed, file = 0, self._file
         while freed < want and file is not None:
             claimed = self._table.claim_oldest(-(-(want - freed) // self.identity.block))
@@ -272,7 +272,7 @@ class CacheFile:
         return freed
 
     def _lose(self, number: int, epoch: int) -> None:
-        """Drop one block that isn't what it should be."""
+        """Drop one damaged block."""
         file = self._file
         if file is not None and self._table.claim_bad(number, epoch):
             log.warning("cached block %d of %s is damaged, dropped", number, self.key)
@@ -285,7 +285,7 @@ class CacheFile:
         try:
             file.punch(start, stop)
         except OSError as error:
-            log.debug("no hole in the cache file of %s: %s", self.key, error)
+            log.debug("can't punch a hole into the cache file of %s: %s", self.key, error)
             return False
         return True
 
@@ -308,7 +308,7 @@ class CacheFile:
         self._recount(PAGE + sum(file.cost(start, stop) for start, stop in runs))
 
     def _create(self) -> BlockFile | None:
-        """Return the files, made where there were none; None when the disk won't."""
+        """Return the files, made if missing; None after a disk error."""
         with self._setup:
             if self._file is None:
                 try:
@@ -323,7 +323,7 @@ class CacheFile:
             return self._file
 
     def rename(self, identity: Identity, pair: Pair) -> None:
-        """The same bytes are another version; after an error this one is to be forgotten."""
+        """Change key and ETag; after an error the version has to be forgotten."""
         self.prepare()
         with self._setup:
             self.identity, self._pair = identity, pair
@@ -341,7 +341,7 @@ class CacheFile:
             file.close()
 
     def close(self) -> None:
-        """Give back one use; the last one closes the descriptors."""
+        """Count one user less; the last one closes the descriptors."""
         self._closed(self)
 
     def _hold(self, size: int) -> None:
@@ -353,7 +353,7 @@ class CacheFile:
         self._account.give(size)
 
     def _recount(self, held: int) -> None:
-        """Make `held` what this holds, whatever it was thought to hold."""
+        """Set `held` to the bytes that are really on disk."""
         with self._count:
             change, self._held = held - self._held, held
         if change < 0:

@@ -1,4 +1,4 @@
-"""The command line: words to settings, and which part of the package serves them."""
+"""The command line: arguments to settings, and the part of the package that runs them."""
 
 import argparse
 import errno
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command that `arguments` say; return the exit code."""
+    """Run the command in `arguments`; return the exit code."""
     told = _parser().parse_args(arguments)
     if told.command == "options":
         print(optionlist.markdown(), end="")  # noqa: T201 - that is the command
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _work(told: argparse.Namespace) -> NoReturn:
-    # Here, and not above: whoever only supervises need not wait for boto3.
+    # Imported late: a supervisor doesn't need boto3.
     from fusefs.run import serving
     from fusefs.run import worker as workers
     from fusefs.run.servedmount import WorkerOptions
@@ -120,14 +120,14 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
 
 
 class _Reader:
-    """Reads the words of a command line, and collects what is wrong with them."""
+    """Reads the options of a command line, and collects the errors in them."""
 
     def __init__(self, told: argparse.Namespace) -> None:
         self._told = told
         self.wrong: list[str] = []
 
     def __call__(self, parse: Callable[[str, str], T], option: str, otherwise: T) -> T:
-        """Return the value of an option, `otherwise` where it wasn't given or is wrong."""
+        """Return the value of an option, or `otherwise` if it is missing or wrong."""
         text = getattr(self._told, option.removeprefix("--").replace("-", "_"))
         if text is None:
             return otherwise
@@ -148,7 +148,7 @@ def mount_settings(told: argparse.Namespace) -> MountSettings:
     if wrong := [*read.wrong, *named.problems, *parse.too_large(mount)]:
         raise SetupError("; ".join(wrong))
     if named.idle:
-        log.info("options that change nothing here", extra={"options": named.idle})
+        log.info("options without effect here", extra={"options": named.idle})
     connections = max(mount.store.connections, mount.connections)
     return replace(mount, store=replace(mount.store, connections=connections))
 
@@ -196,7 +196,7 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
 def mount(settings: MountSettings, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
     _usable(settings.mountpoint, settings.nonempty)
-    native = mountcalls.may_mount()  # and the device can be opened, or we were not here
+    native = mountcalls.may_mount()  # `_usable` has opened the device
     if settings.driver == "native" or (settings.driver is None and native):
         if not native:
             raise SetupError(
@@ -211,7 +211,7 @@ def mount(settings: MountSettings, words: Sequence[str]) -> int:
 
 
 def _settings_of(words: Sequence[str]) -> MountSettings:
-    """Return the settings that a command line of `mount` says."""
+    """Return the settings of a `mount` command line."""
     settings = mount_settings(_parser().parse_args(words))
     if settings.debug:
         logging.getLogger().setLevel(logging.DEBUG)
@@ -219,7 +219,7 @@ def _settings_of(words: Sequence[str]) -> MountSettings:
 
 
 def _usable(mountpoint: Path, nonempty: bool) -> None:
-    """Make sure that there is a directory to mount on; in a pod's fresh volume there is none."""
+    """Make the mountpoint if it is missing, and check that it can be mounted on."""
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         raise SetupError("/dev/fuse can't be opened; FUSE is missing or not allowed here")
     try:
@@ -240,7 +240,7 @@ def _usable(mountpoint: Path, nonempty: bool) -> None:
 
 def _unmount_stale(mountpoint: Path) -> None:
     """Unmount a mount whose server died: every access to it fails."""
-    log.warning("unmounting what a dead process left", extra={"mountpoint": str(mountpoint)})
+    log.warning("unmounting the mount of a dead process", extra={"mountpoint": str(mountpoint)})
     try:
         if mountcalls.may_mount():
             mountcalls.unmount(str(mountpoint))

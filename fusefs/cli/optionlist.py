@@ -1,7 +1,7 @@
 """Reading `-o NAME=VALUE,…` in s3fs's spelling.
 
-`registry` has the options and what they change; here a list of them is taken apart, every mistake
-in it is told at once, and the table of docs/options.md is written. Pure functions.
+`s3fsoptions` has the options and what they change; here a list of them is parsed, every mistake is
+reported at once, and the table of docs/options.md is written. Pure functions.
 """
 
 import difflib
@@ -15,13 +15,13 @@ from fusefs.mount.settings import MountSettings
 
 @dataclass(frozen=True, slots=True)
 class OptionList:
-    """A list of options that was read: values by name, and a sentence for each mistake."""
+    """A parsed list of options: values by name, and a sentence for each mistake."""
 
     values: dict[str, Any]
     problems: tuple[str, ...] = ()
 
     def applied(self, mount: MountSettings) -> MountSettings:
-        """Return `mount` with what the options set; they go before the long spelling."""
+        """Return `mount` with the options applied; long options override them later."""
         for option in SET:
             if option.name in self.values and option.change is not None:
                 mount = option.change(mount, self.values[option.name])
@@ -29,12 +29,12 @@ class OptionList:
 
     @property
     def idle(self) -> list[str]:
-        """The given options that change nothing here."""
+        """The given options that have no effect here."""
         return [option.name for option in ACCEPTED if option.name in self.values]
 
 
 def read(lists: Iterable[str]) -> OptionList:
-    """Read comma separated lists; a backslash keeps a comma in a value. The last one wins."""
+    """Parse comma separated lists; a backslash escapes a comma in a value. The last value wins."""
     values: dict[str, Any] = {}
     problems: list[str] = []
     unknown = False
@@ -81,7 +81,7 @@ def _nearest(name: str) -> str:
 
 
 def _wrong(option: Option) -> str:
-    # Not the value itself: somebody may have put a secret there.
+    # Without the value: it may be a secret.
     told = f"-o {option.name}: the value must be {option.value.rule}"
     if not option.value.example:
         return told

@@ -1,11 +1,11 @@
-"""Every option of s3fs and of mount(8) that `-o` knows, and what becomes of it here.
+"""Every option of s3fs and of mount(8) that `-o` knows, and its effect here.
 
 The names are those of s3fs 1.90 (its manual page and its own `--help`), the newer ones of its
 releases since, and the generic ones of mount.fuse(8). An option is set (it changes a
-`MountSettings`), accepted (nothing to do, for the reason given) or refused (doing as if would be a
-lie or a danger, for the reason given). docs/options.md is written from this list.
+`MountSettings`), accepted (no effect, for the reason given) or refused (ignoring it would be wrong
+or dangerous, for the reason given). docs/options.md is generated from this list.
 
-Values only, no state. How a list of options is read is in `options`.
+Values only, no state. A list of options is parsed in `optionlist`.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Comparing the space that is counted as used with what files take on the disk.
+"""Compare the space that is counted as used with the space that files take on the disk.
 
-For whoever tests: a difference is a leak of space, or a limit that isn't one. Only true while
-nothing is written, and no file is open that has lost its name.
+For tests: a difference is a leak of space, or a limit that doesn't hold. Valid only while nothing
+is written and no unlinked file is open.
 
 No state, any thread.
 """
@@ -15,11 +15,11 @@ COUNTED = ("blocks/content", "staged", "conflicts")
 
 
 def miscounted(space: Space, root: Path) -> str:
-    """Return how far the count is from what lies below `root`; "" where it agrees.
+    """Return how the count differs from the files below `root`, as a sentence; "" if it agrees.
 
     They may differ by a page of each file, and by what indexes of large objects take.
     """
-    if not (root / "staged").is_dir():  # removed by others: what is open has no name any more
+    if not (root / "staged").is_dir():  # removed by another process: open files have no name
         return ""
     taken = borders = 0
     for directory in COUNTED:

@@ -1,6 +1,6 @@
-"""Which boot of the machine this is: what was written before it may not have reached the disk.
+"""The identity of this boot of the machine: data of an earlier one may not have reached the disk.
 
-Where the kernel doesn't tell (macOS), all boots count as one. No state.
+Where the kernel has none (macOS), all boots count as one. No state, any thread.
 """
 
 import time
@@ -18,6 +18,6 @@ def boot_id() -> str:
 
 
 def booted_at() -> float:
-    """Return when the machine was started, in seconds since 1970; 0 where nobody knows."""
+    """Return the time of the boot, in seconds since 1970; 0 if the kernel doesn't have it."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.time() - time.clock_gettime(clock) if clock is not None else 0.0

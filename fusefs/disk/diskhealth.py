@@ -1,6 +1,7 @@
 """Whether the cache disk can be written to.
 
-A disk that fails costs every read its time-out and fills the log; so one warning, and a pause.
+A failing disk costs each read a time-out and fills the log. So one warning is logged, and writing
+pauses.
 
 Threading: any thread; single reads and writes of one attribute. Two threads that fail at the same
 moment may both warn, which is harmless.
@@ -14,12 +15,12 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# Seconds until a disk that failed is tried again.
+# Seconds after a failure until the disk is used again.
 RECOVERY = 10.0
 
 
 class DiskHealth:
-    """Warns once when writing under `root` starts to fail, and tells when it works again."""
+    """Logs once when writes under `root` begin to fail, and once when they work again."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -30,7 +31,7 @@ class DiskHealth:
         return self._failed_at is None or time.monotonic() - self._failed_at > RECOVERY
 
     def failed(self, error: OSError) -> None:
-        """Note a failed write; reads go on without the cache. A full disk isn't a sick one."""
+        """Note a failed write; reads continue without the cache. A full disk is not a failure."""
         if error.errno in FULL:
             log.debug("not cached: %s", error)
             return

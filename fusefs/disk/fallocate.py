@@ -1,4 +1,4 @@
-"""Disk space of a file that its size doesn't tell: holes given back, room taken ahead.
+"""Disk space of a file beyond its size: punching holes, and preallocation (`fallocate(2)`).
 
 Python has no call for `fallocate(2)` with a mode, so this is the C library's. Where it doesn't
 exist (macOS) or the filesystem can't do it, `OSError(EOPNOTSUPP)` says so.
@@ -27,7 +27,7 @@ def punch(fd: int, offset: int, length: int) -> None:
 
 
 def reserve(fd: int, offset: int, length: int) -> None:
-    """Take disk space for a range beyond the end, so that writing there needs none; same size."""
+    """Preallocate disk space for a range beyond the end; the file keeps its size."""
     _allocate(fd, KEEP_SIZE, offset, length)
 
 

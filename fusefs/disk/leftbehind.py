@@ -1,6 +1,6 @@
-"""A directory whose files a person looks at and removes, counted as space in use until then.
+"""A directory whose files a person inspects and removes; until then they count as used space.
 
-Its files are never evicted. That they are gone is noticed when space runs short.
+Its files are never evicted. Their removal is noticed when space runs short.
 
 Any thread; the lock is a leaf, held over a look at the directory.
 """
@@ -26,7 +26,7 @@ class LeftBehind:
         space.evictor(self._given_back, self._told)
 
     def recount(self) -> int:
-        """Count what is there now; return how many bytes were given back."""
+        """Count the files again; return how many bytes were freed since the last count."""
         with self._lock:
             before, now = self._sizes, _sizes(self._directory)
             self._sizes = {name: before.get(name, size) for name, size in now.items()}
@@ -47,6 +47,6 @@ def _sizes(directory: Path) -> dict[str, int]:
     found = {}
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError):  # removed this very moment
+            with suppress(FileNotFoundError):  # removed at this moment
                 found[entry.name] = 512 * entry.stat().st_blocks
     return found

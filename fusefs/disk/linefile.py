@@ -1,8 +1,8 @@
-"""A file of lines that only grows: what the session's journal is kept in.
+"""An append-only file of lines, in which the session's journal is stored.
 
 Every line is in the page cache before `say` returns, so it survives kill -9. Disk space for the
-next lines is taken ahead, so that a cache disk that others fill doesn't end the journal at once;
-when even that is used up, lines wait in memory, in their order, until the disk takes them: a
+next lines is preallocated, so that a cache disk filled by other processes doesn't end the journal
+at once. When that is used up too, lines wait in memory, in order, until the disk accepts them: a
 process killed meanwhile leaves a file that ends early, never one with a gap.
 
 Not here: what the lines mean. Not thread-safe: its owner locks.
@@ -25,7 +25,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LineFile:
-    """The file at `path`, which begins with `lines`; what was there is replaced at once."""
+    """The file at `path`, beginning with `lines`; an existing file is replaced atomically."""
 
     def __init__(self, path: Path, lines: Iterable[str] = ()) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class LineFile:
 
     @staticmethod
     def each(path: Path) -> Iterator[str]:
-        """Yield the same one by one."""
+        """Yield the same lines one by one."""
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -57,7 +57,7 @@ class LineFile:
             yield from _whole_lines(file)
 
     def lines(self, end: int | None = None) -> Iterator[str]:
-        """Yield all whole lines, up to byte `end`, wherever the file's name has gone."""
+        """Yield all whole lines up to byte `end`, even if the file was renamed or unlinked."""
         yield from _whole_lines(self._pieces(self.size if end is None else end))
 
     def _pieces(self, end: int) -> Iterator[bytes]:
@@ -71,12 +71,12 @@ class LineFile:
 
     @property
     def removed(self) -> bool:
-        """Whether it has lost its name, so that no next process finds it."""
+        """Whether the file was unlinked, so that the next process can't find it."""
         return self._fd >= 0 and not os.fstat(self._fd).st_nlink
 
     @property
     def complete(self) -> bool:
-        """Whether all that was said is in the file."""
+        """Whether all lines are in the file, and none waits in memory."""
         if self._waiting:
             self._write(b"")
         return not self._waiting
@@ -86,7 +86,7 @@ class LineFile:
         self._write(line.encode() + b"\n")
 
     def rewrite(self, lines: Iterable[str]) -> None:
-        """Replace all lines at once; OSError, and no change, where there is no room for both."""
+        """Replace all lines atomically; OSError, and no change, without space for both files."""
         new = self.anew(lines)
         try:
             new.take_place(self)
@@ -95,7 +95,7 @@ class LineFile:
             raise
 
     def anew(self, lines: Iterable[str]) -> "NewLines":
-        """Write a file that may replace this one; OSError where there is no room for both."""
+        """Write a file that may replace this one; OSError if there is no space for both files."""
         new = NewLines(self._path)
         try:
             new.add(lines)
@@ -109,13 +109,13 @@ class LineFile:
         return os.pread(self._fd, min(most, self.size - start), start)
 
     def replaced(self, fd: int, size: int) -> None:
-        """Go on in a file that took this one's place."""
+        """Continue in the file that replaced this one."""
         self.close()
         self._fd, self.size, self._reserved = fd, size, size
 
     def _go_on(self, *, anew: bool) -> None:
-        """Without room for a second file: end the old one where its last whole line ends."""
-        log.error("the cache disk is full: the session's journal isn't made anew")
+        """Without space for a second file: truncate the old one after its last whole line."""
+        log.error("the cache disk is full: the session's journal is not rewritten")
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         data = self._path.read_bytes()
         self.size = self._reserved = 0 if anew else data.rfind(b"\n") + 1
@@ -141,7 +141,7 @@ class LineFile:
         try:
             reserve(self._fd, self.size, end - self.size)
         except OSError:
-            # No room, or a filesystem that can't: the writes themselves will tell.
+            # No space, or a filesystem without fallocate: a write that needs space will fail.
             return
         self._reserved = end
 
@@ -159,7 +159,7 @@ def _whole_lines(lines: Iterable[bytes]) -> Iterator[str]:
 
 
 class NewLines:
-    """A file on its way to replace a `LineFile`; one thread's."""
+    """A file being written to replace a `LineFile`; used by one thread."""
 
     def __init__(self, path: Path) -> None:
         self.size = 0
@@ -187,6 +187,6 @@ class NewLines:
         old.replaced(self._fd, self.size)
 
     def abandon(self) -> None:
-        """Leave everything as it was."""
+        """Remove the new file; the old one stays as it is."""
         os.close(self._fd)
         self._new.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Whether a directory is still where it was: cleaners empty caches, kubelets remove volumes.
+"""Whether a directory still exists at its path: cleaners empty caches, kubelets remove volumes.
 
-What is open stays usable then, and what is new has no place to be found again by a next process.
+Open files stay usable after that; the next process can't find new ones.
 Any thread; no lock.
 """
 
@@ -13,30 +13,30 @@ _TMPFILE = getattr(os, "O_TMPFILE", 0)  # Linux only, and not on every filesyste
 
 
 class DirectoryPresence:
-    """A directory that was there at the start."""
+    """A directory that existed at the start."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def gone(self) -> bool:
-        """Say whether the path leads elsewhere now, or nowhere."""
+        """Return whether the path is gone or is another directory now."""
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._fd))
         except OSError:
             return True
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         os.close(self._fd)
 
 
 def nameless(path: Path, flags: int) -> int:
-    """Open a new file without a name, as near as can be to where `path` should have been.
+    """Open an unnamed file (O_TMPFILE) in the nearest directory above `path`.
 
-    It ends with its descriptor. Raises EIO where no directory above takes one (the root isn't
-    asked: nothing limits what a container writes there): the ENOENT of the missing directory would
-    be a lie about the file that somebody works on.
+    It ends with its descriptor. Raises EIO if no directory above supports it (the root is not
+    tried: nothing limits what a container writes there). ENOENT of the missing directory would
+    look like an error about the application's own file.
     """
     for directory in path.parents[:-1]:
         try:

@@ -1,8 +1,8 @@
 """The disk budget that cached blocks and staged files share.
 
-Whoever is about to write to the cache volume takes the bytes first. When they don't fit, clean
+Before it writes to the cache volume, a caller takes the bytes here. When they don't fit, clean
 content is evicted until they do; when nothing is left to evict, `NoSpace` is raised and the
-caller decides: a cached block stays away, a writer uploads early, slows down, or fails.
+caller decides: a block is not cached, a writer uploads early, slows down, or fails.
 
 Not here: what is evicted (`cache`) and what happens to a writer without space.
 
@@ -23,8 +23,8 @@ from fusefs.locks import Rank
 class Space:
     """Bytes in use under `root`; at most `limit`, and `floor` bytes of the disk stay free.
 
-    `fake_free` makes tests of a full disk possible: the disk counts as one that had only that many
-    bytes free when we started, less what we use since.
+    `fake_free` is for tests of a full disk: the disk counts as one that had only that many bytes
+    free at the start, less the bytes taken since.
     """
 
     def __init__(self, root: Path, limit: int, floor: int, fake_free: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Space:
 
     @property
     def used(self) -> int:
-        """Bytes taken and not given back."""
+        """Bytes taken and not returned."""
         return self._used
 
     @property
@@ -57,7 +57,7 @@ class Space:
     def evictor(self, evict: Callable[[int], int], hint: Callable[[], str] = str) -> None:
         """Ask `evict(want)` for clean bytes when space runs short, in the order of these calls.
 
-        `hint()` is what a person could do about it, "" for nothing.
+        `hint()` returns what a person could do about it, "" for nothing.
         """
         self._evictors.append(evict)
         self._hints.append(hint)
@@ -65,7 +65,7 @@ class Space:
     def take(self, size: int, *, coming: bool = False) -> None:
         """Count `size` bytes that are about to be written; evict to make room; else `NoSpace`.
 
-        `coming`: the disk's own count doesn't know them until `landed` says so.
+        `coming`: they aren't part of the disk's own count until `landed` is called.
         """
         if not size:
             return
@@ -85,12 +85,12 @@ class Space:
         return ", ".join(said)
 
     def landed(self, size: int) -> None:
-        """Bytes taken as coming have been written, or won't be."""
+        """Bytes taken as `coming` were written, or will not be."""
         with self._lock:
             self._coming -= size
 
     def give(self, size: int) -> None:
-        """Give back bytes that were taken or found."""
+        """Return bytes that were taken or found."""
         with self._lock:
             self._used -= size
 
@@ -117,13 +117,13 @@ class Space:
             return self._fake_free + self._found - self._used
         try:
             disk = os.statvfs(self.root)
-        except OSError:  # the volume is gone or sick; the write itself will tell
+        except OSError:  # the volume is gone or fails; the write itself will report it
             return self.limit + self.floor
         return disk.f_bavail * disk.f_frsize - self._coming
 
 
 class Account:
-    """One user's part of a space: what it holds is counted here and in the whole.
+    """One user's share of a space: its bytes are counted here and in the space.
 
     Threading: as `Space`; its own lock is a leaf too.
     """
@@ -140,7 +140,7 @@ class Account:
 
     @contextmanager
     def writing(self, size: int) -> Iterator[None]:
-        """Take bytes that are written inside; they are given back when that fails."""
+        """Take bytes for a write inside the block; they are returned if it fails."""
         self.space.take(size, coming=True)
         self.receive(size)
         try:
@@ -152,7 +152,7 @@ class Account:
             self.space.landed(size)
 
     def give(self, size: int) -> None:
-        """Give bytes back."""
+        """Return bytes."""
         self.receive(-size)
         self.space.give(size)
 
@@ -162,6 +162,6 @@ class Account:
         self.receive(size)
 
     def receive(self, size: int) -> None:
-        """Take over bytes that somebody else has taken of the space."""
+        """Take over bytes that another user has taken from the space."""
         with self._lock:
             self._held += size

@@ -1,12 +1,12 @@
 """The worker's side of the handover: takes mounts from the keeper, and gives them back to it.
 
-The connection is watched from a thread: when the keeper dies, the thread connects to its socket
-again as soon as that is back, and offers every mount this worker holds. Until then requests fail at
-once, which costs passthrough and nothing else.
+A thread watches the connection: when the keeper dies, it connects again as soon as the socket is
+back, and offers every mount that this worker holds. Until then requests fail at once, which costs
+passthrough only.
 
-Threading: any thread may ask. `_lock` makes a request and its answer one: it is held over that
-round trip to a local process, which has a time limit. A new connection is published only when all
-offers are made.
+Threading: any thread may send requests. `_lock` keeps a request and its answer together: it is held
+over that round trip to a local process, which has a time limit. A new connection is published only
+when all offers are made.
 """
 
 import errno
@@ -37,7 +37,7 @@ RETRY_SECONDS = 0.05
 class Taken:
     """A mount this worker serves.
 
-    `resumed`: a process had the descriptor before, and may have read requests from it.
+    `resumed`: another process had the descriptor before, and may have read requests from it.
     `negotiated` is what INIT agreed then, None where its answer was never sent. `backings`:
     passthrough registrations, id -> tag.
     """
@@ -51,18 +51,19 @@ class Taken:
 
     @property
     def served(self) -> bool:
-        """Say whether the mount was ever served: INIT was answered, which a worker does only after
-        its filesystem has reached the bucket.
+        """Whether the mount was ever served: INIT was answered.
+
+        A worker answers it only after its filesystem has reached the bucket.
         """
         return self.negotiated is not None
 
 
 class Unmounted(SetupError):
-    """The mount was taken away by somebody, for good: the keeper doesn't make it again."""
+    """The mount was unmounted from outside, which is final: the keeper doesn't mount it again."""
 
 
 class KeeperClient:
-    """One connection to the keeper, made again whenever it breaks."""
+    """One connection to the keeper, reopened whenever it breaks."""
 
     def __init__(self, path: str, stop: threading.Event | None = None) -> None:
         """`stop` ends the waiting for a keeper, or for a former worker, with a SetupError."""
@@ -72,7 +73,7 @@ class KeeperClient:
         self._taken: dict[str, Taken] = {}
         self._closed = threading.Event()
         self._peer: socket.socket | None = None  # None while broken
-        self._connection: socket.socket  # the watcher's; closed by it alone
+        self._connection: socket.socket  # closed by the watcher's thread only
         self._watcher = threading.Thread(target=self._watch, name="keeper-watch", daemon=True)
 
     def connect(self, timeout: float) -> None:
@@ -84,7 +85,7 @@ class KeeperClient:
         self._watcher.start()
 
     def take(self, name: str, *, timeout: float = 10.0) -> Taken:
-        """Take a mount over; waits while a former worker still has it."""
+        """Take a mount over; waits while a former worker still owns it."""
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -98,14 +99,14 @@ class KeeperClient:
                     raise SetupError(f"mount {name} can't be taken: {error}") from error
 
     def renew(self, name: str) -> Taken:
-        """Have a mount aborted and mounted anew; what used it gets errors."""
+        """Have a mount aborted and mounted anew; its users get errors."""
         try:
             return self._hold(name, {"op": "renew", "name": name})
         except OSError as error:
             raise SetupError(f"mount {name} can't be mounted anew: {error}") from error
 
     def unmounted(self, name: str) -> bool:
-        """Say whether somebody took the mount away; not where the keeper is away or a new one."""
+        """Return whether the mount was unmounted from outside; False while no keeper answers."""
         try:
             answer, _ = self._ask({"op": "status"})
             return protocol.mapping(answer, "mounts").get(name) == "unmounted"
@@ -113,32 +114,32 @@ class KeeperClient:
             return False
 
     def remember(self, name: str, negotiated: Negotiated) -> None:
-        """Leave what INIT agreed with the keeper, for the next worker."""
+        """Store the result of INIT at the keeper, for the next worker."""
         if name in self._taken:
             self._taken[name].negotiated = negotiated
         try:
             self._ask({"op": "remember", "name": name, "state": negotiated.as_mapping()})
         except OSError as error:
-            log.warning("the keeper doesn't know yet what INIT agreed", extra={"error": str(error)})
+            log.warning("the keeper hasn't stored the result of INIT", extra={"error": str(error)})
 
     def register(self, name: str, descriptor: int, tag: str) -> int:
         """Register a cache file with the kernel; OSError when refused or the keeper is away."""
         answer, _ = self._ask({"op": "register", "name": name, "tag": tag}, descriptor)
         backing = answer.get("backing")
         if not isinstance(backing, int):
-            raise ConnectionError("the keeper answers nonsense")
+            raise ConnectionError("the keeper's answer is malformed")
         if name in self._taken:
             self._taken[name].backings[backing] = tag
         return backing
 
     def unregister(self, name: str, backing: int) -> None:
-        """Give a registration back."""
+        """Release a registration."""
         if name in self._taken:
             self._taken[name].backings.pop(backing, None)
         self._ask({"op": "unregister", "name": name, "backing": backing})
 
     def close(self) -> None:
-        """Hang up; the keeper may give the mounts to another worker."""
+        """Close the connection; the keeper may give the mounts to another worker."""
         self._closed.set()
         with self._lock:
             self._hang_up()
@@ -150,7 +151,7 @@ class KeeperClient:
         try:
             taken = _taken(name, answer, device)
         except (KeyError, TypeError, ValueError) as error:
-            raise ConnectionError("the keeper answers nonsense") from error
+            raise ConnectionError("the keeper's answer is malformed") from error
         with self._lock:
             self._taken[name] = taken
         return taken
@@ -166,7 +167,7 @@ class KeeperClient:
                 raise
 
     def _hang_up(self) -> None:
-        """Leave the connection to the watcher, who alone closes it."""
+        """Leave the connection to the watcher's thread, which alone closes it."""
         if self._peer is not None:
             try:
                 self._peer.shutdown(socket.SHUT_RDWR)
@@ -231,7 +232,7 @@ class KeeperClient:
 
 @dataclass(frozen=True, slots=True)
 class KeeperRegistry:
-    """Passthrough registration of one mount, by way of the keeper."""
+    """Passthrough registration for one mount, through the keeper."""
 
     client: KeeperClient
     name: str
@@ -241,12 +242,12 @@ class KeeperRegistry:
         return self.client.register(self.name, descriptor, tag)
 
     def unregister(self, backing: int) -> None:
-        """Give a backing id back."""
+        """Release a backing id."""
         self.client.unregister(self.name, backing)
 
 
 def _exchange(peer: socket.socket, request: Message, descriptor: int) -> tuple[Message, int]:
-    """Ask and return the answer; ConnectionError for a broken peer, OSError for a refusal."""
+    """Send a request and return its answer; ConnectionError if that fails, OSError if refused."""
     try:
         protocol.send(peer, request, descriptor)
         answer, handed = protocol.receive(peer)

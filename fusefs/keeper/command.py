@@ -1,4 +1,4 @@
-"""The words of `python -m fusefs keeper`: serve the mounts, or hold them and run who serves."""
+"""The arguments of `python -m fusefs keeper`: serve the mounts, or hold them and run the server."""
 
 import argparse
 import os

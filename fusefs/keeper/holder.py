@@ -1,9 +1,10 @@
 """`python -m fusefs keeper --hold`: the first process of the keeper's container.
 
-It keeps a duplicate of each mount's descriptor and what the next worker has to know, and has no
-other work, so it has no reason to die. The keeper proper is its child: it mounts, answers workers
-and registers cache files, tells the holder of each change, and is started again at once, with all
-that is held, when it dies or says nothing for a minute. At SIGTERM the holder unmounts lazily.
+It keeps a duplicate of each mount's descriptor and the record that the next worker needs, and has
+no other work, so it has no reason to die. The keeper proper is its child: it mounts, answers
+workers and registers cache files, tells the holder of each change, and is started again at once,
+with all that is held, when it dies or says nothing for a minute. At SIGTERM the holder unmounts
+lazily.
 
 The container has no liveness probe: the kubelet would end a keeper by the very signal that
 unmounts.
@@ -13,7 +14,7 @@ Child and holder exchange one JSON object a message over a SOCK_SEQPACKET pair, 
     hold   a mount's name, its record (`KeptMount.record`), and its descriptor     child to holder
     held   the same, once for each mount that is held                         holder to child
     end    all that is held has been sent                                     holder to child
-    alive  the child goes on                                                  child to holder
+    alive  heartbeat                                                          child to holder
 
 Standard library only. One thread.
 """
@@ -30,15 +31,15 @@ from fusefs.keeper import protocol
 from fusefs.keeper.keptmount import KeptMount, log
 from fusefs.keeper.protocol import Message, ProtocolError
 
-SILENT_AFTER = 60.0  # seconds; the child says that it lives six times as often
+SILENT_AFTER = 60.0  # seconds; the child sends a heartbeat six times as often
 RESTART_PAUSE = 0.2
-SETUP_FAILED = 2  # exit code of a keeper that can't work
+SETUP_FAILED = 2  # exit code of a keeper with a wrong configuration
 LEAST_SCORE = -1000  # proc(5), oom_score_adj: never killed for memory
 SEND_SECONDS = 5.0
 
 
 class Holder:
-    """Holds the descriptors of some mounts, and runs a command that serves them."""
+    """Holds the descriptors of the mounts, and runs the command that serves them."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Holder:
                     protocol.send(pair, message, held.device)
             protocol.send(pair, {"op": "end"})
         except OSError as error:
-            log("error", "cannot tell the keeper what is held", error=str(error))
+            log("error", "cannot send the held mounts to the keeper", error=str(error))
             os.kill(self._child, signal.SIGKILL)
 
     def _wait(self, wake: int) -> None:
@@ -118,7 +119,7 @@ class Holder:
         held.restore(protocol.mapping(message, "record"), device)
 
     def _ended(self) -> int | None:
-        """Reap; return the exit code of a keeper that can't work, None to go on."""
+        """Reap children; return the exit code of a keeper with a wrong configuration, else None."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -127,7 +128,7 @@ class Holder:
             if pid == 0:
                 return None
             if pid != self._child:
-                continue  # somebody's orphan
+                continue  # an orphan that PID 1 inherited
             self._child = 0
             code = os.waitstatus_to_exitcode(status)
             if code == SETUP_FAILED and not self._served:
@@ -145,7 +146,7 @@ class Holder:
 
 
 class Holding:
-    """The child's end: tells the holder what to hold."""
+    """The child's end: sends the holder what to hold."""
 
     def __init__(self, number: int) -> None:
         self._pair = socket.socket(fileno=number)
@@ -153,33 +154,33 @@ class Holding:
         os.set_inheritable(number, False)
 
     def restore(self, mounts: dict[str, KeptMount]) -> None:
-        """Take over what is held; EOFError when the holder is gone."""
+        """Take over the held mounts; EOFError when the holder is gone."""
         while True:
             message, device = protocol.receive(self._pair)
             if message.get("op") == "end":
                 return
             name = protocol.text(message, "name")
             mounts[name].restore(protocol.mapping(message, "record"), device)
-            log("info", "goes on with a mount that was held", mount=name)
+            log("info", "resumed a held mount", mount=name)
 
     def hold(self, held: KeptMount) -> None:
-        """Have a mount's descriptor and record kept from now on."""
+        """Send a mount's descriptor and record to the holder."""
         message: Message = {"op": "hold", "name": held.name, "record": held.record()}
         try:
             protocol.send(self._pair, message, held.device)
         except OSError as error:
-            log("error", "the holder doesn't hear", error=str(error))
+            log("error", "the holder doesn't answer", error=str(error))
 
     def alive(self) -> None:
-        """Say that the keeper goes on."""
+        """Send a heartbeat."""
         try:
             protocol.send(self._pair, {"op": "alive"})
         except OSError as error:
-            log("error", "the holder doesn't hear", error=str(error))
+            log("error", "the holder doesn't answer", error=str(error))
 
 
 def _survive() -> None:
-    """Ask the kernel to spare this process when memory is short, as far as it grants that."""
+    """Lower this process's OOM score, as far as the kernel grants it."""
     for score in (LEAST_SCORE, -998, -900, -500, 0):
         try:
             with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
@@ -190,5 +191,5 @@ def _survive() -> None:
 
 
 def run(mounts: Sequence[Message], words: Sequence[str]) -> int:
-    """Hold the mounts of a configuration; `words` are the keeper's own."""
+    """Hold the mounts of a configuration; `words` are the arguments of the keeper proper."""
     return Holder(mounts, [sys.executable, "-m", "fusefs", "keeper", *words, "--held-by"]).run()

@@ -1,15 +1,15 @@
 """`python -m fusefs keeper`: the small privileged half of a mount.
 
 Opens /dev/fuse, mounts, hands the descriptor to the worker, and keeps a duplicate: while one of the
-two lives, so does the connection. It keeps for the next worker what INIT agreed, and registers the
-cache files that the kernel is to read itself, which takes privilege. It has no credentials, parses
-nothing that comes from S3, and does nothing else that it is asked: only the worker's user may ask
-(root may ask for the status).
+two lives, so does the connection. It stores the result of INIT for the next worker, and registers
+cache files for passthrough, which takes privilege. It has no credentials, parses nothing that comes
+from S3, and refuses any other request: only the worker's user may send requests (root may ask for
+the status).
 
-Without a holder (`holder`), the mounts are there after a restart but their descriptors aren't: they
-are "orphaned" until the worker offers its own, which it does as soon as the socket is back. An
-orphaned mount that a worker without a descriptor asks for, or that nobody offers, is unmounted
-lazily and mounted anew. What somebody unmounted is not mounted again.
+Without a holder (`holder`), the mounts exist after a restart but their descriptors don't: they are
+"orphaned" until the worker offers its own, which it does as soon as the socket is back. An orphaned
+mount that a worker without a descriptor takes, or that no worker offers, is unmounted lazily and
+mounted anew. A mount that was unmounted from outside is not mounted again.
 
 On SIGTERM: lazy unmount of everything, exit 0, at once. One thread; every call here returns at
 once. Standard library only, and less than 20 MiB of memory.
@@ -33,13 +33,13 @@ from fusefs.kernel import mountcalls
 from fusefs.probefiles import ProbeFile
 
 MOST_CONNECTIONS = 8
-ORPHANED_SECONDS = 5.0  # a worker that lives offers within a tenth of one
-ALIVE_SECONDS = 10.0  # how often the holder hears of us
+ORPHANED_SECONDS = 5.0  # a living worker offers within 0.1 s
+ALIVE_SECONDS = 10.0  # between two heartbeats to the holder
 MOST_BACKINGS = 1024  # registrations per mount; each keeps a file open in the kernel
 
 
 class RefusedRequest(OSError):
-    """A request that isn't carried out; errno and message go to who asked."""
+    """A refused request; errno and message go to the peer."""
 
 
 class Keeper:
@@ -48,7 +48,7 @@ class Keeper:
     def __init__(
         self, mounts: list[Message], worker_uid: int, holding: Holding | None = None
     ) -> None:
-        """`holding`: the way to the process that keeps the descriptors, where there is one."""
+        """`holding`: the connection to the process that holds the descriptors, if there is one."""
         self._worker_uid = worker_uid
         self._poll = select.poll()
         self._patience = time.monotonic() + ORPHANED_SECONDS
@@ -65,7 +65,7 @@ class Keeper:
         }
 
     def start(self) -> None:
-        """Mount what isn't mounted; what is waits for a worker that holds its descriptor."""
+        """Mount what isn't mounted; an existing mount waits for the worker with its descriptor."""
         if self._holding is not None:
             self._holding.restore(self._held)
         try:
@@ -73,7 +73,7 @@ class Keeper:
                 if held.device >= 0:
                     continue
                 if held.mounted():
-                    log("warning", "mounted already, waits for its worker", mount=held.name)
+                    log("warning", "mounted already, waiting for its worker", mount=held.name)
                 else:
                     held.mount()
                     self._hold(held)
@@ -89,12 +89,12 @@ class Keeper:
             self._holding.hold(held)
 
     def stop(self) -> None:
-        """Unmount everything lazily, and let go of it."""
+        """Unmount everything lazily, and close the descriptors."""
         for held in self._held.values():
             held.end()
 
     def serve(self, listener: socket.socket, wake: int, files: ProbeFile) -> None:
-        """Answer until `wake` becomes readable, and show probes how the mounts are."""
+        """Answer until `wake` becomes readable, and keep the probe's file up to date."""
         self._poll.register(listener, select.POLLIN)
         self._poll.register(wake, select.POLLIN)
         shown = 0.0
@@ -112,16 +112,16 @@ class Keeper:
                     self._answer(self._connections[descriptor])
 
     def _mount_orphans(self) -> int:
-        """Mount anew what nobody has offered for long; return the ms to wait."""
+        """Mount anew what no worker has offered in time; return the ms to wait."""
         orphans = [held for held in self._held.values() if held.device < 0]
         left = self._patience - time.monotonic()
         if not orphans or left > 0:
             return int(1000 * min(left, ALIVE_SECONDS) if orphans else 1000 * ALIVE_SECONDS) + 1
         self._patience = time.monotonic() + ORPHANED_SECONDS
         for held in orphans:
-            log("warning", "nobody has the mount any more, mounting anew", mount=held.name)
+            log("warning", "no worker has the mount any more, mounting anew", mount=held.name)
             try:
-                held.mount(abort=False)  # a worker may only have been stopped, and go on serving
+                held.mount(abort=False)  # a worker may only be stopped, and serve on later
                 self._hold(held)
             except OSError as error:
                 log("error", "cannot mount", mountpoint=held.mountpoint, error=str(error))
@@ -220,7 +220,7 @@ class Keeper:
     ) -> Message:
         token = protocol.text(message, "token")
         if held.alive():
-            # Whoever has the token has the descriptor. Its former connection may still look alive.
+            # Who has the token has the descriptor; its former connection may look alive.
             if token != held.token:
                 raise RefusedRequest(errno.ESTALE, "mounted anew since then")
         elif not is_connection(device):
@@ -264,7 +264,7 @@ def run(mounts: list[Message], path: str, worker_uid: int, holding: Holding | No
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # PID 1 ignores what has no handler
     if os.getpid() == 1:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # reap whoever is left to us
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # have orphans reaped
     keeper = Keeper(mounts, worker_uid, holding)
     files = ProbeFile(os.path.dirname(path), "keeper")  # noqa: PTH120 - as above
     try:

@@ -1,4 +1,4 @@
-"""One mount as the keeper holds it: its descriptor, and what the next worker has to know.
+"""One mount of the keeper: its descriptor, and the record that the next worker needs.
 
 Standard library only, like all of the keeper, and used from its one thread.
 """
@@ -25,9 +25,9 @@ def log(level: str, event: str, **fields: object) -> None:
 
 
 class KeptMount:
-    """A mount, its descriptor (-1 while orphaned) and who serves it.
+    """A mount, its descriptor (-1 while orphaned) and the worker that serves it.
 
-    `number` is its device's, as the mount table shows it; "" while nothing of ours is mounted.
+    `number` is its device number in the mount table; "" while not mounted by us.
 
     `mountpoint` is resolved up to its last component, as the mount table shows it; the last one may
     be a mount whose server is dead.
@@ -53,7 +53,7 @@ class KeptMount:
         return cls(str(mount["name"]), str(mount["mountpoint"]), read_only=read_only)
 
     def record(self) -> dict[str, object]:
-        """Return what `restore` needs beside the descriptor, as JSON knows it."""
+        """Return the values that `restore` needs beside the descriptor, ready for JSON."""
         return {
             "number": self.number,
             "token": self.token,
@@ -63,7 +63,7 @@ class KeptMount:
         }
 
     def restore(self, record: Mapping[str, object], device: int) -> None:
-        """Go on with a mount whose descriptor and record somebody has kept."""
+        """Resume a mount whose descriptor and record were held."""
         state, backings = record.get("state"), record.get("backings")
         self.device, self.number = device, str(record.get("number", ""))
         self.token, self.taken = str(record.get("token", "")), bool(record.get("taken"))
@@ -71,9 +71,9 @@ class KeptMount:
         self.backings = dict(backings) if isinstance(backings, dict) else {}
 
     def end(self) -> None:
-        """Unmount lazily and let go of it.
+        """Close the descriptor, then unmount lazily.
 
-        The descriptor first: without it, the end of a mount whose worker is dead can't wait for it.
+        In this order the unmount can't wait for a worker that is dead.
         """
         self.close()
         try:
@@ -82,21 +82,21 @@ class KeptMount:
             log("error", "cannot unmount", mountpoint=self.mountpoint, error=str(error))
 
     def mounted(self) -> bool:
-        """Say whether something of ours is mounted there, whoever serves it."""
+        """Return whether a mount of ours exists there, served or not."""
         return self.mountpoint in {path for path, _ in mountcalls.fuse_mounts()}
 
     def unmounted(self) -> bool:
-        """Say whether somebody took our mount away; one that was aborted only is still there."""
+        """Return whether it was unmounted from outside; an aborted mount is still in the table."""
         return bool(self.number) and not self.alive() and not self._in_table()
 
     def condition(self) -> str:
-        """Return the word that the status has for it."""
+        """Return its state for the status."""
         if self.device < 0:
             return "orphaned"
         return "unmounted" if self.unmounted() else "mounted"
 
     def adopt(self, device: int, token: str) -> None:
-        """Take the descriptor of what is mounted there from whoever serves it."""
+        """Take the descriptor of the existing mount from its worker."""
         self.close()
         numbers = [number for path, number in mountcalls.fuse_mounts() if path == self.mountpoint]
         self.device, self.token, self.taken = device, token, True
@@ -106,7 +106,7 @@ class KeptMount:
         return (self.mountpoint, self.number) in mountcalls.fuse_mounts()
 
     def mount(self, *, abort: bool = True) -> None:
-        """Mount anew; what was there is unmounted lazily, and with `abort` its requests fail."""
+        """Mount anew; an old mount is unmounted lazily, and with `abort` its requests fail."""
         self.close()
         self.unmount(abort=abort)
         os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
@@ -121,9 +121,9 @@ class KeptMount:
         log("info", "mounted", mount=self.name, mountpoint=self.mountpoint)
 
     def unmount(self, *, abort: bool) -> None:
-        """Take away what is mounted at the path or below it, at once; `abort` its requests.
+        """Unmount lazily what is mounted at the path or below it; `abort` fails its requests.
 
-        Where somebody took our mount away before, what is there now is theirs.
+        If our mount was unmounted from outside before, a mount there now is foreign and stays.
         """
         if self.number and not self._in_table():
             return
@@ -131,18 +131,18 @@ class KeptMount:
             log("info", "unmounted", mount=self.name, mountpoint=path)
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Close the descriptor."""
         if self.device >= 0:
             os.close(self.device)
             self.device = -1
 
     def alive(self) -> bool:
-        """Say whether the kernel still has this connection: a dead one polls as an error."""
+        """Return whether the kernel still has this connection: a dead one polls as an error."""
         return self.device >= 0 and _connected(self.device)
 
 
 def is_connection(device: int) -> bool:
-    """Say whether a descriptor is that of a mount that lives."""
+    """Return whether a descriptor belongs to a living FUSE connection."""
     if device < 0:
         return False
     status = os.fstat(device)

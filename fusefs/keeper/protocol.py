@@ -1,4 +1,4 @@
-"""What keeper and worker say to each other, and the configuration both read.
+"""The protocol between keeper and worker, and the configuration that both read.
 
 One JSON object per message over a SOCK_SEQPACKET unix socket, with at most one descriptor beside it
 (SCM_RIGHTS). The worker asks, the keeper answers each message with one: `{"ok": true, …}` or
@@ -6,7 +6,7 @@ One JSON object per message over a SOCK_SEQPACKET unix socket, with at most one 
 
     take       name                              -> state, backings, token, resumed; the descriptor
     offer      name, state, backings, token, fd  -> (after the keeper was restarted)
-    remember   name, state                       -> (what INIT agreed; any JSON object)
+    remember   name, state                       -> (the result of INIT; any JSON object)
     register   name, tag, fd                     -> backing
     unregister name, backing                     ->
     renew      name                              -> as `take`, of a new mount
@@ -25,12 +25,12 @@ from collections.abc import Mapping, Sequence
 from fusefs.errors import SetupError
 
 VERSION = 1
-# Where both halves of a pod find each other's sockets: the volume that they share.
+# The volume with the sockets, which keeper and worker of a pod share.
 RUN_DIRECTORY = os.environ.get("S3MOUNT_RUN_DIRECTORY", "/run/s3mount")
 SOCKET = RUN_DIRECTORY + "/keeper.sock"
 CONFIG = "S3MOUNT_CONFIG"
 LARGEST = 128 << 10  # bytes of a message; the kernel's default for a unix socket is 208 KiB
-MOST_FDS = 4  # room to notice, and close, what nobody asked for
+MOST_FDS = 4  # room for surplus descriptors, so that they are noticed and closed
 
 Message = dict[str, object]
 
@@ -100,7 +100,7 @@ def _object(data: bytes) -> Message:
 
 
 def peer_uid(peer: socket.socket) -> int:
-    """Return the user of the process at the other end, as the kernel knows it (SO_PEERCRED)."""
+    """Return the uid of the peer's process, from the kernel (SO_PEERCRED)."""
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1]) & 0xFFFFFFFF
 
@@ -137,7 +137,7 @@ def read_document(environment: Mapping[str, str], file: str | None) -> str:
 def parse_document(document: str) -> list[Message]:
     """Return the mounts of `{"version": 1, "mounts": [{"name", "mountpoint", "readOnly", …}]}`.
 
-    Checked here: what both halves need. What else stands in a mount is the worker's matter.
+    Checked here: the keys that both processes need. The worker checks the others.
     """
     try:
         parsed = json.loads(document)

@@ -140,7 +140,7 @@ class Backings:
         return node | self._turns.get(node, 0) << TURN_SHIFT
 
     def _fits(self, kernel_id: int, content: int) -> bool:
-        """Say whether a content may be opened here: no other is, and it is nowhere else."""
+        """Return whether a content may be opened here: no other is, and it is nowhere else."""
         if not content:
             return True
         inode = self._inodes.get(kernel_id)
@@ -149,7 +149,7 @@ class Backings:
         return self._homes.get(content, kernel_id) == kernel_id
 
     def holds(self, kernel_id: int, content: int) -> bool:
-        """Say whether what is told of this content is true of what the id has open."""
+        """Return whether what is told of this content is true of what the id has open."""
         inode = self._inodes.get(kernel_id)
         return inode is None or not inode.opens or content in (0, inode.content)
 
@@ -160,7 +160,7 @@ class Backings:
             return next(iter(inode.opens), None) if inode is not None else None
 
     def keeps(self, kernel_id: int) -> bool:
-        """Say whether pages that the kernel has of an id may be of the content just opened."""
+        """Return whether pages that the kernel has of an id may be of the content just opened."""
         with self._lock:
             inode = self._inodes.get(kernel_id)
             turned = kernel_id & NODE_MASK in self._turns
@@ -242,7 +242,7 @@ class Backings:
         self._inodes[node | turn << TURN_SHIFT] = _Inode(cached=1)
 
     def _may_repeat(self, kernel_id: int) -> bool:
-        """Say whether this open may be one that was answered ESTALE a moment ago.
+        """Return whether this open may be one that was answered ESTALE a moment ago.
 
         The kernel repeats once only. Where versions follow each other faster than opens, a reader
         then reads past the pages of the version that is open under this id.

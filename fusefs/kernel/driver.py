@@ -63,7 +63,7 @@ class NativeMount:
 
 
 def works_here() -> bool:
-    """Say whether this process may open the device and mount(2) with it."""
+    """Return whether this process may open the device and mount(2) with it."""
     return os.access(mountcalls.DEVICE, os.R_OK | os.W_OK) and mountcalls.may_mount()
 
 

@@ -74,7 +74,7 @@ class InFlight:
             return self._waiting.pop(unique, None) is not None
 
     def has(self, unique: int) -> bool:
-        """Say whether a request is waited for still."""
+        """Return whether a request is waited for still."""
         with self._lock:
             return unique in self._waiting
 
@@ -121,7 +121,7 @@ class InFlight:
         return [0, *(unique for unique, each in left.items() if self._is_hopeless(each, now))]
 
     def _is_hopeless(self, waiting: _Waiting, now: float) -> bool:
-        """Say whether a caller is being killed, or can't be seen and has waited long."""
+        """Return whether a caller is being killed, or can't be seen and has waited long."""
         pending = _pending(waiting.pid) if waiting.pid else None
         if pending is None:
             return now - waiting.interrupted_at > self._blind_seconds

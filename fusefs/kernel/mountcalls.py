@@ -41,7 +41,7 @@ def open_device() -> int:
 
 
 def may_mount() -> bool:
-    """Say whether mount(2) is allowed to this process (CAP_SYS_ADMIN is effective)."""
+    """Return whether mount(2) is allowed to this process (CAP_SYS_ADMIN is effective)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> CAP_SYS_ADMIN & 1)

@@ -68,7 +68,7 @@ class Negotiated:
     max_request: int
 
     def has(self, flag: Init) -> bool:
-        """Say whether both sides agreed to `flag`."""
+        """Return whether both sides agreed to `flag`."""
         return bool(self.flags & flag)
 
     def as_mapping(self) -> dict[str, object]:

@@ -102,7 +102,7 @@ class WorkerOptions:
 
 
 def sends_again(taken: Taken) -> bool:
-    """Say whether the kernel can send again what a dead worker did not answer."""
+    """Return whether the kernel can send again what a dead worker did not answer."""
     if taken.negotiated is not None:
         return taken.negotiated.has(Init.HAS_RESEND)
     # Killed before INIT was answered: nothing was agreed, and asking is the only way to know.
@@ -194,7 +194,7 @@ class ServedMount:
         log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
 
     def gone(self) -> bool:
-        """Say whether the mount ended without us."""
+        """Return whether the mount ended without us."""
         ended = self._session is not None and self._session.wait(0) is not None
         if ended and self.state != UNMOUNTED_STATE:
             self.state = GONE_STATE

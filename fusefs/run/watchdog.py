@@ -33,7 +33,7 @@ class Watchdog:
         self._since = clock()
 
     def hangs(self) -> bool:
-        """Say whether a request has waited for too long while nothing was done."""
+        """Return whether a request has waited for too long while nothing was done."""
         oldest, progress = self._look()
         now = self._clock()
         if progress != self._progress:

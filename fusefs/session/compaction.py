@@ -1,7 +1,7 @@
-"""Making a journal anew of what is still alive, while it goes on growing.
+"""Compaction of a journal to the records that still matter, while it goes on growing.
 
-A thread of its own writes the new file; who has a line to say doesn't wait for that, only for the
-last few lines to be copied. Not here: what lines mean (`sessionlog`), the file (`linefile`).
+A thread of its own writes the new file. Writers of lines don't wait for that, only for the copy of
+the last few lines. Not here: what lines mean (`sessionlog`), the file (`linefile`).
 
 Threading: `lock` is the journal's own; it is held for `TAIL_MOST` bytes of copying at most.
 """
@@ -16,13 +16,13 @@ from fusefs.disk.linefile import FULL, LineFile, NewLines
 
 log = logging.getLogger(__name__)
 
-COMPACT_AT = 8 << 20  # bytes; what is alive is usually far less
-TAIL_MOST = 64 << 10  # bytes copied while others wait: well under a millisecond
-COPY_MOST = 1 << 20  # bytes copied at a time while nobody waits
+COMPACT_AT = 8 << 20  # bytes; the records that matter are usually far less
+TAIL_MOST = 64 << 10  # bytes copied while writers wait: well under a millisecond
+COPY_MOST = 1 << 20  # bytes copied at a time while no writer waits
 
 
 class Compaction:
-    """The compactions of one file; `alive` tells what is left of its lines up to a byte."""
+    """The compactions of one file; `alive(end)` returns the records to keep of the first bytes."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class Compaction:
         self._thread: threading.Thread | None = None
 
     def grown(self) -> None:
-        """Note that the file grew; its owner holds the lock."""
+        """Note that the file grew; the file's owner holds the lock."""
         if self._file.size > self._at:
             self.begin()
 
     def begin(self) -> None:
-        """Begin one, if none is under way; its owner holds the lock."""
+        """Begin a compaction, if none runs; the file's owner holds the lock."""
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._run, args=(self._file.size,), name="compact", daemon=True
@@ -50,7 +50,7 @@ class Compaction:
             self._thread.start()
 
     def wait(self) -> None:
-        """Wait for the one under way; without the lock."""
+        """Wait for the running compaction; the caller doesn't hold the lock."""
         with self._lock:
             thread = self._thread
         if thread is not None:
@@ -60,17 +60,17 @@ class Compaction:
         try:
             self._compact(end)
         except Exception as error:
-            # Without room for both, or without its directory, the old file goes on for as long as
+            # Without space for both, or without its directory, the old file is used as long as
             # this process lives; the next time is when it has doubled.
             if not isinstance(error, OSError) or error.errno not in (*FULL, errno.ENOENT):
-                log.exception("the session's journal isn't made smaller")
+                log.exception("the session's journal is not compacted")
         finally:
             with self._lock:
                 self._at = max(COMPACT_AT, 2 * self._file.size)
                 self._thread = None
 
     def _compact(self, end: int) -> None:
-        """Write what is alive of the lines up to byte `end`, then what was said since as it is."""
+        """Write the records to keep up to byte `end`, then the newer lines unchanged."""
         new = self._file.anew(self._alive(end))
         try:
             while (missing := self._file.size - end) > TAIL_MOST:

@@ -1,25 +1,25 @@
-"""The journal that lets the next process go on with what the kernel holds: nodes and handles.
+"""The journal of the nodes and handles that the kernel holds, for the next process.
 
-After a worker's death the kernel keeps its node ids, its handles and its places in directories. The
-log tells them to the next worker. It is a text file of one record a line, each written before the
-kernel is answered; a torn last line is something the kernel was never told.
+After a worker's death the kernel keeps its node ids, its handles and its positions in directories.
+The next worker reads them here. It is a text file of one record a line, each written before the
+kernel is answered; a torn last line was never answered.
 
-    s VERSION                  first line: the form of the others; without it they are of version 1
+    s VERSION                  first line: the format version; without it version 1
     n ID PARENT KIND NAME      node made; KIND is d or f, NAME in JSON
-    m ID PARENT NAME           node has another place
-    x ID                       node's name is gone; it lives on while it is open
+    m ID PARENT NAME           node renamed
+    x ID                       node unlinked; it stays while it is open
     f ID                       node forgotten
     o HANDLE ID FLAGS REQUEST VERSION
                                file opened; VERSION is [key, etag, size] in JSON, or null: not in S3
-    v ID OLD VERSION           our own commit or copy turned version OLD (an ETag or -) into VERSION
+    v ID OLD VERSION           our commit or copy replaced version OLD (an ETag or -) by VERSION
     d HANDLE ID REQUEST        directory opened
-    r HANDLE TOLD              these entries were told, as [[cookie, name], …]; a directory's name
-                               ends in `/`
+    r HANDLE TOLD              entries that readdir returned, [[cookie, name], …]; a directory's
+                               name ends in `/`
     c HANDLE                   file or directory closed
-    q REQUEST STAMP            something is about to be made, with these nanoseconds as its times
-    i ID HANDLE                the highest numbers so far: none is used twice
+    q REQUEST STAMP            a request will create a node with these times, in nanoseconds
+    i ID HANDLE                the highest numbers so far: no number is used twice
 
-REQUEST is the kernel's number, by which it asks again what was not answered. Not here: the content
+REQUEST is the kernel's unique number, by which it resends a request. Not here: the content
 of changed files (`staged`), the file itself (`linefile`). Any thread; `_lock` is a leaf and is held
 over one write(2) to a local file.
 """
@@ -41,7 +41,7 @@ from fusefs.session.compaction import Compaction
 log = logging.getLogger(__name__)
 
 VERSION = 1
-# More requests than the kernel can have waiting for an answer of ours.
+# More than the number of requests the kernel can have waiting for an answer.
 STAMPS_KEPT = 256
 
 Told = Sequence[tuple[int, str]]  # cookies and names
@@ -49,7 +49,7 @@ Told = Sequence[tuple[int, str]]  # cookies and names
 
 @dataclass(slots=True)
 class LoggedNode:
-    """A node as it was."""
+    """A node of the former process."""
 
     parent: int
     directory: bool
@@ -59,7 +59,7 @@ class LoggedNode:
 
 @dataclass(frozen=True, slots=True)
 class LoggedVersion:
-    """The object a file handle was bound to."""
+    """The version of an object that a file handle was bound to."""
 
     key: str
     etag: str
@@ -68,7 +68,7 @@ class LoggedVersion:
 
 @dataclass(slots=True)
 class LoggedFile:
-    """An open file as it was; `version` is None for a file that wasn't in S3."""
+    """An open file of the former process; `version` is None for a file that wasn't in S3."""
 
     node: int
     flags: int
@@ -78,7 +78,7 @@ class LoggedFile:
 
 @dataclass(slots=True)
 class LoggedDirectory:
-    """An open directory; `told` is what the last two answers told."""
+    """An open directory; `told` holds the entries of the last two answers."""
 
     node: int
     request: int = 0
@@ -87,7 +87,7 @@ class LoggedDirectory:
 
 @dataclass(slots=True)
 class SessionState:
-    """All that was alive when the former process ended."""
+    """The nodes, handles and times that existed when the former process ended."""
 
     nodes: dict[int, LoggedNode] = field(default_factory=dict)
     files: dict[int, LoggedFile] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class SessionState:
     last_handle: int = 0
 
     def apply(self, line: str) -> None:
-        """Take over one record; raises ValueError or KeyError for one that makes no sense."""
+        """Apply one record; raises ValueError or KeyError for a malformed one."""
         kind, _, rest = line.partition(" ")
         if kind in ("n", "m", "x", "f"):
             self._apply_node(kind, rest)
@@ -152,7 +152,7 @@ class SessionState:
         elif kind == "r":
             handle, entries = rest.split(" ", 1)
             told = [(int(cookie), _name(name)) for cookie, name in json.loads(entries)]
-            # The answer before the last one may be asked for again, no older one.
+            # The kernel may ask again for the answer before the last one, for no older one.
             last = self.directories[int(handle)].told
             last[:] = [*last[-1:], told]
         elif kind == "c":
@@ -181,13 +181,13 @@ class SessionState:
 
 
 def _understood(path: Path, first: str) -> bool:
-    """Look at the version; move the log of an unknown one aside, where it stays."""
+    """Check the format version; a log of an unknown one is moved aside and kept."""
     if not first.startswith("s ") or first == f"s {VERSION}":
         return True
     aside = path.with_name(f"{path.name}.unknown-{time.time_ns()}")
     path.rename(aside)
     log.error(
-        "the session's journal has an unknown version and is kept; what was open answers ESTALE",
+        "the session's journal has an unknown version and is kept; open files answer ESTALE",
         extra={"file": str(aside), "version": first[2:]},
     )
     return False
@@ -205,7 +205,7 @@ def _state(path: Path, lines: Iterable[str]) -> SessionState:
             damaged += 1
     if damaged:
         log.error(
-            "the session's journal is damaged; what it lost answers ESTALE",
+            "the session's journal is damaged; nodes and handles that it lost answer ESTALE",
             extra={"file": str(path), "lines": damaged},
         )
     return state
@@ -230,7 +230,7 @@ def _version_text(version: LoggedVersion | None) -> str:
 
 
 class SessionJournal(Protocol):
-    """What the tree, files and directory streams say."""
+    """The events that tree, open files and directory streams record."""
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None: ...
 
@@ -251,48 +251,48 @@ class SessionJournal(Protocol):
     def closed(self, handle: int) -> None: ...
 
     def begun(self) -> int:
-        """Return the time for what the running request makes, in ns, before it is made."""
+        """Record and return the times, in ns, of the node that this request will create."""
 
     def begun_before(self) -> int | None:
-        """Return what `begun` returned to a worker that died of answering this; None if nothing."""
+        """Return the timestamp a previous worker logged for this request, or None."""
 
 
 class NoSessionJournal:
     """For drivers whose mount ends with their process."""
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def moved(self, node: int, parent: int, name: str) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def gone(self, node: int) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def forgotten(self, node: int) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def opened(self, handle: int, node: int, flags: int, version: LoggedVersion | None) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def became(self, node: int, old: str | None, version: LoggedVersion) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def opened_directory(self, handle: int, node: int) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def told(self, handle: int, entries: Told) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def closed(self, handle: int) -> None:
-        """Say nothing."""
+        """Record nothing."""
 
     def begun(self) -> int:
-        """Say nothing; it is now."""
+        """Return the current time; nothing is recorded."""
         return time.time_ns()
 
     def begun_before(self) -> int | None:
-        """Nobody was before."""
+        """Return None: there was no previous process."""
         return None
 
 
@@ -300,7 +300,7 @@ class SessionLog:
     """The journal in a file."""
 
     def __init__(self, path: Path, state: SessionState) -> None:
-        """Begin with what `state` says; the file is replaced at once, never half."""
+        """Begin with the records of `state`; the file is replaced atomically."""
         self._path = path
         self._lock = locks.lock(Rank.LEAF)
         self._stamps = dict(state.stamps)
@@ -312,16 +312,16 @@ class SessionLog:
 
     @staticmethod
     def read(path: Path) -> SessionState:
-        """Return what a former process left; empty where there is no log.
+        """Return the state that a former process left; empty if there is no log.
 
-        What makes no sense is left out and said: what the kernel holds of it answers ESTALE.
+        Malformed records are skipped and logged: their nodes and handles answer ESTALE.
         """
         lines = LineFile.each(path)
         first = next(lines, "")
         return _state(path, chain([first], lines)) if _understood(path, first) else SessionState()
 
     def trouble(self) -> str:
-        """Return why a next process could not go on with all there is; "" while it could."""
+        """Return why the next process could not resume all nodes and handles; "" if it could."""
         with self._lock:
             complete = self._file.complete
             removed = self._file.removed
@@ -335,19 +335,19 @@ class SessionLog:
             self._compaction.grown()
 
     def made(self, node: int, parent: int, directory: bool, name: str) -> None:
-        """A node was made."""
+        """A node was created."""
         self._say(f"n {node} {parent} {'d' if directory else 'f'} {json.dumps(name)}")
 
     def moved(self, node: int, parent: int, name: str) -> None:
-        """A node has another place."""
+        """A node was renamed."""
         self._say(f"m {node} {parent} {json.dumps(name)}")
 
     def gone(self, node: int) -> None:
-        """A node lost its name."""
+        """A node was unlinked."""
         self._say(f"x {node}")
 
     def forgotten(self, node: int) -> None:
-        """The kernel doesn't know a node any more."""
+        """The kernel forgot a node."""
         self._say(f"f {node}")
 
     def opened(self, handle: int, node: int, flags: int, version: LoggedVersion | None) -> None:
@@ -355,7 +355,7 @@ class SessionLog:
         self._say(f"o {handle} {node} {flags} {resend.unique()} {_version_text(version)}")
 
     def became(self, node: int, old: str | None, version: LoggedVersion) -> None:
-        """Our own request turned one version of an open file into another."""
+        """Our own request replaced the version of an open file."""
         self._say(f"v {node} {old or '-'} {_version_text(version)}")
 
     def opened_directory(self, handle: int, node: int) -> None:
@@ -363,7 +363,7 @@ class SessionLog:
         self._say(f"d {handle} {node} {resend.unique()}")
 
     def told(self, handle: int, entries: Told) -> None:
-        """A directory stream told these entries in one answer."""
+        """A directory stream returned these entries in one answer."""
         self._say(f"r {handle} {json.dumps(entries)}")
 
     def closed(self, handle: int) -> None:
@@ -371,7 +371,7 @@ class SessionLog:
         self._say(f"c {handle}")
 
     def begun(self) -> int:
-        """Something is about to be made: return its time, of a first try the same."""
+        """Record a creation's time and return it; a resent request gets its first time."""
         before = self.begun_before()
         if before is not None:
             return before
@@ -380,7 +380,7 @@ class SessionLog:
         return now
 
     def begun_before(self) -> int | None:
-        """Return the time of a request's first try, if it came so far."""
+        """Return the time of a request's first attempt, None if none was logged."""
         return self._stamps.get(resend.unique()) if resend.is_resent() else None
 
     def close(self) -> None:

@@ -1,12 +1,12 @@
-"""How a mount starts: by itself, as one that another process may go on with, or as a successor."""
+"""How a mount starts: alone, as one that a later process can resume, or as the resuming process."""
 
 from enum import Enum, auto
 
 
 class StartMode(Enum):
-    """Of a RESUMED mount alone the kernel has nodes and handles."""
+    """Only in RESUMED does the kernel already hold nodes and handles."""
 
     SINGLE = auto()  # the mount ends with this process
-    FIRST = auto()  # another process may go on
-    RESUMED = auto()  # this process goes on with the mount of another
-    RENEWED = auto()  # as FIRST, in place of another's that this kernel can't go on with
+    FIRST = auto()  # a later process can resume the mount
+    RESUMED = auto()  # this process resumes the mount of another
+    RENEWED = auto()  # as FIRST, replacing a mount that this kernel can't resume

@@ -278,7 +278,7 @@ def test_a_mount_that_nobody_offers_is_made_anew(pod: Pod) -> None:
     pod.start_keeper()
     pod.wait_for_log('"ready"', 2)
     assert probed(pod) == (1, "one: orphaned")
-    pod.wait_for_log("nobody has the mount any more")
+    pod.wait_for_log("no worker has the mount any more")
     assert probed(pod) == (0, "")
     pod.start_worker()
     pod.wait_until_well()
