@@ -75,6 +75,12 @@ SET = (
     _set("ro", FLAG, _mount("read_only"), "`--read-only`"),
     _set("allow_other", FLAG, _mount("allow_other"), "`--allow-other`"),
     _set("nonempty", FLAG, _mount("nonempty"), "mount over a directory that has files in it"),
+    _set(
+        "compat_dir",
+        FLAG,
+        _mount("folder_markers"),
+        "a name that isn't there is looked for as Hadoop's `NAME_$folder$`, too: one HEAD more",
+    ),
     _set("uid", optionvalues.number(), _shown("uid"), "the owner that is shown for everything"),
     _set("gid", optionvalues.number(), _shown("gid"), "the group that is shown for everything"),
     _set(
@@ -198,7 +204,7 @@ _TIMES = "reading never changes a file's times"
 _CHAIN = "the SDK's credentials chain looks there by itself"
 _FRESH = "the kernel's cache is kept while the ETag is the same, and dropped when it isn't"
 _TTL = "`stat_cache_expire` says how long the kernel may trust names and attributes"
-_DIRECTORIES = "all forms of directories are recognised, at no cost"
+_DIRECTORIES = "the default"
 _ONE_LOG = "the log is JSON lines on stderr, with times and the bucket"
 
 ACCEPTED = tuple(
@@ -236,7 +242,6 @@ ACCEPTED = tuple(
         ("use_xattr", SWITCH, "always so, with `--metadata posix`"),
         ("complement_stat", FLAG, "`--uid`, `--gid`, `--file-mode`, `--dir-mode` fill the gaps"),
         ("notsup_compat_dir", FLAG, _DIRECTORIES),
-        ("compat_dir", FLAG, _DIRECTORIES),
         ("bucket_size", ANYTHING, "`df` shows 1 PiB; a bucket has no size"),
         ("streamupload", FLAG, "parts are sent while others are being read"),
         ("instance_name", ANYTHING, _ONE_LOG),

@@ -129,6 +129,7 @@ class Mounted:
         remembered = Remembered(settings.remembered, settings.names_memory.remembered)
         lookup = Lookup(tree, self.store, self._pools, settings.defaults, stored, remembered)
         lookup.negative_ttl = settings.negative_ttl
+        lookup.markers.folders = settings.folder_markers
         lookup.invalidations = tree.invalidations
         return lookup
 

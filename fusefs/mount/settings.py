@@ -65,6 +65,7 @@ class MountSettings:
     drain_seconds: float = 25.0  # a pod's default grace period is 30
     full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
     debug: bool = False  # debug lines in the log
+    folder_markers: bool = False  # look for `NAME_$folder$` before any listing told of one
 
     @property
     def message_memory(self) -> int:

@@ -134,10 +134,10 @@ class Listing:
         if successor is not None:
             successor.remove(name)
 
-    def has_folder_marker(self, name: str) -> bool:
-        """Say whether a directory has a marker of the form `NAME_$folder$`, as Hadoop writes."""
+    def has_key(self, key: str) -> bool:
+        """Say whether it has this very key, below its prefix."""
         with self._lock:
-            return self._table.row(name + keys.FOLDER_SUFFIX) is not None
+            return self._table.row(key) is not None
 
     def position(self, name: str, after: int) -> int | None:
         """Return where `name` is if it is within the few places after `after`."""

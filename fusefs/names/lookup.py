@@ -19,6 +19,7 @@ from fusefs.errors import NotFound
 from fusefs.interface import Invalidations
 from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
+from fusefs.names.markers import Markers, is_old_form
 from fusefs.names.remembered import REMEMBERED, REMEMBERED_BYTES, Remembered
 from fusefs.names.rootattributes import RootAttributes
 from fusefs.names.tree import Node, Tree
@@ -75,6 +76,7 @@ class Lookup:
         self._asked: dict[str, _Sent] = {}
         self._lock = locks.lock(Rank.LEAF)
         self._started = time.time_ns()
+        self.markers = Markers(tree, lambda key: self._head(key)[0])
 
     # -- attributes ------------------------------------------------------------------------------
 
@@ -203,8 +205,12 @@ class Lookup:
         if not keys.findable(name, key):
             raise NotFound(f"{key!r}: no such file or directory")
         (info, directory), asked = self.store.changes.settled(key, lambda: self._what(key))
+        if info is None and not directory:
+            info = self.markers.alone(key)
+            directory = info is not None
         if directory:
-            return self.learn_directory(parent, name)
+            marker = info is not None and (info.key != key or is_old_form(info))
+            return self.learn_directory(parent, name, info if marker else None)
         if info is None:
             self._missing(parent, name, key, asked)
             raise NotFound(f"{key}: no such file or directory")
@@ -245,7 +251,7 @@ class Lookup:
         Where a change of ours may be newer than that, what we know already stands. A listing
         (`listed`) has our changes in it.
         """
-        if info.headers is not None and self._old_directory(info):
+        if is_old_form(info):
             return self.learn_directory(parent, name, info)
         with self.tree.lock:
             overtaken = self.store.changes.overtook(info.key, asked)
@@ -266,13 +272,6 @@ class Lookup:
             self.invalidations.node_changed(node.id)
         return node
 
-    @staticmethod
-    def _old_directory(info: ObjectInfo) -> bool:
-        """Old s3fs and others: a directory is an empty object of this type, without slash."""
-        assert info.headers is not None  # noqa: S101 - asked only where they are known
-        kind = info.headers.system.get("ContentType", "").partition(";")[0]
-        return info.size == 0 and kind == attributes.DIRECTORY_TYPE
-
     def learn_directory(self, parent: Node, name: str, info: ObjectInfo | None = None) -> Node:
         """Return a directory's node with the attributes of its marker, if it has one."""
         with self.tree.lock:
@@ -287,25 +286,11 @@ class Lookup:
         """Learn a directory's own attributes: one HEAD of its marker, where they are stored."""
         key = self.tree.key(node)
         if info is None and self.stored and key:
-            try:
-                info = self._head(key)[0]
-            except NotFound:
-                info = None
+            info = self.markers.of(node)
         node.info = info
         kept = self.root.load(self.defaults) if self.root is not None and not key else None
         node.posix = kept or self.posix(info, directory=True)
         node.checked = time.monotonic()
-
-    def other_markers(self, node: Node) -> set[str]:
-        """Return the keys of a directory's markers in other tools' forms that we know of."""
-        key = self.tree.key(node)
-        found = set()
-        if node.info is not None and node.info.key != key:
-            found.add(node.info.key)
-        listing = node.parent.listing if node.parent is not None else None
-        if listing is not None and listing.has_folder_marker(node.name):
-            found.add(key[:-1] + keys.FOLDER_SUFFIX)
-        return found
 
     # -- sending HEADs ahead ---------------------------------------------------------------------
 

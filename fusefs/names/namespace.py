@@ -259,7 +259,7 @@ class Namespace:
         if any(found.key != key for found in page.objects):
             raise NotEmpty(f"{key} is not empty")
         self.depot.store.delete(key)
-        for other in self.lookup.other_markers(node):
+        for other in self.lookup.markers.others(node):
             self.depot.store.delete(other)
         self._removed(parent, node, key)
 

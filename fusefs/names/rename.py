@@ -250,7 +250,7 @@ class Renames:
 
     def _move_markers(self, node: Node, new: str) -> None:
         """Give a renamed directory a marker of our form for those of other tools' forms."""
-        others = self.lookup.other_markers(node)
+        others = self.lookup.markers.others(node)
         if not others:
             return
         headers = Headers(system={"ContentType": DIRECTORY_TYPE})

@@ -13,9 +13,11 @@ from itertools import chain
 from fusefs import locks
 from fusefs.errors import BadHandle, Stale
 from fusefs.interface import DirEntry, Opened
+from fusefs.keys import FOLDER_SUFFIX
 from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.lookup import Lookup
+from fusefs.names.markers import is_old_form
 from fusefs.names.tree import Node, Tree
 from fusefs.posix.dirstream import DOTS, DirStream, dots
 from fusefs.posix.openfiles import OpenFiles
@@ -90,6 +92,8 @@ class OpenDirectories:
             for name, entry, cookie, key in found.stream.read(offset, want - len(entries)):
                 entries.append(self._entry(found.node, name, entry, cookie))
                 told.append((cookie, key))
+                if key.endswith(FOLDER_SUFFIX):
+                    self._lookup.markers.folders = True
             if told:
                 self._tree.journal.told(handle, told)
         return entries
@@ -102,7 +106,7 @@ class OpenDirectories:
         """Return the type bits of a name, and whether its attributes cost no request."""
         node = parent.children.get(name)
         known = node is not None and self._lookup.known(node)
-        if entry.directory:
+        if entry.directory or (node is not None and node.directory):
             return stat.S_IFDIR, known
         if node is not None and node.posix is not None:
             return node.posix.kind, known
@@ -113,7 +117,8 @@ class OpenDirectories:
         if full is None:
             # It could be a link: only its attributes tell, and they cost a request.
             return 0, False
-        return self._lookup.posix(full, directory=False).kind, True
+        directory = is_old_form(full)
+        return self._lookup.posix(full, directory).kind, True
 
     def release(self, handle: int) -> None:
         """Close a stream."""

@@ -32,7 +32,8 @@ HELD_BY = {
     "write:test_fallocate_keeps_size_and_punches_holes write:test_an_object_has_no_holes "
     "sparse:test_zeroing_beyond_the_end_of_a_stored_file "
     "sparse:test_what_no_upload_could_hold_is_refused",
-    "Renaming": "sentences:test_exchanging_two_names_is_refused "
+    "Renaming": "rename:test_a_rename_changes_ctime_and_nothing_else "
+    "sentences:test_exchanging_two_names_is_refused "
     "rename:test_an_open_file_follows_its_name "
     "budgets:test_rename_of_a_known_file rename:test_errnos "
     "rename:test_a_directory_moves_with_all_below_it rename:test_noreplace_never_replaces",
@@ -55,7 +56,8 @@ HELD_BY = {
     "names:test_names_and_keys_have_a_longest_length names:test_no_call_takes_a_name_of_256_bytes",
     "Keys that can't be shown": "sentences:test_hidden_keys_are_told_once "
     "names:test_keys_that_are_no_paths_harm_nobody "
-    "names:test_a_key_that_is_file_and_directory interop:test_directory_markers_of_other_tools",
+    "names:test_a_key_that_is_file_and_directory interop:test_directory_markers_of_other_tools "
+    "markers:test_a_directory_in_another_form",
     "Metadata of others": "attributes:test_content_type_follows_the_suffix "
     "interop:test_attributes_of_other_tools",
     "Trust and its end": "consistency:test_names_of_others_appear_after_the_ttl "
