@@ -1,16 +1,17 @@
-"""Files by which probes tell how a process is, so that no probe has to start a Python.
+"""Files that show probes whether a process is ready, so that a probe needn't start Python.
 
 `…/keeper.ready` or `…/worker.ready` is there while the process does its work: a readiness or
 startup probe is `test -e`. They are in the directory of the sockets, which keeper and worker of a
 pod share. There is no file for a liveness probe: the kubelet ends a container by SIGTERM, at which
-a keeper unmounts and a worker refuses writes. First processes of their own start them again.
+a keeper unmounts and a worker refuses writes. The first process of each container restarts them
+instead.
 
 Standard library only: the keeper imports this. One thread.
 """
 
 import os
 
-# The directory is the worker's as well: the keeper follows no link and waits for no FIFO of its.
+# The worker can write here as well: the keeper follows no link and waits for no FIFO.
 FLAGS = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -18,19 +19,19 @@ class ProbeFile:
     """The file of one process."""
 
     def __init__(self, directory: str, part: str) -> None:
-        """Take away what a predecessor left."""
+        """Remove the file of a predecessor."""
         self._path = os.path.join(directory, f"{part}.ready")  # noqa: PTH118 - pathlib is large
         self.shown = True  # whether the file is there
         self.ready(False)
 
     def ready(self, yes: bool) -> None:
-        """Show whether the process does its work; costs nothing while that stays the same."""
+        """Show whether the process is ready; costs nothing while that stays the same."""
         if yes != self.shown:
             self.shown = _make(self._path) if yes else not _remove(self._path)
 
 
 def _make(path: str) -> bool:
-    """Say whether the file is there; a directory that is gone has no prober either."""
+    """Make the file; return whether it exists. Without the directory there is no probe either."""
     try:
         os.close(os.open(path, FLAGS, 0o644))
     except OSError:
@@ -39,7 +40,7 @@ def _make(path: str) -> bool:
 
 
 def _remove(path: str) -> bool:
-    """Say whether the file is gone."""
+    """Remove the file; return whether it is gone."""
     try:
         os.unlink(path)  # noqa: PTH108 - pathlib is large
     except FileNotFoundError:

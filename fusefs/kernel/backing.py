@@ -5,9 +5,9 @@ broken: while an inode is open in passthrough, every open of it must be passthro
 backing id; while it is open through us, none may be. Here: the first open decides, for readers
 only. A later open that doesn't fit (a writer, a newer version) gets ESTALE, on which the kernel
 looks the name up again, and that lookup now answers with another *kernel id* for the same node.
-Readers from before keep the version they opened, new opens go through us.
+Earlier readers keep the version they opened, new opens go through us.
 
-The same way keeps versions apart that others' writes make: the kernel has one page cache for an
+The same mechanism separates versions that other writers make: the kernel has one page cache for an
 inode, so all opens of a kernel id are of one content. A version that was opened while another was
 open gets the next kernel id, by the lookup that finds it or by ESTALE to its open.
 
@@ -31,34 +31,34 @@ from fusefs.locks import Rank
 TURN_SHIFT = 48
 NODE_MASK = (1 << TURN_SHIFT) - 1
 TURNS = 1 << 15
-# Turns with this bit are other versions of a file: another file, to those who compare numbers.
+# Turns with this bit are other versions of a file: their `st_ino` differs.
 VERSION = 1 << 14
-FORMER_MOST = 16  # turns of one node, of which those that aren't open are forgotten
+FORMER_MOST = 16  # turns kept for one node; those that aren't open are forgotten
 NONE = 0  # a backing id of the kernel is never 0
 DIRECT = -1  # no backing, and no pages either
 # A registration costs a round trip to the keeper, and small files are where lock files live.
 WORTHWHILE = 128 << 10
 # The kernel repeats an open that was answered ESTALE once only. Until it has, the id it will find
-# must not go into passthrough for somebody faster.
+# must not go into passthrough for another open.
 BARRED_SECONDS = 5.0
 REPEAT_SECONDS = 1.0
 
 
 class BackingRegistry(Protocol):
-    """Who may register a file with the kernel: this process when privileged, else the keeper."""
+    """Registers files with the kernel: this process if privileged, else the keeper."""
 
     def register(self, descriptor: int, tag: str) -> int:
-        """Return the backing id; `tag` is given back to a successor. OSError when refused."""
+        """Return the backing id; a successor gets `tag` back. OSError when refused."""
 
     def unregister(self, backing: int) -> None:
-        """Forget the id; open files keep what they have."""
+        """Release the id; open files are not affected."""
 
 
 @dataclass(slots=True)
 class _Inode:
     """The opens of one kernel id; `identity` is device and inode of the registered file.
 
-    `opens` are all its handles, `content` what they read and write, 0 where that isn't known.
+    `opens` are all its handles, `content` the content they have open, 0 if unknown.
     """
 
     content: int = 0
@@ -84,7 +84,7 @@ class Backings:
         self._former: dict[int, set[int]] = {}  # node -> turns that it had before
         self._turned_at: dict[int, float] = {}  # node -> monotonic time, of the last second
         self._direct: set[int] = set()  # handles that read past the kernel's pages
-        self._first_turn = 1  # no open handle of a former process has it, or a later one
+        self._first_turn = 1  # above the turns that handles of a former process can have
         self._barred: dict[int, float] = {}  # kernel id -> monotonic time
 
     def restore(
@@ -93,9 +93,9 @@ class Backings:
         handles: Mapping[int, int],
         contents: Mapping[int, int] | None = None,
     ) -> None:
-        """Take over from a dead worker: its registrations (id -> tag), its handles -> nodes.
+        """Take over a dead worker's registrations (id -> tag) and handles (handle -> node).
 
-        `contents`: what the handles have open.
+        `contents`: the content that each handle has open.
         """
         # A turn was never higher than the handles that were opened after it.
         self._first_turn = max(handles, default=0) % VERSION + 1
@@ -114,7 +114,7 @@ class Backings:
     def _restore_contents(
         self, of_node: Mapping[int, set[int]], contents: Mapping[int, int]
     ) -> None:
-        """Note what is open under each id; of which id a second version is isn't known."""
+        """Note the content open under each id; the id of a second version is unknown."""
         for node, handles in of_node.items():
             found = {contents[handle] for handle in handles if handle in contents}
             inode = self._inodes.get(node)
@@ -126,7 +126,7 @@ class Backings:
                 self._homes[inode.content] = node
 
     def kernel_id(self, node: int, content: int = 0) -> int:
-        """Return the id under which the kernel shall know a node from now on, by its content."""
+        """Return the kernel id for a node with this content, from now on."""
         if not self._inodes and not self._turns:
             return node
         with self._lock:
@@ -140,7 +140,7 @@ class Backings:
         return node | self._turns.get(node, 0) << TURN_SHIFT
 
     def _fits(self, kernel_id: int, content: int) -> bool:
-        """Return whether a content may be opened here: no other is, and it is nowhere else."""
+        """Return whether a content may be opened under an id, where no other content is open."""
         if not content:
             return True
         inode = self._inodes.get(kernel_id)
@@ -149,7 +149,7 @@ class Backings:
         return self._homes.get(content, kernel_id) == kernel_id
 
     def holds(self, kernel_id: int, content: int) -> bool:
-        """Return whether what is told of this content is true of what the id has open."""
+        """Return whether attributes of this content are those of the content open under the id."""
         inode = self._inodes.get(kernel_id)
         return inode is None or not inode.opens or content in (0, inode.content)
 
@@ -160,7 +160,7 @@ class Backings:
             return next(iter(inode.opens), None) if inode is not None else None
 
     def keeps(self, kernel_id: int) -> bool:
-        """Return whether pages that the kernel has of an id may be of the content just opened."""
+        """Return whether the kernel's pages of an id may be of the content just opened."""
         with self._lock:
             inode = self._inodes.get(kernel_id)
             turned = kernel_id & NODE_MASK in self._turns
@@ -184,10 +184,10 @@ class Backings:
                 raise stale
 
     def opened(self, kernel_id: int, opened: Opened, *, reader: bool) -> int:
-        """Note an open; return its backing id, NONE when it goes through us, DIRECT past all pages.
+        """Note an open; return its backing id, NONE to go through us, DIRECT for direct I/O.
 
-        Raises `Stale` when the kernel has to look the name up again; the caller gives the handle
-        back to the filesystem.
+        Raises `Stale` when the kernel has to look the name up again; the caller then releases the
+        handle.
         """
         eligible = reader and self._registry is not None and opened.whole_fd >= 0
         identity = _identity(opened.whole_fd) if eligible else ""
@@ -229,7 +229,7 @@ class Backings:
     def _inherit(
         self, kernel_id: int, backing: int, identity: str, of_node: Mapping[int, set[int]]
     ) -> None:
-        """Keep a dead worker's registration as long as one of its handles may need it."""
+        """Keep a dead worker's registration while one of its handles may need it."""
         node = kernel_id & NODE_MASK
         handles = of_node.get(node)
         if not handles:
@@ -242,10 +242,10 @@ class Backings:
         self._inodes[node | turn << TURN_SHIFT] = _Inode(cached=1)
 
     def _may_repeat(self, kernel_id: int) -> bool:
-        """Return whether this open may be one that was answered ESTALE a moment ago.
+        """Return whether this open may be the repeat of one that was answered ESTALE.
 
-        The kernel repeats once only. Where versions follow each other faster than opens, a reader
-        then reads past the pages of the version that is open under this id.
+        The kernel repeats once only. If versions follow each other faster than opens, the repeat
+        gets direct I/O, past the pages of the version that is open under this id.
         """
         inode = self._inodes.get(kernel_id)
         passthrough = inode is not None and inode.backing
@@ -275,7 +275,7 @@ class Backings:
         return self._barred.get(kernel_id, 0.0) > time.monotonic()
 
     def _turn(self, kernel_id: int, content: int = 0) -> Stale:
-        """See to it that the next lookup finds an id that fits: not one with another content."""
+        """Choose the id that the next lookup returns: one without another content."""
         node, turn = kernel_id & NODE_MASK, self._turns.get(kernel_id & NODE_MASK, 0)
         home = self._inodes.get(self._homes.get(content, NONE))
         if home is not None and not home.backing:
@@ -320,12 +320,12 @@ class Backings:
                 inode.backing, inode.identity = backing, identity
                 inode.handles.add(opened.handle)
                 return backing
-        self._unregister(backing)  # somebody else opened it through us meanwhile
+        self._unregister(backing)  # another open went through us meanwhile
         return NONE
 
     @staticmethod
     def _leave(inode: _Inode, handle: int) -> int:
-        """Take a handle off; return the backing id that nobody uses any more, or NONE."""
+        """Remove a handle; return the backing id if it is unused now, else NONE."""
         if not inode.backing:
             inode.cached = max(0, inode.cached - 1)
             return NONE
@@ -342,7 +342,7 @@ class Backings:
         try:
             return self._registry.register(descriptor, tag)
         except (OSError, FsError):
-            # Refused (no privilege, stacked filesystem, keeper away): reads go through us.
+            # Refused (no privilege, stacked filesystem, no keeper): reads go through us.
             return NONE
 
     def _unregister(self, backing: int) -> None:
@@ -350,17 +350,17 @@ class Backings:
             try:
                 self._registry.unregister(backing)
             except (OSError, FsError):
-                return  # the keeper is away: the id lives as long as the mount
+                return  # no keeper: the id lives as long as the mount
 
 
 def inode_number(kernel_id: int, inode: int = 0) -> int:
-    """Return the `st_ino` of a kernel id: the file's, save of a version beside an open one."""
+    """Return the `st_ino` of a kernel id; a version beside an open one has its own."""
     number = inode or kernel_id & NODE_MASK
     turn = kernel_id >> TURN_SHIFT
     return number | turn << TURN_SHIFT if turn & VERSION else number
 
 
 def _identity(descriptor: int) -> str:
-    """Name the file behind a descriptor; "" for one not worth a registration."""
+    """Return device and inode of a descriptor's file; "" if too small to register."""
     status = os.fstat(descriptor)
     return f"{status.st_dev}:{status.st_ino}" if status.st_size >= WORTHWHILE else ""

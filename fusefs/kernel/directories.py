@@ -1,7 +1,7 @@
-"""Requests about open directories: READDIR, and READDIRPLUS that looks every name up on the way.
+"""Requests about open directories: READDIR, and READDIRPLUS, which looks names up as well.
 
-An entry that READDIRPLUS gives with attributes counts as looked up: its reference is taken with
-`adopt` just before the record goes into the answer, and never for a record that doesn't fit.
+An entry that READDIRPLUS returns with attributes counts as looked up: `adopt` takes its reference
+just before the record goes into the answer, and never for a record that doesn't fit.
 
 Threading: any number of threads, one request each; no state of its own.
 """
@@ -64,7 +64,7 @@ class DirectoryRequests:
         head: int,
         record: Callable[[int, DirEntry, bytes], bytes],
     ) -> bytes:
-        """Answer from one question: the filesystem keeps what it told last for a successor."""
+        """Answer from one call: the filesystem journals the last answers for a successor."""
         handle, offset, room, *_ = wire.READ_IN.unpack_from(request.body)
         answer: list[bytes] = []
         for entry in self._calls.readdir(handle, offset, room // expected + 1):

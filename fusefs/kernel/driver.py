@@ -1,6 +1,6 @@
 """One mount served in this process: device, mount(2), session, and the end of all three.
 
-For one machine without keeper, and for tests. In pods `keeper` mounts and `worker` serves.
+Without a keeper, for tests. In pods `keeper` mounts and `worker` serves.
 
 Threading: `NativeMount` may be used from any thread; `unmount` may race with the mount's own end.
 """
@@ -20,21 +20,21 @@ from fusefs.kernel.session import KernelSession, SessionSettings
 
 @dataclass(frozen=True, slots=True)
 class DeviceRegistry:
-    """Registers passthrough files by itself: this process has the privilege."""
+    """Registers passthrough files in this process, which has the privilege."""
 
     device: int
 
     def register(self, descriptor: int, tag: str) -> int:
-        """Return the backing id of an open file; the tag isn't kept, nobody takes over."""
+        """Return the backing id of an open file; the tag is dropped: there is no successor."""
         return mountcalls.register_backing(self.device, descriptor)
 
     def unregister(self, backing: int) -> None:
-        """Give a backing id back."""
+        """Release a backing id."""
         mountcalls.unregister_backing(self.device, backing)
 
 
 class NativeMount:
-    """A mounted filesystem; `wait` returns when it is gone, whoever unmounted it."""
+    """A mounted filesystem; `wait` returns when it is unmounted or aborted."""
 
     def __init__(self, mountpoint: str, device: int, session: KernelSession) -> None:
         self.mountpoint = mountpoint
@@ -43,7 +43,7 @@ class NativeMount:
 
     @property
     def invalidations(self) -> Invalidations:
-        """Where the filesystem says that the kernel's caches are out of date."""
+        """The receiver of the filesystem's invalidations."""
         return self._session.invalidations
 
     def wait(self, timeout: float | None = None) -> Ending | None:
@@ -55,7 +55,7 @@ class NativeMount:
         return ending
 
     def unmount(self) -> None:
-        """Take the mount away at once; open files go on until they are closed."""
+        """Unmount lazily; open files stay usable until they are closed."""
         try:
             mountcalls.unmount(self.mountpoint)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The filesystem's answers as the kernel's structs: attributes, entries, directory records.
+"""Encodes the filesystem's answers as the kernel's structs: attributes, entries, directory records.
 
 Pure functions; nothing here calls the filesystem. Usable from any thread.
 """
@@ -51,7 +51,7 @@ def attr_out(attributes: Attributes, kernel_id: int) -> bytes:
 
 
 def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
-    """Lay out `fuse_entry_out`; the name is trusted for as long as settled attributes are."""
+    """Lay out `fuse_entry_out`; the name's TTL is that of settled attributes."""
     seconds, nanoseconds = _validity(attributes.ttl)
     attr = (seconds, nanoseconds) if attributes.settled else (0, 0)
     return wire.ENTRY_OUT.pack(
@@ -61,7 +61,7 @@ def entry_out(attributes: Attributes, kernel_id: int) -> bytes:
 
 
 def no_entry_out(ttl: float) -> bytes:
-    """Lay out the `fuse_entry_out` of a name that isn't there, to be remembered for `ttl`."""
+    """Lay out a negative `fuse_entry_out`: the name doesn't exist, valid for `ttl` seconds."""
     seconds, nanoseconds = _validity(ttl)
     return wire.ENTRY_OUT.pack(0, 0, seconds, 0, nanoseconds, 0, *([0] * 16))
 
@@ -70,7 +70,7 @@ UNKNOWN_ENTRY = bytes(wire.ENTRY_OUT.size)
 
 
 def statx_out(attributes: Attributes, kernel_id: int) -> bytes:
-    """Lay out `fuse_statx_out` with the basic fields; S3 knows no time of birth."""
+    """Lay out `fuse_statx_out` with the basic fields; S3 has no time of birth."""
     a, number = attributes, inode_number(kernel_id, attributes.inode)
     seconds, nanoseconds = _validity(a.ttl)
     return wire.STATX_OUT.pack(

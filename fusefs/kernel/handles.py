@@ -1,7 +1,7 @@
 """Requests about open files.
 
-READ answers from the reader thread's own buffer, filled by the filesystem in place, and WRITE hands
-over a view of the buffer that the request came in: no copy of ours in either direction.
+READ answers from a buffer that the filesystem fills in place, and WRITE passes a view of the
+request's buffer: no copy in either direction.
 
 Threading: any number of threads, one request each; no state of its own.
 """
@@ -19,11 +19,11 @@ from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Opcode
 
 MAX_OFFSET = (1 << 63) - 1
-COPY_LIMIT = 0x7FFFF000  # MAX_RW_COUNT: what one system call moves at most; fits write_out.size
+COPY_LIMIT = 0x7FFFF000  # MAX_RW_COUNT: the most bytes of one system call; fits write_out.size
 
 
 class HandleRequests:
-    """Handlers of the requests that carry a file handle, and of those that make one."""
+    """Handlers of the requests that carry a file handle, and of those that open one."""
 
     def __init__(self, context: Context, privileges: Privileges) -> None:
         self._context = context
@@ -98,7 +98,7 @@ class HandleRequests:
         _check_range(offset, size)
         data = request.body[wire.WRITE_IN.size :]
         if len(data) != size:
-            raise ValueError(f"a write of {size} bytes that carries {len(data)}")
+            raise ValueError(f"a write of {size} bytes with {len(data)} bytes of data")
         if flags & wire.WRITE_KILL_SUIDGID:
             self._privileges.drop(request.node)
         return wire.WRITE_OUT.pack(self._calls.write(handle, offset, data), 0)
@@ -146,7 +146,7 @@ class HandleRequests:
         return self._calls.copy_range(source, start, target, target_start, length)
 
     def _ioctl(self, request: Request) -> Answer:
-        raise OSError(errno.ENOTTY, "no ioctl works here")
+        raise OSError(errno.ENOTTY, "ioctl is not supported")
 
 
 def open_out(opened: Opened, extra: int = 0) -> bytes:

@@ -1,11 +1,11 @@
-"""The requests under way: for how long, and whether their callers are still there.
+"""The requests in flight: how long they take, and whether their callers are being killed.
 
-The kernel tells of the first signal only, not which, and lets a caller go when it is answered: one
-that was killed while the store stalls would wait for minutes, deaf to everything. So a request
-whose caller is about to die is answered EINTR, whatever becomes of it; the kernel then takes its
-outcome for unknown. A signal that isn't fatal must not be seen by the application: what a file
-system does isn't interrupted. Which it is stands in /proc, where the caller can be seen at all; of
-one in another process namespace we only know that it waits, and after `BLIND_SECONDS` let it go.
+The kernel reports the first signal only, not its number, and releases a caller when the request is
+answered: a caller killed while the store stalls would hang for minutes. So a request whose caller
+is being killed is answered EINTR, and its work goes on; the kernel takes its outcome for unknown. A
+signal that isn't fatal must not reach the application: file operations aren't interrupted. Pending
+signals are read from /proc if the caller is visible; a caller in another PID namespace is released
+`BLIND_SECONDS` after the signal.
 
 Threading: readers begin and end requests; a thread of its own looks at those that are interrupted,
 while there are any. `_lock` guards the tables and is a leaf.
@@ -28,7 +28,7 @@ BLIND_SECONDS = 15.0
 KILL_PENDING = 1 << 8  # SIGKILL, which any fatal signal becomes (kernel/signal.c)
 
 
-# Whoever ends the worker has to let these finish: what they began is half done until then.
+# A worker that ends has to finish these: until then their work is half done.
 CHANGES = frozenset(
     {Opcode.SETATTR, Opcode.SETXATTR, Opcode.REMOVEXATTR, Opcode.CREATE}
     | {Opcode.SYMLINK, Opcode.MKNOD, Opcode.MKDIR, Opcode.UNLINK, Opcode.RMDIR}
@@ -46,9 +46,9 @@ class _Waiting:
 
 
 class InFlight:
-    """The requests under way; `give_up(unique)` answers one with EINTR.
+    """The requests in flight; `give_up(unique)` answers one with EINTR.
 
-    `blind_seconds`: how long a caller waits that can't be seen.
+    `blind_seconds`: how long a caller in another PID namespace waits after a signal.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class InFlight:
         self._lock = locks.lock(Rank.LEAF)
         self._waiting: dict[int, _Waiting] = {}
         self._looking = False
-        self.answered = 0  # how many have ended; only grows
+        self.answered = 0  # requests that have ended; only grows
 
     def begin(self, unique: int, opcode: int, pid: int) -> None:
-        """A request was read; `pid` is its caller's, 0 for one that can't be seen."""
+        """Note a request; `pid` is its caller's, 0 in another PID namespace."""
         waiting = _Waiting(opcode, pid, time.monotonic())
         with self._lock:
             self._waiting[unique] = waiting
 
     def end(self, unique: int) -> bool:
-        """A request is about to be answered; False when it was given up before."""
+        """Note that a request is about to be answered; False if it was given up before."""
         with self._lock:
             self.answered += 1
             return self._waiting.pop(unique, None) is not None
 
     def has(self, unique: int) -> bool:
-        """Return whether a request is waited for still."""
+        """Return whether a request is in flight and not given up."""
         with self._lock:
             return unique in self._waiting
 
@@ -85,13 +85,13 @@ class InFlight:
         return time.monotonic() - began if began else 0.0
 
     def changes(self, before: float) -> int:
-        """Return how many requests that change something began before a moment (monotonic)."""
+        """Return how many modifying requests that began before a monotonic time are in flight."""
         with self._lock:
             left = list(self._waiting.values())
         return sum(each.opcode in CHANGES and each.began < before for each in left)
 
     def interrupt(self, unique: int) -> bool:
-        """The caller of a request got a signal; False for a request that isn't under way."""
+        """Note that a request's caller got a signal; False if it isn't in flight."""
         with self._lock:
             found = self._waiting.get(unique)
             if found is None:
@@ -111,7 +111,7 @@ class InFlight:
             time.sleep(LOOK_SECONDS)
 
     def _hopeless(self) -> list[int]:
-        """Return the requests to give up, and a 0 as long as others are interrupted."""
+        """Return the requests to give up, and a 0 while others are interrupted."""
         with self._lock:
             left = {u: each for u, each in self._waiting.items() if each.interrupted_at}
             if not left:
@@ -121,7 +121,7 @@ class InFlight:
         return [0, *(unique for unique, each in left.items() if self._is_hopeless(each, now))]
 
     def _is_hopeless(self, waiting: _Waiting, now: float) -> bool:
-        """Return whether a caller is being killed, or can't be seen and has waited long."""
+        """Return whether a caller is being killed, or is invisible and has waited long enough."""
         pending = _pending(waiting.pid) if waiting.pid else None
         if pending is None:
             return now - waiting.interrupted_at > self._blind_seconds
@@ -129,7 +129,7 @@ class InFlight:
 
 
 def _pending(pid: int) -> int | None:
-    """Return the signals a thread has waiting; None for one that can't be seen."""
+    """Return a thread's pending signals as a mask; None if it is invisible."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     except OSError:

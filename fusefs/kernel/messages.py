@@ -1,11 +1,11 @@
 """Memory for large requests and answers: pooled, counted, never over its limit.
 
-The kernel wants room for the largest request from whoever listens, whatever comes. So a reader
-listens with a buffer of the pool and gives it back at once when what came is small; only a large
-WRITE keeps it while it is carried out. A large answer takes another one. Where all are taken, who
-wants one waits: no request needs a second one of a kind, so one that ends always comes.
+The kernel demands a buffer for the largest request from each reader, whatever comes. So a reader
+listens with a buffer of the pool and returns it at once when the request is small; only a large
+WRITE keeps it while it is carried out. A large answer takes another one. When all are taken, the
+reader waits: no request needs a second one of a kind, so one is always returned.
 
-Buffers are anonymous maps: pages that nothing was ever written to take no memory.
+Buffers are anonymous maps: pages that were never written take no memory.
 
 Threading: any thread; `_free` is a condition, a leaf.
 """
@@ -59,12 +59,12 @@ class Pool:
 
     @property
     def exhausted(self) -> bool:
-        """Whether who asks now has to wait."""
+        """Whether `take` would have to wait."""
         with self._free:
             return not self._has_one()
 
     def take(self, timeout: float | None = None) -> "mmap.mmap | None":
-        """Return a buffer with any content, as soon as there is one; None after `timeout` s."""
+        """Return a buffer with arbitrary content, when one is free; None after `timeout` s."""
         with self._free:
             if not self._free.wait_for(self._has_one, timeout):
                 return None
@@ -77,7 +77,7 @@ class Pool:
         return bool(self._idle) or self.made < self.most
 
     def give(self, buffer: mmap.mmap) -> None:
-        """Take a buffer back; nobody may look at it any more."""
+        """Return a buffer to the pool; it must not be used any more."""
         with self._free:
             self._idle.append(buffer)
             self._free.notify()

@@ -1,7 +1,7 @@
 """The system calls around a FUSE mount: open the device, mount(2), umount2(2), the mount table.
 
-Standard library only, and little of it: the keeper imports this. No path under a mount is ever
-touched here; that would wait for a server which may be dead.
+Standard library only, and little of it: the keeper imports this. No path under a mount is accessed
+here: that would wait for a server which may be dead.
 
 No state, usable from any thread.
 """
@@ -57,7 +57,7 @@ def mount(
     if allow_other:
         options += ",allow_other"
     flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
-    target = os.path.realpath(mountpoint)  # before: a look at it afterwards asks the server
+    target = os.path.realpath(mountpoint)  # resolved before: afterwards it would ask the server
     source, kind = SOURCE.encode(), TYPE.encode()
     result = _libc.mount(source, os.fsencode(target), kind, flags, options.encode())
     _check(result, mountpoint)
@@ -65,7 +65,7 @@ def mount(
 
 
 def unmount(mountpoint: str, *, abort: bool = False) -> None:
-    """Take the mount out of the tree at once, in use or not; `abort` fails what is under way.
+    """Unmount lazily (MNT_DETACH), in use or not; `abort` fails requests in flight.
 
     A plain umount would wait for a server that may be dead.
     """
@@ -90,7 +90,7 @@ def fuse_mounts() -> list[tuple[str, str]]:
 
 
 def unmount_stale(directory: str, *, abort: bool = True) -> list[str]:
-    """Take away what is mounted at or under a directory, the last first; return the paths."""
+    """Unmount our mounts at or under a directory, the last first; return the paths."""
     root = directory.rstrip("/")
     stale = [path for path, _ in fuse_mounts() if path == root or path.startswith(root + "/")]
     stale.reverse()
@@ -110,12 +110,12 @@ def register_backing(device: int, descriptor: int) -> int:
 
 
 def unregister_backing(device: int, backing: int) -> None:
-    """Give a backing id back; open files keep what they have."""
+    """Release a backing id; open files are not affected."""
     fcntl.ioctl(device, BACKING_CLOSE, backing.to_bytes(4, sys.byteorder))
 
 
 def _raise_read_ahead(mountpoint: str) -> None:
-    """Let the kernel read ahead as much as one request carries; where it may not, reads are slower.
+    """Set the kernel's read-ahead to the largest request; where it can't, reads are slower.
 
     The device number comes from the mount table: stat(2) would ask a server that isn't there yet.
     """

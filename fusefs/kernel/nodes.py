@@ -79,7 +79,7 @@ class NodeRequests:
         return encode.statx_out(self._attributes(request, handle), request.kernel_id)
 
     def _attributes(self, request: Request, handle: int | None) -> Attributes:
-        """Return attributes of what this kernel id has open: other versions have other ids."""
+        """Return attributes of the content open under this kernel id."""
         if handle is None:
             handle = self._context.backings.handle_of(request.kernel_id)
         return self._calls.getattr(request.node, handle)
@@ -119,7 +119,7 @@ class NodeRequests:
         end = raw.index(b"\0") + 1
         value = raw[end : end + size]
         if len(value) != size:
-            raise ValueError(f"an xattr of {size} bytes cut to {len(value)}")
+            raise ValueError(f"an xattr of {size} bytes truncated to {len(value)}")
         self._calls.setxattr(request.node, request.name(start), value, flags)
         self._privileges.mode_changed(request.node)  # an ACL carries mode bits
         return EMPTY
@@ -140,7 +140,7 @@ class NodeRequests:
 
 
 def _sized(value: bytes, room: int) -> bytes:
-    """Answer with the value, or with its size where the caller asks how much room it needs."""
+    """Answer with the value, or with its size if the caller's buffer has size 0."""
     if not room:
         return wire.GETXATTR_OUT.pack(len(value), 0)
     if len(value) > room:
@@ -149,7 +149,7 @@ def _sized(value: bytes, room: int) -> bytes:
 
 
 def _change(fields: tuple[int, ...]) -> Change:
-    """Take from `fuse_setattr_in` what its `valid` names."""
+    """Decode the fields of `fuse_setattr_in` that `valid` names."""
     valid, size, mode, uid, gid = fields[0], fields[3], fields[11], fields[13], fields[14]
     if valid & wire.FATTR_SIZE and size > MAX_OFFSET:
         raise Invalid(f"a file size of {size}")

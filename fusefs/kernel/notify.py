@@ -1,9 +1,9 @@
-"""What we tell the kernel unasked: caches that are out of date, requests to send again.
+"""Notifications to the kernel: caches that are out of date, requests to resend.
 
 `Notifier` is the `interface.Invalidations` of this driver. Its calls only queue; one thread writes.
-They must: the kernel carries an invalidation out inside our write(2) and waits there for pages and
-directories that are locked by a request *we* are answering. A thread in the middle of a request
-would wait for itself.
+The kernel carries an invalidation out inside our write(2), and waits there for pages and
+directories that are locked by a request we are answering: a thread in the middle of a request would
+deadlock.
 
 Threading: any thread may call; equal invalidations that wait are sent once. The lock guards the
 queue only and is never held over a write.
@@ -25,10 +25,9 @@ from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
-# An invalidation the kernel never saw is made good by the attribute TTL: past this many waiting,
-# drop rather than grow.
+# The attribute TTL makes up for a lost invalidation: past this many waiting, drop rather than grow.
 MAX_WAITING = 65536
-MAX_UNNEEDED = 4096  # the same for nodes to be given back; the next ones come soon
+MAX_UNNEEDED = 4096  # likewise for nodes to be forgotten; the next ones come soon
 # ENOENT: the kernel has no such node or name cached, so there is nothing to do.
 # EINVAL, ENOTDIR: the node isn't what it was. ENOTCONN, ENODEV: the mount is gone.
 EXPECTED = {
@@ -43,19 +42,19 @@ def packet(code: Notify, *parts: bytes | memoryview) -> list[bytes | memoryview]
 
 
 def send_resend(device: int) -> None:
-    """Ask for every request again that was read from the device and never answered."""
+    """Have the kernel resend every request that was read and never answered."""
     os.writev(device, packet(Notify.RESEND))
 
 
 class Notifier:
-    """Queues invalidations for one connection; `kernel_ids` names a node's ids in the kernel."""
+    """Queues invalidations for one connection; `kernel_ids(node)` returns its kernel ids."""
 
     def __init__(self, device: int, kernel_ids: Callable[[int], tuple[int, ...]]) -> None:
         self._device = device
         self._kernel_ids = kernel_ids
         self._waiting: dict[tuple[int, str | None], None] = {}
         self._unneeded: list[KnownName] = []
-        self._prunes = True  # until the kernel says that it can't
+        self._prunes = True  # until the kernel refuses it
         self._wake = locks.condition(Rank.LEAF)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="fuse-notify", daemon=True)
@@ -65,31 +64,31 @@ class Notifier:
         self._thread.start()
 
     def node_changed(self, node: int) -> None:
-        """Have the kernel drop what it cached of a node's attributes and content."""
+        """Invalidate a node's cached attributes and pages."""
         self._queue((node, None))
 
     def size_changed(self, kernel_id: int) -> None:
-        """Have the kernel ask for a node's attributes again, at once.
+        """Invalidate a node's cached attributes, at once.
 
-        An open file is read up to the size the kernel believes in, so this comes before the answer
-        to OPEN. Not even within a request can it wait: pages and locks stay untouched (off < 0).
+        An open file is read up to the size the kernel has cached, so this is sent before the answer
+        to OPEN. It can't deadlock within a request: pages and locks aren't touched (off < 0).
         """
         body = wire.NOTIFY_INVAL_INODE_OUT.pack(kernel_id, -1, 0)
         self._write(kernel_id, packet(Notify.INVAL_INODE, body))
 
     def entry_changed(self, parent: int, name: str) -> None:
-        """Have the kernel look a name up again."""
+        """Invalidate a name."""
         self._queue((parent, name))
 
     def unneeded(self, names: Sequence[KnownName]) -> None:
-        """Have the kernel give back nodes that nobody uses there."""
+        """Ask the kernel to forget nodes that are unused there."""
         with self._wake:
             if len(self._unneeded) < MAX_UNNEEDED:
                 self._unneeded += names
                 self._wake.notify()
 
     def close(self) -> None:
-        """Stop the thread; what still waits is dropped. To be called when the mount is gone."""
+        """Stop the thread and drop its queue. To be called when the mount is gone."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -123,9 +122,9 @@ class Notifier:
                     self._take_back(unneeded)
 
     def _take_back(self, names: Sequence[KnownName]) -> None:
-        """Linux 6.18 takes numbers, and drops what nobody uses; others are told each name.
+        """Linux 6.18 takes node numbers, and prunes unused ones; older ones are sent each name.
 
-        Theirs drops names in use, too: not of directories, which may be somebody's working one.
+        Names in use are dropped too, so not those of directories: a working directory may be one.
         """
         if self._prunes:
             numbers = [each for known in names for each in self._kernel_ids(known.node)]

@@ -1,10 +1,10 @@
-"""Set-user-id and set-group-id end when somebody else's bytes get into a file.
+"""Set-user-id and set-group-id bits end when another user changes a file's bytes.
 
 With FUSE_HANDLE_KILLPRIV_V2 that is the server's work: the kernel marks the writes, truncations and
 opens of callers who may not keep the bits, instead of asking for the mode and `security.capability`
 before each write.
 
-Threading: any thread; `_plain` is only a memory of what needs no check, one atomic operation each.
+Threading: any thread; `_plain` remembers nodes that need no check, by atomic operations.
 """
 
 from stat import S_ISDIR, S_ISGID, S_ISREG, S_ISUID, S_IXGRP
@@ -21,14 +21,14 @@ def without_privileges(mode: int) -> int:
 
 
 class Privileges:
-    """Takes the bits off before a change by somebody who may not keep them."""
+    """Clears the bits before a change by a caller who may not keep them."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._plain: set[int] = set()
 
     def drop(self, node: int) -> None:
-        """Take the bits off a file; a node found without them isn't asked for again."""
+        """Clear a file's bits; a node found without them isn't checked again."""
         if node in self._plain:
             return
         mode = self._calls.getattr(node).mode
@@ -39,9 +39,10 @@ class Privileges:
         self._plain.add(node)
 
     def mode_without(self, node: int) -> int | None:
-        """Return the mode to give with a new owner, None where nothing has to go.
+        """Return the mode to set with a new owner, None if no bit has to be cleared.
 
-        Fifos, sockets and links lose the bits as files do; of directories they mean something else.
+        Fifos, sockets and links lose the bits as files do; for directories they have another
+        meaning.
         """
         mode = self._calls.getattr(node).mode
         if S_ISDIR(mode) or without_privileges(mode) == mode:
@@ -49,5 +50,5 @@ class Privileges:
         return without_privileges(mode)
 
     def mode_changed(self, node: int) -> None:
-        """Look again next time: somebody set a mode."""
+        """Check the node again next time: its mode was set."""
         self._plain.discard(node)

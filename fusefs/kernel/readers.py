@@ -1,8 +1,9 @@
-"""The threads that read requests: as many as are under way, plus one, within limits.
+"""The threads that read requests: as many as are in flight, plus one, within limits.
 
-When all of them wait for something slow, a few more follow one by one: there may be an interrupt to
-be read, or a request that the disk can answer. The last that there may be goes on reading: it keeps
-requests for who is free first, so that a caller is let go when it is killed, whatever else waits.
+When all of them wait for something slow, a few more start one by one: there may be an interrupt to
+read, or a request that the disk can answer. The last one allowed goes on reading: it queues
+requests for the next free reader, so that the caller of a killed process is released whatever else
+waits.
 
 A request that waits for S3 keeps its own reader only: before it is answered another one listens
 already. Buffers are `messages`: a reader that listens has one, and one with a large request.
@@ -31,25 +32,25 @@ log = logging.getLogger(__name__)
 GONE = frozenset({errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED, errno.EBADF})
 AGAIN = frozenset({errno.ENOENT, errno.EAGAIN, errno.EINTR})  # taken back while it was read
 
-# How long all readers may be busy before there is one more, and how many times `most` in the end.
+# Seconds that all readers may be busy before one more starts; at most this many times `most`.
 RELIEF_SECONDS, RELIEF = 0.25, 4
-# Bytes of requests that are kept until a reader is free; beyond them the last one answers, too.
+# Bytes of queued requests; beyond them the last reader answers requests, too.
 PARKED_MOST = 16 << 20
 
 Scratch = Callable[[int], memoryview]
 
 
 class Answerer(Protocol):
-    """Who answers requests; `KernelSession`."""
+    """Answers requests; `KernelSession`."""
 
     def answer(self, message: memoryview, scratch: Scratch) -> None:
         """Carry out one request and send its reply."""
 
     def postpone(self, message: memoryview) -> bool:
-        """Note a request that will be answered later; False for one that can't wait."""
+        """Note a request that is answered later; False for one that must not wait."""
 
     def answer_postponed(self, message: memoryview, scratch: Scratch) -> None:
-        """Answer it now, unless nobody waits for it any more."""
+        """Answer it now, unless its caller was released meanwhile."""
 
 
 class Ending(Enum):
@@ -60,9 +61,9 @@ class Ending(Enum):
 
 
 class Readers:
-    """Reads from `device` and has each request answered, with a maker of buffers.
+    """Reads requests from `device` and passes each to the answerer.
 
-    `most` threads at a time, unless they stall; one that finds `spare` others idle ends.
+    `most` threads at a time, unless they stall; a thread ends if `spare` others are idle.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Readers:
         return self._ending
 
     def busy(self) -> bool:
-        """Note that a reader has a request, and have another one listen; False if none can."""
+        """Note that a reader has a request, and let another one listen; False if none can."""
         with self._lock:
             self._idle -= 1
             if self._idle:
@@ -118,9 +119,9 @@ class Readers:
             return True
 
     def park(self, message: memoryview, *, crowded: bool = False) -> bool:
-        """Keep a request for who is free first, its reader listens on; False if it must answer.
+        """Queue a request for the next free reader; False if its own reader must answer.
 
-        `crowded`: who else is idle has no buffer to listen with, large requests have them all.
+        `crowded`: idle readers have no buffer to listen with, large requests have them all.
         """
         if not self.answerer.postpone(message):
             return False
@@ -133,7 +134,7 @@ class Readers:
             return True
 
     def _relieve(self) -> None:
-        """Have somebody listen, if after a while still nobody does."""
+        """Start one more reader, if after a while still none listens."""
         time.sleep(RELIEF_SECONDS)
         with self._lock:
             self._relieving = False
@@ -141,12 +142,12 @@ class Readers:
                 self._add()
 
     def free(self, reader: "_Reader") -> bytes | None:
-        """Note that a reader is done; return a request that was kept, or none to listen for one.
+        """Note that a reader is free; return a queued request, or an empty one to listen.
 
-        None when there are enough without it.
+        None if there are enough readers without it.
         """
         with self._lock:
-            if self._parked and self._idle:  # somebody else listens
+            if self._parked and self._idle:  # another one listens
                 parked = self._parked.popleft()
                 self._parked_bytes -= len(parked)
                 return parked
@@ -157,7 +158,7 @@ class Readers:
             return b""
 
     def receive(self, buffer: memoryview) -> int:
-        """Read one request; 0 when there will be none any more."""
+        """Read one request; 0 when the mount is gone."""
         while not self._ended.is_set():
             try:
                 size = os.readv(self._device, [buffer])

@@ -19,7 +19,7 @@ HEADER = wire.IN_HEADER.size
 class Request:
     """A decoded header, the body after it, and a buffer for a large answer.
 
-    `kernel_id` is the node as the kernel calls it (see `backing`), `node` as the filesystem does.
+    `kernel_id` is the node's id in the kernel (see `backing`), `node` its number here.
     """
 
     __slots__ = ("_scratch", "body", "gid", "kernel_id", "node", "opcode", "pid", "uid", "unique")
@@ -36,7 +36,7 @@ class Request:
 
     @property
     def caller(self) -> Caller:
-        """Return who asks."""
+        """Return the caller."""
         return Caller(self.uid, self.gid, self.pid)
 
     def name(self, start: int = 0) -> str:
@@ -57,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every handler needs: whom to ask, what was negotiated, who reads by passthrough.
+    """What every handler needs: the filesystem, the negotiated features, the passthrough state.
 
     `negative_ttl`: seconds the kernel may remember that a name isn't there. `size_changed` makes
     the kernel ask for a node's attributes again (by its kernel id).
@@ -70,7 +70,7 @@ class Context:
     size_changed: Callable[[int], None] = lambda _: None
 
     def entry(self, attributes: Attributes) -> bytes:
-        """Lay out the answer that makes a node known to the kernel."""
+        """Lay out the `fuse_entry_out` of a node."""
         number = self.backings.kernel_id(attributes.node, attributes.content)
         return encode.entry_out(attributes, number)
 

@@ -1,7 +1,6 @@
-"""Taking back what an answer gave the kernel, when nobody is left to take the answer.
+"""Undo references and handles of an answer that the kernel didn't take.
 
-References and handles exist from our answer on; of one that didn't arrive the kernel knows nothing,
-so it will never give them back.
+The kernel doesn't know of them, so it will never release them.
 
 Threading: any thread; no state.
 """
@@ -18,7 +17,7 @@ OF_NAMES = frozenset(
 
 
 def undo(calls: Calls, backings: Backings, request: Request, answer: bytes | memoryview) -> None:
-    """Give back the references and the handle that an answer would have carried."""
+    """Release the references and the handle that the answer would have carried."""
     if request.opcode in OF_NAMES:
         _forget(calls, answer[: wire.ENTRY_OUT.size])
     if request.opcode == Opcode.READDIRPLUS:

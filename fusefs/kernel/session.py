@@ -1,10 +1,10 @@
-"""The conversation with one /dev/fuse descriptor: requests in, replies out, from first to last.
+"""One FUSE session over a /dev/fuse descriptor: requests in, replies out.
 
 This is the one place where an exception becomes the errno of a reply.
 
-The descriptor is never cloned (FUSE_DEV_IOC_CLONE): requests read from a clone die with it, while
-those read from a descriptor that somebody else keeps open can be sent again to a successor.
-It isn't closed here either; whoever opened it does that.
+The descriptor is never cloned (FUSE_DEV_IOC_CLONE): requests read from a clone end with it, while
+those read from a descriptor that another process keeps open can be resent to a successor.
+It isn't closed here either; its opener does that.
 
 Not here: the threads (`readers`), what requests mean (`nodes`, `entries`, `handles`,
 `directories`), mount(2) (`mountcalls`).
@@ -51,9 +51,9 @@ SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 class SessionSettings:
     """How a session behaves.
 
-    `max_readers`: threads. `memory`: bytes of requests and answers under way; where that is little,
+    `max_readers`: threads. `memory`: bytes of requests and answers in flight; with little of it,
     requests are smaller than `wishes.max_request`.
-    `spare_readers`: how many may wait idle before the next one ends.
+    `spare_readers`: how many stay idle before the next one ends.
     `negative_ttl`: seconds the kernel may remember that a name isn't there; 0 for never.
     `blind_seconds`: how long a caller in another process namespace waits after a signal.
     """
@@ -67,14 +67,14 @@ class SessionSettings:
 
 
 def _nobody(_: Negotiated) -> None:
-    """For a mount that nobody will take over."""
+    """For a mount without a successor."""
 
 
 class KernelSession:
     """Serves one mount with `calls`, on threads of its own.
 
-    `negotiated`: what a predecessor agreed, when the connection is taken over. `on_negotiated` is
-    called before INIT is answered, so that nothing is agreed that nobody remembers.
+    `negotiated`: the result of a predecessor's INIT, when the connection is taken over.
+    `on_negotiated` is called before INIT is answered, so that a successor always knows its result.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class KernelSession:
         )
 
     def start(self, *, resend: bool = False) -> None:
-        """Begin to serve; `resend` first asks for what a predecessor was asked and didn't answer.
+        """Begin to serve; with `resend` the kernel first resends the predecessor's open requests.
 
-        OSError where the kernel knows no resend (Linux before 6.9).
+        OSError if the kernel has no resend (Linux before 6.9).
         """
         if resend:
             send_resend(self._device)
@@ -132,7 +132,7 @@ class KernelSession:
         return ending
 
     def oldest_request(self) -> float:
-        """Return for how many seconds the longest request has been under way, 0.0 for none."""
+        """Return the age in seconds of the oldest request in flight, 0.0 for none."""
         return self._under_way.oldest()
 
     def answered(self) -> int:
@@ -140,7 +140,7 @@ class KernelSession:
         return self._under_way.answered
 
     def changes(self, before: float) -> int:
-        """Return how many requests that change something and began before a moment go on."""
+        """Return how many modifying requests that began before a monotonic time are in flight."""
         return self._under_way.changes(before)
 
     def answer(self, message: memoryview, scratch: Scratch) -> None:
@@ -168,7 +168,7 @@ class KernelSession:
         return True
 
     def answer_postponed(self, message: memoryview, scratch: Scratch) -> None:
-        """Carry out a request that was noted, unless its caller was let go meanwhile."""
+        """Carry out a postponed request, unless its caller was released meanwhile."""
         request = Request(message, scratch)
         if self._under_way.has(request.unique):
             self._finish(request)
@@ -190,14 +190,14 @@ class KernelSession:
     def _interrupt(self, request: Request) -> Answer:
         (unique,) = wire.INTERRUPT_IN.unpack_from(request.body)
         if not self._under_way.interrupt(unique):
-            # Its reader has not got to noting it, or it was answered: the kernel knows which.
+            # Its reader hasn't noted it yet, or it was answered: the kernel knows which.
             time.sleep(0.001)
             self._reply(request.unique, EMPTY, errno.EAGAIN)
         return None
 
     def _give_up(self, unique: int) -> None:
-        """Let a caller go that is being killed; what it asked for goes on."""
-        log.info("a caller was killed while it waited; its request is given up")
+        """Release a caller that is being killed; the request's work goes on."""
+        log.info("a caller was killed while it waited; its request is answered EINTR")
         self._reply(unique, EMPTY, errno.EINTR)
 
     def _undo(self, request: Request, answer: bytes | memoryview) -> None:
@@ -248,7 +248,7 @@ class KernelSession:
         return handler(request)
 
     def _refuse(self, message: memoryview) -> None:
-        log.error("a request of %d bytes that makes no sense", len(message))
+        log.error("a malformed request of %d bytes", len(message))
         if len(message) >= wire.IN_HEADER.size:
             _, opcode, unique, *_ = wire.IN_HEADER.unpack_from(message)
             if opcode not in SILENT:
@@ -259,7 +259,7 @@ class KernelSession:
         try:
             os.writev(self._device, (header, body) if body else (header,))
         except OSError as error:
-            # ENOENT: nobody waits for it any more, the connection was aborted meanwhile.
+            # ENOENT: the request was aborted, or its connection.
             if error.errno == errno.ENOENT or error.errno in GONE:
                 return
             log.exception("the kernel refused a reply of %d bytes", len(body))
@@ -268,12 +268,12 @@ class KernelSession:
 
 
 def _no_scratch(size: int) -> memoryview:
-    """A request that is only looked at needs no room for its answer."""
-    raise OSError(errno.EINVAL, f"no room for {size} bytes of an answer")
+    """Refuse: a request that is only inspected has no answer."""
+    raise OSError(errno.EINVAL, f"no buffer for an answer of {size} bytes")
 
 
 def _errno(request: Request, error: Exception) -> int:
-    """Turn what a request ended in into the errno of its reply, and say so where it matters."""
+    """Return the errno for a request's exception; bugs and failures are logged."""
     number = errno_of(error)
     if isinstance(error, SetupError):
         log.error("%s", error)
@@ -290,5 +290,5 @@ def _name(opcode: int) -> str:
 
 
 def _destroy(request: Request) -> Answer:
-    """Agree to the end of the mount; the next read says that it is gone."""
+    """Answer DESTROY; the next read reports the end."""
     return EMPTY

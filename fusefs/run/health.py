@@ -1,11 +1,11 @@
-"""What a supervised worker shows of itself: a heartbeat, readiness, and whether a mount was lost.
+"""What a supervised worker reports: a heartbeat, readiness, and whether a mount was lost.
 
-A mount is lost when keeper and worker have died together: both come back and mount anew, but the
-containers that were started before are bound to the dead mount, and the kubelet can't bind them
-again. Only a new pod helps, so the worker of such a pod is never ready again.
+A mount is lost when keeper and worker have died together: both restart and mount anew, but the
+running containers have a bind of the dead mount, which the kubelet can't replace. Only a new pod
+helps, so the worker of such a pod is never ready again.
 
-Threading: `WorkerHealth` has a thread of its own that looks once a second; what it calls returns at
-once.
+Threading: `WorkerHealth` has a thread of its own that looks once a second; the functions it calls
+return at once.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ LOOK_SECONDS = 1.0
 
 
 class ServedTokens:
-    """Which mounts of a pod were served, by their tokens; in a directory that lives as the pod."""
+    """The tokens of a pod's served mounts, in a directory that lives as long as the pod."""
 
     def __init__(self, directory: str) -> None:
         self._directory = Path(directory)
 
     def lost(self, name: str, token: str) -> bool:
-        """Note that a mount is served; True where an earlier one of that name was."""
+        """Note that a mount is served; return whether an earlier one of that name was lost."""
         path = self._directory / f"served-{name}"
         try:
             return path.read_text(encoding="utf-8") != token
@@ -40,7 +40,7 @@ class ServedTokens:
 
 
 class WorkerHealth:
-    """Shows how a worker is until `close`."""
+    """Reports a worker's health until `close`."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class WorkerHealth:
         ready: Callable[[], bool],
         watchdog: Watchdog,
     ) -> None:
-        """Do nothing where no supervisor has given us a pipe."""
+        """Without a supervisor's pipe in `environment` all methods do nothing."""
         self._pulse = int(environment.get(HEARTBEAT, "-1"))
         self._files = ProbeFile(directory, "worker") if self._pulse >= 0 else None
         self._ready = ready
@@ -58,12 +58,12 @@ class WorkerHealth:
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
     def start(self) -> None:
-        """Begin to show."""
+        """Begin to report."""
         if self._files is not None:
             self._thread.start()
 
     def close(self) -> None:
-        """No longer ready."""
+        """Stop, and report as not ready."""
         self._closed.set()
         if self._files is not None:
             self._thread.join(2 * LOOK_SECONDS)
@@ -75,7 +75,7 @@ class WorkerHealth:
         while True:
             self._files.ready(self._ready())
             if time.monotonic() - beaten >= BEAT_SECONDS and not self._watchdog.hangs():
-                with contextlib.suppress(OSError):  # full or closed: then nobody listens
+                with contextlib.suppress(OSError):  # full or closed: no supervisor reads it
                     os.write(self._pulse, b".")
                 beaten = time.monotonic()
             if self._closed.wait(LOOK_SECONDS if self._shown() else LOOK_SECONDS / 20):

@@ -1,4 +1,4 @@
-"""A command-line parser that says what is wrong in one line. Standard library only."""
+"""A command-line parser whose error is one line. Standard library only."""
 
 import argparse
 from typing import NoReturn
@@ -7,8 +7,8 @@ from fusefs.errors import SetupError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but wrong words are a SetupError in place of the usage and an exit."""
+    """argparse, but a wrong argument raises SetupError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse found wrong."""
+        """Raise SetupError with argparse's message."""
         raise SetupError(f"{message}; see {self.prog} --help")

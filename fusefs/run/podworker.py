@@ -1,11 +1,11 @@
 """`python -m fusefs worker --supervise`: the first process of the worker's container.
 
-It starts the worker proper and starts it again at once when that is killed: the kubelet would wait
-ever longer, and applications with it. It kills one that hangs. What can't work (exit code 2) and
-what dies again and again ends the container, with the reason as its termination message.
+It starts the worker proper, and starts it again at once when that dies: the kubelet would wait ever
+longer, and applications with it. It kills a worker that hangs. A wrong configuration (exit code 2)
+and a crash loop end the container, with the reason as its termination message.
 
 No S3 here, no FUSE, and few imports: this process has no reason to die. One thread. The worker
-proper shows that it lives by a byte on a pipe every few seconds.
+proper sends a heartbeat, a byte on a pipe every few seconds.
 """
 
 import logging
@@ -24,14 +24,14 @@ from fusefs.run.restart import SETUP_FAILED, RestartedChild
 
 log = logging.getLogger(__name__)
 
-SILENT_AFTER = 60.0  # seconds without a byte: it says so itself, or its interpreter is stuck
-MOST_DEATHS = 6  # this many within so many seconds are a crash loop
+SILENT_AFTER = 60.0  # seconds without a heartbeat: the worker stopped it, or its interpreter hangs
+MOST_DEATHS = 6  # so many deaths within DEATHS_WITHIN seconds are a crash loop
 DEATHS_WITHIN = 60.0
-LOOK_SECONDS = 1.0  # a child's death wakes us at once; this is for its restart pause
+LOOK_SECONDS = 1.0  # SIGCHLD wakes the loop at once; this is for the restart's pause
 
 
 class PodWorker:
-    """Runs one command until a signal comes or it can't run."""
+    """Runs one command until a signal, a wrong configuration or a crash loop."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PodWorker:
                 self._heard = self._clock()
 
     def _step(self) -> int | None:
-        """Act on what has come; return the exit code once it is over."""
+        """Handle signals and the child's state; return the exit code at the end, else None."""
         while self._signals:
             self._signals.popleft()
             self._stopping = True

@@ -44,12 +44,12 @@ def _served(driver: ModuleType, settings: MountSettings, mounted: Mounted) -> in
     log.info("unmounted", extra={"mountpoint": str(settings.mountpoint), "clean": clean})
     if not clean:
         log.error("not everything is in S3; the journal keeps it for the next start")
-        workers.leave(1)  # what is under way waits for the store, and Python would wait for that
+        workers.leave(1)  # Python would wait for the threads, which wait for the store
     return 0
 
 
 def _drain(mounted: Mounted, seconds: float) -> bool:
-    """Upload what is dirty, for so long; a second signal ends the process as usual."""
+    """Upload dirty files for at most `seconds`; a second signal ends the process at once."""
     mounted.refuse_writes()
     files, size = mounted.dirty()
     if files:
@@ -90,13 +90,13 @@ def _serve(driver: ModuleType, settings: MountSettings, mounted: Mounted) -> Non
         "fsname": f"s3mount:{settings.store.bucket}",
         "subtype": "s3mount",
         "big_writes": True,
-        # Else O_TRUNC comes as a truncate of its own, which would upload an empty object first.
+        # Else O_TRUNC is a separate truncate, which would upload an empty object first.
         "atomic_o_trunc": True,
         "max_read": 1 << 20,
         "use_ino": True,
         "hard_remove": True,
         "default_permissions": True,
-        "attr_timeout": 0,  # a reader would be cut at the size before others appended
+        "attr_timeout": 0,  # else reads end at the size before another pod appended
         "entry_timeout": 1,
         "negative_timeout": 0,
     }

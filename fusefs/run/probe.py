@@ -1,11 +1,11 @@
-"""`python -m fusefs probe`: is a mount well?
+"""`python -m fusefs probe`: whether a mount works.
 
     probe              the worker of this container: all mounts serve, S3 answers, uploads go
     probe MOUNTPOINT   a FUSE mount whose root answers
     probe --keeper     the keeper of this container: it holds all its mounts, none is orphaned
 
 Standard library only, and few imports: a probe runs every few seconds. A filesystem whose daemon
-hangs blocks whoever touches it, so a mountpoint is asked from a thread that is left behind.
+hangs blocks every caller, so a mountpoint is checked from a thread that may be left behind.
 """
 
 import os
@@ -63,12 +63,12 @@ def probe(mountpoint: Path, timeout: float) -> int:
         print(reason, file=sys.stderr)  # noqa: T201 - what the kubelet shows
         sys.stderr.flush()
     if not answer:
-        os._exit(1)  # the thread hangs in the kernel and would keep us
+        os._exit(1)  # the thread hangs in the kernel and would block the exit
     return 1 if reason else 0
 
 
 def _reason(mountpoint: Path) -> str:
-    """Return what is wrong, or ''."""
+    """Return the reason for a failure, or ''."""
     try:
         if not _mounted(mountpoint):
             return f"{mountpoint}: not mounted"

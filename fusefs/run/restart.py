@@ -1,6 +1,6 @@
-"""One process of ours that is started again when it dies.
+"""A child process that is restarted when it dies.
 
-After a pause, which grows for one that fails by itself. One thread.
+After a pause, which grows for a process that fails by itself. One thread.
 """
 
 import ctypes
@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-SETUP_FAILED = 2  # exit code of a child whose configuration can't work: no use to try again
-# Exit codes of a worker whose mount somebody took away: all is in S3, or something isn't.
+SETUP_FAILED = 2  # exit code of a child with a wrong configuration: a restart wouldn't help
+# Exit codes of a worker whose mount was unmounted from outside: all is in S3, or not.
 UNMOUNTED, LEFT = 3, 4
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-# At most, after a kill: callers wait, and it says nothing against the next start.
+# Longest pause after a kill, in seconds: callers wait, and a kill isn't the process's failure.
 KILLED_PAUSE = 0.4
-WELL_AFTER = 30.0  # a worker that lived this long begins again with the first pause
+WELL_AFTER = 30.0  # seconds; after a life this long the next pause is the first again
 
 _libc = ctypes.CDLL(None)
 
@@ -29,7 +29,7 @@ def _die_with_parent() -> None:
 
 
 class RestartedChild:
-    """One process, and when it may be started again."""
+    """One process, and when it may be restarted."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class RestartedChild:
 
     @property
     def pid(self) -> int | None:
-        """Return the process's id while there is one."""
+        """The process's id while it runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process, unless it runs or its pause isn't over."""
+        """Start the process, unless it runs or its pause is not over."""
         if self._process is not None or self._clock() < self._not_before:
             return
         self.starts += 1
@@ -77,12 +77,12 @@ class RestartedChild:
             return None
         self._process = None
         if code == SETUP_FAILED and self.starts == 1:
-            return code  # it has said why, and that is the line to read
+            return code  # it has logged the reason
         if self._clock() - self._began > WELL_AFTER:
             self._pause = FIRST_PAUSE
         pause = self._pause if code >= 0 else min(self._pause, KILLED_PAUSE)
         self._not_before = self._clock() + pause
-        # A child that was told to end before it could listen ended as told.
+        # SIGTERM before its handler is installed ends a child by the signal: that is no failure.
         level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
         log.log(level, "a process ended", extra={"part": self.name, "code": code})
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

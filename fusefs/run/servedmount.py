@@ -1,12 +1,12 @@
-"""One mount of a worker: taken from the keeper, served, and what it says of itself.
+"""One mount of a worker: taken from the keeper, served, and its status.
 
-A worker that follows a dead one has the kernel send again what that one didn't answer. A kernel
-that can't do that (before Linux 6.9) can't take a mount over: it is aborted and mounted anew, and
-whoever had files open there gets errors.
+After a worker's death its successor has the kernel resend the requests that were not answered. On a
+kernel without resend (before Linux 6.9) a mount can't be taken over: it is aborted and mounted
+anew, and its open files fail.
 
 Not here: when the process ends (`worker`), S3, nodes, handles and their journal
 (`ServedFilesystem`).
-Threading: one thread opens a mount; after that any thread asks how it is.
+Threading: one thread opens a mount; after that any thread may ask for its status.
 """
 
 import errno
@@ -33,7 +33,7 @@ from fusefs.session.startmode import StartMode
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.025  # between two looks for changes under way, at the end
+LOOK_SECONDS = 0.025  # between two checks for requests in flight, at the end
 GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
 LOST = (
     "the mount was lost and mounted anew; containers that were started before have the dead one:"
@@ -42,29 +42,29 @@ LOST = (
 
 
 class ServedFilesystem(Protocol):
-    """A filesystem as the worker sees it. No method but `drain` and `close` takes time."""
+    """The filesystem of a mount. All methods but `drain` and `close` return at once."""
 
     @property
     def calls(self) -> Calls: ...
 
     @property
     def message_memory(self) -> int:
-        """Bytes that the kernel's requests and their answers may take."""
+        """Bytes that requests and answers in flight may take."""
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles restored from the journal, each with its node."""
 
     def open_contents(self) -> Mapping[int, int]:
-        """Return the same handles, each with the number of its content (`Opened.content`)."""
+        """Return these handles, each with the number of its content (`Opened.content`)."""
 
     def trouble(self) -> str:
-        """Return why the mount isn't well, "" when it is."""
+        """Return what is wrong with the mount, "" for nothing."""
 
     def activity(self) -> int:
-        """Return a number that grows with whatever is done for this mount in the background."""
+        """Return a number that grows with all background work of this mount."""
 
     def refuse_writes(self) -> None:
-        """From now on, EROFS for whatever would make something dirty."""
+        """Answer EROFS to all modifying calls from now on."""
 
     def dirty(self) -> tuple[int, int]:
         """Return the number of files and bytes that are not in S3 yet."""
@@ -73,11 +73,11 @@ class ServedFilesystem(Protocol):
         """Upload everything dirty until `stop`; return whether all of it is in S3."""
 
     def close(self) -> None:
-        """Let go of everything; the journal keeps what isn't in S3."""
+        """Close everything; the journal keeps what isn't in S3."""
 
 
-# Configuration of the mount, where to tell of changes, and how it begins: where not RESUMED, nodes
-# and handles of the journal mean nothing to the kernel any more (dirty data still counts).
+# Arguments: the mount's configuration, the receiver of invalidations, the start mode. Unless it is
+# RESUMED, nodes and handles of the journal are void (staged files still count).
 OpenFilesystem = Callable[[Mapping[str, object], Invalidations, StartMode], ServedFilesystem]
 
 
@@ -86,7 +86,7 @@ class WorkerOptions:
     """How a worker runs; times in seconds.
 
     `keeper_wait`: how long the keeper may take to appear. `grace`: how long a drain may take.
-    `stalled_after`: a request under way for longer is trouble.
+    `stalled_after`: a request in flight for longer is reported by the status.
     """
 
     keeper_socket: str
@@ -97,15 +97,15 @@ class WorkerOptions:
     keeper_wait: float = 60.0
     grace: float = 25.0
     stalled_after: float = 120.0
-    once: bool = False  # the end of the mounts is the end of the worker, in good order
-    run_directory: str = protocol.RUN_DIRECTORY  # where a supervised worker shows how it is
+    once: bool = False  # the worker ends in good order when its mounts are unmounted
+    run_directory: str = protocol.RUN_DIRECTORY  # of the probe's files
 
 
 def sends_again(taken: Taken) -> bool:
-    """Return whether the kernel can send again what a dead worker did not answer."""
+    """Return whether the kernel can resend the requests that a dead worker did not answer."""
     if taken.negotiated is not None:
         return taken.negotiated.has(Init.HAS_RESEND)
-    # Killed before INIT was answered: nothing was agreed, and asking is the only way to know.
+    # Killed before INIT was answered: its result is unknown, so resend is tried.
     try:
         send_resend(taken.device)
     except OSError as error:
@@ -123,7 +123,7 @@ class ServedMount:
         self.mountpoint = str(config["mountpoint"])
         self.served: ServedFilesystem | None = None
         self.state = "starting"
-        self.lost = False  # containers that were started before have a mount that is dead
+        self.lost = False  # containers that were started before have the dead mount
         self._config = config
         self._options = options
         self._session: KernelSession | None = None
@@ -149,7 +149,7 @@ class ServedMount:
 
     def _renew(self, keeper: KeeperClient) -> Taken:
         log.warning(
-            "this kernel can't send requests again: the mount is aborted and mounted anew, files "
+            "this kernel can't resend requests: the mount is aborted and mounted anew, files "
             "open there fail (Linux 6.9 or later survives the restart of a worker)",
             extra={"mount": self.name},
         )
@@ -178,7 +178,7 @@ class ServedMount:
         self._session.start(resend=taken.resumed)
 
     def _serve_nobody(self, why: str, open_filesystem: OpenFilesystem) -> None:
-        """Only upload what a former worker left: the mount is no more."""
+        """Only upload what a former worker left: there is no mount to serve."""
         self.unmounted(why)
         try:
             self.served = open_filesystem(self._config, Silent(), StartMode.FIRST)
@@ -189,21 +189,21 @@ class ServedMount:
             )
 
     def unmounted(self, why: str) -> None:
-        """Somebody took the mount away, for good: what isn't in S3 is still to be uploaded."""
+        """Note that the mount was unmounted from outside; dirty files are still uploaded."""
         self.state = UNMOUNTED_STATE
         log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
 
     def gone(self) -> bool:
-        """Return whether the mount ended without us."""
+        """Return whether the mount ended from outside."""
         ended = self._session is not None and self._session.wait(0) is not None
         if ended and self.state != UNMOUNTED_STATE:
             self.state = GONE_STATE
         return self.state in (GONE_STATE, UNMOUNTED_STATE)
 
     def drain(self, stop: threading.Event) -> bool:
-        """Upload all there is, and let changes finish that were under way; False: `stop` came.
+        """Upload all dirty files, and wait for modifying requests in flight; False if stopped.
 
-        A rename that ended in its middle would leave its directory under two names.
+        A rename that ends half way would leave its directory under two names.
         """
         assert self.served is not None  # noqa: S101 - it is open
         if self._session is None:
@@ -216,13 +216,13 @@ class ServedMount:
         return uploaded and self.served.drain(stop)
 
     def activity(self) -> tuple[float, int]:
-        """Return the seconds of the longest wait, and a number that grows with all that is done."""
+        """Return the oldest request's age in seconds, and a number that grows with all work."""
         if self._session is None or self.served is None:
             return 0.0, 0
         return self._session.oldest_request(), self._session.answered() + self.served.activity()
 
     def status(self) -> MountStatus:
-        """Say how the mount is; returns at once."""
+        """Return the mount's status, at once."""
         trouble = LOST if self.lost else self.served.trouble() if self.served is not None else ""
         if self.state == UNMOUNTED_STATE:
             files, size = self.served.dirty() if self.served is not None else (0, 0)

@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """What a worker is told about all its mounts together.
+    """Settings of a worker for all its mounts together.
 
-    `config`: the file with the document, else the environment has it. `drain_seconds`: None for
-    what the mounts say themselves; a pod's worker takes all that the kubelet gives it. `reached`:
-    nothing is mounted before this file is there; what can't work is found out first.
+    `config`: the configuration's file, None for the environment. `drain_seconds`: None for the
+    longest of the mounts; in a pod the grace period limits it. `reached`: the worker makes this
+    file once its mounts can start; nothing is mounted before.
     """
 
     config: str | None = None
@@ -68,7 +68,7 @@ def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: Wo
 
 
 def allow_many_files() -> None:
-    """Have as many files open as this process ever may: a changed file takes two.
+    """Raise the limit of open files to its maximum: a changed file takes two.
 
     The usual limit of 1024 is for programs that use select(2); it would be EMFILE at 500 files.
     """
@@ -79,7 +79,7 @@ def allow_many_files() -> None:
 def _serving(
     mounts: Mounts, ports: Sequence[int | None]
 ) -> AbstractContextManager[MetricsPort | None]:
-    """Serve metrics on the first port asked for; mounts that live go on without, if need be."""
+    """Serve metrics on the first port given; if that fails, the mounts go on without metrics."""
     port = next((port for port in ports if port is not None), None)
     if port is None:
         return nullcontext()

@@ -1,12 +1,12 @@
-"""How the mounts of a process are: said over a socket to whoever connects, and asked by probes.
+"""The status of a process's mounts: sent over a socket to each client, and read by probes.
 
-The answer is one JSON object, sent at once; nothing is ever read from who asks, and what it says is
-no secret: per mount its state, and in words what is wrong with it.
+The answer is one JSON object, sent at once; nothing is read from the client, and nothing in it is
+secret: each mount's state, and in words what is wrong with it.
 
     {"mounts": {"models": {"mountpoint": "/bus/models", "state": "serving", "trouble": ""}}}
 
-Asking is standard library only: a probe has 100 ms for everything, Python's start included.
-Threading: `Status` answers from a thread of its own; what it calls has to return at once.
+The client is standard library only: a probe has 100 ms for everything, Python's start included.
+Threading: `Status` answers from a thread of its own; the function it calls must return at once.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from fusefs.keeper import protocol
 SOCKET = protocol.RUN_DIRECTORY + "/worker.sock"
 LARGEST = 128 << 10
 SERVING = "serving"
-BACKLOG = 64  # probes that may wait at once
+BACKLOG = 64  # clients that may wait
 RETRY_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class MountStatus:
-    """How one mount is; `trouble` is "" while nothing is wrong."""
+    """Status of one mount; `trouble` is "" while nothing is wrong."""
 
     mountpoint: str
     state: str
@@ -37,7 +37,7 @@ class MountStatus:
 
 
 class Status:
-    """Answers on a socket with what `look` returns, by mount name."""
+    """Answers on a socket with the result of `look`, by mount name."""
 
     def __init__(self, path: str, look: Callable[[], Mapping[str, MountStatus]]) -> None:
         self._look = look
@@ -56,7 +56,7 @@ class Status:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering; a probe finds nobody from now on."""
+        """Stop answering; probes fail from now on."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)  # noqa: PTH108 - as above
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -85,7 +85,7 @@ class Status:
 
 
 def ask(path: str = SOCKET, timeout: float = 1.0) -> dict[str, MountStatus]:
-    """Return the status of each mount; OSError when nobody answers, ValueError for nonsense."""
+    """Return each mount's status; OSError without an answer, ValueError for a malformed one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
         peer.settimeout(timeout)
         _connect(peer, path, time.monotonic() + timeout)
@@ -97,7 +97,7 @@ def ask(path: str = SOCKET, timeout: float = 1.0) -> dict[str, MountStatus]:
 
 
 def _connect(peer: socket.socket, path: str, deadline: float) -> None:
-    """Connect, again while too many others wait: the kernel says EAGAIN instead of queueing."""
+    """Connect, and retry on EAGAIN: the kernel's answer while too many clients wait."""
     while True:
         try:
             return peer.connect(path)
@@ -108,7 +108,7 @@ def _connect(peer: socket.socket, path: str, deadline: float) -> None:
 
 
 def verdict(wanted: str | None, path: str = SOCKET, timeout: float = 1.0) -> str:
-    """Return why a mount, by name or mountpoint, isn't well; "" if it is. None asks for all."""
+    """Return what is wrong with a mount (name or mountpoint), "" for nothing; None: all."""
     try:
         mounts = ask(path, timeout)
     except OSError as error:

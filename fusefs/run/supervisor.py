@@ -1,13 +1,12 @@
 """Keeper and worker in one process tree, for `fusefs mount --driver native` on one machine.
 
-Does for two processes what the kubelet does for two containers: starts them, starts again whichever
-dies (after a pause, which grows for one that fails by itself), and stops them in order, worker
-first. The two hand the mount back and forth by themselves. Nothing is mounted before a worker has
+Does for two processes what the kubelet does for two containers: starts them, restarts the one that
+dies (after a pause, which grows for a process that fails by itself), and stops them in order,
+worker first. The two hand the mount over by themselves. Nothing is mounted before a worker has
 reached the bucket.
 
-No S3 here: this process only watches, and starts at once. One thread. The children are in a session
-of their own, so that Ctrl-C reaches them through here alone; should this process die, they get a
-SIGTERM.
+No S3 here: this process only watches. One thread. The children are in a session of their own, so
+that Ctrl-C reaches them through this process only; if it dies, they get a SIGTERM.
 """
 
 import json
@@ -29,13 +28,13 @@ from fusefs.run.restart import LEFT, SETUP_FAILED, UNMOUNTED, RestartedChild
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.05
-KEEPER_SECONDS = 5.0  # for an unmount; it takes milliseconds
+KEEPER_SECONDS = 5.0  # seconds for an unmount, which takes milliseconds
 
 
 class Supervisor:
-    """Runs both until a signal comes or the worker can't start at all.
+    """Runs both until a signal comes or the worker's first start fails.
 
-    The keeper waits for the file `reached`, with which a worker says that mounting is worthwhile.
+    The keeper is started once the file `reached` exists: then a worker has reached the bucket.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Supervisor:
     ) -> None:
         self.keeper = RestartedChild("keeper", keeper, environment)
         self.worker = RestartedChild("worker", worker, environment)
-        self.unmounted = False  # somebody took the mount away: what is there now isn't ours
+        self.unmounted = False  # unmounted from outside: a mount there now is foreign
         self._reached = reached
         self._signals = 0
         self._wake = threading.Event()
@@ -56,7 +55,7 @@ class Supervisor:
         """Supervise; return the worker's last exit code, 1 for one that was killed."""
         signal.signal(signal.SIGTERM, self._came)
         for number in (signal.SIGINT, signal.SIGHUP):
-            # Ignored by nohup, or by a shell for what it runs in the background: left so.
+            # Ignored by nohup, or by a shell for background jobs: stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._came)
         code = self._watch()
@@ -70,11 +69,11 @@ class Supervisor:
         self._wake.set()
 
     def _watch(self) -> int | None:
-        """Keep both running; return a code to give up with, None when a signal came."""
+        """Keep both running; return the exit code of a failure, None after a signal."""
         while not self._signals:
             for child in (self.keeper, self.worker):
                 code = child.ended()
-                # Later, the same code may mean that S3 is away just now: that is no end.
+                # In a later start this code may mean that S3 is unreachable: then it is restarted.
                 if code == SETUP_FAILED and child.starts == 1:
                     return code
                 if code in (UNMOUNTED, LEFT) and child is self.worker:
@@ -86,7 +85,7 @@ class Supervisor:
         return None
 
     def _stop_worker(self) -> int:
-        """Pass two signals on, kill at the third; wait until the worker is done with uploading."""
+        """Pass two signals on, kill at the third; wait until the worker has ended its uploads."""
         passed = 0
         if self.worker.pid is None:
             log.error("no worker runs; what isn't uploaded stays in the journal")
@@ -109,7 +108,7 @@ class Supervisor:
 
 
 def supervise(settings: MountSettings, words: Sequence[str]) -> int:
-    """Serve one mount, described by the words of its command line; return the exit code."""
+    """Serve one mount, given by the arguments of its command line; return the exit code."""
     document = {
         "version": protocol.VERSION,
         "mounts": [
@@ -135,10 +134,10 @@ def supervise(settings: MountSettings, words: Sequence[str]) -> int:
             reached,
         )
         code = supervisor.run()
-    # A keeper that was killed, or told to end before it could listen, unmounts nothing.
+    # A keeper that was killed, or ended before its handler was installed, has not unmounted.
     mountpoint = os.path.realpath(settings.mountpoint.parent)
     if supervisor.unmounted:
         return code
     for path in mountcalls.unmount_stale(f"{mountpoint}/{settings.mountpoint.name}"):
-        log.warning("unmounted what a keeper left", extra={"mountpoint": path})
+        log.warning("unmounted the mount that a keeper left", extra={"mountpoint": path})
     return code

@@ -1,7 +1,7 @@
-"""Recognises a worker that hangs: requests wait, and nothing whatsoever happens for minutes.
+"""Detects a worker that hangs: requests wait, and no work at all is done for minutes.
 
-A worker that is slow still answers something; one whose store is away still tries again, and every
-request to the store has a time limit that is much shorter. So neither is taken for one that hangs.
+A slow worker still answers requests; with an unreachable store it still retries, and each request
+to the store has a much shorter time limit. So neither counts as hanging.
 
 Threading: one thread calls `hangs`.
 """
@@ -14,10 +14,10 @@ HANGS_AFTER = 300.0
 
 
 class Watchdog:
-    """Compares what `look` returns: the oldest waiting request's seconds, and a growing number.
+    """Watches `look()`: the age in seconds of the oldest request, and a progress number.
 
-    The number grows with whatever the worker does: an answer to the kernel, an answer or a retry of
-    the store, a byte that moved.
+    The number grows with all work: an answer to the kernel, an answer of the store, a retry, a byte
+    transferred.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Watchdog:
         self._since = clock()
 
     def hangs(self) -> bool:
-        """Return whether a request has waited for too long while nothing was done."""
+        """Return whether a request has waited for too long without any progress."""
         oldest, progress = self._look()
         now = self._clock()
         if progress != self._progress:

@@ -1,12 +1,12 @@
 """`python -m fusefs worker`: the unprivileged half of the mounts of a pod.
 
 Takes the descriptors from the keeper, serves each with a filesystem that `open_filesystem` builds,
-and gives everything up in order: at the first SIGTERM it refuses new writes and uploads what is
-dirty, at the second it stops at once and leaves the journal to the next start.
+and ends in order: at the first SIGTERM it refuses new writes and uploads dirty files, at the second
+it stops at once and leaves the journal to the next start.
 
 Not here: what one mount is (`servedmount`), S3, mount(2) (`keeper`'s).
-Threading: mounts are opened at once, a few threads each its own; after that only the main thread
-acts, and the sessions have threads of their own.
+Threading: mounts are opened in parallel, one thread each; after that only the main thread acts, and
+the sessions have threads of their own.
 """
 
 import logging
@@ -79,7 +79,7 @@ def run(
         _open_all(ours, keeper, open_filesystem)
     except SetupError as error:
         if signals.stop.is_set():
-            log.info("told to end before anything was served")
+            log.info("stopped by a signal before a mount was served")
             return FAILED
         log.critical("%s", error)
         return SETUP_FAILED
@@ -105,10 +105,10 @@ def _open_all(
 def _wait(
     mounts: Sequence[ServedMount], keeper: KeeperClient, signals: WorkerSignals, once: bool
 ) -> bool:
-    """Wait for a signal; True when a mount was gone before, and this worker has to end.
+    """Wait for a signal; True if a mount disappeared first, and this worker has to end.
 
-    One that was aborted, or whose keeper began anew, is mounted anew for the next worker. One that
-    somebody unmounted is not: with `once` that is the end, else the others are served on.
+    An aborted mount, or one of a restarted keeper, is mounted anew for the next worker. A mount
+    that was unmounted from outside is not: with `once` the worker ends, else it serves the others.
     """
     while not signals.stop.wait(LOOK_SECONDS):
         gone = [mount for mount in mounts if mount.gone() and (once or mount.state == GONE_STATE)]
@@ -155,12 +155,12 @@ def drain(mounts: Sequence[ServedMount], signals: WorkerSignals, grace: float) -
 def _drain_one(mount: ServedMount, stop: threading.Event, results: dict[str, bool]) -> None:
     try:
         results[mount.name] = mount.drain(stop)
-    except Exception:  # one mount's failure must not keep the others from draining
+    except Exception:  # the other mounts still have to drain
         log.exception("draining failed", extra={"mount": mount.name})
 
 
 def _close(served: Iterable[ServedFilesystem]) -> None:
-    """Let go of all of them; requests that hang are left to the end of the process."""
+    """Close all of them; requests that hang are left to the end of the process."""
     threads = [threading.Thread(target=each.close, daemon=True) for each in served]
     for thread in threads:
         thread.start()
@@ -175,7 +175,7 @@ def _report_progress(
     signals: WorkerSignals,
     grace: float,
 ) -> None:
-    """Tell every now and then what is left, until all threads are done or time is up."""
+    """Log what is left every few seconds, until all threads are done or the time is up."""
     for _ in range(max(1, int(grace / PROGRESS_SECONDS))):
         pending = [thread for thread in threads if thread.is_alive()]
         if not pending or signals.hurry.is_set():
@@ -189,7 +189,7 @@ def _report_progress(
 
 
 def _join(threads: Sequence[threading.Thread], seconds: float, hurry: threading.Event) -> None:
-    """Wait for threads, a little at a time, so that a signal is noticed."""
+    """Wait for threads, in short steps, so that a signal is noticed."""
     for _ in range(int(seconds / 0.05)):
         if hurry.wait(0.0) or not any(thread.is_alive() for thread in threads):
             return

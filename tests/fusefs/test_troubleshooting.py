@@ -9,30 +9,35 @@ from fusefs.disk.space import Space
 from fusefs.mount.metrics import Metrics
 from fusefs.objects import ObjectInfo
 from fusefs.write.staged import Record, Staged
+from tests.sources import PACKAGES
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docs/troubleshooting.md").read_text()
-# Not ours: what the kernel and S3 say, and what is typed.
+# Not ours: messages of the kernel, of S3 and of the API server, and commands.
 OTHERS = {
     "Transport endpoint is not connected",
     "No space left on device",
     "Could not connect",
     "timed out",
+    "no params found",
     "fusermount3 -u -z MOUNTPOINT",
 }
 
 
 def source() -> str:
-    """Return all of fusefs with string literals that continue each other made one."""
-    text = "\n".join(path.read_text() for path in (REPOSITORY / "fusefs").rglob("*.py"))
-    return re.sub(r'"\s*\n\s*f?"', "", text)
+    """Return all code, and the guards, with string literals that continue each other made one."""
+    code = [path for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py")]
+    files = [*code, *(REPOSITORY / "deploy").rglob("*.yaml")]
+    text = "\n".join(path.read_text() for path in files)
+    return re.sub(r'"\s*\n\s*f?"', "", text) + " ".join(text.split())
 
 
 def quoted() -> set[str]:
     """Return the sentences in code spans: what has blanks and is neither command nor format."""
     prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
     sentences = {span for span in re.findall(r"`([^`\n]+)`", prose) if " " in span}
-    formats = {span for span in sentences if re.match(r"python -m|[-\"]|[wztr] |s3mount_", span)}
+    other = re.compile(r"python -m|kubectl |[-\"]|[wztr] |s3mount_")
+    formats = {span for span in sentences if other.match(span)}
     return sentences - formats - OTHERS
 
 
@@ -52,7 +57,7 @@ def test_every_metric_is_in_the_table_and_none_else() -> None:
     """An operator finds what the port serves."""
     served = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in Metrics().collect()
+        for family in Metrics(dict).collect()
     }
     assert set(re.findall(r"^\| `(s3mount_\w+)`", TEXT, re.MULTILINE)) == served
 

@@ -120,7 +120,7 @@ def test_without_resend_a_dead_worker_s_mount_is_made_anew(
     application.do(f"(f := open('{pod.root}/f', 'wb', buffering=0)).write(b'unsent')")
     pod.kill_worker()
     pod.wait_until_well()
-    assert "can't send requests again" in pod.log.read_text()
+    assert "can't resend requests" in pod.log.read_text()
     assert metric(port, "s3mount_remounted") == "1.0"
     assert "failed OSError" in application.do("f.write(b'more')")
     paths = [path for path, _ in mountcalls.fuse_mounts()]
