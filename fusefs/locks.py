@@ -26,7 +26,7 @@ class Rank(Enum):
     NODE = "Node.lock"
     COMMIT = "FileContent.commit_lock"
     PROBING = "Conditions._asking"
-    STATE = "FileContent._state"
+    STATE = "PendingChanges.state"
     TREE = "Tree.lock"
     LOADING = "Listing._loading"
     LISTING = "Listing._lock"

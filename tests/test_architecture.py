@@ -46,8 +46,8 @@ WINGS: dict[str, dict[str, set[str]]] = {
             *("posix", "names", "write", "read", "cache"),
             *("session", "kernel", "s3", "disk"),
         },
-        "posix": {"names", "write", "read", "session"},
-        "names": {"write", "s3", "session"},
+        "posix": {"names", "write", "read", "cache", "session"},
+        "names": {"write", "cache", "s3", "session"},
         "write": {"read", "cache", "s3", "disk"},
         "read": {"cache", "s3"},
         "cache": {"disk"},
@@ -88,7 +88,7 @@ APART = [
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 # Files that are too long still. One that no longer is must leave this list.
-TOO_LONG = {"fusefs.write.filecontent"}
+TOO_LONG: set[str] = set()
 NOT_NOUNS = {"utils", "util", "common", "helpers", "helper", "base", "manager", "models", "misc"}
 
 TOP_LEVEL = {

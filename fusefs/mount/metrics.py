@@ -44,10 +44,10 @@ _GAUGES: tuple[tuple[str, Callable[[Mounted], float], str], ...] = (
         lambda m: float(m.mode is StartMode.RENEWED),
         "1 if the worker mounted anew after one that died: what was open failed.",
     ),
-    ("dirty_files", lambda m: len(m.depot.dirty.all()), "Files with changes not in the store."),
+    ("dirty_files", lambda m: len(m.staging.dirty.all()), "Files with changes not in the store."),
     (
         "dirty_bytes",
-        lambda m: sum(body.unsent for body in m.depot.dirty.all()),
+        lambda m: sum(body.unsent for body in m.staging.dirty.all()),
         "Bytes changed and not in the store.",
     ),
     (

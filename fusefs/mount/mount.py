@@ -25,6 +25,7 @@ from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import MountSettings
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
+from fusefs.names.objectmoves import ObjectMover
 from fusefs.names.pagememory import PageMemory
 from fusefs.names.remembered import Remembered
 from fusefs.names.rename import Renames
@@ -38,11 +39,10 @@ from fusefs.s3.capabilities import Conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
-from fusefs.write import conflicts
+from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
 from fusefs.write.flush import Flush
-from fusefs.write.staged import Staged, leftovers
-from fusefs.write.staging import Depot
+from fusefs.write.staging import Staging
 from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
@@ -80,48 +80,45 @@ class Mounted:
         self.reader = Reader(store, self.cache, limits, store.counters)
         self._pools = Pools(settings)
         stored = settings.metadata == "posix"
-        self.depot = Depot(
-            store,
-            self.reader,
-            self.cache,
-            space,
-            Uploader(store, self._pools.uploads, settings.plan, self._pools.copies),
-            self._pools.moves,
-            made(cache_dir / "staged"),
-            cache_dir / "conflicts",
-            stored,
-            settings.on_conflict,
-            full_wait=settings.full_wait,
-            flush=Flush(settings.plan.threshold),
-            counters=store.counters,
+        made(cache_dir / "staged")
+        self.staging = Staging(
+            cache_dir, space, self.cache, store.counters, full_wait=settings.full_wait
         )
+        uploader = _uploader(settings, store, self._pools)
+        self._contents = FileContents(self.staging, self.reader, uploader)
+        self._flush = Flush(settings.plan.threshold)
         log_path = cache_dir / "session.log"
         state = SessionLog.read(log_path) if mode is StartMode.RESUMED else SessionState()
-        self._presence = DirectoryPresence(self.depot.staging)
+        self._presence = DirectoryPresence(self.staging.directory)
         self.cache_removed = False
         self._journal = SessionLog(log_path, state) if mode is not StartMode.SINGLE else None
         tree = _tree(settings, self._journal)
         tree.invalidations = invalidations
         lookup = self._lookup(tree, stored)
         lookup.root = RootAttributes(cache_dir) if stored else None
-        rewrites = SelfCopies(tree, lookup, self.depot)
-        self.files = OpenFiles(tree, lookup, rewrites, self.depot, limits.first, settings.read_only)
-        moves = Renames(tree, lookup, rewrites, self.depot, self._pools.moves)
-        namespace = Namespace(tree, lookup, moves, self.depot, settings.read_only)
+        dirty = self.staging.dirty
+        copies = SelfCopies(tree, lookup, uploader, self.cache)
+        self.files = OpenFiles(
+            tree, lookup, copies, self._contents, self.cache, limits.first, settings.read_only
+        )
+        mover = ObjectMover(store, uploader, self._pools.moves)
+        journals = cache_dir / "renames"
+        renames = Renames(tree, lookup, copies, mover, self.cache, dirty, journals)
+        namespace = Namespace(tree, lookup, renames, self.cache, dirty, settings.read_only)
         self.filesystem = Filesystem(
-            tree, lookup, self.files, rewrites, namespace, self.depot, settings.shown
+            tree, lookup, self.files, copies, namespace, self._flush, dirty, settings.shown
         )
         restored = self._restore(RESTORED_WAIT if mode is StartMode.RESUMED else 0.0)
-        self._moves = moves
+        self._renames = renames
         self._renames_at = float("inf") if settings.read_only else time.monotonic()
         if mode is not StartMode.RESUMED:
             self._finish_renames()
         self.filesystem.restore(state, restored)
         if mode is StartMode.RESUMED:
-            moves.restore()
+            renames.restore()
             # Who waits for a rename asks for it again; nobody else should wait for it, too.
             self._renames_at += RESTORED_WAIT
-        self._retrier = Retrier(self.depot.dirty, self.depot.flush, self.files.settle, self._look)
+        self._retrier = Retrier(self.staging.dirty, self._flush, self.files.settle, self._look)
         self._retrier.start()
 
     def _lookup(self, tree: Tree, stored: bool) -> Lookup:
@@ -136,7 +133,7 @@ class Mounted:
     def _restore(self, wait: float) -> list[FileContent]:
         """Take over what a former process could not upload; upload it when `wait` is over."""
         bodies = []
-        for stem in leftovers(self.depot.staging):
+        for stem in self.staging.left():
             with bulkhead("taking over a staged file", file=str(stem)):
                 body = self._taken_over(stem, wait)
                 if body is not None:
@@ -145,21 +142,18 @@ class Mounted:
 
     def _taken_over(self, stem: Path, wait: float) -> FileContent | None:
         try:
-            staged = Staged.restore(stem, self.depot.space)
+            body = self._contents.restore(stem)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error(  # noqa: TRY400 - the traceback says nothing more
                 "a staged file can't be understood and is left where it is",
                 extra={"file": str(stem), "error": str(error)},
             )
             return None
-        if staged is None or conflicts.damaged(staged, self.depot):
-            return None
-        body = FileContent.restored(self.depot, staged)
-        if not body.unlinked:
+        if body is not None and not body.unlinked:
             body.trouble.again_in(wait)
             log.warning(
                 "found changes that a former process did not upload",
-                extra={"key": body.key, "bytes": staged.dirty.total()},
+                extra={"key": body.key, "bytes": body.unsent},
             )
         return body
 
@@ -169,10 +163,10 @@ class Mounted:
             log.error(
                 "the cache directory was removed: the mount goes on without, what is changed is "
                 "uploaded at once, and a killed process would lose what isn't",
-                extra={"cache_dir": str(self.depot.staging.parent)},
+                extra={"cache_dir": str(self.staging.root)},
             )
         if self.cache_removed:  # no next process finds what these have
-            for body in self.depot.dirty.all():
+            for body in self.staging.dirty.all():
                 body.trouble.hurry()
         self._finish_renames()
 
@@ -180,7 +174,7 @@ class Mounted:
         if self._renames_at <= time.monotonic():
             self._renames_at = float("inf")
             with bulkhead("finishing renames"):
-                self._moves.finish_left()
+                self._renames.finish_left()
 
     # -- what a worker asks (`servedmount.Served`) ------------------------------------------------
 
@@ -209,7 +203,7 @@ class Mounted:
         away = self.store.unreachable_for()
         if away > UNWELL_AFTER:
             return f"the store has not answered for {away:.0f} s"
-        for body in self.depot.dirty.all():
+        for body in self.staging.dirty.all():
             if body.trouble.said:
                 return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
         return self._journal.trouble() if self._journal is not None else ""
@@ -224,7 +218,7 @@ class Mounted:
 
     def dirty(self) -> tuple[int, int]:
         """Return the number of files and bytes that are not in S3 yet."""
-        left = self.depot.dirty.all()
+        left = self.staging.dirty.all()
         return len(left), sum(body.size for body in left)
 
     def drain(self, stop: threading.Event) -> bool:
@@ -233,7 +227,7 @@ class Mounted:
 
     def tell_left(self) -> None:
         """Name what isn't in S3 and stays on the cache volume."""
-        left = self.depot.dirty.all()
+        left = self.staging.dirty.all()
         for body in left[:NAMED_MOST]:
             log.error(
                 "not uploaded; kept on the cache volume for the next start",
@@ -242,12 +236,12 @@ class Mounted:
         if left:
             log.error(
                 "files that aren't uploaded: the next start with this cache directory does it",
-                extra={"files": len(left), "directory": str(self.depot.staging)},
+                extra={"files": len(left), "directory": str(self.staging.directory)},
             )
 
     def _seal_left(self) -> None:
         until = time.monotonic() + SEAL_SECONDS
-        for body in self.depot.dirty.all():
+        for body in self.staging.dirty.all():
             if time.monotonic() < until:
                 with bulkhead("sealing a staged file", key=body.key):
                     body.seal()
@@ -255,8 +249,8 @@ class Mounted:
     def _check_space(self) -> None:
         """Say whether the space is miscounted, where a test asks for that."""
         if AUDIT in os.environ and not self.open_handles():
-            self.depot.kept.recount()
-            wrong = miscounted(self.depot.space, self.depot.staging.parent)
+            self.staging.kept.recount()
+            wrong = miscounted(self.staging.space, self.staging.root)
             if wrong:
                 log.error("space is miscounted", extra={"difference": wrong})
 
@@ -265,7 +259,7 @@ class Mounted:
         self._retrier.stop()
         self.tell_left()
         self._seal_left()
-        self.depot.flush.close()
+        self._flush.close()
         self.reader.close()
         self._check_space()
         self._pools.close()
@@ -274,6 +268,17 @@ class Mounted:
         self.store.close()
         if self._journal is not None:
             self._journal.close()
+
+
+def _uploader(settings: MountSettings, store: Store, pools: Pools) -> Uploader:
+    return Uploader(
+        store,
+        pools.uploads,
+        settings.plan,
+        pools.copies,
+        stores_attributes=settings.metadata == "posix",
+        overwrites=settings.on_conflict == "overwrite",
+    )
 
 
 def _tree(settings: MountSettings, journal: SessionLog | None) -> Tree:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from fusefs import attributes, keys
 from fusefs.attributes import Posix
+from fusefs.cache.cache import Cache
 from fusefs.errors import (
     Exists,
     IsADirectory,
@@ -32,7 +33,7 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
 from fusefs.s3.store import IF_ABSENT
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
+from fusefs.write.unsent import DirtySet
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +45,17 @@ class Namespace:
         self,
         tree: Tree,
         lookup: Lookup,
-        moves: Renames,
-        depot: Depot,
+        renames: Renames,
+        cache: Cache,
+        dirty: DirtySet,
         read_only: bool,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
-        self.moves = moves
-        self.depot = depot
+        self.renames = renames
+        self._store = lookup.store
+        self._cache = cache
+        self._dirty = dirty
         self._read_only = read_only
         self.closing = False
 
@@ -118,7 +122,7 @@ class Namespace:
         node = self.new_node(parent, name, directory=True)
         self._take_over(node, info, posix)
         # It is new and empty: nobody needs a LIST to know that.
-        node.listing = Listing.empty(self.depot.store, key, self.tree.pages)
+        node.listing = Listing.empty(self._store, key, self.tree.pages)
         return node
 
     def symlink(self, parent: Node, name: str, target: str, caller: Caller) -> Node:
@@ -146,7 +150,7 @@ class Namespace:
         return self._special(parent, name, key, b"", posix)
 
     def _attributes_needed(self, what: str) -> None:
-        if not self.depot.stores_attributes:
+        if not self.lookup.stored:
             raise Unsupported(f"{what} need stored attributes; the mount has --metadata none")
 
     def _special(self, parent: Node, name: str, key: str, body: bytes, posix: Posix) -> Node:
@@ -157,15 +161,15 @@ class Namespace:
 
     def _put(self, key: str, body: bytes, posix: Posix, kind: str) -> ObjectInfo:
         headers = Headers(system={"ContentType": kind})
-        if self.depot.stores_attributes:
+        if self.lookup.stored:
             headers = attributes.write(posix, headers)
-        began = self.depot.store.server_time()
+        began = self._store.server_time()
         try:
-            etag = self.depot.store.put(key, body, headers, IF_ABSENT)
+            etag = self._store.put(key, body, headers, IF_ABSENT)
         except Stale as error:
             info = self._made_before(key, len(body), headers, began if error.retried else None)
         else:
-            info = ObjectInfo(key, len(body), etag, self.depot.store.server_time(), headers)
+            info = ObjectInfo(key, len(body), etag, self._store.server_time(), headers)
         self.lookup.remember(info)
         return info
 
@@ -178,7 +182,7 @@ class Namespace:
         metadata of markers) it is ours if it came into being since `retried`, when we began.
         """
         try:
-            found = self.depot.store.head(key)
+            found = self._store.head(key)
         except NotFound as error:
             raise Exists(f"{key} was made and removed by somebody else meanwhile") from error
         told = found.headers.metadata if found.headers is not None else {}
@@ -208,14 +212,14 @@ class Namespace:
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
         key = self.tree.key(node)
-        self.depot.dirty.commit_copies(key)
+        self._dirty.commit_copies(key)
         with node.lock:
             body = node.body
             if body is not None:
                 with body.commit_lock:
                     self._unlink_open(body, key)
             else:
-                self.depot.store.delete(key)
+                self._store.delete(key)
             self._removed(parent, node, key)
 
     def _to_remove(self, parent: Node, name: str) -> Node | None:
@@ -234,11 +238,11 @@ class Namespace:
     def _unlink_open(self, body: FileContent, key: str) -> None:
         with body.kept():
             if body.info is not None:
-                self.depot.store.delete(key)
+                self._store.delete(key)
 
     def _removed(self, parent: Node, node: Node, key: str) -> None:
         self.lookup.forget(key)
-        self.depot.cache.drop(key)
+        self._cache.drop(key)
         with self.tree.lock:
             self.tree.unlisted(parent, node.name)
             self.tree.detach(node)
@@ -255,12 +259,12 @@ class Namespace:
         with self.tree.lock:
             if any(child.local for child in node.children.values()):
                 raise NotEmpty(f"{key} is not empty")
-        page = self.depot.store.list_page(key, "", None, 2)
+        page = self._store.list_page(key, "", None, 2)
         if any(found.key != key for found in page.objects):
             raise NotEmpty(f"{key} is not empty")
-        self.depot.store.delete(key)
+        self._store.delete(key)
         for other in self.lookup.markers.others(node):
-            self.depot.store.delete(other)
+            self._store.delete(other)
         self._removed(parent, node, key)
 
     # -- renaming --------------------------------------------------------------------------------
@@ -269,4 +273,4 @@ class Namespace:
         """Rename as rename(2): files by one copy and one delete, directories key by key."""
         self.writable(parent, name, new=False)
         self.writable(new_parent, new_name)
-        self.moves.rename(parent, name, new_parent, new_name, flags)
+        self.renames.rename(parent, name, new_parent, new_name, flags)

@@ -27,7 +27,7 @@ from fusefs.names.renamejournal import Copied, RenameJournal
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.store import IF_ABSENT, Store
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
+from fusefs.write.unsent import DirtySet
 from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ Result = TypeVar("Result")
 class ObjectMover:
     """Moves objects of one store; `told(before, after)` hears of each moved key of a directory."""
 
-    def __init__(self, store: Store, committer: Uploader, pool: Executor) -> None:
+    def __init__(self, store: Store, uploader: Uploader, pool: Executor) -> None:
         self._store = store
-        self._committer = committer
+        self._uploader = uploader
         self._pool = pool
 
     # -- one object ------------------------------------------------------------------------------
@@ -73,11 +73,11 @@ class ObjectMover:
         self, before: ObjectInfo, key: str, headers: Headers | None, condition: str | None
     ) -> tuple[str, float]:
         try:
-            return self._committer.copy(before, key, headers, condition)
+            return self._uploader.copy(before, key, headers, condition)
         except AttributeTooBig:
             if headers is None:
                 raise
-            return self._committer.copy(before, key, None, condition)  # it goes as it is
+            return self._uploader.copy(before, key, None, condition)  # it goes as it is
 
     def _delete(self, key: str, etag: str) -> None:
         """Delete one version; another one stays, and is reported."""
@@ -182,7 +182,7 @@ class ObjectMover:
         # The new directory's marker may be there: an empty directory can be replaced.
         condition = None if source.key == journal.old else IF_ABSENT
         try:
-            etag, modified = self._committer.copy(source, key, None, condition)
+            etag, modified = self._uploader.copy(source, key, None, condition)
         except Stale:
             found = self._there(key)
             if found is None or not self.same(found, source):
@@ -277,9 +277,9 @@ def _kept(headers: Headers) -> Mapping[str, str]:
     return {name: text for name, text in headers.metadata.items() if name != "ctime"}
 
 
-def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:
+def forget_renames(journals: Path, complete: Callable[[str, str], bool]) -> None:
     """End the journals of renames of which `complete(old, new)` knows that all else was done."""
-    for path in sorted(depot.renames.glob("*.json")):
+    for path in sorted(journals.glob("*.json")):
         # What can't be read is said by whoever finishes the others.
         with suppress(OSError, ValueError, KeyError):
             journal = RenameJournal.left(path)
@@ -289,23 +289,22 @@ def forget_renames(depot: Depot, complete: Callable[[str, str], bool]) -> None:
                 journal.leave()
 
 
-def resume_renames(depot: Depot) -> None:
+def resume_renames(mover: ObjectMover, dirty: DirtySet, journals: Path) -> None:
     """Finish the directory renames that former processes began.
 
     Changes they left unsent follow. What can't be finished now is said, and tried at the next
     start.
     """
-    mover = ObjectMover(depot.store, depot.committer, depot.pool)
-    for path in sorted(depot.renames.glob("*.json")):
+    for path in sorted(journals.glob("*.json")):
         with bulkhead("an interrupted rename", journal=str(path)):
-            _resume_left(depot, mover, path)
+            _resume_left(dirty, mover, path)
 
 
-def _resume_left(depot: Depot, mover: ObjectMover, path: Path) -> None:
+def _resume_left(dirty: DirtySet, mover: ObjectMover, path: Path) -> None:
     try:
         journal = RenameJournal.left(path)
         if journal is not None:
-            _resume(depot, mover, journal)
+            _resume(dirty, mover, journal)
     except (FsError, OSError, ValueError, KeyError) as error:
         log.error(  # noqa: TRY400 - the traceback says nothing more
             "an interrupted rename is not finished; some keys have the old name",
@@ -313,14 +312,14 @@ def _resume_left(depot: Depot, mover: ObjectMover, path: Path) -> None:
         )
 
 
-def _resume(depot: Depot, mover: ObjectMover, journal: RenameJournal) -> None:
+def _resume(dirty: DirtySet, mover: ObjectMover, journal: RenameJournal) -> None:
     log.warning(
         "finishing a rename that was interrupted",
         extra={"old": journal.old, "new": journal.new},
     )
     left = {
         body.key: body
-        for body in depot.dirty.all()
+        for body in dirty.all()
         if isinstance(body, FileContent) and body.key.startswith(journal.old)
     }
 

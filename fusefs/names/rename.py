@@ -11,12 +11,13 @@ then given up: who waits for one may hold a node's lock, which comes before.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from fusefs import keys, locks
 from fusefs.attributes import DIRECTORY_TYPE, seconds, write
+from fusefs.cache.cache import Cache
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
@@ -28,7 +29,7 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
 from fusefs.s3.store import IF_ABSENT
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
+from fusefs.write.unsent import DirtySet
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +37,26 @@ NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2)
 
 
 class Renames:
-    """The renames of one mount."""
+    """The renames of one mount; `journals` is the directory of their journals."""
 
     def __init__(
-        self, tree: Tree, lookup: Lookup, rewrites: SelfCopies, depot: Depot, pool: Executor
+        self,
+        tree: Tree,
+        lookup: Lookup,
+        copies: SelfCopies,
+        mover: ObjectMover,
+        cache: Cache,
+        dirty: DirtySet,
+        journals: Path,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
-        self.rewrites = rewrites
-        self.depot = depot
-        self._mover = ObjectMover(depot.store, depot.committer, pool)
+        self.copies = copies
+        self._store = lookup.store
+        self._mover = mover
+        self._cache = cache
+        self._dirty = dirty
+        self._journals = journals
         self._directories = locks.lock(Rank.DIRECTORIES)
 
     def rename(self, parent: Node, name: str, new_parent: Node, new_name: str, flags: int) -> None:
@@ -67,7 +78,7 @@ class Renames:
         self._compatible(node, target)
         for going in (node, target):
             if going is not None:
-                self.depot.dirty.commit_copies(self.tree.key(going))
+                self._dirty.commit_copies(self.tree.key(going))
         if node.directory:
             self._not_inside(node, new_parent)
             self._rename_directory(node, new_parent, new_name, replaces=target is not None)
@@ -102,7 +113,7 @@ class Renames:
         with self._replaced(found):
             self._move(node, parent, name, new_parent, new_name)
         if before is not None and found.info is not None and before.size == found.info.size:
-            self.rewrites.renamed(node, before, found.info)
+            self.copies.renamed(node, before, found.info)
         return True
 
     def _copied_before(self, node: Node, target: Node) -> bool:
@@ -120,12 +131,14 @@ class Renames:
         The tree is as the session's journal told it, in which a rename is noted when all is done.
         """
         known = self.tree.known
-        forget_renames(self.depot, lambda old, new: known(old) is None and known(new) is not None)
+        forget_renames(
+            self._journals, lambda old, new: known(old) is None and known(new) is not None
+        )
 
     def finish_left(self) -> None:
         """Finish the directory renames of former processes; nobody waits for them."""
         with self._directories:
-            resume_renames(self.depot)
+            resume_renames(self._mover, self._dirty, self._journals)
 
     def _compatible(self, node: Node, target: Node | None) -> None:
         if target is None:
@@ -136,7 +149,7 @@ class Renames:
             raise IsADirectory(f"{self.tree.key(target)} is a directory")
         if target.directory:
             key = self.tree.key(target)
-            page = self.depot.store.list_page(key, "", None, 2)
+            page = self._store.list_page(key, "", None, 2)
             with self.tree.lock:
                 local = any(child.local for child in target.children.values())
             if local or any(found.key != key for found in page.objects):
@@ -174,13 +187,13 @@ class Renames:
 
     def _move_object(self, node: Node, key: str, condition: str | None) -> None:
         before = node.info
-        if before is None or (before.headers is None and self.depot.stores_attributes):
-            before = self.depot.store.head(self.tree.key(node))
-        self.depot.cache.drop(key)
+        if before is None or (before.headers is None and self.lookup.stored):
+            before = self._store.head(self.tree.key(node))
+        self._cache.drop(key)
         now = time.time_ns()
         with node.body.moving() if node.body is not None else nullcontext():
             before, after = self._moved(before, key, condition, now)
-            self.rewrites.renamed(node, before, after)
+            self.copies.renamed(node, before, after)
         self.lookup.forget(before.key)
         _changed_at(node, now)
         node.checked = time.monotonic()
@@ -192,7 +205,7 @@ class Renames:
         try:
             return before, self._mover.move(before, key, condition, _at(before, now))
         except (Stale, NotFound):
-            found = self.depot.store.head(before.key)
+            found = self._store.head(before.key)
             if condition is not None and found.etag == before.etag:  # so it was that one
                 raise Exists(f"{key} exists already") from None
             return found, self._mover.move(found, key, condition, _at(found, now))
@@ -211,7 +224,7 @@ class Renames:
         new = self.tree.child_key(parent, name) + "/"
         keys.check(name, new)
         with self._directories, ExitStack() as stack:
-            journal = RenameJournal.find(self.depot.renames, old, new) if resumed else None
+            journal = RenameJournal.find(self._journals, old, new) if resumed else None
             if journal is not None and journal.undoing:
                 self._mover.take_back(journal)
                 return False
@@ -236,7 +249,7 @@ class Renames:
                 _changed_at(node, time.time_ns())
                 self._follow_all(node, moved, moved.left_behind)
 
-            journal = journal or RenameJournal.begin(self.depot.renames, old, new)
+            journal = journal or RenameJournal.begin(self._journals, old, new)
             self._mover.move_all(journal, moved.told, settle, replaces=replaces, resumed=resumed)
         return True
 
@@ -254,12 +267,12 @@ class Renames:
         if not others:
             return
         headers = Headers(system={"ContentType": DIRECTORY_TYPE})
-        if node.posix is not None and self.depot.stores_attributes:
+        if node.posix is not None and self.lookup.stored:
             headers = write(node.posix, headers)
         with suppress(Stale):  # its own marker was moved with the rest
-            self.depot.store.put(new, b"", headers, IF_ABSENT)
+            self._store.put(new, b"", headers, IF_ABSENT)
         for other in others:
-            self.depot.store.delete(other)
+            self._store.delete(other)
 
     def _open_below(self, node: Node) -> list[tuple[Node, FileContent]]:
         """Return the open files below a directory."""
@@ -287,7 +300,7 @@ class Renames:
             return None
         after = moved.after(before.key, before.etag)
         if after is not None:
-            self.rewrites.renamed(node, before, after)
+            self.copies.renamed(node, before, after)
             return None
         return before if before.key.startswith(moved.old) and not node.gone else None
 
@@ -300,14 +313,14 @@ class Renames:
             log.debug("gone meanwhile", extra={"key": before.key, "error": str(error)})
             after = self._moved_unseen(before, key) if node.body is not None else None
         if after is not None:
-            self.rewrites.renamed(node, before, after)
+            self.copies.renamed(node, before, after)
         else:
             node.info = None
 
     def _moved_unseen(self, before: ObjectInfo, key: str) -> ObjectInfo | None:
         """Return the copy of an object that was opened while it was being moved."""
         try:
-            found = self.depot.store.head(key)
+            found = self._store.head(key)
         except NotFound:
             return None
         return found if (found.etag, found.size) == (before.etag, before.size) else None

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from fusefs.attributes import DIRECTORY_TYPE, Posix, write
+from fusefs.cache.cache import Cache
 from fusefs.errors import NotFound, Stale
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
@@ -18,19 +19,21 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.store import IF_ABSENT
 from fusefs.session.sessionlog import LoggedVersion
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
 from fusefs.write.unsent import held
+from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
 
 class SelfCopies:
-    """The rewrites of one mount."""
+    """The self-copies of one mount."""
 
-    def __init__(self, tree: Tree, lookup: Lookup, depot: Depot) -> None:
+    def __init__(self, tree: Tree, lookup: Lookup, uploader: Uploader, cache: Cache) -> None:
         self.tree = tree
         self.lookup = lookup
-        self.depot = depot
+        self._uploader = uploader
+        self._store = uploader.store
+        self._cache = cache
 
     def set_posix(self, node: Node, change: Callable[[Posix], Posix]) -> None:
         """Change attributes: of a dirty file with its commit, else by one copy onto itself."""
@@ -45,7 +48,7 @@ class SelfCopies:
 
     def _change_stored(self, node: Node, change: Callable[[Posix], Posix]) -> None:
         key = self.tree.key(node)
-        if not key or not self.depot.stores_attributes:
+        if not key or not self._uploader.stores_attributes:
             shown = node.posix or self.lookup.posix(node.info, node.directory)
             return self._keep_here(node, key, change(shown))
         if node.posix is not None and self.lookup.known(node):
@@ -78,23 +81,23 @@ class SelfCopies:
     def _stored(self, node: Node, key: str) -> ObjectInfo:
         """Return the object that has a node's attributes; an implicit directory gets a marker."""
         try:
-            return self.depot.store.head(key)
+            return self._store.head(key)
         except NotFound:
             if not node.directory or not key:
                 raise
         headers = Headers(system={"ContentType": DIRECTORY_TYPE})
         try:
-            etag = self.depot.store.put(key, b"", headers, IF_ABSENT)
+            etag = self._store.put(key, b"", headers, IF_ABSENT)
         except Stale:  # made meanwhile, by others or by a try of ours whose answer was lost
-            return self.depot.store.head(key)
-        return ObjectInfo(key, 0, etag, self.depot.store.server_time(), headers)
+            return self._store.head(key)
+        return ObjectInfo(key, 0, etag, self._store.server_time(), headers)
 
     def store_posix(self, node: Node, info: ObjectInfo, posix: Posix) -> None:
         """Copy an object onto itself with other attributes."""
         assert info.headers is not None  # noqa: S101 - the caller asked S3 for them
         headers = write(posix, info.headers)
         with node.body.moving() if node.body is not None else nullcontext():
-            etag, modified = self.depot.committer.copy(info, info.key, headers, None)
+            etag, modified = self._uploader.copy(info, info.key, headers, None)
             after = replace(info, etag=etag, modified=modified, headers=headers)
             self.renamed(node, info, after)
         node.posix = posix
@@ -105,7 +108,7 @@ class SelfCopies:
     def renamed(self, node: Node, before: ObjectInfo, after: ObjectInfo) -> None:
         """Our own copy gave the same bytes another identity: nobody has to fetch them again."""
         self.lookup.remember(after)
-        self.depot.cache.rename(before.key, before.etag, after.key, after.etag)
+        self._cache.rename(before.key, before.etag, after.key, after.etag)
         node.info = after
         if node.cached_etag == before.etag:
             node.cached_etag = after.etag

@@ -38,8 +38,8 @@ from fusefs.posix.setattr import changed
 from fusefs.posix.xattrs import Xattrs
 from fusefs.session.sessionlog import SessionState
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
-from fusefs.write.unsent import Unsent
+from fusefs.write.flush import Flush
+from fusefs.write.unsent import DirtySet, Unsent
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +56,20 @@ class Filesystem:
         tree: Tree,
         lookup: Lookup,
         files: OpenFiles,
-        rewrites: SelfCopies,
+        copies: SelfCopies,
         namespace: Namespace,
-        depot: Depot,
+        flush: Flush,
+        dirty: DirtySet,
         shown: Shown | None = None,
     ) -> None:
         self.tree = tree
         self.lookups = lookup
         self.files = files
-        self.rewrites = rewrites
-        self._xattrs = Xattrs(lookup, rewrites)
+        self.copies = copies
+        self._xattrs = Xattrs(lookup, copies)
         self.namespace = namespace
-        self.depot = depot
+        self._flush = flush
+        self._dirty = dirty
         self._shown = shown or Shown()
         self._directories = OpenDirectories(tree, lookup, files)
 
@@ -165,7 +167,7 @@ class Filesystem:
             self.files.resize(found, change.size, handle)
         asked = replace(change, size=None)
         if asked != Change():
-            self.rewrites.set_posix(found, lambda posix: changed(posix, asked))
+            self.copies.set_posix(found, lambda posix: changed(posix, asked))
         return self._attributes(found)
 
     def _writable(self) -> None:
@@ -177,7 +179,7 @@ class Filesystem:
         found = self.tree.get(node)
         if found.posix is None or not stat.S_ISLNK(found.posix.mode):
             raise Invalid(f"{self.tree.key(found)} is not a symbolic link")
-        answer = self.depot.store.get_start(self.tree.key(found), LINK_MOST, whole=True)
+        answer = self.lookups.store.get_start(self.tree.key(found), LINK_MOST, whole=True)
         # s3fs before 1.7x wrote a line break behind the target.
         target = answer[1].rstrip(b"\n") if answer is not None else b""
         return os.fsdecode(target)
@@ -377,7 +379,7 @@ class Filesystem:
             if error is not None:
                 failures.append(error)
 
-        self.depot.flush.each(self.depot.dirty.all(), told)
+        self._flush.each(self._dirty.all(), told)
         if failures:
             raise failures[0]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from fusefs import locks
 from fusefs.attributes import Posix
+from fusefs.cache.cache import Cache
 from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
 from fusefs.interface import Opened
 from fusefs.locks import Rank
@@ -25,8 +26,8 @@ from fusefs.posix.opening import Opening
 from fusefs.read.readahead import ReadAhead
 from fusefs.resend import is_resent, unique
 from fusefs.session.sessionlog import LoggedVersion
+from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
 from fusefs.write.unsent import Unsent
 
 log = logging.getLogger(__name__)
@@ -58,17 +59,18 @@ class OpenFiles:
         self,
         tree: Tree,
         lookup: Lookup,
-        rewrites: SelfCopies,
-        depot: Depot,
+        copies: SelfCopies,
+        contents: FileContents,
+        cache: Cache,
         first: int,
         read_only: bool,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
-        self.rewrites = rewrites
-        self.depot = depot
+        self.copies = copies
+        self.contents = contents
         self.read_only = read_only
-        self._opening = Opening(tree, lookup, depot, first, self.attach)
+        self._opening = Opening(tree, lookup, contents, cache, first, self.attach)
         self._handles: dict[int, Handle] = {}
         self._next = itertools.count(1)
         self._begun: Mapping[int, int] = {}
@@ -184,7 +186,7 @@ class OpenFiles:
         """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
         self._writable()
         with node.lock:
-            body = FileContent(self.depot, self.tree.key(node), None, posix, node.id)
+            body = self.contents.new(self.tree.key(node), None, posix, node.id)
             body.on_commit = lambda changed: self._committed(node, changed)
             body.create(flags)
             if exclusive:
@@ -218,8 +220,8 @@ class OpenFiles:
     def _complete(self, node: Node, body: FileContent) -> None:
         """Learn the headers of an object we know from a LIST or a journal only."""
         version = body.version
-        info, _ = self.depot.store.changes.settled(
-            body.key, lambda: self.depot.store.head(body.key)
+        info, _ = self.lookup.store.changes.settled(
+            body.key, lambda: self.lookup.store.head(body.key)
         )
         if body.dirty or body.version != version:
             return  # by another descriptor, which has learned them
@@ -292,7 +294,7 @@ class OpenFiles:
         if info is None:
             return
         self.lookup.remember(info)
-        self.rewrites.became(node, body, info)
+        self.copies.became(node, body, info)
         with self.tree.lock:
             node.info = info
             node.posix = body.posix

@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable
 
+from fusefs.cache.cache import Cache
 from fusefs.changes import TRIES
 from fusefs.errors import NotFound
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
+from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staging import Depot
 
 WRITING = os.O_WRONLY | os.O_RDWR
 
@@ -28,13 +29,16 @@ class Opening:
         self,
         tree: Tree,
         lookup: Lookup,
-        depot: Depot,
+        contents: FileContents,
+        cache: Cache,
         first: int,
         attach: Callable[[Node, FileContent], None],
     ) -> None:
         self._tree = tree
         self._lookup = lookup
-        self._depot = depot
+        self._contents = contents
+        self._store = lookup.store
+        self._cache = cache
         self._first = first
         self._attach = attach
 
@@ -75,13 +79,11 @@ class Opening:
         return node.gone or (body.current_at >= began and _is_of(body, node.info))
 
     def _overtook(self, node: Node, asked: float) -> bool:
-        return self._depot.store.changes.overtook(self._tree.key(node), asked)
+        return self._store.changes.overtook(self._tree.key(node), asked)
 
     def _fresh(self, node: Node, info: ObjectInfo, head: bytes, asked: float) -> FileContent:
         posix = node.posix or self._lookup.posix(info, directory=False)
-        fresh = FileContent(self._depot, info.key, info, posix, node.id)
-        if head:
-            fresh.attach(self._depot.reader.open(info.key, info.etag, info.size, head))
+        fresh = self._contents.new(info.key, info, posix, node.id, head)
         fresh.current_at = asked
         self._attach(node, fresh)
         return fresh
@@ -94,8 +96,8 @@ class Opening:
         head = b""
         info: ObjectInfo | None = None
         if not flags & WRITING and (known is None or known.size):
-            cached = known is not None and self._depot.cache.peek(key, known.etag)
-            answer = self._depot.store.get_start(
+            cached = known is not None and self._cache.peek(key, known.etag)
+            answer = self._store.get_start(
                 key,
                 self._first,
                 known.etag if cached and known is not None else None,
@@ -106,7 +108,7 @@ class Opening:
             elif answer is not None:
                 info, head = answer
         if info is None:
-            info = self._depot.store.head(key)
+            info = self._store.head(key)
         self._lookup.remember(info)
         self._learned(node, info, asked)
         return info, head

@@ -69,7 +69,7 @@ def _open(files: OpenFiles, number: int, logged: LoggedFile) -> None:
             return  # neither in S3 nor staged: calls on it answer EBADF
         info = ObjectInfo(version.key, version.size, version.etag, 0.0)
         posix = node.posix or files.lookup.posix(info, directory=False)
-        body = FileContent(files.depot, version.key, info, posix, node.id)
+        body = files.contents.new(version.key, info, posix, node.id)
         body.unlinked = node.gone
         before = node.body
         files.attach(node, body)

@@ -23,9 +23,9 @@ LARGEST = 64 << 10
 class Xattrs:
     """The extended attributes of one mount's nodes."""
 
-    def __init__(self, lookup: Lookup, rewrites: SelfCopies) -> None:
+    def __init__(self, lookup: Lookup, copies: SelfCopies) -> None:
         self._lookup = lookup
-        self._rewrites = rewrites
+        self._copies = copies
 
     def _have(self, node: Node) -> Mapping[str, bytes]:
         if not self._lookup.stored:
@@ -52,7 +52,7 @@ class Xattrs:
             raise Unsupported("default ACLs aren't inherited here, so they can't be set")
         if name == acl.ACCESS:
             acl.permissions(value)  # an error now, before anything is locked or asked
-        self._rewrites.set_posix(node, lambda posix: _at_now(_with(posix, name, value)))
+        self._copies.set_posix(node, lambda posix: _at_now(_with(posix, name, value)))
 
     def get(self, node: Node, name: str) -> bytes:
         """Return a value; raises NoAttribute."""
@@ -73,7 +73,7 @@ class Xattrs:
                 return
             raise NoAttribute(f"{name} is not set")
         left = {key: value for key, value in have.items() if key != name}
-        self._rewrites.set_posix(node, lambda posix: _at_now(replace(posix, xattrs=left)))
+        self._copies.set_posix(node, lambda posix: _at_now(replace(posix, xattrs=left)))
 
 
 def _with(posix: Posix, name: str, value: bytes) -> Posix:

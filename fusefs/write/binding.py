@@ -63,6 +63,13 @@ class Binding:
         finally:
             lease.drop()
 
+    def stream(self) -> ReadAhead | None:
+        """Return a read-ahead state for a new handle; None where nothing is in S3."""
+        if self.info is None:
+            return None
+        with self.content() as content:
+            return content.stream()
+
     def _taken(self) -> _Lease | None:
         with self._lock:
             if self._lease is not None:

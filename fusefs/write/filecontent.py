@@ -1,55 +1,45 @@
 """One file's content as this mount sees it: the object in S3 and what was changed on top of it.
 
-All handles of a file in the mount share one body, so many readers and writers see one content.
-A body is bound to one version (ETag) of its object: when others replace it, a later open gets a
-new body and this one answers ESTALE.
+All handles of a file in the mount share one content, so many readers and writers see the same. A
+content is bound to one version (ETag) of its object: when others replace it, a later open gets a
+new content and this one answers ESTALE.
 
 Locks: `commit_lock` serialises changes and commits and may be held over S3 calls (it is "the
-handle's own"); `_state` guards the fields, is taken inside it, and never over a request. Readers
-take `_state` only, so they go on while an upload runs; only a read that finds its version gone
-waits for `commit_lock`, to learn whether the change was ours. Who holds one body's `commit_lock`
-waits for another's only for moments (`DirtySet.make_room`), but for a directory's rename, which
-takes those of all files below it in one order.
+handle's own"); `PendingChanges.state` guards the fields, is taken inside it, and never over a
+request. Readers take that one only, so they go on while an upload runs; only a read that finds its
+version gone waits for `commit_lock`, to learn whether the change was ours. Who holds one content's
+`commit_lock` waits for another's only for moments (`DirtySet.make_room`), but for a directory's
+rename, which takes those of all files below it in one order.
 """
 
-import errno
-import logging
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
-from typing import Any
-from uuid import uuid4
 
 from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.counters import Count
-from fusefs.errors import Contended, Exists, FsError, NoSpace, NotFound, Stale, Unavailable
+from fusefs.errors import Contended, Exists, FsError, NotFound, Stale, Unavailable
 from fusefs.locks import Rank
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.read.readahead import ReadAhead
+from fusefs.read.reader import Reader
 from fusefs.read.version import ObjectVersion
 from fusefs.s3.store import IF_ABSENT
-from fusefs.write import conflicts, overlay
 from fusefs.write.binding import Binding
 from fusefs.write.fileupload import FileUpload
-from fusefs.write.reconciler import Creation
+from fusefs.write.localcopy import LocalCopy
+from fusefs.write.overlay import Overlay
+from fusefs.write.pending import PendingChanges
 from fusefs.write.retrystate import RetryState
 from fusefs.write.serversidecopy import CopiedRange
 from fusefs.write.staged import Record, Staged
-from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committed
+from fusefs.write.staging import Staging
+from fusefs.write.uploader import Committed, Uploader
 
-log = logging.getLogger(__name__)
-
-FETCH = 4 << 20  # bytes made local at once
-# A file up to this size that is in the cache as a whole is kept for whoever has it open when its
-# object goes; of a larger one only what the cache happens to have.
-KEPT_MOST = FETCH
-FULL = (errno.ENOSPC, errno.EDQUOT)
-SEAL_WAIT = 0.2  # seconds for a file's lock at the end of a process
 _numbers = count(1)
 
 
@@ -57,9 +47,15 @@ class FileContent:
     """The content of one file; created by the filesystem, shared by its handles."""
 
     def __init__(
-        self, depot: Depot, key: str, info: ObjectInfo | None, posix: Posix, node: int = 0
+        self,
+        staging: Staging,
+        reader: Reader,
+        uploader: Uploader,
+        key: str,
+        info: ObjectInfo | None,
+        posix: Posix,
+        node: int = 0,
     ) -> None:
-        self.depot = depot
         self.node = node
         self.key = key
         self.posix = posix
@@ -77,26 +73,34 @@ class FileContent:
         # Whether it was opened while handles of another version of the same file were open.
         self.apart = False
         self.on_commit: Callable[[FileContent], None] = lambda _: None
-        self._state = locks.lock(Rank.STATE)
-        self._staged: Staged | None = None
-        self._binding = Binding(depot.reader, info, f"s3://{depot.store.bucket}/{key}")
-        self._delivery = FileUpload(depot, self._state, self._fill, self._fetch, self._adopt)
+        self._staging = staging
+        self._pending = PendingChanges(staging)
+        self._state = self._pending.state
+        self._binding = Binding(reader, info, uploader.url(key))
+        self._overlay = Overlay(self._pending, self._binding, reader)
+        self._local = LocalCopy(staging, self._pending, self._binding, self._overlay, self)
+        fill, fetch = self._overlay.fill, self._local.fetch
+        self._upload = FileUpload(uploader, reader, staging, self._state, fill, fetch, self._adopt)
 
     @classmethod
-    def restored(cls, depot: Depot, staged: Staged) -> "FileContent":
-        """Make a body of a staged file that a former process left."""
+    def restored(
+        cls, staging: Staging, reader: Reader, uploader: Uploader, staged: Staged
+    ) -> "FileContent":
+        """Make the content of a staged file that a former process left."""
         record = staged.record
-        assert record.posix is not None  # noqa: S101 - bodies always write it
-        self = cls(depot, record.key, record.base, record.posix, record.node)
+        assert record.posix is not None  # noqa: S101 - contents always write it
+        self = cls(staging, reader, uploader, record.key, record.base, record.posix, record.node)
         self.headers = record.headers
         self.unlinked = record.unlinked
-        self._staged = staged
-        self._delivery.left_by_another(staged)
+        self._pending.staged = staged
+        self._upload.left_by_another(staged)
         if not self.unlinked:
-            depot.dirty.add(self)
+            staging.dirty.add(self)
         return self
 
-    # -- what it is ------------------------------------------------------------------------------
+    @property
+    def _staged(self) -> Staged | None:
+        return self._pending.staged
 
     @property
     def info(self) -> ObjectInfo | None:
@@ -106,10 +110,7 @@ class FileContent:
     @property
     def size(self) -> int:
         """Bytes of the file as this mount sees it."""
-        staged = self._staged
-        if staged is not None:
-            return staged.record.size
-        return self.info.size if self.info is not None else 0
+        return self._overlay.size
 
     @property
     def dirty(self) -> bool:
@@ -119,40 +120,31 @@ class FileContent:
     @property
     def unsent(self) -> int:
         """Bytes that were changed and aren't in S3."""
-        with self._state:
-            return self._staged.dirty.total() if self._staged is not None else 0
+        return self._pending.unsent
 
     @property
     def etag(self) -> str | None:
         """The version it is bound to; None while it isn't in S3."""
         return self.info.etag if self.info is not None else None
 
-    # -- reading ---------------------------------------------------------------------------------
-
     def attach(self, content: ObjectVersion) -> None:
-        """Use `content`, already opened for this body's version."""
+        """Use `content`, already opened for this version."""
         self._binding.attach(content)
 
     def stream(self) -> ReadAhead | None:
         """Return a read-ahead state for a new handle."""
-        if self.info is None:
-            return None
-        with self._binding.content() as content:
-            return content.stream()
+        return self._binding.stream()
 
     def whole_fd(self) -> int:
         """Return a descriptor with exactly this content for passthrough, or -1."""
-        if self._staged is not None or self.info is None or not self.info.size:
-            return -1
-        with self._binding.content() as content:
-            return content.whole_fd()
+        return self._overlay.whole_fd()
 
     def read_into(self, offset: int, view: memoryview, stream: ReadAhead | None) -> int:
         """Fill `view` from `offset`; fewer bytes only at the end of the file."""
         while True:
             version = self.version
             try:
-                return self._read(offset, view, stream)
+                return self._overlay.read(offset, view, stream)
             except (Stale, NotFound) as error:
                 with self.commit_lock:  # a commit or rename of ours may be about to tell why
                     if self.version == version and not self._reconciled():
@@ -162,47 +154,23 @@ class FileContent:
                             raise Stale(f"{self.key} was removed, and isn't cached") from error
                         raise Stale(str(error)) from error  # deleted is replaced too
 
-    def _read(self, offset: int, view: memoryview, stream: ReadAhead | None) -> int:
-        with self._state:
-            staged = self._staged
-            count = max(0, min(len(view), self.size - offset))
-            if staged is not None:
-                elsewhere = overlay.local(staged, offset, view[:count])
-            else:
-                elsewhere = [(offset, offset + count, None)] if count else []
-        for low, high, source in elsewhere:
-            piece = view[low - offset : high - offset]
-            if source is None:
-                self._binding.read(low, piece, stream)
-            else:
-                overlay.read_copied(source, self.depot.reader, low, piece)
-        return count
-
-    # -- changing --------------------------------------------------------------------------------
-
     def create(self, flags: int) -> None:
         """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""
         with self.commit_lock:
-            flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
-            self._delivery.creation = Creation(self.depot.store.server_time(), flag)
+            self._upload.creating(flags)
             self._stage()
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
         """Write all of `data`; raises NoSpace when neither eviction nor uploading makes room."""
-        deadline = time.monotonic() + self.depot.full_wait
-        while True:
-            try:
-                with self.commit_lock:
-                    at = self.size if append else offset
-                    with self._changing() as staged:
-                        staged.write(at, data)
-                    self._delivery.wrote(staged, at, at + len(data), self.posix)
-            except (NoSpace, OSError) as error:
-                full = isinstance(error, NoSpace) or error.errno in FULL
-                if not full or not self.depot.dirty.make_room(deadline):
-                    raise
-            else:
-                return
+        change = partial(self._write, offset, data, append)
+        self._staging.with_room(change, self._staging.deadline())
+
+    def _write(self, offset: int, data: bytes | memoryview, append: bool) -> None:
+        with self.commit_lock:
+            at = self.size if append else offset
+            with self._changing() as staged:
+                staged.write(at, data)
+            self._upload.wrote(staged, at, at + len(data), self.posix)
 
     def copy_in(self, copied: CopiedRange) -> None:
         """Take bytes of another object without moving them; its end may be the file's new end."""
@@ -210,12 +178,8 @@ class FileContent:
             staged.copy_in(copied)
 
     def copies_from(self, prefix: str) -> bool:
-        """Say whether it has ranges still to be copied from an object at or below `prefix`."""
-        with self._state:
-            staged = self._staged
-            return staged is not None and any(
-                copied.source.info.key.startswith(prefix) for copied in staged.copies
-            )
+        """Say whether ranges are still to be copied from an object at or below `prefix`."""
+        return self._pending.copies_from(prefix)
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
@@ -236,25 +200,18 @@ class FileContent:
     def _changing(self) -> Iterator[Staged]:
         """Around one change of the content; what fails leaves a clean file clean."""
         with self.commit_lock:
-            fresh = self._staged is None
             now = time.time_ns()
             touched = replace(self.posix, mtime_ns=now, ctime_ns=now)
-            staged = self._stage(touched)
-            try:
-                with self._state:
-                    self._delivery.changing(staged, touched)
-                    yield staged
-                    self.posix = touched
-            except BaseException:
-                if fresh and not staged.dirty and staged.record.size == staged.initial_size:
-                    self._unstage().discard()
-                raise
+            with self._pending.change(partial(self._stage, touched), self) as staged:
+                self._upload.changing(staged, touched)
+                yield staged
+                self.posix = touched
 
     def set_posix(self, posix: Posix) -> None:
         """Change attributes of a dirty file: part of its next commit."""
         with self.commit_lock, self._state:
             self.posix = posix
-            self._note(posix=posix)
+            self._pending.note(posix=posix)
 
     def _stage(self, posix: Posix | None = None) -> Staged:
         """Return the staged file, made at the first change; the caller holds `commit_lock`.
@@ -264,39 +221,17 @@ class FileContent:
         """
         if self.failure is not None:
             raise self.failure
-        if self._staged is None:
-            record = self._record(posix or self.posix)
-            staged = Staged(self.depot.staging / uuid4().hex, record, self.depot.space)
-            with self._state:
-                self._staged = staged
-            if not self.unlinked:
-                self.depot.dirty.add(self)
-        return self._staged
-
-    def _unstage(self) -> Staged:
-        """Count as clean; return what was staged, for its end."""
-        with self._state:
-            staged, self._staged = self._staged, None
-        self.depot.dirty.discard(self)
-        assert staged is not None  # noqa: S101 - called for what is staged only
-        return staged
+        return self._staged or self._pending.begin(self._record(posix or self.posix), self)
 
     def _discard(self, staged: Staged) -> None:
-        self._delivery.abandon(staged)
-        self._unstage()
-        staged.discard()
+        self._upload.abandon(staged)
+        self._pending.end(self).discard()
 
     def _record(self, posix: Posix) -> Record:
-        return Record(
-            self.key,
-            self.info.etag if self.info is not None else IF_ABSENT,
-            self.info,
-            self.size,
-            self.headers,
-            posix,
-            node=self.node,
-            unlinked=self.unlinked,
-        )
+        info = self.info
+        condition = info.etag if info is not None else IF_ABSENT
+        record = Record(self.key, condition, info, self.size, self.headers, posix)
+        return replace(record, node=self.node, unlinked=self.unlinked)
 
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
@@ -304,8 +239,6 @@ class FileContent:
         if staged is None or not staged.dirty:
             return False  # a commit would free nothing, and so be tried for ever
         return self.commit()
-
-    # -- committing ------------------------------------------------------------------------------
 
     def commit(self, exclusive: bool = False) -> bool:
         """Bring everything to S3; return whether there was anything. Raises what went wrong.
@@ -321,7 +254,7 @@ class FileContent:
             if staged is None or self.unlinked:
                 return False
             try:
-                done, self.posix = self._delivery.send(staged, self.key, self.posix)
+                done, self.posix = self._upload.send(staged, self.key, self.posix)
             except Exception as error:
                 told = self._failed(staged, error, exclusive)
                 if told is error:
@@ -341,7 +274,7 @@ class FileContent:
             reason = error if isinstance(error, Stale) else error.__cause__
             rival = isinstance(reason, Stale) and not isinstance(reason, Contended)
             return Exists(f"{self.key} exists already") if rival else error
-        self.depot.counters.add(Count.UPLOAD_FAILED)
+        self._staging.counters.add(Count.UPLOAD_FAILED)
         self.trouble.failed(error)
         if isinstance(error, Stale):
             return self._lost(staged, error)
@@ -353,15 +286,7 @@ class FileContent:
 
     def seal(self) -> None:
         """Have the changes on the disk, for another boot; not those of a file that is in use."""
-        if self.commit_lock.acquire(timeout=SEAL_WAIT):
-            try:
-                if self._staged is not None:
-                    self._staged.seal()
-            finally:
-                self.commit_lock.release()
-
-    def _fill(self, offset: int, view: memoryview) -> None:
-        self._read(offset, view, None)
+        self._pending.seal(self.commit_lock)
 
     def _settle(self, staged: Staged, done: Committed) -> None:
         """Go over to what is in S3 now."""
@@ -371,15 +296,15 @@ class FileContent:
         with self._state:
             self._binding.rebind(info, done.content)
             self.headers = info.headers or Headers()
-            self._delivery.done()
+            self._upload.done()
             self.version += 1
-            self._staged = None
-        self.depot.dirty.discard(self)
+            self._pending.staged = None
+        self._staging.dirty.discard(self)
         self.trouble.over()
         # Killed before this, a next process finds the changes; killed after it, the version.
         self.on_commit(self)
         if fully and done.content is None:
-            staged.become_cache(self.depot.cache, info)
+            self._staging.to_cache(staged, info)
         else:
             staged.discard()
 
@@ -388,21 +313,21 @@ class FileContent:
         with self._state:
             self._binding.rebind(info)
             self.version += 1
-            self._note(condition=info.etag, base=info)
+            self._pending.note(condition=info.etag, base=info)
 
     def _reconciled(self) -> bool:
         """Say whether what we are bound to was replaced by a try of ours, whose answer was lost."""
         staged = self._staged
-        return staged is not None and not self.unlinked and self._delivery.reconcile(staged)
+        return staged is not None and not self.unlinked and self._upload.reconcile(staged)
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
-        self._delivery.abandon(staged)
+        self._upload.abandon(staged)
         try:
-            self.failure = conflicts.keep(staged, self.depot, error)
+            self.failure = self._staging.keep_conflict(staged, error)
         except OSError as trouble:
             return Unavailable(f"{error}; our version can't be moved away: {trouble}")
         self.version += 1
-        self._unstage()
+        self._pending.end(self)
         self.trouble.over()
         return Stale(str(self.failure))
 
@@ -413,13 +338,9 @@ class FileContent:
             self.headers = info.headers or Headers()
             self.posix = posix
 
-    # -- moving and ending -----------------------------------------------------------------------
-
-    @contextmanager
-    def moving(self) -> Iterator[None]:
+    def moving(self) -> AbstractContextManager[None]:
         """While our own copy changes the object's identity, readers wait instead of failing."""
-        with self._binding.moving():
-            yield
+        return self._binding.moving()
 
     def moved(self, info: ObjectInfo) -> None:
         """Our own copy gave the same bytes another key, ETag or headers."""
@@ -428,35 +349,30 @@ class FileContent:
             self.key = info.key
             self.headers = info.headers or self.headers
             self.version += 1
-            self._note(key=info.key, condition=info.etag, base=info, headers=self.headers)
+            self._pending.note(key=info.key, condition=info.etag, base=info, headers=self.headers)
 
     def placed(self, node: int) -> None:
         """The kernel's number of the file is another one, in another session."""
         with self.commit_lock, self._state:
             self.node = node
-            self._note(node=node)
+            self._pending.note(node=node)
 
     def rekey(self, key: str) -> None:
         """The file, not in S3 yet, has another key from now on."""
         with self.commit_lock, self._state:
             self.key = key
-            self._note(key=key)
-
-    def _note(self, **changes: Any) -> None:
-        """Write into the staged file's log, if there is one, what is true from now on."""
-        if self._staged is not None:
-            self._staged.change(replace(self._staged.record, **changes))
+            self._pending.note(key=key)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Around the deletion of its object, which waits for nothing: open handles go on.
 
         They have what was changed, and what the cache has of the rest; other reads are ESTALE. When
-        the block fails, the body is what it was.
+        the block fails, the content is what it was.
         """
         with self.commit_lock:
             clean = self._staged is None
-            local = self._localise()
+            local = self.failure is None and self._local.keep(self._stage)
             self.unlinked = True
             try:
                 yield
@@ -466,59 +382,16 @@ class FileContent:
                     self._discard(self._staged)
                 raise
             if self._staged is not None:
-                self._delivery.abandon(self._staged)
-            self._note(unlinked=True)
-            self.depot.dirty.discard(self)
-
-    def _localise(self) -> bool:
-        """Make a small file that is cached a staged one, which no eviction and no death takes.
-
-        No request is made. False where that can't be, or nobody needs it.
-        """
-        info = self.info
-        if info is None or self.failure is not None:
-            return False
-        with self._binding.content():  # so what is cached stays that of whoever has it open
-            if info.size > KEPT_MOST or not self.depot.cache.whole(info.key, info.etag):
-                return False
-        fresh = self._staged is None
-        staged = self._stage()
-        try:
-            for low, high, written in list(staged.dirty.pieces(0, self.size)):
-                if not written:
-                    self._copy(staged, low, high)
-        except (FsError, OSError) as error:
-            log.debug("not kept for its readers", extra={"key": self.key, "error": str(error)})
-            if fresh:
-                self._unstage().discard()
-            return False
-        return True
-
-    def _copy(self, staged: Staged, low: int, high: int) -> None:
-        piece = memoryview(bytearray(high - low))
-        self._read(low, piece, None)
-        with self._state:
-            staged.write(low, piece)
-
-    def _fetch(self, staged: Staged, low: int, high: int) -> None:
-        """Make a range of the object local."""
-        deadline = time.monotonic() + self.depot.full_wait
-        while low < high:
-            end = min(high, low + FETCH)
-            try:
-                self._copy(staged, low, end)
-            except NoSpace:
-                if not self.depot.dirty.make_room(deadline, but=self):
-                    raise
-            else:
-                low = end
+                self._upload.abandon(self._staged)
+            self._pending.note(unlinked=True)
+            self._staging.dirty.discard(self)
 
     def close(self) -> None:
         """The last handle is gone; what is still dirty stays staged for the retries."""
         with self._state:
             staged = self._staged if self.unlinked else None
             if staged is not None:
-                self._staged = None
+                self._pending.staged = None
         self._binding.close()
         if staged is not None:
             staged.discard()

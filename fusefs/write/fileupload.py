@@ -1,9 +1,10 @@
-"""Bringing one body's changes to S3: what went ahead, what was tried, and what a refusal means.
+"""Bringing one file's changes to S3: what went ahead, what was tried, and what a refusal means.
 
-It decides how; whether, when, and what the body is afterwards, is `body`'s. Called with the body's
+It decides how; whether, when, and what the file is afterwards, is `filecontent`'s. Called with its
 `commit_lock` held; `state` is the lock that guards its staged file, never held over a request.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,12 +12,13 @@ from dataclasses import replace
 from fusefs.attributes import Posix
 from fusefs.errors import FsError, NotFound, Stale
 from fusefs.objects import ObjectInfo
+from fusefs.read.reader import Reader
 from fusefs.write.incremental import IncrementalUpload
 from fusefs.write.multipart import MultipartUpload
 from fusefs.write.reconciler import Case, Creation, Reconciler
 from fusefs.write.staged import Record, Staged
-from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committed, Fill
+from fusefs.write.staging import Staging
+from fusefs.write.uploader import Committed, Fill, Uploader
 from fusefs.write.uploadplan import Changed
 
 # Tries whose answer was lost that are remembered, to know them again in the bucket.
@@ -33,26 +35,33 @@ class FileUpload:
 
     def __init__(
         self,
-        depot: Depot,
+        uploader: Uploader,
+        reader: Reader,
+        staging: Staging,
         state: threading.Lock,
         fill: Fill,
         fetch: Fetch,
         adopt: Callable[[ObjectInfo], None],
     ) -> None:
-        self.creation: Creation | None = None
-        self._depot = depot
+        self._creation: Creation | None = None
+        self._uploader = uploader
         self._state = state
         self._fill = fill
         self._fetch = fetch
         self._adopt = adopt
-        self._arbiter = Reconciler(depot)
-        self._streaming = IncrementalUpload(depot, state)
+        self._reconciler = Reconciler(uploader, reader)
+        self._incremental = IncrementalUpload(uploader, staging.space.limit, state)
         self._tried: list[Record] = []
         self._sent_as: Posix | None = None
 
+    def creating(self, flags: int) -> None:
+        """The file isn't in S3 yet; `flags` are those of its open."""
+        flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
+        self._creation = Creation(self._uploader.store.server_time(), flag)
+
     def wrote(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
         """Send ahead what a write leaves complete behind it."""
-        self._streaming.advance(staged, start, end, posix)
+        self._incremental.advance(staged, start, end, posix)
 
     def left_by_another(self, staged: Staged) -> None:
         """A former process may have sent just this, and not have lived to hear of it."""
@@ -71,18 +80,18 @@ class FileUpload:
         """Go on from an earlier try where it arrived, for it replaced what wasn't changed."""
         found = None
         if self._tried:
-            found = self._arbiter.earlier(self._as_sent(staged.record), self._tried)
+            found = self._reconciler.earlier(self._as_sent(staged.record), self._tried)
         if found is not None:
             self._adopt(found)
         return found is not None
 
     def abandon(self, staged: Staged) -> None:
         """Throw away what went ahead: nobody wants these bytes in S3 any more."""
-        self._streaming.abandon(staged)
+        self._incremental.abandon(staged)
 
     def done(self) -> None:
         """What was sent is settled; the next change begins anew."""
-        self.creation = None
+        self._creation = None
         self._tried = []
 
     def send(self, staged: Staged, key: str, posix: Posix) -> tuple[Committed, Posix]:
@@ -103,7 +112,7 @@ class FileUpload:
     def _deliver(self, staged: Staged, outgoing: MultipartUpload | None) -> Committed:
         record = self._as_sent(staged.record)
         if self._tried:
-            done = self._arbiter.arrived(self._case(staged, record))
+            done = self._reconciler.arrived(self._case(staged, record))
             if isinstance(done, Committed):
                 return done
             if done is not None:
@@ -114,22 +123,22 @@ class FileUpload:
         except (Stale, NotFound):
             self.abandon(staged)
             self._fetch_replaced(staged)
-            return self._arbiter.judge(self._case(staged, record))
+            return self._reconciler.judge(self._case(staged, record))
 
     def _as_sent(self, record: Record) -> Record:
-        return record if self._depot.stores_attributes else replace(record, posix=None)
+        return record if self._uploader.stores_attributes else replace(record, posix=None)
 
     def _case(self, staged: Staged, record: Record) -> Case:
-        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self.creation)
+        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
 
     def _sent_ahead(self, staged: Staged, key: str) -> MultipartUpload | None:
         """Return the upload that has parts of this file already, if it can be completed."""
-        self._streaming.stop()
+        self._incremental.stop()
         outgoing = staged.outgoing
         if outgoing is None:
             return None
         size = staged.record.size
-        small = size <= self._depot.committer.settings.threshold
+        small = size <= self._uploader.settings.threshold
         if small or outgoing.key != key or not outgoing.reaches(size):
             self.abandon(staged)
             return None
@@ -139,7 +148,7 @@ class FileUpload:
         self, record: Record, changed: Changed, fill: Fill, outgoing: MultipartUpload | None = None
     ) -> Committed:
         try:
-            return self._depot.committer.send(record, changed, fill, outgoing)
+            return self._uploader.send(record, changed, fill, outgoing)
         except FsError:
             tried = [*self._tried, record]
             if outgoing is not None and record.posix is not None:
@@ -152,7 +161,7 @@ class FileUpload:
         for copied in list(staged.copies):
             info = copied.source.info
             try:
-                now = self._depot.store.head(info.key).etag
+                now = self._uploader.store.head(info.key).etag
             except NotFound:
                 now = ""
             if now != info.etag:

@@ -20,7 +20,7 @@ from fusefs.attributes import Posix
 from fusefs.errors import FsError
 from fusefs.write.multipart import Grid, MultipartUpload
 from fusefs.write.staged import Staged
-from fusefs.write.staging import Depot
+from fusefs.write.uploader import Uploader
 from fusefs.write.uploadplan import MAX_OBJECT, MIN_PART, part_size_for
 
 log = logging.getLogger(__name__)
@@ -30,18 +30,22 @@ SHARE = 8  # a part is at most this fraction of the cache, so that several fit
 
 
 class IncrementalUpload:
-    """The background parts of one body; `state` is the lock that guards its staged file."""
+    """The background parts of one file; `state` is the lock that guards its staged file.
 
-    def __init__(self, depot: Depot, state: threading.Lock) -> None:
-        self._depot = depot
+    `limit`: bytes that the cache directory may hold.
+    """
+
+    def __init__(self, uploader: Uploader, limit: int, state: threading.Lock) -> None:
+        self._uploader = uploader
+        self._limit = limit
         self._state = state
         self._jobs: dict[int, Future[None]] = {}
         self._paused_until = 0.0
 
     def _grid(self, staged: Staged) -> Grid:
         """Return parts small enough for the cache that reach as far as the file may grow in it."""
-        limit, base = self._depot.space.limit, staged.record.base
-        wanted = self._depot.committer.settings.part_size
+        limit, base = self._limit, staged.record.base
+        wanted = self._uploader.settings.part_size
         most = max(MIN_PART, limit // SHARE)
         reach = min(limit + (base.size if base is not None else 0), MAX_OBJECT)
         return Grid(part_size_for(reach, min(wanted, most)))
@@ -63,15 +67,15 @@ class IncrementalUpload:
             self._send(staged, outgoing, left)
 
     def _begin(self, staged: Staged, grid: Grid, posix: Posix) -> MultipartUpload | None:
-        settings = self._depot.committer.settings
+        settings = self._uploader.settings
         if staged.dirty.total() < settings.threshold + settings.part_size:
             return None
-        stored = posix if self._depot.stores_attributes else None
+        stored = posix if self._uploader.stores_attributes else None
         record = replace(staged.record, posix=stored)
         try:
-            headers = self._depot.committer.headers_for(record)
+            headers = self._uploader.headers_for(record)
             copies = record.base is not None or bool(staged.copies)
-            upload = self._depot.store.create_upload(record.key, headers, copies)
+            upload = self._uploader.store.create_upload(record.key, headers, copies)
         except FsError as error:
             self._failed(record.key, error)
             return None
@@ -87,9 +91,7 @@ class IncrementalUpload:
             if number in outgoing.parts or under_way:
                 continue
             if staged.local(*outgoing.grid.cell(number)):
-                self._jobs[number] = self._depot.committer.submit(
-                    self._job, staged, outgoing, number
-                )
+                self._jobs[number] = self._uploader.submit(self._job, staged, outgoing, number)
 
     def _job(self, staged: Staged, outgoing: MultipartUpload, number: int) -> None:
         with self._state:
@@ -98,7 +100,7 @@ class IncrementalUpload:
         if not wanted:  # cut off or copied over while it waited for its turn
             return
         try:
-            part = self._depot.committer.part(
+            part = self._uploader.part(
                 outgoing.key, outgoing.upload, number, *outgoing.grid.cell(number), staged.read
             )
         except FsError as error:
@@ -129,4 +131,4 @@ class IncrementalUpload:
         if outgoing is not None:
             with suppress(OSError), self._state:
                 staged.upload_ended()
-            self._depot.committer.abort(outgoing.key, outgoing.upload)
+            self._uploader.abort(outgoing.key, outgoing.upload)

@@ -1,18 +1,68 @@
-"""Reading a file that is changed here and there: staged bytes, copied ones, and the object's.
+"""Reading a file that is changed here and there: staged bytes, copied ranges, and the object's.
 
-`local` is called under the lock that guards what is staged; `read_copied` makes requests, so under
-none.
+What is staged is read under `PendingChanges.state`; requests are made under no lock.
 """
 
+from fusefs.read.readahead import ReadAhead
 from fusefs.read.reader import Reader
 from fusefs.write.binding import Binding
+from fusefs.write.pending import PendingChanges
 from fusefs.write.serversidecopy import CopySource
 from fusefs.write.staged import Staged
 
 Elsewhere = list[tuple[int, int, CopySource | None]]
 
 
-def local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
+class Overlay:
+    """The bytes of one file: what is staged, over the object it is bound to."""
+
+    def __init__(self, pending: PendingChanges, binding: Binding, reader: Reader) -> None:
+        self._pending = pending
+        self._binding = binding
+        self._reader = reader
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file as this mount sees it."""
+        staged, info = self._pending.staged, self._binding.info
+        if staged is not None:
+            return staged.record.size
+        return info.size if info is not None else 0
+
+    def read(self, offset: int, view: memoryview, stream: ReadAhead | None = None) -> int:
+        """Fill `view` from `offset`; fewer bytes only at the end of the file.
+
+        Raises Stale or NotFound where the object was replaced.
+        """
+        with self._pending.state:
+            staged = self._pending.staged
+            count = max(0, min(len(view), self.size - offset))
+            if staged is not None:
+                elsewhere = _local(staged, offset, view[:count])
+            else:
+                elsewhere = [(offset, offset + count, None)] if count else []
+        for low, high, source in elsewhere:
+            piece = view[low - offset : high - offset]
+            if source is None:
+                self._binding.read(low, piece, stream)
+            else:
+                _read_copied(source, self._reader, low, piece)
+        return count
+
+    def whole_fd(self) -> int:
+        """Return a descriptor with exactly this content for passthrough, or -1."""
+        info = self._binding.info
+        if self._pending.staged is not None or info is None or not info.size:
+            return -1
+        with self._binding.content() as content:
+            return content.whole_fd()
+
+    def fill(self, offset: int, view: memoryview) -> None:
+        """Read for an upload."""
+        self.read(offset, view)
+
+
+def _local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
     """Fill in what is staged of `view`, at `offset`; return the ranges that are elsewhere.
 
     With None they are the object's, else another object's.
@@ -27,7 +77,7 @@ def local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
     return elsewhere
 
 
-def read_copied(source: CopySource, reader: Reader, offset: int, view: memoryview) -> None:
+def _read_copied(source: CopySource, reader: Reader, offset: int, view: memoryview) -> None:
     """Fill `view` with what a file has at `offset` of another object."""
     binding = Binding(reader, source.info, f"what was copied from {source.info.key}")
     with binding.content():

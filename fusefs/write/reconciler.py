@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from fusefs.errors import Contended, NotFound, Stale, Unavailable
 from fusefs.objects import Headers, ObjectInfo
+from fusefs.read.reader import Reader
 from fusefs.read.version import ObjectVersion
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record, Staged
-from fusefs.write.staging import Depot
-from fusefs.write.uploader import Committed, Fill
+from fusefs.write.uploader import Committed, Fill, Uploader
 from fusefs.write.uploadplan import Changed
 
 COMPARE = 1 << 20  # bytes compared at once
@@ -51,10 +51,12 @@ class Case:
 
 
 class Reconciler:
-    """Decides for the bodies of one depot."""
+    """Decides for the files of one store."""
 
-    def __init__(self, depot: Depot) -> None:
-        self._depot = depot
+    def __init__(self, uploader: Uploader, reader: Reader) -> None:
+        self._uploader = uploader
+        self._store = uploader.store
+        self._reader = reader
 
     def arrived(self, case: Case) -> Committed | ObjectInfo | None:
         """Find out whether a try whose answer was lost has been carried out.
@@ -62,7 +64,7 @@ class Reconciler:
         Returns what an earlier one made where the file has been changed since.
         """
         try:
-            found = self._depot.store.head(case.record.key)
+            found = self._store.head(case.record.key)
         except NotFound:
             return None
         if self._is(found, case.record, case.staged):
@@ -72,7 +74,7 @@ class Reconciler:
     def earlier(self, record: Record, tried: Sequence[Record]) -> ObjectInfo | None:
         """Return the object that is there, if one of these tries made it."""
         try:
-            found = self._depot.store.head(record.key)
+            found = self._store.head(record.key)
         except NotFound:
             return None
         return found if self._is_earlier(found, record, tried) else None
@@ -84,9 +86,9 @@ class Reconciler:
     def judge(self, case: Case) -> Committed:
         """Finish a refused commit where that is right; raises Stale where somebody else won."""
         record = case.record
-        where = f"s3://{self._depot.store.bucket}/{record.key}"
+        where = self._uploader.url(record.key)
         try:
-            found = self._depot.store.head(record.key)
+            found = self._store.head(record.key)
         except NotFound:
             return self._gone(case, where)
         if self._is(found, record, case.staged):
@@ -98,7 +100,7 @@ class Reconciler:
             return case.again(record)
         if record.condition == "*" and self._was_there(found, case.creation):
             return self._discovered(found, case)
-        if self._depot.on_conflict == "overwrite" and case.staged.dirty.covers(0, record.size):
+        if self._uploader.overwrites and case.staged.dirty.covers(0, record.size):
             return case.again(replace(record, condition=found.etag))
         raise Stale(
             f"{where} was replaced by somebody else (ETag {found.etag}) since it was opened"
@@ -107,14 +109,14 @@ class Reconciler:
     def _gone(self, case: Case, where: str) -> Committed:
         if case.record.condition == "*":
             return self._once_more(case, where)
-        if self._depot.on_conflict == "overwrite":
+        if self._uploader.overwrites:
             record = replace(case.record, condition="*")
             return case.again(record)
         raise Stale(f"{where} was deleted by somebody else since it was opened")
 
     def _once_more(self, case: Case, where: str) -> Committed:
         """The condition holds: another writer (a 409) or a lost upload was in the way."""
-        patience = self._depot.store.client.patience()
+        patience = self._store.client.patience()
         while True:
             try:
                 return case.again(case.record)
@@ -133,12 +135,12 @@ class Reconciler:
     def _sent(self, found: ObjectInfo, record: Record) -> bool:
         if record.posix is None or found.size != record.size or found.headers is None:
             return False
-        ours = self._depot.committer.attributes_of(record)
+        ours = self._uploader.attributes_of(record)
         return dict(found.headers.metadata) == dict(ours.metadata)
 
     def _holds(self, found: ObjectInfo, staged: Staged) -> bool:
         """Say whether every byte we changed is in an object of the right size."""
-        content = self._depot.reader.open(found.key, found.etag, found.size)
+        content = self._reader.open(found.key, found.etag, found.size)
         try:
             return (
                 not staged.copies
@@ -177,7 +179,7 @@ class Reconciler:
         record = replace(record, base=found, size=size, headers=headers)
         dirty = RangeSet()
         dirty.add(found.size, size)
-        content = self._depot.reader.open(found.key, found.etag, found.size)
+        content = self._reader.open(found.key, found.etag, found.size)
         try:
             changed = Changed(size, found, dirty)
             return case.send(record, changed, _appended(content, case.fill))

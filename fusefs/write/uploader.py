@@ -46,7 +46,11 @@ class Committed:
 
 
 class Uploader:
-    """Sends changed files to one store."""
+    """Sends changed files to one store.
+
+    `stores_attributes`: whether attributes are kept in object metadata. `overwrites`: whether the
+    later of two writers wins where it can.
+    """
 
     def __init__(
         self,
@@ -54,11 +58,20 @@ class Uploader:
         pool: Executor,
         settings: PlanSettings,
         copies: Executor | None = None,
+        *,
+        stores_attributes: bool = True,
+        overwrites: bool = False,
     ) -> None:
         self.store = store
         self.settings = settings
         self._pool = pool
         self._copies = copies or pool
+        self.stores_attributes = stores_attributes
+        self.overwrites = overwrites
+
+    def url(self, key: str) -> str:
+        """Return where an object is, for messages."""
+        return f"s3://{self.store.bucket}/{key}"
 
     def send(
         self,

@@ -9,19 +9,18 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
 from fusefs.disk.audit import miscounted
 from fusefs.disk.space import Space
+from fusefs.names.objectmoves import ObjectMover
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
-from fusefs.write import conflicts
+from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
-from fusefs.write.staged import Staged, leftovers
-from fusefs.write.staging import Depot
+from fusefs.write.staging import Staging
 from fusefs.write.uploader import Uploader
 from fusefs.write.uploadplan import PlanSettings
 from tests.servers.s3 import REGION, Bucket, Endpoint
@@ -32,7 +31,7 @@ SMALL_PARTS = PlanSettings(threshold=5 * MIB, part_size=5 * MIB, copy_size=50 * 
 
 
 class Workbench:
-    """A depot on `bucket`, reached through `endpoint`; use as a context manager."""
+    """The files of one mount on `bucket`, reached through `endpoint`; use as a context manager."""
 
     def __init__(
         self,
@@ -43,11 +42,13 @@ class Workbench:
         plan: PlanSettings = SMALL_PARTS,
         parallel: int = 4,
         stored: bool = True,
-        **depot: Any,
+        *,
+        overwrites: bool = False,
+        full_wait: float = 10.0,
     ) -> None:
         self.bucket = bucket
         self._told = (bucket, root, endpoint, limit, plan, parallel, stored)
-        self._depot_told = depot
+        self._more = {"overwrites": overwrites, "full_wait": full_wait}
         self._checked = False
         self.store = _store(root, bucket, endpoint or bucket.endpoint)
         for name in ("blocks", "staged"):
@@ -57,43 +58,33 @@ class Workbench:
         self.reader = Reader(self.store, self.cache, ReadLimits(memory=32 * MIB, parallel=4))
         self.uploads = ThreadPoolExecutor(parallel)
         self.requests = ThreadPoolExecutor(8)
-        committer = Uploader(self.store, self.uploads, plan)
-        self.depot = Depot(
-            self.store,
-            self.reader,
-            self.cache,
-            self.space,
-            committer,
-            self.requests,
-            root / "staged",
-            root / "conflicts",
-            stored,
-            **depot,
+        self.uploader = Uploader(
+            self.store, self.uploads, plan, stores_attributes=stored, overwrites=overwrites
         )
+        self.staging = Staging(root, self.space, self.cache, self.store.counters, full_wait)
+        self.contents = FileContents(self.staging, self.reader, self.uploader)
+        self.mover = ObjectMover(self.store, self.uploader, self.requests)
+        self.journals = root / "renames"
 
     def new(self, key: str, flags: int = 0) -> FileContent:
         """Create a file that isn't in S3 yet."""
-        body = FileContent(self.depot, key, None, posix())
+        body = self.contents.new(key, None, posix())
         body.create(flags)
         return body
 
     def open(self, key: str) -> FileContent:
         """Open an object for reading and writing."""
-        return FileContent(self.depot, key, self.store.head(key), posix())
+        return self.contents.new(key, self.store.head(key), posix())
 
     def restored(self) -> list[FileContent]:
         """Take over what a former process left."""
-        found = (Staged.restore(stem, self.space) for stem in leftovers(self.depot.staging))
-        return [
-            FileContent.restored(self.depot, staged)
-            for staged in found
-            if staged is not None and not conflicts.damaged(staged, self.depot)
-        ]
+        found = (self.contents.restore(stem) for stem in self.staging.left())
+        return [body for body in found if body is not None]
 
     def again(self) -> Workbench:
         """Return the next process; this one stops as if it had been killed."""
         self.close()
-        return Workbench(*self._told, **self._depot_told)
+        return Workbench(*self._told, **self._more)
 
     def close(self) -> None:
         """Stop the threads and let go of the cache; staged files stay as they are."""
@@ -108,7 +99,7 @@ class Workbench:
         """See that what is counted is on the disk; once, for others may write there after us."""
         if not self._checked:
             self._checked = True
-            self.depot.kept.recount()
+            self.staging.kept.recount()
             wrong = miscounted(self.space, self.space.root)
             assert not wrong, wrong
 

@@ -163,7 +163,7 @@ def test_a_conflict_is_counted(bucket: Bucket, opened: Open) -> None:
     with pytest.raises(Stale):
         mounted.calls.flush(handle)
     assert seen("conflicts_total") == 1
-    assert len(list((mounted.depot.conflicts).glob("*.data"))) == 1
+    assert len(list(mounted.staging.conflicts.glob("*.data"))) == 1
     with pytest.raises(Stale):
         mounted.calls.flush(handle)
     mounted.calls.release(handle)

@@ -41,11 +41,11 @@ def left(benches: Benches) -> Path:
     for key in ("broken", "well"):
         bench.new(key).write(0, key.encode())
     bench.close()
-    for journal in bench.depot.staging.glob("*.log"):
+    for journal in bench.staging.directory.glob("*.log"):
         text = journal.read_text()
         if '"broken"' in text:
             journal.write_text(text.replace('"metadata": {}', '"metadata": {"a": [5]}'))
-    return bench.depot.staging.parent
+    return bench.staging.directory.parent
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_file_that_a_bug_befalls_holds_up_no_other(mounted: Mounted, bucket: B
     while "well" not in bucket:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert [file.key for file in mounted.depot.dirty.all()] == ["broken"]
+    assert [file.key for file in mounted.staging.dirty.all()] == ["broken"]
     assert "broken" in mounted.trouble()
 
 
@@ -92,12 +92,12 @@ def test_ten_thousand_small_files_drain_in_a_grace_period_of_a_minute(
     for number in range(many):
         key = f"d{number % 100}/{number}"
         record = Record(key, IF_ABSENT, None, 0, posix=posix())
-        staged = Staged(bench.depot.staging / str(number), record, bench.space)
+        staged = Staged(bench.staging.directory / str(number), record, bench.space)
         staged.write(0, b"x" * 1000)
         staged.close()
     bench.close()
     proxy.latency = 0.02
-    mounted = open_mount(settings(bucket, bench.depot.staging.parent, proxy.endpoint.url))
+    mounted = open_mount(settings(bucket, bench.staging.directory.parent, proxy.endpoint.url))
     began = time.process_time()
     assert mounted.drain(threading.Event())
     assert time.process_time() - began < 60 * many / 10_000

@@ -38,8 +38,8 @@ def is_moved(bucket: Bucket) -> bool:
 
 def begin(bench: Workbench) -> tuple[ObjectMover, RenameJournal]:
     """Return what moves the directory, and the journal of it."""
-    mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
-    return mover, RenameJournal.begin(bench.depot.renames, "old/", "new/")
+    mover = bench.mover
+    return mover, RenameJournal.begin(bench.journals, "old/", "new/")
 
 
 def told(_: Copied) -> None:
@@ -48,7 +48,7 @@ def told(_: Copied) -> None:
 
 def journals(bench: Workbench) -> list[Path]:
     """Return the journals there are."""
-    return list(bench.depot.renames.glob("*"))
+    return list(bench.journals.glob("*"))
 
 
 @pytest.mark.parametrize("condition", [IF_ABSENT, None])
@@ -178,7 +178,7 @@ def test_the_next_start_finishes(
     fill(bucket)
     kill_while(bench, proxy, operation, after)
     with bench.again() as later:
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
         assert journals(later) == []
     assert is_moved(bucket)
 
@@ -192,7 +192,7 @@ def test_the_next_start_deletes_nothing_without_its_copy(
     for key in bucket.keys("new/"):
         bucket.delete(key)
     with bench.again() as later:
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
     assert sorted(bucket.keys()) == [f"old/{name}" for name in NAMES]
 
 
@@ -204,7 +204,7 @@ def test_a_copy_that_was_not_noted_is_taken_for_done(bench: Workbench, bucket: B
     lines = journal.path.read_bytes().splitlines(keepends=True)
     journal.path.write_bytes(b"".join(lines[:4]) + lines[4][:9])
     with bench.again() as later:
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
     assert is_moved(bucket)
 
 
@@ -214,7 +214,7 @@ def test_a_resumed_rename_never_overwrites(bench: Workbench, bucket: Bucket) -> 
     begin(bench)
     bucket.put("new/a/f0", b"theirs")
     with bench.again() as later:
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
     assert bucket.get("new/a/f0") == b"theirs"
     assert bucket.get("old/a/f0") == b"a/f0"
     assert len(bucket.keys("new/")) == len(NAMES)
@@ -228,7 +228,7 @@ def test_unsent_changes_follow_a_resumed_rename(bench: Workbench, bucket: Bucket
     begin(bench)
     with bench.again() as later:
         [left] = later.restored()
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
         left.commit()
     assert bucket.get("new/b/f2") == b"changed"
     assert not bucket.keys("old/")
@@ -243,11 +243,11 @@ def test_an_unreachable_store_leaves_the_journal(
     begin(bench)
     stop = proxy.inject(DOWN, on("CopyObject"), times=None)
     with bench.again() as later:
-        resume_renames(later.depot)
+        resume_renames(later.mover, later.staging.dirty, later.journals)
         assert len(journals(later)) == 1
         stop.stop()
         with later.again() as last:
-            resume_renames(last.depot)
+            resume_renames(last.mover, last.staging.dirty, last.journals)
     assert is_moved(bucket)
 
 
@@ -274,9 +274,9 @@ def test_a_journal_that_cant_be_understood_is_left_and_reported(
     journal.leave()
     first = b"" if line.startswith(b"{") or line == b"[1]\n" else journal.path.read_bytes()
     journal.path.write_bytes(first + line)
-    resume_renames(bench.depot)
+    resume_renames(bench.mover, bench.staging.dirty, bench.journals)
     assert "an interrupted rename is not finished" in caplog.text
-    assert RenameJournal.find(bench.depot.renames, "other/", "new/") is None
+    assert RenameJournal.find(bench.journals, "other/", "new/") is None
     assert journal.path.read_bytes() == first + line
     assert sorted(bucket.keys()) == [f"old/{name}" for name in NAMES]
 
@@ -284,9 +284,9 @@ def test_a_journal_that_cant_be_understood_is_left_and_reported(
 def test_a_journal_without_a_version_is_carried_out(bench: Workbench, bucket: Bucket) -> None:
     """Release 0.1.0 wrote none."""
     fill(bucket)
-    bench.depot.renames.mkdir()
-    (bench.depot.renames / "x.json").write_bytes(b'{"old": "old/", "new": "new/"}\n')
-    resume_renames(bench.depot)
+    bench.journals.mkdir()
+    (bench.journals / "x.json").write_bytes(b'{"old": "old/", "new": "new/"}\n')
+    resume_renames(bench.mover, bench.staging.dirty, bench.journals)
     assert is_moved(bucket)
     assert journals(bench) == []
 
@@ -303,7 +303,7 @@ def test_a_rename_ends_though_its_journal_was_removed(bench: Workbench, bucket: 
     fill(bucket)
     mover, journal = begin(bench)
     mover._copy_all(journal, resumed=False)
-    shutil.rmtree(bench.depot.renames)
+    shutil.rmtree(bench.journals)
     assert sorted(entry.suffix for entry in journal.entries()) == NAMES
     journal.note_deleting()
     mover._delete_all(journal, resumed=False)
@@ -315,7 +315,7 @@ def test_a_directory_without_a_place_for_its_journal_is_not_renamed(
     bench: Workbench, bucket: Bucket
 ) -> None:
     """EIO, not ENOENT: the directory itself is there."""
-    shutil.rmtree(bench.depot.renames.parent)
+    shutil.rmtree(bench.journals.parent)
     with pytest.raises(OSError, match="was removed") as caught:
-        RenameJournal.begin(bench.depot.renames, "old/", "new/")
+        RenameJournal.begin(bench.journals, "old/", "new/")
     assert caught.value.errno == errno.EIO

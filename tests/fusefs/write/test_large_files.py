@@ -229,7 +229,7 @@ def test_a_conflict_loses_no_byte_that_was_sent_ahead(bench: Workbench, bucket: 
     bucket.put("f", b"theirs")
     with pytest.raises(Stale):
         body.commit()
-    [kept] = bench.depot.conflicts.glob("*.data")
+    [kept] = bench.staging.conflicts.glob("*.data")
     assert kept.read_bytes() == content(SIZE)
     assert bucket.uploads() == []
 
@@ -363,7 +363,7 @@ def test_a_large_part_is_read_as_it_is_sent(
         read_at.append(len(view))
         view[:] = data[offset : offset + len(view)]
 
-    upload = bench.store.create_upload("f", bench.depot.committer.headers_for(_record()))
+    upload = bench.store.create_upload("f", bench.uploader.headers_for(_record()))
     part = bench.store.upload_part("f", upload, 1, PartBody(fill, 0, len(data)))
     bench.store.complete_upload("f", upload, [part], None)
     assert bucket.get("f") == data

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fusefs.attributes import write
-from fusefs.names.objectmoves import ObjectMover
 from fusefs.names.renamejournal import RenameJournal
 from fusefs.write.filecontent import FileContent
 from tests.fusefs.workbench import MIB, Workbench, posix
@@ -79,7 +78,7 @@ def test_changed_attributes_keep_them(bench: Workbench, bucket: Bucket) -> None:
     put(bucket, 100)
     info = bench.store.head("f")
     headers = write(replace(posix(), mode=0o100600), info.headers or pytest.fail("no headers"))
-    bench.depot.committer.copy(info, "f", headers, None)
+    bench.uploader.copy(info, "f", headers, None)
     assert bucket.metadata("f")["mode"] == str(0o100600)
     assert is_kept(bucket, "f")
 
@@ -87,9 +86,9 @@ def test_changed_attributes_keep_them(bench: Workbench, bucket: Bucket) -> None:
 def test_a_rename_keeps_them(bench: Workbench, bucket: Bucket) -> None:
     """Of a file and of the directory it is in."""
     put(bucket, 100)
-    mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
+    mover = bench.mover
     mover.move(bench.store.head("f"), "old/f", None)
-    mover.move_all(RenameJournal.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
+    mover.move_all(RenameJournal.begin(bench.journals, "old/", "new/"), lambda _: None)
     assert is_kept(bucket, "new/f")
 
 
@@ -120,8 +119,8 @@ def test_a_renamed_object_is_kept_as_it_was(lenient_bucket: Bucket, tmp_path: Pa
     for key in ("f", "old/f"):
         lenient_bucket.client.put_object(Bucket=lenient_bucket.name, Key=key, **kept)
     with Workbench(lenient_bucket, tmp_path) as bench:
-        mover = ObjectMover(bench.store, bench.depot.committer, bench.requests)
+        mover = bench.mover
         mover.move(bench.store.head("f"), "g", None)
-        mover.move_all(RenameJournal.begin(bench.depot.renames, "old/", "new/"), lambda _: None)
+        mover.move_all(RenameJournal.begin(bench.journals, "old/", "new/"), lambda _: None)
     assert {name: lenient_bucket.head("g").get(name) for name in kept} == kept
     assert lenient_bucket.head("new/f")["StorageClass"] == "STANDARD_IA"

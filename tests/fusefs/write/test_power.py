@@ -142,7 +142,7 @@ def test_what_a_failed_commit_left_is_uploaded_after_another_boot(
     left: Workbench, bucket: Bucket
 ) -> None:
     """The store was away when the machine went down in good order: nothing is lost."""
-    reboot(left.depot.staging)
+    reboot(left.staging.directory)
     for body in left.again().restored():
         body.commit()
     assert bucket.get("f") == b"bad!" + b"good" * 999
@@ -152,12 +152,12 @@ def test_what_was_damaged_never_replaces_the_object(
     left: Workbench, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its bytes go to the conflicts, where the log says."""
-    (data,) = left.depot.staging.glob("*.data")
+    (data,) = left.staging.directory.glob("*.data")
     data.write_bytes(bytes(4))
-    reboot(left.depot.staging)
+    reboot(left.staging.directory)
     bench = left.again()
     assert bench.restored() == []
     assert bucket.get("f") == b"good" * 1000
     assert "may have damaged are kept" in caplog.text
-    assert sorted(path.suffix for path in bench.depot.conflicts.iterdir()) == [".data", ".log"]
-    assert os.listdir(bench.depot.staging) == []
+    assert sorted(path.suffix for path in bench.staging.conflicts.iterdir()) == [".data", ".log"]
+    assert os.listdir(bench.staging.directory) == []

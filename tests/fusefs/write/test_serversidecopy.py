@@ -99,7 +99,7 @@ def test_a_lender_that_goes_is_repaid_first(bench: Workbench, bucket: Bucket) ->
     bucket.put("from", content(12 * MIB))
     body = bench.new("to")
     copy_in(bench, body, "from", 0, 12 * MIB)
-    bench.depot.dirty.commit_copies("from")
+    bench.staging.dirty.commit_copies("from")
     bucket.delete("from")
     assert not body.dirty
     assert bucket.get("to") == content(12 * MIB)

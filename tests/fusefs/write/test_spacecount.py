@@ -48,7 +48,7 @@ def test_conflict_copies_are_given_back_when_they_are_removed(
         conflict(full, bucket, f"f{number}")
     with pytest.raises(NoSpace):
         full.space.take(2 * MIB)
-    for path in full.depot.conflicts.iterdir():
+    for path in full.staging.conflicts.iterdir():
         path.unlink()
     body = full.new("new")
     body.write(0, b"x" * 7 * MIB)

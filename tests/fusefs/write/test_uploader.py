@@ -104,7 +104,7 @@ def test_a_crash_between_store_and_disk_is_no_conflict(
         [left] = later.restored()
         left.commit()
         assert bucket.get("f") == b"new content"
-        assert not (later.depot.conflicts).exists()
+        assert not (later.staging.conflicts).exists()
 
 
 def test_a_lost_answer_leaves_the_rest_of_a_file_readable(
@@ -164,12 +164,12 @@ def test_the_loser_of_a_race_keeps_its_bytes(bench: Workbench, bucket: Bucket) -
     bucket.put("f", b"theirs")
     with pytest.raises(Stale) as told:
         body.commit()
-    [kept] = bench.depot.conflicts.glob("*.data")
+    [kept] = bench.staging.conflicts.glob("*.data")
     assert kept.read_bytes() == b"ours"
     assert str(kept) in str(told.value)
     assert kept.with_suffix(".log").exists()
     assert bucket.get("f") == b"theirs"
-    assert bench.depot.dirty.all() == []
+    assert bench.staging.dirty.all() == []
 
 
 def test_a_lost_conflict_is_told_to_all_later_calls(bench: Workbench, bucket: Bucket) -> None:
@@ -185,7 +185,7 @@ def test_a_lost_conflict_is_told_to_all_later_calls(bench: Workbench, bucket: Bu
 
 def test_overwrite_wins_over_a_deletion_and_a_replacement(benches: Benches, bucket: Bucket) -> None:
     """`--on-conflict overwrite`: a completely written file replaces whatever is there."""
-    bench = benches(on_conflict="overwrite")
+    bench = benches(overwrites=True)
     for change in (lambda: bucket.put("f", b"theirs"), lambda: bucket.delete("f")):
         bucket.put("f", b"old")
         body = bench.open("f")
@@ -198,12 +198,13 @@ def test_overwrite_wins_over_a_deletion_and_a_replacement(benches: Benches, buck
 
 def test_exclusive_creation_has_one_winner(benches: Benches, bucket: Bucket) -> None:
     """Two mounts create one name with O_EXCL: the second is told EEXIST and leaves nothing."""
-    first, second = benches("one").new("f"), benches("two").new("f")
+    other = benches("two")
+    first, second = benches("one").new("f"), other.new("f")
     first.commit(exclusive=True)
     with pytest.raises(Exists):
         second.commit(exclusive=True)
-    assert second.depot.dirty.all() == []
-    assert list(second.depot.staging.iterdir()) == []
+    assert other.staging.dirty.all() == []
+    assert list(other.staging.directory.iterdir()) == []
 
 
 def test_a_failed_exclusive_creation_is_not_made_later(bench: Workbench, proxy: Proxy) -> None:
@@ -212,7 +213,7 @@ def test_a_failed_exclusive_creation_is_not_made_later(bench: Workbench, proxy: 
     body = bench.new("f")
     with pytest.raises(Unavailable):
         body.commit(exclusive=True)
-    assert bench.depot.dirty.all() == []
+    assert bench.staging.dirty.all() == []
 
 
 def test_readers_go_on_while_a_commit_replaces_the_object(
@@ -253,11 +254,12 @@ def test_writes_during_a_commit_are_in_the_next_one(
 def test_a_clean_file_stays_clean_when_a_write_fails(benches: Benches, bucket: Bucket) -> None:
     """No room for the first write: ENOSPC, and nothing to be committed."""
     bucket.put("f", b"old")
-    body = benches(limit=1000, full_wait=0.0).open("f")
+    bench = benches(limit=1000, full_wait=0.0)
+    body = bench.open("f")
     with pytest.raises(NoSpace):
         body.write(0, bytes(2000))
     assert not body.dirty
-    assert list(body.depot.staging.iterdir()) == []
+    assert list(bench.staging.directory.iterdir()) == []
 
 
 def test_the_staged_file_of_a_killed_process_is_uploaded(bench: Workbench, bucket: Bucket) -> None:
@@ -280,7 +282,7 @@ def test_an_emptied_cache_volume_takes_new_changes(bench: Workbench, bucket: Buc
     """Whoever deletes the cache under a running mount has not ended writing to it."""
     open_before = bench.new("a")
     open_before.write(0, b"before")
-    shutil.rmtree(bench.depot.staging.parent)
+    shutil.rmtree(bench.staging.directory.parent)
     open_before.write(6, b" and after")
     open_before.commit()
     body = bench.new("b")
@@ -303,7 +305,7 @@ def test_an_unlinked_dirty_file_is_not_uploaded(
         read(body)
     assert not body.commit()
     body.close()
-    assert list(bench.depot.staging.iterdir()) == []
+    assert list(bench.staging.directory.iterdir()) == []
     assert "f" not in bucket
 
 
@@ -333,11 +335,11 @@ def test_changes_of_a_removed_file_are_no_changes_of_its_name(
     with body.kept():
         bench.store.delete("f")
     body.write(0, b"changed")
-    assert bench.depot.dirty.all() == []
+    assert bench.staging.dirty.all() == []
     assert not body.commit()
     later = bench.again()
     [restored] = later.restored()
-    assert restored.unlinked and later.depot.dirty.all() == []
+    assert restored.unlinked and later.staging.dirty.all() == []
     later.close()
     assert "f" not in bucket
 
@@ -351,7 +353,7 @@ def test_a_removal_makes_no_other_request(bench: Workbench, proxy: Proxy, bucket
         bench.store.delete("f")
     assert [each.operation for each in seen] == ["DeleteObject"]
     body.close()
-    assert list(bench.depot.staging.iterdir()) == []
+    assert list(bench.staging.directory.iterdir()) == []
     assert "f" not in bucket
 
 
@@ -397,13 +399,13 @@ def test_a_sick_disk_fails_the_write_not_the_file(bench: Workbench, bucket: Buck
     """Where nothing can be staged the caller gets the disk's error, and the file is as it was."""
     bucket.put("f", b"old")
     body = bench.open("f")
-    os.rmdir(bench.depot.staging)
-    bench.depot.staging.touch()
+    os.rmdir(bench.staging.directory)
+    bench.staging.directory.touch()
     with pytest.raises(NotADirectoryError):
         body.write(0, b"new")
     assert not body.dirty
-    bench.depot.staging.unlink()
-    bench.depot.staging.mkdir()
+    bench.staging.directory.unlink()
+    bench.staging.directory.mkdir()
     body.write(0, b"new")
     body.commit()
     assert bucket.get("f") == b"new"
