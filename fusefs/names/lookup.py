@@ -165,6 +165,9 @@ class Lookup:
         if to_make:
             return time.monotonic() - just < NEGATIVE_TTL
         since = self.tree.missing_since(parent, name)
+        latest = parent.listing
+        if latest is not None and latest.started > since and latest.get(name) is not None:
+            return False  # shown since then, by a listing that isn't trusted for long
         if listing is not None and listing.complete:
             since = max(since, listing.started)
         return time.monotonic() - since < self.negative_ttl

@@ -1,9 +1,9 @@
 """Plays the kubelet: runs the native sidecars of a pod as processes of this machine.
 
 Volumes are directories below `root`; wherever a container's command, arguments, environment (also
-within JSON) or probe begins with a path at which it mounts a volume, that directory takes the
-path's place. Processes run as their container's user, without capabilities where it drops them, if
-that user may run this Python at all. Used from one thread.
+within JSON) or probe has a word that begins with a path at which it mounts a volume, that directory
+takes the path's place. Processes run as their container's user, without capabilities where it drops
+them, if that user may run this Python at all. Used from one thread.
 """
 
 from __future__ import annotations
@@ -153,7 +153,10 @@ class Kubelet:
             path = mount["mountPath"]
             if word == path or word.startswith(f"{path}/"):
                 return f"{self._directory(mount)}{word[len(path) :]}"
-        return word
+        # A word with blanks is a shell's script.
+        return (
+            " ".join(self._replace(mounts, each) for each in word.split()) if " " in word else word
+        )
 
     def _directory(self, mount: Mapping[str, Any]) -> Path:
         return self._root / "volumes" / str(mount["name"]) / str(mount.get("subPath", ""))

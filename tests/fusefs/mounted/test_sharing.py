@@ -149,3 +149,16 @@ def test_opening_to_create_what_another_pod_has_removed(patient: Place) -> None:
     with (patient / "f").open("ab") as file:
         file.write(b"ours")
     assert patient.keys.get("f") == b"ours"
+
+
+def test_a_name_that_a_newer_listing_shows_is_there(
+    store: Endpoint, share: Share, request: pytest.FixtureRequest
+) -> None:
+    """Whatever was remembered before that listing: `ls` and `stat` agree."""
+    words = ("--attr-ttl", "0", "--negative-ttl", "60s")
+    with share(store, None, *words) as shared, shared.place(request) as place:
+        place.keys.put("f", b"x")
+        assert not os.path.exists(place.path / "new")
+        place.keys.put("new", b"x")
+        assert sorted(os.listdir(place.path)) == ["f", "new"]
+        assert os.path.exists(place.path / "new")

@@ -310,11 +310,13 @@ def test_an_unsorted_directory_goes_on_in_the_next_process(quirky: Open) -> None
         fs.store.contents.put(f"d/{name}")
 
     def stream(told: dict[int, str]) -> DirStream:
-        return DirStream(lambda: Listing(fs.mounted.store, "d/"), told)
+        listing = Listing(fs.mounted.store, "d/")
+        listing.load()
+        return DirStream(lambda _: listing, told)
 
-    first = list(stream({}).step(DOTS, 400))
-    last, _, cookie = first[-1]
-    rest = list(stream({cookie: last}).step(cookie, 2000))
+    first = stream({}).read(DOTS, 400)
+    *_, cookie, key = first[-1]
+    rest = stream({cookie: key}).read(cookie, 2000)
     assert [name for name, *_ in [*first, *rest]] == names
 
 
