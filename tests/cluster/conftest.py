@@ -31,7 +31,8 @@ class Place:
 
     def notes(self, name: str = "", **more: str) -> dict[str, str]:
         """Return the annotations that mount the bucket."""
-        return pods.annotations(self.bucket.name, self.bucket.endpoint.url, name, **more)
+        told = {"bucket": self.bucket.name, "endpoint": self.bucket.endpoint.url, **more}
+        return pods.annotations(name, **told)
 
     def template(
         self, command: list[str] | None = None, notes: dict[str, str] | None = None, **spec: object

@@ -41,6 +41,7 @@ class Installation:
 
     def install(self, overlay: str = ".") -> None:
         """Apply an overlay, and wait until the webhook answers reviews."""
+        until("no namespace on its way out", lambda: "Terminating" not in self._namespace(), 120)
         said = self.apply(overlay)
         assert said.code == 0, said.err
         self.until_rolled_out()

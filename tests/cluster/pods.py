@@ -28,9 +28,9 @@ def namespace(name: str, *, injection: bool = True, enforce: str = "privileged")
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def annotations(bucket: str, endpoint: str, name: str = "", **more: str) -> dict[str, str]:
-    """Return the annotations of one mount; keys of `more` have underscores for hyphens."""
-    values = {"bucket": bucket, "endpoint": endpoint, "secret": SECRET, "path": "/data", **more}
+def annotations(name: str = "", **told: str) -> dict[str, str]:
+    """Return the annotations of one mount; keys of `told` have underscores for hyphens."""
+    values = {"secret": SECRET, "path": "/data", **told}
     suffix = f".{name}" if name else ""
     return {f"s3.mount/{key.replace('_', '-')}{suffix}": value for key, value in values.items()}
 
