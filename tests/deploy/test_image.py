@@ -1,7 +1,9 @@
 """The image for pods has what pods run and nothing else; the second driver is in another one."""
 
 import re
+import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -39,6 +41,24 @@ def test_the_other_image_has_all_that_the_driver_needs() -> None:
     """The module, the library it loads, and fusermount."""
     text = STAGES["build-fusepy"] + STAGES["fusepy"]
     assert [name for name in ("--extras fusepy", "libfuse2", "fuse3") if name not in text] == []
+
+
+def test_what_pods_import_of_the_standard_library_is_compiled() -> None:
+    """By the image: its root file system is read-only, and a start would compile it again."""
+    left_out = re.search(r"compileall .*-x '(\S+)'.*\"stdlib\"", STAGES["runtime"], re.DOTALL)
+    assert left_out is not None
+    listed = "import fusefs.cli.command, fusefs.run.serving, fusefs.keeper.keeper, sys\n"
+    listed += (
+        "print(*(each.__file__ for each in sys.modules.values() if hasattr(each, '__file__')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", listed], capture_output=True, text=True, check=True
+    )
+    standard = sysconfig.get_path("stdlib")
+    files = [name for name in done.stdout.split() if name.startswith(standard)]
+    files = [name for name in files if "/site-packages/" not in name]
+    assert len(files) > 50
+    assert [name for name in files if re.search(left_out[1], name)] == []
 
 
 def test_fusepy_is_an_extra() -> None:

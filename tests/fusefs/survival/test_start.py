@@ -10,6 +10,7 @@ import signal
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -150,3 +151,22 @@ def test_a_mount_for_reading_asks_nothing(start: Start, bucket: Bucket, proxy: P
         proxy.settle()
     assert len(probing(seen)) == 0
     assert {exchange.method for exchange in seen} <= {"GET", "HEAD"}
+
+
+def test_who_looks_after_volumes_costs_no_request(
+    start: Start, bucket: Bucket, proxy: Proxy
+) -> None:
+    """Root and volume are told from what is known, however old that is; `ls` asks the store."""
+    bucket.put("f", b"content")
+    pod = start(attrTtl="1ms")
+    with proxy.counting() as seen:
+        for _ in range(50):
+            assert pod.root.stat().st_mode & 0o777
+            assert os.statvfs(pod.root).f_namemax
+            assert os.access(pod.root, os.R_OK)
+            os.close(os.open(pod.root, os.O_RDONLY | os.O_DIRECTORY))
+            sleep(0.002)
+        proxy.settle()
+    assert len(seen) <= 1, "the marker of the root's attributes, once"
+    bucket.put("g", b"of others")
+    assert os.listdir(pod.root) == ["f", "g"]
