@@ -36,11 +36,12 @@ class FsError(Exception):
     """An error an application can be told of; `errno` is positive.
 
     `retried`: the store refused a request that was sent before, without an answer then. It may
-    have refused our own success.
+    have refused our own success. `refusal`: why it refused, for the person who can change that.
     """
 
     errno: int = errno.EIO
     retried: bool = False
+    refusal: str = ""
 
 
 class NotFound(FsError):

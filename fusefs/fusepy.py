@@ -20,6 +20,7 @@ from fusefs import locks
 from fusefs.errors import FsError, Invalid, errno_of
 from fusefs.interface import ROOT, Attributes, Caller, Calls, Change
 from fusefs.locks import Rank
+from fusefs.refusals import Refusals
 
 try:
     import fuse
@@ -110,6 +111,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         self._held: OrderedDict[int, None] = OrderedDict()
         self._open_nodes: dict[int, int] = {}
         self._lock = locks.lock(Rank.LEAF)
+        self._refusals = Refusals()
         # fusepy keeps this bound call per operation; as an instance attribute it may log.
         self._wrapper = self._guard
         try:
@@ -126,6 +128,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         try:
             return function(*arguments) or 0
         except (FsError, OSError) as error:
+            self._refusals.tell(self._name(function), error)
             log.debug("%s failed", self._name(function), exc_info=True)
             return -errno_of(error)
         except BaseException as error:

@@ -39,6 +39,7 @@ from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.rollback import undo
 from fusefs.kernel.wire import Init, Opcode
+from fusefs.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class KernelSession:
         self._backings = backings
         self._on_negotiated = on_negotiated
         self._unknown: set[int] = set()
+        self._refusals = Refusals()
         self._under_way = InFlight(self._give_up, settings.blind_seconds)
         self._handlers: Handlers = {} if negotiated is None else self._table(negotiated)
         self._handlers[Opcode.INIT] = self._init
@@ -185,7 +187,7 @@ class KernelSession:
         try:
             return 0, self._ask(request) or EMPTY
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller needs an errno
-            return _errno(request, error), EMPTY
+            return self._errno(request, error), EMPTY
 
     def _interrupt(self, request: Request) -> Answer:
         (unique,) = wire.INTERRUPT_IN.unpack_from(request.body)
@@ -204,7 +206,7 @@ class KernelSession:
         try:
             undo(self._calls, self._backings, request, answer)
         except Exception as error:  # noqa: BLE001 - there is nobody to be told but the log
-            _errno(request, error)
+            self._errno(request, error)
 
     def _table(self, negotiated: Negotiated) -> Handlers:
         negative_ttl = self._settings.negative_ttl
@@ -266,23 +268,22 @@ class KernelSession:
             if not number:
                 self._reply(unique, EMPTY, errno.EIO)  # else its caller waits forever
 
+    def _errno(self, request: Request, error: Exception) -> int:
+        """Turn what a request ended in into the errno of its reply, and say so where it matters."""
+        number, call = errno_of(error), _name(request.opcode)
+        self._refusals.tell(call, error)
+        if isinstance(error, SetupError):
+            log.error("%s", error)
+        elif isinstance(error, (FsError, OSError)):
+            log.debug("%s of node %d: %s", call, request.node, error)
+        else:
+            log.error("a bug while answering %s of node %d", call, request.node, exc_info=error)
+        return number if number <= MAX_ERRNO else errno.EIO
+
 
 def _no_scratch(size: int) -> memoryview:
     """Refuse: a request that is only inspected has no answer."""
     raise OSError(errno.EINVAL, f"no buffer for an answer of {size} bytes")
-
-
-def _errno(request: Request, error: Exception) -> int:
-    """Return the errno for a request's exception; bugs and failures are logged."""
-    number = errno_of(error)
-    if isinstance(error, SetupError):
-        log.error("%s", error)
-    elif isinstance(error, (FsError, OSError)):
-        log.debug("%s of node %d: %s", _name(request.opcode), request.node, error)
-    else:
-        what = _name(request.opcode)
-        log.error("a bug while answering %s of node %d", what, request.node, exc_info=error)
-    return number if number <= MAX_ERRNO else errno.EIO
 
 
 def _name(opcode: int) -> str:

@@ -292,7 +292,7 @@ class Lookup:
             info = self.markers.of(node)
         node.info = info
         kept = self.root.load(self.defaults) if self.root is not None and not key else None
-        node.posix = kept or self.posix(info, directory=True)
+        node.posix = node.at_least(kept or self.posix(info, directory=True))
         node.checked = time.monotonic()
 
     # -- sending HEADs ahead ---------------------------------------------------------------------

@@ -200,6 +200,8 @@ class Namespace:
             node.posix = posix
             node.checked = time.monotonic()
             self.tree.made(node)
+            if node.parent is not None:
+                self.tree.changed(node.parent)
 
     # -- removing --------------------------------------------------------------------------------
 
@@ -246,6 +248,7 @@ class Namespace:
         with self.tree.lock:
             self.tree.unlisted(parent, node.name)
             self.tree.detach(node)
+            self.tree.changed(parent)
 
     def rmdir(self, parent: Node, name: str) -> None:
         """Remove an empty directory: one LIST to know, one DELETE of its marker."""

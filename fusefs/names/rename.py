@@ -92,6 +92,8 @@ class Renames:
         with self.tree.lock:
             if parent is not None:
                 self.tree.unlisted(parent, name)
+                self.tree.changed(parent)
+            self.tree.changed(new_parent)
             self.tree.move(node, new_parent, new_name)
             node.gone = False
             self.tree.made(node)

@@ -74,6 +74,8 @@ class SelfCopies:
         """Keep attributes that no object has to learn of: they are stored, or can't be."""
         if not key and self.lookup.root is not None:
             self.lookup.root.save(posix)
+        if node.posix is not None and node.posix.mtime_ns != posix.mtime_ns:
+            node.changed_ns = 0
         node.posix = posix
         if node.body is not None:
             node.body.posix = posix
@@ -101,6 +103,7 @@ class SelfCopies:
             after = replace(info, etag=etag, modified=modified, headers=headers)
             self.renamed(node, info, after)
         node.posix = posix
+        node.changed_ns = 0
         node.checked = time.monotonic()
         if node.body is not None:
             node.body.posix = posix

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -58,12 +58,19 @@ class Node:
     children: dict[str, "Node"] = field(init=False)
     negatives: dict[str, float] = field(init=False)
     listing: Listing | None = None
+    changed_ns: int = 0  # when an entry of it was made, moved or removed here
     inode: int = 0  # where it is kept: of directories, and of what has lost its first name
 
     def __post_init__(self) -> None:
         """Files have no children: they share two dictionaries, which stay empty."""
         self.children = {} if self.directory else NO_CHILDREN
         self.negatives = {} if self.directory else NO_NEGATIVES
+
+    def at_least(self, posix: Posix) -> Posix:
+        """Return a directory's attributes with the times of a later change of its entries."""
+        if self.changed_ns <= posix.mtime_ns:
+            return posix
+        return replace(posix, mtime_ns=self.changed_ns, ctime_ns=self.changed_ns)
 
     @property
     def local(self) -> bool:
@@ -286,6 +293,13 @@ class Tree:
             if node.parent is not None and not node.gone:
                 info = None if node.directory else node.info
                 self.listed(node.parent, node.name, Entry(node.directory, info))
+
+    def changed(self, directory: Node) -> None:
+        """Give a directory the time of a change of its entries; in this mount, no request."""
+        with self.lock:
+            directory.changed_ns = time.time_ns()
+            if directory.posix is not None:
+                directory.posix = directory.at_least(directory.posix)
 
     def unlisted(self, parent: Node, name: str) -> None:
         """Remember that we removed `name`."""

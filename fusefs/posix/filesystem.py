@@ -285,6 +285,7 @@ class Filesystem:
             raise
         if node.info is None:
             self.tree.listed(directory, node.name, Entry(directory=False))
+        self.tree.changed(directory)
         return opened
 
     def read_into(self, handle: int, offset: int, view: memoryview) -> int:

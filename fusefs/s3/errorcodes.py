@@ -22,6 +22,7 @@ BY_CODE: dict[str, type[FsError]] = {
     "InvalidToken": errors.AccessDenied,
     "ExpiredToken": errors.AccessDenied,
     "InvalidObjectState": errors.AccessDenied,
+    "RequestTimeTooSkewed": errors.Unavailable,
     "MethodNotAllowed": errors.NotPermitted,
     "EntityTooLarge": errors.TooBig,
     "MaxMessageLengthExceeded": errors.TooBig,
@@ -69,10 +70,29 @@ CONTENDED = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 VAGUE = frozenset({"InvalidArgument", "InvalidRequest", "BadRequest", "UnsupportedHeader"})
 
 
+# What a person has to know to end a refusal, where the code doesn't say it.
+REASONS = {
+    "RequestTimeTooSkewed": "clock skew: this machine's clock and the store's are too far apart",
+    "InvalidObjectState": "the object is archived: restore it before it is read",
+}
+KMS = "the object's KMS key can't be used with these credentials, or at all"
+NO_RIGHT = "these credentials have no right to it"
+
+
 def error_for(code: str, status: int, what: str, message: str) -> FsError:
     """Return our error for an S3 error answer; `what` names operation, bucket and key."""
     if code == "NoSuchBucket":
         return errors.Unavailable(f"{what}: the bucket does not exist")
     kind = BY_CODE.get(code) or BY_STATUS.get(status, errors.Unavailable)
     said = f"{code}: {message}" if message and message != code else code
-    return kind(f"{what}: {said}")
+    reason = _reason(code, message)
+    error = kind(f"{what}: {said} ({reason})" if reason else f"{what}: {said}")
+    error.refusal = reason or (NO_RIGHT if isinstance(error, errors.AccessDenied) else "")
+    return error
+
+
+def _reason(code: str, message: str) -> str:
+    """Return what is behind a refusal that its code says in the store's words only."""
+    if code.startswith("KMS.") or (code == "AccessDenied" and "kms" in message.lower()):
+        return KMS
+    return REASONS.get(code, "")

@@ -236,3 +236,26 @@ def test_content_type_follows_the_suffix(here: Place) -> None:
     for name, kind in (("a.html", "text/html"), ("b.json", "application/json")):
         (here / name).write_bytes(b"x")
         assert here.keys.head(name)["ContentType"] == kind
+
+
+def test_a_directory_changes_with_its_entries(here: Place) -> None:
+    """Its mtime and ctime are those of the last name made, removed or renamed in it, here."""
+    (here / "d").mkdir()
+    (here / "d/sub").mkdir()
+
+    def after(call: Callable[..., object], *arguments: object) -> bool:
+        os.utime(here / "d", (1_000_000_000, 1_000_000_000))
+        assert (here / "d").stat().st_mtime == 1_000_000_000
+        changed = (here / "d").stat().st_ctime_ns
+        call(*arguments)
+        seen = (here / "d").stat()
+        return seen.st_mtime_ns > changed and seen.st_ctime_ns > changed
+
+    assert after((here / "d/f").touch)
+    assert after((here / "d/new").mkdir)
+    assert after(os.symlink, "f", here / "d/link")
+    assert after((here / "d/f").rename, here / "d/g")
+    assert after((here / "d/g").rename, here / "d/sub/g")
+    assert after((here / "d/link").unlink)
+    assert after((here / "d/new").rmdir)
+    assert not after((here / "d/sub/g").write_bytes, b"content")

@@ -44,6 +44,7 @@ HELD_BY = {
     "attributes:test_chmod attributes:test_utimens "
     "attributes:test_attributes_of_an_implied_directory budgets:test_chmod_of_a_known_file "
     "root:test_attributes_of_the_root_of_a_whole_bucket "
+    "attributes:test_a_directory_changes_with_its_entries "
     "root:test_chown_of_all_from_the_root_on",
     "Extended attributes": "attributes:test_a_default_acl_is_refused "
     "attributes:test_errnos_of_extended_attributes "
