@@ -23,6 +23,7 @@ from fusefs.mount.cacheroot import CacheRoot, Owner, made
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import MountSettings
+from fusefs.mount.takeover import Takeover, most_changed_files
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
 from fusefs.names.objectmoves import ObjectMover
@@ -40,7 +41,6 @@ from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
 from fusefs.write.contents import FileContents
-from fusefs.write.filecontent import FileContent
 from fusefs.write.flush import Flush
 from fusefs.write.staging import Staging
 from fusefs.write.uploader import Uploader
@@ -82,7 +82,12 @@ class Mounted:
         stored = settings.metadata == "posix"
         made(cache_dir / "staged")
         self.staging = Staging(
-            cache_dir, space, self.cache, store.counters, full_wait=settings.full_wait
+            cache_dir,
+            space,
+            self.cache,
+            store.counters,
+            settings.full_wait,
+            most_changed_files(),
         )
         uploader = _uploader(settings, store, self._pools)
         self._contents = FileContents(self.staging, self.reader, uploader)
@@ -108,16 +113,9 @@ class Mounted:
         self.filesystem = Filesystem(
             tree, lookup, self.files, copies, namespace, self._flush, dirty, settings.shown
         )
-        restored = self._restore(RESTORED_WAIT if mode is StartMode.RESUMED else 0.0)
         self._renames = renames
-        self._renames_at = float("inf") if settings.read_only else time.monotonic()
-        if mode is not StartMode.RESUMED:
-            self._finish_renames()
-        self.filesystem.restore(state, restored)
-        if mode is StartMode.RESUMED:
-            renames.restore()
-            # Who waits for a rename asks for it again; nobody else should wait for it, too.
-            self._renames_at += RESTORED_WAIT
+        self._takeover = Takeover(self.staging, self._contents)
+        self._go_on(state)
         self._retrier = Retrier(self.staging.dirty, self._flush, self.files.settle, self._look)
         self._retrier.start()
 
@@ -130,32 +128,18 @@ class Mounted:
         lookup.invalidations = tree.invalidations
         return lookup
 
-    def _restore(self, wait: float) -> list[FileContent]:
-        """Take over what a former process could not upload; upload it when `wait` is over."""
-        bodies = []
-        for stem in self.staging.left():
-            with bulkhead("taking over a staged file", file=str(stem)):
-                body = self._taken_over(stem, wait)
-                if body is not None:
-                    bodies.append(body)
-        return bodies
-
-    def _taken_over(self, stem: Path, wait: float) -> FileContent | None:
-        try:
-            body = self._contents.restore(stem)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error(  # noqa: TRY400 - the traceback says nothing more
-                "a staged file can't be understood and is left where it is",
-                extra={"file": str(stem), "error": str(error)},
-            )
-            return None
-        if body is not None and not body.unlinked:
-            body.trouble.again_in(wait)
-            log.warning(
-                "found changes that a former process did not upload",
-                extra={"key": body.key, "bytes": body.unsent},
-            )
-        return body
+    def _go_on(self, state: SessionState) -> None:
+        """Take over what a former process left: changed files, renames, what was open."""
+        resumed = self.mode is StartMode.RESUMED
+        restored = self._takeover.begin(RESTORED_WAIT if resumed else 0.0, everything=resumed)
+        self._renames_at = float("inf") if self.settings.read_only else time.monotonic()
+        if not resumed:
+            self._finish_renames()
+        self.filesystem.restore(state, restored)
+        if resumed:
+            self._renames.restore()
+            # Who waits for a rename asks for it again; nobody else should wait for it, too.
+            self._renames_at += RESTORED_WAIT
 
     def _look(self) -> None:
         if not self.cache_removed and self._presence.gone():
@@ -168,7 +152,12 @@ class Mounted:
         if self.cache_removed:  # no next process finds what these have
             for body in self.staging.dirty.all():
                 body.trouble.hurry()
+        self._take_over_more()
         self._finish_renames()
+
+    def _take_over_more(self) -> None:
+        for body in self._takeover.more():
+            self.filesystem.found(body)
 
     def _finish_renames(self) -> None:
         if self._renames_at <= time.monotonic():
@@ -219,11 +208,15 @@ class Mounted:
     def dirty(self) -> tuple[int, int]:
         """Return the number of files and bytes that are not in S3 yet."""
         left = self.staging.dirty.all()
-        return len(left), sum(body.size for body in left)
+        return len(left) + self._takeover.waiting, sum(body.size for body in left)
 
     def drain(self, stop: threading.Event) -> bool:
         """Upload everything dirty until `stop`; return whether all of it is in S3."""
-        return self._retrier.drain(stop)
+        done = self._retrier.drain(stop)
+        while done and self._takeover.waiting:
+            self._take_over_more()
+            done = self._retrier.drain(stop)
+        return done
 
     def tell_left(self) -> None:
         """Name what isn't in S3 and stays on the cache volume."""
@@ -233,10 +226,11 @@ class Mounted:
                 "not uploaded; kept on the cache volume for the next start",
                 extra={"key": body.key, "bytes": body.size, "why": body.trouble.said},
             )
-        if left:
+        many = len(left) + self._takeover.waiting
+        if many:
             log.error(
                 "files that aren't uploaded: the next start with this cache directory does it",
-                extra={"files": len(left), "directory": str(self.staging.directory)},
+                extra={"files": many, "directory": str(self.staging.directory)},
             )
 
     def _seal_left(self) -> None:

@@ -33,7 +33,7 @@ from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.posix.directories import OpenDirectories
 from fusefs.posix.openfiles import OpenFiles
-from fusefs.posix.restore import reopen
+from fusefs.posix.restore import found, reopen
 from fusefs.posix.setattr import changed
 from fusefs.posix.xattrs import Xattrs
 from fusefs.session.sessionlog import SessionState
@@ -345,6 +345,10 @@ class Filesystem:
         self.tree.restore(state)
         reopen(self.files, state, changed)
         self._directories.restore(state)
+
+    def found(self, changed: FileContent) -> None:
+        """Show what a former process could not upload, and was taken over just now."""
+        found(self.files, changed)
 
     def statfs(self) -> Statfs:
         """Return numbers that let `df` and installers go on; no request."""

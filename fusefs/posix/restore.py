@@ -1,6 +1,6 @@
 """Going on with the files of a former process: what was open, and what it could not upload.
 
-Used once, before anything is served; no requests.
+`reopen` is used once, before anything is served; no requests.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,18 @@ def _give_back(files: OpenFiles, body: FileContent, state: SessionState) -> None
     files.attach(node, body)
     if not node.gone and not body.unlinked:
         files.tree.made(node)
+
+
+def found(files: OpenFiles, body: FileContent) -> None:
+    """Make changed content that was found while serving its file's; it has no open handles."""
+    if body.unlinked:
+        body.close()
+        return
+    node = _named(files, body)
+    with node.lock:
+        if node.body is None:
+            files.attach(node, body)
+            files.tree.made(node)
 
 
 def _named(files: OpenFiles, body: FileContent) -> Node:

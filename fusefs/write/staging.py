@@ -20,7 +20,7 @@ from fusefs.disk.space import Space
 from fusefs.errors import NoSpace, Stale
 from fusefs.objects import ObjectInfo
 from fusefs.write.staged import Record, Staged, leftovers
-from fusefs.write.unsent import DirtySet, Unsent
+from fusefs.write.unsent import UNLIMITED, DirtySet, Unsent
 
 log = logging.getLogger(__name__)
 
@@ -30,24 +30,33 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 class Staging:
     """The staged files of one mount, below `root`, its cache directory.
 
-    `full_wait`: seconds that a writer without room waits for the uploads of other files.
+    `full_wait`: seconds that a writer without room waits for the uploads of other files;
+    `most_files`: how many files may be changed at a time, for each has two descriptors.
     """
 
     def __init__(
-        self, root: Path, space: Space, cache: Cache, counters: Counters, full_wait: float = 10.0
+        self,
+        root: Path,
+        space: Space,
+        cache: Cache,
+        counters: Counters,
+        full_wait: float = 10.0,
+        most_files: int = UNLIMITED,
     ) -> None:
         self.root = root
         self.directory = root / "staged"
         self.conflicts = root / "conflicts"
         self.space = space
-        self.dirty = DirtySet()
+        self.dirty = DirtySet(most_files)
         self.counters = counters
         self.kept = LeftBehind(space, self.conflicts)
         self._cache = cache
         self._full_wait = full_wait
 
     def new(self, record: Record) -> Staged:
-        """Begin a staged file; raises OSError when the disk refuses."""
+        """Begin a staged file; raises OSError (the disk refuses) or NoSpace (`most_files`)."""
+        if self.dirty.full and not record.unlinked:
+            raise NoSpace(f"{record.key}: as many files are changed as there are descriptors for")
         return Staged(self.directory / uuid4().hex, record, self.space)
 
     def left(self) -> Iterator[Path]:

@@ -23,6 +23,9 @@ LOCK_WAIT = 0.5
 ROUND_PAUSE = 0.2
 
 
+UNLIMITED = 1 << 30
+
+
 class Unsent(Protocol):
     """A file with changes that aren't in S3; `node` is its number in the tree.
 
@@ -57,9 +60,10 @@ class Unsent(Protocol):
 
 
 class DirtySet:
-    """The files with changes that aren't in S3."""
+    """The files with changes that aren't in S3; `most` at a time, for each has descriptors."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = UNLIMITED) -> None:
+        self._most = most
         self._lock = locks.lock(Rank.LEAF)
         self._files: dict[int, Unsent] = {}
 
@@ -72,6 +76,11 @@ class DirtySet:
         """Count a file as clean."""
         with self._lock:
             self._files.pop(id(file), None)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more files may be changed until others are uploaded."""
+        return len(self._files) >= self._most
 
     def all(self) -> list[Unsent]:
         """Return the dirty files, oldest first."""

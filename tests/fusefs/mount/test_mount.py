@@ -13,6 +13,7 @@ import pytest
 from fusefs.mount.cacheroot import CacheRoot, Owner
 from fusefs.mount.mount import Mounted, open_mount
 from fusefs.mount.settings import MountSettings
+from fusefs.mount.takeover import AT_LEAST, OTHER_DESCRIPTORS
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import IF_ABSENT
 from fusefs.write.staged import Record, Staged
@@ -75,6 +76,59 @@ def test_a_bug_with_one_file_ends_no_drain(mounted: Mounted, bucket: Bucket) -> 
     timer.cancel()
     assert bucket.get("well") == b"well"
     assert mounted.dirty()[0] == 1
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """A limit of open files that leaves some for a handful of changed files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OTHER_DESCRIPTORS + 2 * AT_LEAST, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def leave(benches: Benches, many: int) -> Path:
+    """Return the cache of a process that was killed with so many small unsent files."""
+    bench = benches("many")
+    for number in range(many):
+        record = Record(f"d/{number}", IF_ABSENT, None, 0, posix=posix())
+        staged = Staged(bench.staging.directory / str(number), record, bench.space)
+        staged.write(0, b"%d" % number)
+        staged.close()
+    bench.close()
+    return bench.staging.directory.parent
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_more_unsent_files_than_descriptors_are_all_uploaded(
+    benches: Benches, bucket: Bucket
+) -> None:
+    """They are taken over a few at a time, each with its content, and counted from the start."""
+    many = 3 * AT_LEAST
+    mounted = open_mount(settings(bucket, leave(benches, many)))
+    assert mounted.dirty()[0] == many
+    assert len(mounted.staging.dirty.all()) == AT_LEAST
+    assert mounted.drain(threading.Event())
+    mounted.close()
+    uploaded = bucket.keys()
+    assert {key: bucket.get(key) for key in uploaded} == {
+        f"d/{number}": b"%d" % number for number in range(many)
+    }
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_files_that_wait_for_descriptors_are_told_of_at_the_end(
+    benches: Benches, bucket: Bucket
+) -> None:
+    """A drain that is over before their turn fails, and they are there for the next start."""
+    many = 2 * AT_LEAST
+    root = leave(benches, many)
+    mounted = open_mount(settings(bucket, root))
+    ended = threading.Event()
+    ended.set()
+    assert not mounted.drain(ended)
+    mounted.close()
+    assert len(bucket.keys()) + len(list((root / "staged").glob("*.log"))) == many
 
 
 @pytest.mark.soak

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fusefs.errors import NoSpace, Stale
+from fusefs.write.unsent import DirtySet
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench
 from tests.servers.s3 import Bucket
@@ -88,3 +89,22 @@ def test_small_writes_here_and_there_take_whole_pages(full: Workbench) -> None:
     for page in range(7 * MIB // 4096):
         body.write(page * 4096, b"x")
     assert full.space.free == MIB
+
+
+def test_no_more_files_are_changed_than_there_are_descriptors_for(
+    benches: Benches, bucket: Bucket
+) -> None:
+    """Requests need some, too: with all of them taken nothing could be uploaded any more.
+
+    A writer makes room as on a full disk, by uploading what is older.
+    """
+    bench = benches(full_wait=0.0)
+    bench.staging.dirty = DirtySet(2)
+    old = bench.new("old")
+    old.write(0, b"x")
+    bench.new("empty")
+    with pytest.raises(NoSpace):
+        bench.new("one more")
+    bucket.put("there", b"abc")
+    bench.open("there").write(0, b"A")
+    assert bucket.get("old") == b"x"
