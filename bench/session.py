@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fusefs.interface import Caller
-from fusefs.kernel import driver, mountcalls
+from fusefs.kernel import mountcalls
+from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.memory import Memory
 
 MIB = 1 << 20

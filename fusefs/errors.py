@@ -21,7 +21,6 @@
     ├── Unsupported       EOPNOTSUPP
     ├── Stale             ESTALE      replaced by somebody else since it was opened or read
     │   └── Contended     ESTALE      another request on the same key was under way: undecided
-    ├── Busy              EBUSY
     ├── Unavailable       EIO         the store doesn't answer, or answers nonsense
     └── SetupError        -           the mount can't start; shown to a person, never to the kernel
 
@@ -122,10 +121,6 @@ class Stale(FsError):
 
 class Contended(Stale):
     """A 409: the request is to be made anew; nothing is known of another's success."""
-
-
-class Busy(FsError):
-    errno = errno.EBUSY
 
 
 class Unavailable(FsError):

@@ -56,6 +56,14 @@ class Module:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
 
+    def classes(self) -> list[str]:
+        """Return the names of its public classes."""
+        return [
+            node.name
+            for node in self._tree.body
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        ]
+
     @cached_property
     def imports(self) -> set[str]:
         """What it imports when it runs; `from a import b` counts as `a.b`."""

@@ -89,6 +89,8 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 # Files that are too long still. One that no longer is must leave this list.
 TOO_LONG: set[str] = set()
+# Modules whose classes have other words: the kernel's header's; what the one ability is asked by.
+OTHERWISE_NAMED = {"fusefs.kernel.wire", "fusefs.s3.capabilities"}
 NOT_NOUNS = {"utils", "util", "common", "helpers", "helper", "base", "manager", "models", "misc"}
 
 TOP_LEVEL = {
@@ -249,6 +251,34 @@ def test_files_are_named_by_nouns() -> None:
     ]
     assert paths != []
     assert [path for path in paths if path.stem in NOT_NOUNS] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_class_name_means_one_thing(package: str) -> None:
+    """No two modules of a package define public classes of one name."""
+    places = defaultdict(list)
+    for module in modules().values():
+        if within(module.name, package):
+            for name in module.classes():
+                places[name].append(module.name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_modules_and_classes_share_words() -> None:
+    """In each wing of fusefs the name of a module tells one of its classes."""
+    strange = {
+        module.name
+        for module in modules().values()
+        if within(module.name, "fusefs") and wing(module.name) != "ground"
+        if (classes := module.classes()) and not _share(module.path.stem, classes)
+    }
+    assert strange == OTHERWISE_NAMED
+
+
+def _share(module: str, classes: list[str]) -> bool:
+    """Say whether a word of a class begins as some part of the module's name does."""
+    words = {word.lower() for name in classes for word in re.findall(r"[A-Z][a-z]+", name)}
+    return any(word[:4] in module for word in words)
 
 
 def test_every_module_says_what_it_is() -> None:

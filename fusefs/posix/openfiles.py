@@ -304,10 +304,6 @@ class OpenFiles:
             if node.parent is not None and not node.gone:
                 self.tree.made(node)
 
-    def using(self, node: Node) -> bool:
-        """Say whether a node is open."""
-        return node.handles > 0
-
     # -- the less common calls -------------------------------------------------------------------
 
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:

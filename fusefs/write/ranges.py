@@ -75,10 +75,6 @@ class RangeSet:
         at = bisect_right(self._starts, start) - 1
         return at >= 0 and self._ends[at] >= end
 
-    def overlaps(self, start: int, end: int) -> bool:
-        """Say whether any byte of a range is in the set."""
-        return any(inside for _, _, inside in self.pieces(start, end))
-
     def within(self, start: int, end: int) -> int:
         """Return how many bytes of a range are in the set."""
         return sum(high - low for low, high, inside in self.pieces(start, end) if inside)

@@ -55,7 +55,6 @@ class Record:
     size: int
     headers: Headers = field(default_factory=Headers)
     posix: Posix | None = None
-    upload: str | None = None
     node: int = 0
     unlinked: bool = False
 
@@ -74,7 +73,7 @@ class Record:
             "metadata": dict(self.headers.metadata),
             "system": dict(self.headers.system),
             "posix": packed,
-            "upload": self.upload,
+            "upload": None,  # read by 0.1.0
             "node": self.node,
             "unlinked": self.unlinked,
         }
@@ -93,7 +92,6 @@ class Record:
             told["size"],
             Headers(told["metadata"], told["system"]),
             posix,
-            told["upload"],
             told["node"],
             told["unlinked"],
         )

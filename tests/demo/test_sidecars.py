@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.kernel import driver
 from tests.demo.kubelet import Kubelet
+from tests.fusefs.kernel import driver
 from tests.proxy.proxy import Proxy
 from tests.servers.ports import free_ports
 from tests.servers.s3 import REGION, Bucket

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Rule:
+class ValueRule:
     """`text` completes "the value must be …"; `allows` gets None where no `=` was given."""
 
     text: str
@@ -27,27 +27,27 @@ def is_whole(text: str | None, least: int, most: int) -> bool:
     return least <= int(digits) <= most
 
 
-def number(least: int, most: int) -> Rule:
+def number(least: int, most: int) -> ValueRule:
     """A whole number within limits."""
     text = f"a whole number from {least} to {most}"
-    return Rule(text, lambda value: is_whole(value, least, most))
+    return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
-def seconds(least: int, most: int = 10**9) -> Rule:
+def seconds(least: int, most: int = 10**9) -> ValueRule:
     """Whole seconds within limits."""
     text = f"whole seconds from {least} to {most}"
-    return Rule(text, lambda value: is_whole(value, least, most))
+    return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
-def megabytes(least: int, most: int) -> Rule:
+def megabytes(least: int, most: int) -> ValueRule:
     """Whole MB within limits."""
     text = f"whole MB from {least} to {most}"
-    return Rule(text, lambda value: is_whole(value, least, most))
+    return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
-def choice(*words: str) -> Rule:
+def choice(*words: str) -> ValueRule:
     """One of some words, in any case of letters."""
-    return Rule("one of " + ", ".join(words), lambda value: (value or "").lower() in words)
+    return ValueRule("one of " + ", ".join(words), lambda value: (value or "").lower() in words)
 
 
 def _encryption(value: str | None) -> bool:
@@ -61,9 +61,9 @@ def _dirty(value: str | None) -> bool:
     return value == "-1" or is_whole(value, 50, 1 << 40)
 
 
-ANYTHING = Rule("anything", lambda _: True)
-FLAG = Rule("left out", lambda value: value is None)
-SWITCH = Rule("0 or 1, or left out", lambda value: value in (None, "", "0", "1"))
-DIRECTORY = Rule("a directory", lambda value: bool(value) and str(value).isprintable())
-ENCRYPTION = Rule("left out, 0, 1, kmsid or kmsid:KEY; not a key file", _encryption)
-DIRTY = Rule("-1, or whole MB from 50", _dirty)
+ANYTHING = ValueRule("anything", lambda _: True)
+FLAG = ValueRule("left out", lambda value: value is None)
+SWITCH = ValueRule("0 or 1, or left out", lambda value: value in (None, "", "0", "1"))
+DIRECTORY = ValueRule("a directory", lambda value: bool(value) and str(value).isprintable())
+ENCRYPTION = ValueRule("left out, 0, 1, kmsid or kmsid:KEY; not a key file", _encryption)
+DIRTY = ValueRule("-1, or whole MB from 50", _dirty)

@@ -16,7 +16,7 @@ from webhook.parse.optionvalues import (
     ENCRYPTION,
     FLAG,
     SWITCH,
-    Rule,
+    ValueRule,
     choice,
     megabytes,
     number,
@@ -48,7 +48,7 @@ ANNOTATED = {
     "ensure_diskfree": "s3.mount/cache-size",
 }
 _PARALLEL = number(1, 256)
-_RULES: tuple[tuple[Rule, str], ...] = (
+_RULES: tuple[tuple[ValueRule, str], ...] = (
     (
         FLAG,
         """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.kernel import driver
+from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.kernelside import KernelSide
 from tests.fusefs.kernel.memory import Memory
 

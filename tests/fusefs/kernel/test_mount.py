@@ -16,8 +16,9 @@ import pytest
 
 from fusefs.errors import SetupError
 from fusefs.interface import Caller, KnownName
-from fusefs.kernel import driver, mountcalls
+from fusefs.kernel import mountcalls
 from fusefs.kernel.readers import Ending
+from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.memory import Memory
 
 pytestmark = pytest.mark.mount

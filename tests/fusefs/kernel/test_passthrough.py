@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fusefs.interface import Caller
-from fusefs.kernel import driver
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.session import SessionSettings
+from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.memory import Memory
 
 pytestmark = pytest.mark.mount

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.kernel import driver
+from tests.fusefs.kernel import driver
 from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.pod import Pod
 

@@ -187,11 +187,11 @@ def test_the_record_survives_with_everything_in_it(tmp_path: Path) -> None:
     space = Space(tmp_path, 1 << 30, 0)
     staged = Staged(tmp_path / "x", RECORD, space)
     staged.write(0, b"abc")
-    staged.change(replace(RECORD, unlinked=True, upload="u", condition="*", base=None))
+    staged.change(replace(RECORD, unlinked=True, condition="*", base=None))
     staged.close()
     again = Staged.restore(tmp_path / "x", space)
     assert again is not None
-    assert again.record == replace(RECORD, unlinked=True, upload="u", condition="*", base=None)
+    assert again.record == replace(RECORD, unlinked=True, condition="*", base=None)
     again.close()
 
 
