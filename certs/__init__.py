@@ -1,5 +1,5 @@
 """The webhook's certificate authority and leaf certificates.
 
-Two commands: `issue` writes a CA and a leaf into a directory, with no cluster in sight; `rotate`
-runs beside the webhook and keeps CA, leaf and the caBundle of the webhook configuration fresh.
+Two commands: `issue` writes a CA and a leaf into a directory, without a cluster; `rotate` runs
+beside the webhook and renews CA, leaf and the caBundle of the webhook configuration.
 """

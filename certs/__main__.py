@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _days(text: str) -> int:
-    # RFC 5280 dates end with the year 9999; nobody means more than a century.
+    # RFC 5280 dates end with the year 9999; a century is more than enough.
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 36_500:
         raise argparse.ArgumentTypeError(f"{text!r} isn't a number of days from 1 to 36500")
     return int(text)
@@ -73,14 +73,14 @@ def _issue(options: argparse.Namespace) -> int:
 
 
 def _rotate(options: argparse.Namespace) -> NoReturn:
-    # Here, so that `issue` starts without the half second that Kubernetes' client takes.
+    # Imported late: Kubernetes' client takes half a second, which `issue` doesn't need.
     from certs.agent import Agent, SystemClock, json_log
     from certs.announcement import Announcement
     from certs.cluster import ConfigMapBoard, KubernetesCluster, connect
     from certs.rotation import Rotation
     from certs.tlsdir import TlsDirectory
 
-    # As PID 1 nothing ends us without a handler; files are swapped, so any moment will do.
+    # PID 1 has no default handler; files are swapped by rename, so the process may end any time.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     directory = TlsDirectory(options.tls_dir)
@@ -92,7 +92,7 @@ def _rotate(options: argparse.Namespace) -> NoReturn:
     if options.announce:
         board = ConfigMapBoard(api, options.namespace, options.announce_in)
         announcement = Announcement(board, clock, options.replica, options.announce)
-    # The API server calls NAME.NAMESPACE.svc; the longer one is for people with a debugger.
+    # The API server connects to NAME.NAMESPACE.svc; the longer name is for debugging.
     host = f"{options.service}.{options.namespace}.svc"
     names = [host, f"{host}.cluster.local"]
     rotation = Rotation(cluster, clock, names, directory.read())

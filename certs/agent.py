@@ -1,7 +1,7 @@
-"""The process beside the webhook: rounds of rotation, files for the webhook, lines for the log.
+"""The process beside the webhook: it runs rotation steps, writes the webhook's files, and logs.
 
-What to do is decided in `rotation`; here it is done, again and again, until the process is ended,
-which may be at any moment. One thread.
+`rotation` decides each step; the agent repeats them until the process is ended, which may be at any
+moment. One thread.
 """
 
 import random
@@ -17,9 +17,9 @@ from certs.errors import Conflict
 from certs.rotation import Rotation, Status
 from certs.tlsdir import TlsDirectory
 
-# Two GETs each: how long an overwritten caBundle stays wrong.
+# Seconds between rounds of two GETs each: the longest time that a caBundle stays wrong.
 POLL_SECONDS = 5.0
-# While something is known to change in a moment.
+# Seconds between rounds while a change is expected.
 SOON_SECONDS = 1.0
 
 
@@ -31,7 +31,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since some moment, those a suspended machine slept through included."""
+        """Seconds since an arbitrary moment, suspended time included."""
         return clock_gettime(CLOCK_BOOTTIME)
 
 
@@ -53,12 +53,12 @@ class Agent:
         self._before: Status | None = None
 
     def run(self, sleep: Callable[[float], None]) -> NoReturn:
-        """Go round for ever; BadOutput when the directory fails."""
+        """Repeat rounds for ever; BadOutput if the directory can't be written."""
         while True:
             sleep(self.round())
 
     def round(self) -> float:
-        """One step, its files and its log lines; returns the seconds until the next."""
+        """Run one step, write its files and log lines; return the seconds until the next."""
         status = self._rotation.step()
         before, self._before = self._before, status
         if status.ready is False:
@@ -72,7 +72,7 @@ class Agent:
         return _pause(status)
 
     def _announced(self) -> bool:
-        """Whether the guards know our image: without that every pod of ours would be refused."""
+        """Return whether our image is announced: else the guards refuse every injected pod."""
         if self._announcement is None:
             return True
         problem = self._announcement.step()
@@ -93,7 +93,7 @@ class Agent:
 
 
 def json_log() -> Any:
-    """A log of JSON lines on stdout, like the webhook's."""
+    """Return a log of JSON lines on stdout, like the webhook's."""
     return structlog.wrap_logger(
         structlog.WriteLogger(),
         processors=[
@@ -111,5 +111,5 @@ def _text(status: Status | None) -> str:
 def _pause(status: Status) -> float:
     healing = status.ready is False and status.problem is None
     short = status.waiting or healing or isinstance(status.problem, Conflict)
-    # Replicas that collided must not go on in step.
+    # Random, so that replicas that conflicted don't repeat it in step.
     return (SOON_SECONDS if short else POLL_SECONDS) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

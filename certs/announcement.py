@@ -1,8 +1,8 @@
-"""Which image this replica injects, told to the guards: one entry of its own in a ConfigMap.
+"""The image that this replica injects, announced to the guards: an entry in a ConfigMap.
 
-The guards let pass the sidecars whose image is announced. So the entry is there before the replica
-is ready, and stays as long as the replica lives: in a rolling upgrade both images pass, and a
-version that never starts is never announced. Who falls silent is taken out by the others. Not
+The guards allow sidecars whose image is announced. So the entry exists before the replica is ready,
+and as long as it lives: in a rolling upgrade both images are allowed, and a version that never
+starts is never announced. Replicas remove the entries of others that are gone. Not
 here: what the guards compare (deploy/guards). One thread.
 """
 
@@ -13,26 +13,26 @@ from certs.errors import CertsError, Conflict, Unreachable
 from certs.servertime import Clock
 
 BEAT_SECONDS = 60.0
-# A pod that a replica injected in its last moment is judged a few seconds later; the rest is for
-# API servers that are away.
+# Seconds without a beat until a replica counts as gone. A pod that it injected last is validated
+# within seconds; the rest is for an unreachable API server.
 GONE_SECONDS = 600.0
 
 
 class Board(Protocol):
-    """The ConfigMap; everything raises Unreachable."""
+    """The ConfigMap; all methods raise Unreachable."""
 
     def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str] | None:
-        """Write one entry, with a beat that differs each time; the beats of all, by replica.
+        """Write one entry, with a beat that differs each time; return all beats, by replica.
 
-        None where there is no ConfigMap: without guards nobody needs to be told.
+        None without a ConfigMap: then there are no guards.
         """
 
     def withdraw(self, replicas: list[str]) -> None:
-        """Take entries out."""
+        """Remove entries."""
 
 
 class Announcement:
-    """One replica's entry, and the eye it has on the others'."""
+    """One replica's entry, and its view of the others'."""
 
     def __init__(self, board: Board, clock: Clock, replica: str, image: str) -> None:
         self._board = board
@@ -40,16 +40,16 @@ class Announcement:
         self._replica = replica
         self._image = image
         self._told: float | None = None
-        # Beat of each other replica, and since when (monotonic) it is the same: no clocks compared.
+        # Beat of each other replica, and since when (monotonic) it is unchanged.
         self._heard: dict[str, tuple[str, float]] = {}
 
     @property
     def made(self) -> bool:
-        """Whether the guards were told."""
+        """Whether the image is announced."""
         return self._told is not None
 
     def step(self) -> CertsError | None:
-        """Tell them when it is time; what is in the way is returned, and tried again next time."""
+        """Announce when due; return the reason of a failure, which the next step retries."""
         now = self._clock.monotonic()
         if self._told is not None and now - self._told < BEAT_SECONDS:
             return None
@@ -64,7 +64,7 @@ class Announcement:
         return None
 
     def _silent(self, beats: Mapping[str, str], now: float) -> list[str]:
-        """The replicas whose beat hasn't changed for so long that they are gone."""
+        """Return the replicas whose beat hasn't changed for too long."""
         before, self._heard = self._heard, {}
         for replica, beat in beats.items():
             if replica != self._replica:

@@ -1,6 +1,7 @@
-"""The API server: a Secret, a webhook configuration, a ConfigMap; the only place with its client.
+"""The API server's Secret, webhook configuration and ConfigMap. The client is used here only.
 
-Every call has a time limit and ends in a value, Conflict, Missing or Unreachable. One thread.
+Every call has a time limit and returns a value or raises Conflict, Missing or Unreachable. One
+thread.
 """
 
 import base64
@@ -20,16 +21,16 @@ from certs.rotation import Live, Stored
 # Seconds to connect and to answer; a step makes four calls at most, well inside a heartbeat.
 _TIMEOUT = (3.0, 7.0)
 _MERGE = "application/merge-patch+json"
-# The annotation of an entry that says when its replica was last heard of.
+# Prefix of the annotation with the last beat of a replica.
 _BEAT = "beat.s3.mount/"
 _STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _T = TypeVar("_T")
 
 
 def connect() -> client.ApiClient:
-    """A client for the cluster this runs in, or outside of one for the current kubeconfig."""
+    """Return a client for the cluster this runs in, else for the current kubeconfig."""
     settings = client.Configuration()
-    # The next round is the retry.
+    # The next round retries.
     settings.retries = 0
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ:
@@ -42,7 +43,7 @@ def connect() -> client.ApiClient:
 
 
 class KubernetesCluster:
-    """The Secret and the configuration by their names."""
+    """The Secret and the webhook configuration, by their names."""
 
     def __init__(
         self, api: client.ApiClient, namespace: str, secret: str, configuration: str
@@ -54,7 +55,7 @@ class KubernetesCluster:
         self._configuration = configuration
 
     def read_bundles(self) -> Live:
-        """The caBundle of each webhook; Missing without configuration or webhooks."""
+        """Return each webhook's caBundle; Missing without configuration or webhooks."""
         answer = _call(
             lambda: self._admission.read_mutating_webhook_configuration_with_http_info(
                 self._configuration, _request_timeout=_TIMEOUT
@@ -73,7 +74,7 @@ class KubernetesCluster:
         )
 
     def write_bundles(self, live: Live, bundle: bytes) -> None:
-        """Patch caBundle and nothing else, at the version that was read."""
+        """Patch the caBundles only, at the version that was read."""
         encoded = base64.b64encode(bundle).decode()
         patch = {
             "metadata": {"resourceVersion": live.version},
@@ -94,7 +95,7 @@ class KubernetesCluster:
             raise Conflict(f"the webhook configuration {self._configuration} was just deleted")
 
     def read_secret(self) -> Stored | None:
-        """The Secret's contents; None without a Secret."""
+        """Return the Secret's contents; None without a Secret."""
         found = _call(
             lambda: self._core.read_namespaced_secret(
                 self._secret, self._namespace, _request_timeout=_TIMEOUT
@@ -106,7 +107,7 @@ class KubernetesCluster:
         return Stored(_version(found.metadata), data)
 
     def create_secret(self, data: Mapping[str, bytes]) -> None:
-        """Make the Secret; Conflict when another replica was first."""
+        """Create the Secret; Conflict if another replica was first."""
         body = self._body(data)
         answer = _call(
             lambda: self._core.create_namespaced_secret(
@@ -117,7 +118,7 @@ class KubernetesCluster:
             raise Unreachable(f"the namespace {self._namespace} doesn't exist")
 
     def replace_secret(self, stored: Stored, data: Mapping[str, bytes]) -> None:
-        """Replace the contents; Conflict when the Secret isn't the one that was read."""
+        """Replace the contents; Conflict if the Secret has changed since it was read."""
         body = self._body(data, stored.version)
         answer = _call(
             lambda: self._core.replace_namespaced_secret(
@@ -143,9 +144,9 @@ class KubernetesCluster:
 
 
 class ConfigMapBoard:
-    """The images of all replicas, in a ConfigMap by its name: `announcement.Board`.
+    """The images of all replicas, in a ConfigMap: `announcement.Board`.
 
-    Without a right to read: a patch answers with the whole object.
+    It needs no right to read: a patch returns the whole object.
     """
 
     def __init__(self, api: client.ApiClient, namespace: str, name: str) -> None:
@@ -181,12 +182,12 @@ class ConfigMapBoard:
 
 
 def _key(replica: str) -> str:
-    # The name in an annotation's key has 63 characters at most; a pod's own end is at its end.
+    # The name in an annotation's key has at most 63 characters; a pod's unique part is at its end.
     return _BEAT + replica[-63:].lstrip("-.")
 
 
 def _call(request: Callable[[], _T]) -> _T | None:
-    """Run one request; None for 404. The client's errors end here, without their bodies."""
+    """Run one request; None for 404. The client's errors are wrapped here, without their bodies."""
     try:
         return request()
     except client.ApiException as error:
@@ -199,7 +200,7 @@ def _call(request: Callable[[], _T]) -> _T | None:
         reason = f"{type(error).__name__}: {error}"
         raise Unreachable(f"the API server doesn't answer: {reason}") from error
     except ValueError as error:
-        # Its text may quote what was sent, the token included; so no cause either.
+        # Its text may quote the request, the token included; so no cause either.
         raise Unreachable(f"no usable request or answer: {type(error).__name__}") from None
 
 
@@ -217,7 +218,7 @@ def _version(metadata: client.V1ObjectMeta | None) -> str:
 
 
 def _decode(text: str | bytes | None) -> bytes:
-    # What can't be decoded is no certificate either; the reader says so.
+    # Undecodable data is no certificate; the reader reports it.
     try:
         return base64.b64decode(text or "", validate=True)
     except binascii.Error:

@@ -1,19 +1,19 @@
-"""Everything this package raises on purpose.
+"""The exceptions of this package.
 
 CertsError
-├── BadName        a name no certificate can carry
+├── BadName        a name that no certificate can have
 ├── BadOutput      a directory that can't take the files
 ├── BadAuthority   PEM text that isn't a CA with its own key
-├── Conflict       somebody else changed the object since it was read
+├── Conflict       the object was changed since it was read
 ├── Missing        the webhook configuration doesn't exist
 └── Unreachable    the API server doesn't answer, or refuses
 
-Messages name the thing and what to do about it; no key material ever gets into one.
+Messages name the object and the remedy; they never contain key material.
 """
 
 
 class CertsError(Exception):
-    """The root: what `python -m certs` turns into one line and exit code 1."""
+    """The root; `python -m certs` prints it as one line and exits with 1."""
 
 
 class BadName(CertsError):
@@ -29,12 +29,12 @@ class BadAuthority(CertsError):
 
 
 class Conflict(CertsError):
-    """The object was changed, created or deleted by somebody else since it was read."""
+    """The object was changed, created or deleted since it was read."""
 
 
 class Missing(CertsError):
-    """There is no webhook configuration, or no webhook in it: nobody to be trusted by."""
+    """There is no webhook configuration, or no webhook in it."""
 
 
 class Unreachable(CertsError):
-    """The API server gave no answer or a refusal; the caller tries again later."""
+    """The API server gave no answer or a refusal; the caller retries later."""

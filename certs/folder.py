@@ -1,6 +1,6 @@
-"""The four files of `issue`, put into a directory of the user's: all of them or none.
+"""The four files of `issue` in a user's directory: all of them or none.
 
-Not the directory that a running webhook reads; that one is swapped as a whole (see `tlsdir`).
+Not the directory that a running webhook reads, which is swapped as a whole (`tlsdir`).
 """
 
 import os
@@ -16,9 +16,9 @@ CERTIFICATE_MODE = 0o644
 
 
 def write(directory: Path, signer: Signer, leaf: Leaf, *, force: bool = False) -> list[Path]:
-    """Write ca.crt, ca.key, tls.crt and tls.key; keys are readable by their owner alone.
+    """Write ca.crt, ca.key, tls.crt and tls.key; keys are readable by their owner only.
 
-    Existing files are replaced only with `force`. BadOutput names the path and the cure.
+    Existing files are replaced only with `force`. BadOutput names the path and the remedy.
     """
     files = {
         "ca.key": (signer.key, KEY_MODE),
@@ -55,7 +55,7 @@ def _place(
     placed: list[Path] = []
     try:
         for name in files:
-            # link() refuses to replace, whoever made the file since we looked.
+            # link() refuses to replace a file that was made since the check.
             (os.replace if force else os.link)(stage / name, directory / name)
             placed.append(directory / name)
     except OSError:

@@ -1,16 +1,16 @@
-"""Keeps CA, caBundle and leaf in step: reads the cluster, decides, writes what is missing.
+"""Rotation of CA, caBundle and leaf: it reads the cluster, decides, and writes what is missing.
 
-Every replica runs the same steps, and optimistic concurrency settles who comes first. What keeps a
-verifying client from ever failing:
+Every replica runs the same steps, with optimistic concurrency between them. Verification by a
+client never fails, because:
 
 1. The webhook configuration is read before the Secret, and patched only at the version that was
-   read. Whoever adds a CA writes the Secret first; so nobody can take a CA out of the caBundle
-   that the Secret has, however old the Secret is that he saw.
-2. A leaf changes over to a new CA only after that CA has been seen in the live caBundle for a
-   while: until then the old leaf goes on, and the bundle carries both CAs.
-3. CAs that sign no more stay in the bundle until their last leaf is over.
+   read. A new CA is written to the Secret first; so no replica can remove a CA of the Secret from
+   the caBundle, however old the Secret is that it read.
+2. A leaf of a new CA is used only after that CA has been in the live caBundle for a while: until
+   then the old leaf stays in use, and the bundle has both CAs.
+3. A retired CA stays in the bundle until its last leaf has expired.
 
-The clock that counts is the API server's (`servertime`). Nothing here touches files or threads
+The API server's clock is used (`servertime`). Nothing here touches files or threads
 (`agent` does); a `Rotation` belongs to one thread.
 """
 
@@ -25,9 +25,9 @@ from certs.servertime import Clock, ServerTime
 from certs.trust import LEAF_LIFETIME, Trust, renewal_due
 from certs.x509 import Authority, Leaf, check_names, is_ours, load_bundle, sign_leaf
 
-# Between writing a caBundle and every API server acting on it lies its watch: moments, usually.
+# Seconds for the watch of every API server to receive a caBundle; usually it takes moments.
 SETTLE_SECONDS = 5.0
-# With a leaf that is trusted there is no hurry to leave it.
+# Seconds; a trusted leaf isn't urgent to replace.
 HANDOVER_SECONDS = 60.0
 
 
@@ -43,7 +43,7 @@ class Stored:
 class Live:
     """The webhook configuration as it was read: caBundle by webhook name, b"" where it has none.
 
-    At least one webhook. `date` is the API server's clock when it answered, where it said.
+    At least one webhook. `date` is the API server's clock at its answer, if it was sent.
     """
 
     version: str
@@ -52,22 +52,22 @@ class Live:
 
 
 class Cluster(Protocol):
-    """The API server, as far as certificates are concerned.
+    """The API server's objects with certificates.
 
-    Reads are current, writes raise Conflict when the version isn't, everything raises Unreachable.
+    Reads are current, writes raise Conflict at an old version, all methods raise Unreachable.
     """
 
     def read_bundles(self) -> Live:
-        """The webhook configuration; Missing when there is none."""
+        """Return the webhook configuration; Missing if there is none."""
 
     def write_bundles(self, live: Live, bundle: bytes) -> None:
         """Give every webhook of the configuration this caBundle."""
 
     def read_secret(self) -> Stored | None:
-        """The Secret of the CA; None when there is none."""
+        """Return the Secret of the CA; None if there is none."""
 
     def create_secret(self, data: Mapping[str, bytes]) -> None:
-        """Make the Secret; Conflict when there is one."""
+        """Create the Secret; Conflict if it exists."""
 
     def replace_secret(self, stored: Stored, data: Mapping[str, bytes]) -> None:
         """Replace the contents of the Secret that was read."""
@@ -75,7 +75,7 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth a line in the log, with its particulars."""
+    """An event for the log, with its fields."""
 
     name: str
     warning: bool = False
@@ -84,10 +84,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a step ended.
+    """The result of a step.
 
-    `ready`: the live caBundle has the CA of this leaf, as last seen; None before it was ever seen.
-    `renewed`: the leaf is a new one. `waiting`: a new leaf waits for its CA to settle.
+    `ready`: the live caBundle had the CA of this leaf when last read; None before the first read.
+    `renewed`: the leaf is a new one. `waiting`: a new leaf waits until its CA is trusted.
     """
 
     leaf: Leaf | None
@@ -99,12 +99,12 @@ class Status:
 
 
 class Rotation:
-    """One replica's view; call `step` again and again."""
+    """One replica's rotation; call `step` repeatedly."""
 
     def __init__(
         self, cluster: Cluster, clock: Clock, names: Sequence[str], leaf: Leaf | None = None
     ) -> None:
-        """`leaf` is the one in service, left by an earlier run."""
+        """`leaf` is the one in use, from an earlier run."""
         self._cluster = cluster
         self._clock = clock
         check_names(names)
@@ -112,13 +112,13 @@ class Rotation:
         self._time = ServerTime(clock)
         self._trust: Trust | None = None
         self._leaf = leaf
-        # Fingerprint of each CA in the live bundle -> since when (monotonic) it was always there;
-        # None before the first look.
+        # Fingerprint of each CA in the live bundle -> since when (monotonic) it has been there;
+        # None before the first read.
         self._seen: dict[str, float] | None = None
         self._events: list[Event] = []
 
     def step(self) -> Status:
-        """Bring everything one step on; never raises for what the cluster does or holds."""
+        """Run one step; no state or answer of the cluster makes it raise."""
         problem: CertsError | None = None
         try:
             self._synchronise()
@@ -159,7 +159,7 @@ class Rotation:
         self._seen = {fingerprint: before.get(fingerprint, since) for fingerprint in everywhere}
 
     def _agree(self, stored: Stored | None, live: Live, now: datetime) -> Trust:
-        """What the Secret holds after this step; Conflict when another replica was first."""
+        """Return the Secret's contents after this step; Conflict if another replica was first."""
         if stored is None:
             made, name = self._restored(live, now)
             self._cluster.create_secret(made.data())
@@ -180,10 +180,10 @@ class Rotation:
         return made
 
     def _restored(self, live: Live, now: datetime) -> tuple[Trust, str]:
-        """What to put where the Secret is gone or unreadable, and the event that tells.
+        """Return new contents for a missing or unreadable Secret, and the event to log.
 
-        What was last read goes back, so that not even a Secret deleted every second costs the CA;
-        but only while the live bundle bears out that nobody has gone on from there.
+        The contents last read are restored, so that the CA survives repeated deletions; but only
+        while the live bundle shows that no replica has made a newer CA.
         """
         last = self._trust
         if last is not None and not last.due(now):
@@ -193,7 +193,7 @@ class Rotation:
         return trust.begin(now, self._believed(live)), "authority-created"
 
     def _believed(self, live: Live) -> Iterable[Authority]:
-        """The CAs that leaves in service may have, when the Secret can't say: live and our own."""
+        """Return the CAs that leaves in use may have, without the Secret: live ones and our own."""
         for bundle in live.bundles.values():
             yield from filter(is_ours, _load(bundle))
         if self._leaf is not None:
@@ -207,7 +207,7 @@ class Rotation:
         self._note("bundle-written", authorities=str(len(authorities)))
 
     def _renew_leaf(self, now: datetime) -> bool:
-        """Sign a leaf where one is needed; True while its CA has to settle first."""
+        """Sign a leaf if one is needed; return True while its CA isn't trusted long enough."""
         if self._trust is None or not self._needs_leaf(self._trust.authority, now):
             return False
         authority = self._trust.authority
@@ -257,7 +257,7 @@ def _load(bundle: bytes) -> tuple[Authority, ...]:
 
 
 def _fingerprints(bundle: bytes) -> frozenset[str]:
-    # An unreadable bundle equals none of ours, the empty one included.
+    # An unreadable bundle never equals ours, not even an empty one.
     try:
         return frozenset(authority.fingerprint for authority in load_bundle(bundle))
     except BadAuthority:

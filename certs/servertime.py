@@ -1,49 +1,48 @@
-"""The API server's time, carried on between its answers: the clock that certificates go by.
+"""The API server's time, extrapolated between its answers: the clock for certificates.
 
-Whoever verifies decides what is valid, and that is the API server. Its last `Date` and the seconds
-since then give its time now, so neither a wrong wall clock nor one that jumps counts. Before the
-first answer there is nothing but the wall clock. Belongs to one thread.
+The API server verifies certificates, so its clock decides. Its last `Date` and the seconds since
+then give its time now, so a wrong or jumping wall clock has no effect. Before the first answer the
+wall clock is used. Used by one thread.
 """
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-# How far two clocks may be apart before it is told: a Date header has whole seconds and took a
-# while to travel.
+# Seconds of difference before it is reported: a Date header has whole seconds and is delayed.
 SKEW_TOLERANCE = timedelta(seconds=60)
-# A difference seen again within this time is no news: a clock at the edge of the tolerance, or
-# API servers that disagree, would be told each round.
+# Seconds in which a difference isn't reported again: a clock at the edge of the tolerance, or API
+# servers that disagree, would be reported each round.
 _REMEMBERED = 3600.0
 
 
 class Clock(Protocol):
-    """Wall time, and seconds to wait by."""
+    """The wall clock and a monotonic clock."""
 
     def now(self) -> datetime:
-        """The wall clock, aware."""
+        """Return the wall clock's time, aware."""
 
     def monotonic(self) -> float:
-        """Seconds that never jump."""
+        """Return seconds of a clock that never jumps."""
 
 
 class ServerTime:
-    """One process's view of the API server's clock."""
+    """One process's estimate of the API server's clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: tuple[datetime, float] | None = None
-        # Differences that were told, and when each was last seen; none is the one to begin with.
+        # Reported differences, and when each was last seen; the first is none.
         self._told: list[tuple[timedelta, float]] = []
 
     def now(self) -> datetime:
-        """The API server's time; the wall clock's before its first answer."""
+        """Return the API server's time; the wall clock's before its first answer."""
         if self._seen is None:
             return self._clock.now().astimezone(UTC)
         date, at = self._seen
         return date + timedelta(seconds=self._clock.monotonic() - at)
 
     def observe(self, date: datetime) -> timedelta | None:
-        """Take a time of the API server's; returns how far our clock is off when that is news."""
+        """Note a time of the API server; return our clock's difference if it is to be reported."""
         now = self._clock.monotonic()
         self._seen = date.astimezone(UTC), now
         self._told = [each for each in self._told if now - each[1] <= _REMEMBERED]

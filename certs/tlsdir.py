@@ -1,12 +1,12 @@
-"""The directory that the webhook reads its certificate from, always whole.
+"""The directory with the webhook's certificate, replaced atomically.
 
     tls.crt, tls.key, ca.crt -> ..data/<name>     never change
     ..data -> ..<generation>                      swapped by one rename(2)
     ready                                         only while the API server trusts this leaf
     heartbeat                                     touched by every round of the agent
 
-As in a volume of the kubelet: who resolves `..data` once reads files of one generation, and the
-one before stays until the next swap. One writer; any number of readers in other processes.
+As in a volume of the kubelet: a reader that resolves `..data` once reads files of one generation,
+and the one before stays until the next swap. One writer; any number of readers in other processes.
 """
 
 import os
@@ -21,18 +21,18 @@ _DATA = "..data"
 _READY = "ready"
 _HEARTBEAT = "heartbeat"
 _STAGE = "..new-"
-# The reader may run under another user of the same group (fsGroup); nobody else gets at the key.
+# Group-readable: the reader may have another uid with the same group (fsGroup).
 _KEY_MODE = 0o640
 
 
 class TlsDirectory:
-    """The writer's side; BadOutput when the directory can't be written."""
+    """The writer of the directory; BadOutput if it can't be written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, leaf: Leaf) -> None:
-        """Put a leaf in place of the one before, in one step."""
+        """Replace the leaf atomically."""
         files = {"tls.crt": leaf.certificate, "ca.crt": leaf.issuer.certificate}
         try:
             before = self._current()
@@ -49,7 +49,7 @@ class TlsDirectory:
             raise _unwritable(self._path, error) from error
 
     def read(self) -> Leaf | None:
-        """The leaf that an earlier run left; None without one that is whole."""
+        """Return the leaf of an earlier run; None without a complete one."""
         names = ("tls.crt", "tls.key", "ca.crt")
         try:
             return load_leaf(*((self._path / _DATA / name).read_bytes() for name in names))
@@ -57,7 +57,7 @@ class TlsDirectory:
             return None
 
     def mark(self, *, ready: bool) -> None:
-        """Say whether the API server trusts the leaf that is there."""
+        """Make or remove `ready`: whether the API server trusts the present leaf."""
         try:
             if ready:
                 (self._path / _READY).touch()
@@ -67,7 +67,7 @@ class TlsDirectory:
             raise _unwritable(self._path, error) from error
 
     def beat(self) -> None:
-        """Show that the agent is alive, by the time of a file."""
+        """Touch `heartbeat`: the agent is alive."""
         try:
             (self._path / _HEARTBEAT).touch()
         except OSError as error:

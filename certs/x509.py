@@ -1,7 +1,7 @@
-"""X.509: makes authorities and signs leaves, and is the only place that knows cryptography.
+"""X.509: makes authorities and signs leaves. cryptography is used here only.
 
-This isn't where certificates are kept or when they are renewed: everything here is a function of
-its arguments and the time it is given. Values are frozen, so any thread may share them.
+Not here: storing and renewing certificates. All functions depend on their arguments and the given
+time only. Values are frozen: safe to share between threads.
 """
 
 import ipaddress
@@ -19,9 +19,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certs.errors import BadAuthority, BadName
 
 AUTHORITY_NAME = "s3mount webhook CA"
-# Clocks of nodes and API servers differ a little; a certificate is valid this much earlier.
+# Clocks of nodes and API servers differ a little: certificates are valid this much earlier.
 BACKDATE = timedelta(minutes=5)
-# X.520 bounds the common name; longer names live in the alternative names alone.
+# X.520 bounds the common name; longer names are alternative names only.
 _COMMON_NAME_MAX = 64
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
 _HASH = hashes.SHA256()
@@ -38,11 +38,11 @@ class Authority:
 
     @property
     def created(self) -> datetime:
-        """When it was made, by the clock of who made it."""
+        """Time of creation, by its maker's clock."""
         return self.not_before + BACKDATE
 
     def valid_at(self, now: datetime) -> bool:
-        """Whether a verifier with this clock accepts it."""
+        """Return whether it is valid at this time."""
         return self.not_before <= now <= self.not_after
 
 
@@ -66,15 +66,15 @@ class Leaf:
 
     @property
     def created(self) -> datetime:
-        """When it was signed, by the clock of who signed it."""
+        """Time of signing, by the signer's clock."""
         return self.not_before + BACKDATE
 
 
 def new_signer(now: datetime, lifetime: timedelta) -> Signer:
     """Make a self-signed CA on P-256, valid from a little before `now` for `lifetime`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    # Two CAs of one name live side by side during a rotation: the serial number in the name
-    # lets every verifier pick the right issuer without trying.
+    # Two CAs exist during a rotation: the serial number in the name lets a verifier choose the
+    # right issuer.
     serial = x509.random_serial_number()
     name = x509.Name(
         [
@@ -132,12 +132,12 @@ def load_leaf(certificate: bytes, key: bytes, issuer: bytes) -> Leaf:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """BadName unless a leaf can be signed for these."""
+    """Raise BadName unless a leaf can be signed for these names."""
     _general_names(names)
 
 
 def load_signer(certificate: bytes, key: bytes) -> Signer:
-    """Read a CA and its key from PEM; BadAuthority says which half is wrong."""
+    """Read a CA and its key from PEM; BadAuthority names the wrong one."""
     try:
         parsed = x509.load_pem_x509_certificate(certificate)
     except ValueError as error:
@@ -153,8 +153,8 @@ def load_signer(certificate: bytes, key: bytes) -> Signer:
 def load_bundle(bundle: bytes) -> tuple[Authority, ...]:
     """Read every certificate of a bundle, each once, in its order.
 
-    What isn't a CA is read too: a verifier would trust it all the same. BadAuthority when any of
-    it can't be read.
+    Certificates that aren't CAs are read too: a verifier would trust them all the same.
+    BadAuthority if any can't be read.
     """
     if not bundle.strip():
         return ()
@@ -167,7 +167,7 @@ def load_bundle(bundle: bytes) -> tuple[Authority, ...]:
 
 
 def is_ours(authority: Authority) -> bool:
-    """Whether it is a CA that this package made, going by its name."""
+    """Return whether it is a CA of this package, by its name."""
     certificate = x509.load_pem_x509_certificate(authority.certificate)
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return [name.value for name in names] == [AUTHORITY_NAME] and _is_authority(certificate)

@@ -42,7 +42,7 @@ def main() -> int:
         sys.stderr.write("webhook: a document is nested deeper than any Kubernetes object\n")
         return 2
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more at exit.
+        # The reader of our output has closed it; Python would report that once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
@@ -90,7 +90,7 @@ def _add_file(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    # Here, and not above: the offline commands need not wait for the web framework.
+    # Imported late: the offline commands don't need the web framework.
     from webhook.serve.replica import run
 
     given = {

@@ -1,9 +1,9 @@
 """The difference of two JSON documents as a patch that only adds (RFC 6902).
 
-General tools compare lists by position and would turn an inserted container into a rewrite of all
-that follow it. Here a list may only have grown: every old item is found again, in order, as the
-same object, an equal one, or one of the same `name`. Changed parts are recognised by identity, so
-the cost goes with the change and not with the pod. Pure functions.
+General tools compare lists by position and turn an inserted container into a rewrite of all that
+follow it. Here a list may only grow: every old item is matched, in order, by the same object, an
+equal one, or one of the same `name`. Unchanged parts are recognised by identity, so the cost
+depends on the change and not on the pod. Pure functions.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ _ABSENT = object()
 
 
 def additions(old: Any, new: Any, replaceable: frozenset[str] = frozenset()) -> list[Operation]:
-    """The operations that make `new` from `old`: `add`, and `replace` at the given pointers only.
+    """Return the operations from `old` to `new`: `add`, and `replace` at the given pointers only.
 
-    What such a pointer names is replaced as a whole; its index is that in the new list.
-    NotAddOnlyError when `new` lacks something of `old` or has it otherwise.
+    The value at such a pointer is replaced as a whole; its index is that in the new list.
+    NotAddOnlyError if `new` lacks or changes any other part of `old`.
     """
     found: list[Operation] = []
     _compare(old, new, "", found, replaceable)

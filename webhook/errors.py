@@ -1,20 +1,20 @@
-"""What can go wrong in the webhook, apart from what is wrong with a pod.
+"""The exceptions of the webhook; problems of a pod aren't among them.
 
     WebhookError
-    ├── EnvelopeError      the request is no AdmissionReview we can answer: HTTP 4xx
-    ├── NotAddOnlyError    a patch of ours would take something from the user: our bug
-    ├── SettingsError      the environment holds values we can't work with: start refused
-    ├── PolicyFileError    the policy file is invalid: start refused, or the old one kept
+    ├── EnvelopeError      the request is not a valid AdmissionReview: HTTP 4xx
+    ├── NotAddOnlyError    our patch would remove or change a part of the user's pod: our bug
+    ├── SettingsError      environment variables have invalid values: start refused
+    ├── PolicyFileError    the policy file is invalid: start refused, or the old policy kept
     ├── CertificateError   the TLS directory holds no usable pair (yet)
     └── DocumentError      a file given to the command line can't be read
 
-A pod that can't be mounted as asked raises nothing: its `Problem`s are values that are collected
-and answered all at once (see `problems`).
+A pod that can't get its mounts raises nothing: its `Problem`s are values that are collected and
+answered all at once (see `problems`).
 """
 
 
 class WebhookError(Exception):
-    """Root of everything this package raises on purpose; the text is for the operator."""
+    """Root of all exceptions of this package; the text is for the operator."""
 
 
 class EnvelopeError(WebhookError):
@@ -29,11 +29,11 @@ class EnvelopeError(WebhookError):
 
 
 class NotAddOnlyError(WebhookError):
-    """The changed pod lacks or alters something of the user's: never sent, reported as a bug."""
+    """The changed pod lacks or alters a part of the user's: never sent, reported as a bug."""
 
 
 class SettingsError(WebhookError):
-    """Environment variables hold values the webhook can't work with: one text for each."""
+    """Environment variables have invalid values: one text for each."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)
@@ -46,7 +46,7 @@ class SettingsError(WebhookError):
 
 
 class PolicyFileError(WebhookError):
-    """The policy file can't be read as a policy; the text names the place in it."""
+    """The policy file is invalid; the text names the place in it."""
 
 
 class CertificateError(WebhookError):

@@ -1,8 +1,8 @@
-"""Pods as they come: plain dictionaries, checked once for the shape of what we touch.
+"""Pods as plain dictionaries, whose shape is checked once for the fields that we use.
 
-Typed models would drop fields they don't know, so there are none. After `shape_problems` found
-nothing the rest of the package may index without looking: absent, null and empty are the same, and
-what is there has its type. Pure functions.
+Typed models would drop fields they don't know, so there are none. After `shape_problems` returned
+nothing the rest of the package may index without checks: absent, null and empty are the same, and
+each present field has its type. Pure functions.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ MOST_VOLUMES = 1000
 MOST_VOLUME_MOUNTS = 5000
 # A namespace has at most 63 characters, a name 253; neither is validated yet.
 _LONGEST_TITLE = 317
-# Nobody reads more of them.
+# More of them don't help a reader.
 _MOST_PROBLEMS = 20
 _STRINGS = {"*": str}
 _CONTAINER = {
@@ -71,7 +71,7 @@ _TYPES = {str: "text", int: "a number", bool: "true or false", dict: "an object"
 
 
 def shape_problems(pod: Pod) -> list[Problem]:
-    """What in the pod isn't of the type the Kubernetes API gives it; empty for a real pod."""
+    """Return a problem for each field of a wrong type; none for a pod of the Kubernetes API."""
     found: list[Problem] = []
     if _FITS(pod) and pod.get("spec"):
         return found
@@ -82,7 +82,7 @@ def shape_problems(pod: Pod) -> list[Problem]:
 
 
 def size_problems(pod: Pod) -> list[Problem]:
-    """Numbers of things no node could run: refused before anybody spends time on them."""
+    """Return problems of pods that are too large for any node, before time is spent on them."""
     spec = section(pod, "spec")
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     mounts = sum(len(items(container, "volumeMounts")) for container in containers)
@@ -99,10 +99,10 @@ def size_problems(pod: Pod) -> list[Problem]:
 
 
 def _fits(shape: Any, *, needs: bool = False) -> Callable[[Any], bool]:
-    """The quick answer for what is as it should be, as all but a few in a million pods are.
+    """Return a fast check for one shape, which is true for all but a few in a million pods.
 
-    Made once for a shape, without a call for each of the many small objects of a list. `needs`:
-    whether the object is an item of a list, where some fields have to be there.
+    Built once for a shape, without a call for each of the many small objects of a list. `needs`:
+    whether the object is an item of a list, in which some fields are required.
     """
     if type(shape) is type:
         return lambda value: type(value) is shape
@@ -128,7 +128,7 @@ def _fits(shape: Any, *, needs: bool = False) -> Callable[[Any], bool]:
 
 
 def _list_fits(shape: Any) -> Callable[[Any], bool]:
-    """The same for a list of what the shape says."""
+    """Return the same for a list of objects of a shape."""
     if type(shape) is type:
         return lambda value: type(value) is list and all(type(item) is shape for item in value)
     if not all(type(below) is type for below in shape.values()):
@@ -179,22 +179,22 @@ def _member(value: Any, name: str, shape: Any, where: str, found: list[Problem])
 
 
 def section(mapping: dict[str, Any], key: str) -> dict[str, Any]:
-    """The object under a key; absent and null are an empty one."""
+    """Return the object at a key; absent and null are an empty one."""
     return mapping.get(key) or {}
 
 
 def items(mapping: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The list under a key; absent and null are an empty one."""
+    """Return the list at a key; absent and null are an empty one."""
     return mapping.get(key) or []
 
 
 def annotations(pod: Pod) -> dict[str, str]:
-    """The pod's annotations, null values included."""
+    """Return the pod's annotations, null values included."""
     return section(section(pod, "metadata"), "annotations")
 
 
 def title(pod: Pod, namespace: str) -> str:
-    """`namespace/name`, with a star for what a controller's name will end in."""
+    """Return `namespace/name`, with a star for the suffix of a generated name."""
     metadata = section(pod, "metadata")
     name = metadata.get("name") or f"{metadata.get('generateName') or ''}*"
     return f"{namespace}/{name}"[:_LONGEST_TITLE]

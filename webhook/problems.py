@@ -1,7 +1,7 @@
-"""One thing that is wrong with a pod, and the one message that tells about all of them.
+"""One problem of a pod, and the message with all problems of a pod.
 
-Not an exception: a review collects every problem before it answers, so that nobody has to repair
-a pod one denial at a time. Plain values, safe to share between threads.
+Not an exception: a review collects every problem before it answers, so that a pod isn't repaired
+one denial at a time. Plain values, safe to share between threads.
 """
 
 import json
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 # Long enough to recognise a value, short enough for an event in `kubectl describe`.
 SHOWN_VALUE = 120
-# The longest honest one lists every option of s3fs.
+# The longest one lists every option of s3fs.
 SHOWN_PROBLEM = 3000
-# The API server's own limit for what a webhook may say is larger; people's patience isn't.
+# The API server's limit for a message is larger; more problems don't help a reader.
 SHOWN_PROBLEMS = 20
 _USERINFO = re.compile(r"//[^/\s]*@")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong: where it stands, the value found, the rule it breaks, and what to do."""
+    """A problem: its place, the value found, the rule it breaks, and the remedy."""
 
     where: str
     value: str | None
@@ -35,14 +35,14 @@ class Problem:
 
 
 def example(text: str) -> str:
-    """A remedy that shows how it would be right."""
+    """Return a remedy that shows a valid value."""
     return f"Example: {text}"
 
 
 def quoted(value: str) -> str:
-    """The value as one line of printable text, shortened: control characters stay visible.
+    """Return the value as one line of printable text, shortened, control characters escaped.
 
-    What stands for a user and a password in a URL is left out: denials are logged.
+    User and password in a URL are left out: denials are logged.
     """
     value = _USERINFO.sub("//…@", value)
     if len(value) > SHOWN_VALUE:
@@ -51,7 +51,7 @@ def quoted(value: str) -> str:
 
 
 def message(pod: str, problems: Sequence[Problem]) -> str:
-    """The text of a denial: which pod, how many problems, each on a line of its own."""
+    """Return the text of a denial: the pod, the number of problems, each on a line of its own."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"s3mount can't give pod {pod} its buckets, {count}:"]
     lines += [f"{n}. {problem}" for n, problem in enumerate(problems[:SHOWN_PROBLEMS], 1)]

@@ -1,7 +1,7 @@
-"""The offline commands: the same core as the server's, on manifests instead of reviews.
+"""The offline commands: the server's core, on manifests instead of reviews.
 
-Documents and tables go to stdout, what there is to say about them to stderr. Exit codes: 0 all is
-well, 1 a pod was denied, 2 the command itself was wrong.
+Documents and tables go to stdout, warnings and denials to stderr. Exit codes: 0 success, 1 a pod
+was denied, 2 wrong usage or input.
 """
 
 import copy
@@ -23,9 +23,9 @@ from webhook.spec.annotations import DOMAIN, INJECTION
 
 @dataclass(frozen=True)
 class Reviewed:
-    """One object of a file, its pod, if it has one, and what was decided.
+    """One object of a file, its pod, if any, and the decision.
 
-    `labels`: those of its namespace, None when they aren't known.
+    `labels`: those of its namespace, None if unknown.
     """
 
     document: Any
@@ -36,7 +36,7 @@ class Reviewed:
 
     @property
     def unseen(self) -> bool | None:
-        """Whether the webhook is never asked about the pod; None when nobody knows."""
+        """Whether the API server never sends the pod to the webhook; None if unknown."""
         if self.labels is None:
             return None
         return self.labels.get(INJECTION) != "enabled"
@@ -48,14 +48,14 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Terminal:
-    """Where a command speaks: results to `out`, remarks to `err`."""
+    """The output of a command: results to `out`, remarks to `err`."""
 
     out: TextIO
     err: TextIO
 
 
 def review_file(path: str, namespace: str, decider: Decider) -> Iterator[Reviewed]:
-    """Every object of a file with its decision; DocumentError when the file can't be read."""
+    """Yield every object of a file with its decision; DocumentError if it can't be read."""
     documents = list(workloads.flattened(parse_documents(read_text(path), path)))
     told = workloads.namespace_labels(documents)
     for document in documents:
@@ -67,7 +67,7 @@ def review_file(path: str, namespace: str, decider: Decider) -> Iterator[Reviewe
 
 
 def inject(path: str, namespace: str, decider: Decider, terminal: Terminal) -> int:
-    """Print the objects as they would run; nothing is printed when one of them is denied."""
+    """Print the objects as they would run; nothing if one of them is denied."""
     results = list(review_file(path, namespace, decider))
     for result in results:
         _remark(result, terminal.err)
@@ -100,7 +100,7 @@ def _remark(result: Reviewed, err: TextIO) -> None:
 
 
 def explain(path: str, namespace: str, decider: Decider, terminal: Terminal) -> int:
-    """Print what would be decided about every object of a file, why, and what would be added."""
+    """Print the decision about every object of a file, its reason, and the additions."""
     denied = False
     for result in review_file(path, namespace, decider):
         denied |= isinstance(result.decision, Denied)
@@ -154,14 +154,14 @@ def _indented(text: str) -> str:
 
 
 def check_policy(policy: Policy, terminal: Terminal) -> None:
-    """Print a policy as a table, in the order in which its rules are asked, and what is odd."""
+    """Print a policy as a table, in the order of its rules, and warnings."""
     rows = [_rule_row(rule) for rule in (*policy.rules, policy.default)]
     terminal.out.write(render_table(("RULE", "NAMESPACES", "BUCKETS", "CREDENTIALS"), rows))
     warn_of_policy(policy, terminal)
 
 
 def warn_of_policy(policy: Policy, terminal: Terminal) -> None:
-    """Tell which patterns of a policy can never match anything."""
+    """Print a warning for each pattern of a policy that can never match."""
     for sentence in unmatched(policy):
         print(f"warning: {sentence}", file=terminal.err)
 

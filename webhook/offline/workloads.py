@@ -1,6 +1,6 @@
-"""Pods inside other objects: where a Deployment, a Job, a CronJob keeps its pod template.
+"""Pods inside other objects: the pod templates of Deployments, Jobs, CronJobs and others.
 
-For the command line only; the server sees nothing but pods. Pure functions.
+For the command line only; the server receives pods only. Pure functions.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
 
 
 def flattened(documents: list[Any]) -> Iterator[Any]:
-    """The documents, the items of a List in its place."""
+    """Yield the documents, a List's items in its place."""
     for document in documents:
         if isinstance(document, dict) and document.get("kind") == "List":
             found = document.get("items")
@@ -33,7 +33,7 @@ def flattened(documents: list[Any]) -> Iterator[Any]:
 
 
 def pod_of(document: Any) -> Pod | None:
-    """The pod or pod template in an object; None when it has none."""
+    """Return the pod or pod template in an object; None if it has none."""
     found = document
     path = _PATHS.get(_kind(document))
     for key in path or ():
@@ -42,19 +42,19 @@ def pod_of(document: Any) -> Pod | None:
 
 
 def with_pod(document: Any, pod: Pod) -> Any:
-    """A copy of the object with another pod in it."""
+    """Return a copy of the object with another pod in it."""
     return _replaced(document, _PATHS[_kind(document)], pod)
 
 
 def namespace_of(document: Any, default: str) -> str:
-    """The namespace an object says it belongs to."""
+    """Return an object's namespace."""
     metadata = document.get("metadata") if isinstance(document, dict) else None
     found = metadata.get("namespace") if isinstance(metadata, dict) else None
     return found if isinstance(found, str) and found else default
 
 
 def namespace_labels(documents: list[Any]) -> dict[str, dict[str, str]]:
-    """The labels of the namespaces that are among the objects, by name."""
+    """Return the labels of the Namespaces among the objects, by name."""
     found = {}
     for document in documents:
         metadata = document.get("metadata") if _kind(document) == "Namespace" else None
@@ -65,14 +65,14 @@ def namespace_labels(documents: list[Any]) -> dict[str, dict[str, str]]:
 
 
 def label(document: Any) -> str:
-    """`Kind/name`, for messages."""
+    """Return `Kind/name`, for messages."""
     metadata = document.get("metadata") if isinstance(document, dict) else None
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{_kind(document) or 'document'}/{name or '?'}"
 
 
 def misplaced(document: Any, domain: str) -> bool:
-    """Whether a workload itself carries annotations of the domain, which its pods don't see."""
+    """Return whether a workload itself has annotations of ours, which its pods don't get."""
     if not _PATHS.get(_kind(document)):
         return False
     metadata = document.get("metadata")

@@ -1,8 +1,8 @@
-"""A cache for functions of one or more texts that anybody may have written.
+"""A cache for functions of untrusted texts.
 
-`lru_cache` bounds how many results it keeps and not how long their keys are: with texts
-of a megabyte a few hundred of them end the process. Here long texts are computed each time. Safe to
-share between threads, as that is.
+`lru_cache` bounds the number of its results and not the length of their keys: a few hundred texts
+of a megabyte exhaust the memory. Here results of long texts aren't cached. Safe to share between
+threads, as `lru_cache` is.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def bounded_cache(function: Callable[..., _T]) -> Callable[..., _T]:
-    """Remember the latest results of a pure function of texts, for short texts only."""
+    """Cache the latest results of a pure function, for short texts only."""
     remembered = lru_cache(maxsize=MOST)(function)
 
     @wraps(function)

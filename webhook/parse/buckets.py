@@ -1,7 +1,7 @@
-"""Which texts can name a bucket: the naming rules of S3, access points included.
+"""The naming rules of S3 for buckets and access points.
 
 Sources: the S3 user guide, "General purpose bucket naming rules", "Directory bucket naming rules"
-and "Access points naming". Nothing here asks S3 whether a bucket exists. Pure functions.
+and "Access points naming". No request checks whether a bucket exists. Pure functions.
 """
 
 import ipaddress
@@ -16,12 +16,12 @@ _ACCESS_POINT = re.compile(
 # The zone is use1-az4, or usw2-lax1-az1 of a Local Zone.
 _DIRECTORY = re.compile(r"[a-z0-9][a-z0-9-]*[a-z0-9]--[a-z0-9]+(-[a-z0-9]+){1,2}--x-s3")
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
-# Not plain storage: object lambda and table buckets can't be listed and written like a bucket.
+# Object lambda and table buckets can't be listed and written like a bucket.
 _RESERVED_SUFFIXES = ("--ol-s3", ".mrap", "--table-s3")
 
 
 def parse_bucket(text: str) -> str:
-    """The bucket name, access point alias or access point ARN; ValueError says what is wrong."""
+    """Return a bucket name, access point alias or access point ARN; ValueError has the rule."""
     if text.startswith("arn:"):
         return _parse_arn(text)
     if not _LABELS.fullmatch(text):
@@ -44,7 +44,7 @@ def parse_bucket(text: str) -> str:
 
 def _parse_arn(text: str) -> str:
     if _ACCESS_POINT.fullmatch(text):
-        # Both forms are S3's; with a prefix behind it only this one can be taken apart again.
+        # S3 has two forms; with a prefix appended only this one can be parsed again.
         return text.replace(":accesspoint:", ":accesspoint/")
     raise ValueError(
         "an ARN must be that of an access point in one region: "

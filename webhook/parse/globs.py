@@ -1,7 +1,7 @@
 """Globs of the policy: `*` and `?` for buckets, namespaces and Secrets; prefixes and URLs by part.
 
-A star in a prefix or a URL stops at the next slash, or `https://*.example.com` would match a host
-of somebody else's with the right path behind it. Pure functions; patterns of a usual length are
+A star in a prefix or a URL stops at the next slash, else `https://*.example.com` would match a
+foreign host with that text in its path. Pure functions; patterns of a usual length are
 compiled once.
 """
 
@@ -20,21 +20,21 @@ def _compiled(pattern: str, star: str) -> re.Pattern[str]:
 
 
 def matches_name(pattern: str, text: str) -> bool:
-    """Whether a whole name matches a glob."""
+    """Return whether a whole name matches a glob."""
     return _compiled(pattern, ".").fullmatch(text) is not None
 
 
 def matches_prefix(pattern: str, prefix: str) -> bool:
-    """Whether a prefix is the directory a pattern names, or below it; the empty pattern is all."""
+    """Return whether a prefix is at or below a pattern's directory; the empty pattern is all."""
     directory = pattern and pattern.rstrip("/") + "/"
     return _compiled(directory, "[^/]").match(prefix) is not None
 
 
 def matches_url(pattern: str, url: str) -> bool:
-    """Whether a whole URL matches a glob; the single star is every URL."""
+    """Return whether a whole URL matches a glob; a single star matches every URL."""
     return pattern == "*" or _compiled(pattern, "[^/]").fullmatch(url) is not None
 
 
 def filled(pattern: str, namespace: str) -> str:
-    """The pattern with the pod's namespace in place of `{namespace}`; names hold no glob."""
+    """Return the pattern with `{namespace}` replaced; a namespace contains no wildcard."""
     return pattern.replace(NAMESPACE, namespace)

@@ -1,8 +1,8 @@
-"""What the value of an s3fs option may be, as the mount itself will read it.
+"""The valid values of s3fs options, as the mount itself parses them.
 
-The mount has the meaning; here is only whether a value passes, so that a wrong one is told at
-`kubectl apply` and not by a container that won't start. A test compares both sides, option by
-option. Pure functions.
+The mount gives them their meaning; values are checked here as well, so that `kubectl apply` reports
+a wrong one instead of a container that doesn't start. A test compares both sides, option by option.
+Pure functions.
 """
 
 import re
@@ -19,34 +19,34 @@ class ValueRule:
 
 
 def is_whole(text: str | None, least: int, most: int) -> bool:
-    """Whether it is a whole number within limits."""
+    """Return whether a text is a whole number within limits."""
     digits = text or ""
-    # Longer than any limit here, and too long for Python's own integers.
+    # Longer than any limit here; Python refuses to parse longer integers.
     if not re.fullmatch(r"[0-9]{1,20}", digits):
         return False
     return least <= int(digits) <= most
 
 
 def number(least: int, most: int) -> ValueRule:
-    """A whole number within limits."""
+    """Return the rule of a whole number within limits."""
     text = f"a whole number from {least} to {most}"
     return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
 def seconds(least: int, most: int = 10**9) -> ValueRule:
-    """Whole seconds within limits."""
+    """Return the rule of whole seconds within limits."""
     text = f"whole seconds from {least} to {most}"
     return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
 def megabytes(least: int, most: int) -> ValueRule:
-    """Whole MB within limits."""
+    """Return the rule of whole MB within limits."""
     text = f"whole MB from {least} to {most}"
     return ValueRule(text, lambda value: is_whole(value, least, most))
 
 
 def choice(*words: str) -> ValueRule:
-    """One of some words, in any case of letters."""
+    """Return the rule of some words, in any case of letters."""
     return ValueRule("one of " + ", ".join(words), lambda value: (value or "").lower() in words)
 
 

@@ -1,7 +1,7 @@
 """Kubernetes quantities (`1Gi`, `250m`) and durations (`60s`, `5m`) as integers, and back.
 
-Written back in the API server's canonical form: it rewrites every quantity it stores, and a second
-review compares what it finds with what we would write. Pure functions.
+Formatted in the API server's canonical form: it rewrites every quantity it stores, and a second
+review compares stored values with ours. Pure functions.
 """
 
 import re
@@ -21,7 +21,7 @@ _LARGEST = 2**63 - 1
 
 
 def _quantity(text: str) -> Fraction:
-    """The exact value of a quantity; ValueError when it isn't one."""
+    """Return the exact value of a quantity; ValueError for other text."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError
@@ -38,17 +38,17 @@ def _power_of_ten(exponent: int) -> Fraction:
 
 
 def parse_bytes(text: str) -> int:
-    """A quantity of bytes, rounded up to whole ones; ValueError when it isn't one."""
+    """Return a quantity in bytes, rounded up; ValueError for other text."""
     return -(-_quantity(text) // 1)
 
 
 def parse_millicores(text: str) -> int:
-    """A quantity of CPU in thousandths, rounded up; ValueError when it isn't one."""
+    """Return a quantity of CPU in millicores, rounded up; ValueError for other text."""
     return -(-(_quantity(text) * 1000) // 1)
 
 
 def parse_seconds(text: str) -> int:
-    """A duration in seconds: digits and `s` (default), `m` or `h`; ValueError otherwise."""
+    """Return a duration in seconds: digits and `s` (default), `m` or `h`; ValueError otherwise."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError
@@ -56,7 +56,7 @@ def parse_seconds(text: str) -> int:
 
 
 def format_bytes(value: int) -> str:
-    """Bytes in canonical form: the largest binary suffix that leaves a whole number."""
+    """Return bytes in canonical form: the largest binary suffix that leaves a whole number."""
     for suffix, size in reversed(_BINARY.items()):
         if value and value % size == 0:
             return f"{value // size}{suffix}"
@@ -64,5 +64,5 @@ def format_bytes(value: int) -> str:
 
 
 def format_millicores(value: int) -> str:
-    """Thousandths of a CPU in canonical form: `2`, `1500m`."""
+    """Return millicores in canonical form: `2`, `1500m`."""
     return f"{value}m" if value % 1000 else str(value // 1000)

@@ -1,9 +1,9 @@
-"""Which s3fs option names `s3.mount/options` may carry.
+"""The s3fs options that `s3.mount/options` may contain.
 
-The mount itself gives them their meaning; here is only which names and values pass at admission, so
-that a typing error is told at `kubectl apply` and not by a container that won't start. Options that
-would reach past an annotation the policy looks at (bucket, endpoint, credentials, owner, read-only)
-are refused and point to that annotation. Names as in s3fs(1) and mount.fuse(8). Pure functions.
+The mount itself gives them their meaning; names and values are checked here as well, so that
+`kubectl apply` reports a typing error instead of a container that doesn't start. Options that would
+override an annotation that the policy checks (bucket, endpoint, credentials, owner, read-only) are
+refused, and the error names that annotation. Names as in s3fs(1) and mount.fuse(8). Pure functions.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from webhook.parse.optionvalues import (
     seconds,
 )
 
-# name -> the annotation to use: these would say a second time what the policy has judged.
+# name -> the annotation to use: these would override what the policy has checked.
 ANNOTATED = {
     "bucket": "s3.mount/bucket",
     "url": "s3.mount/endpoint",
@@ -128,7 +128,7 @@ LONGEST = 2048
 
 
 def parse_options(text: str) -> str:
-    """The list as the mount takes it, blanks removed; ValueError names what can't stay."""
+    """Return the list for the mount, without blanks; ValueError names a refused option."""
     if len(text) > LONGEST:
         raise ValueError(f"must be at most {LONGEST} characters long")
     options = [option.strip() for option in text.split(",") if option.strip()]
@@ -138,7 +138,7 @@ def parse_options(text: str) -> str:
 
 
 def option_values(options: str) -> dict[str, str]:
-    """The values of the options that have one, from a list that has passed."""
+    """Return the values of the options that have one, from a checked list."""
     pairs = (option.partition("=") for option in options.split(","))
     return {name: value for name, equals, value in pairs if equals}
 

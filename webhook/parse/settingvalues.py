@@ -1,7 +1,6 @@
-"""What the text of a platform setting may look like: text in, plain value out.
+"""Parsers of the texts of settings, one for each kind of value.
 
-Every function raises ValueError, most with the rule as its text. Nothing here knows which variable
-the text is from. Pure functions.
+Every function raises ValueError, most with the rule as its text. Pure functions.
 """
 
 from collections.abc import Callable

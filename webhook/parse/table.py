@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def render_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows under their heads, columns as wide as they have to be, no trailing blanks."""
+    """Return rows under their heads, columns as wide as needed, without trailing blanks."""
     lines = [heads, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return "".join(

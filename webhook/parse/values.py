@@ -1,6 +1,6 @@
-"""What the text of an annotation may look like, kind by kind: text in, plain value out.
+"""Parsers of annotation texts, one for each kind of value.
 
-Every function raises ValueError, with a text when it can say more than the rule in the registry.
+Every function raises ValueError, with a text if it is more exact than the annotation's rule.
 Nothing here knows pods, other annotations or the platform's limits. Pure functions.
 """
 
@@ -15,47 +15,47 @@ _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DNS_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:.]+")
-# An object key has at most 1024 bytes; leave some for the names below the prefix.
+# An object key has at most 1024 bytes; some are left for the names below the prefix.
 LONGEST_PREFIX = 900
 LONGEST_PATH = 1024
-# The standard library remembers the URLs that it took apart.
+# The standard library caches parsed URLs, of any length.
 LONGEST_URL = 1024
-# A container can't run without what is here, or finds something of the kubelet's own in it.
+# A container needs these, or the kubelet mounts its own files there.
 SYSTEM_TREES = ("/bin", "/boot", "/dev", "/lib", "/lib64", "/proc", "/sbin", "/sys",
                 "/run/secrets", "/var/run/secrets")  # fmt: skip
 SYSTEM_DIRECTORIES = ("/", "/etc", "/run", "/usr", "/usr/bin", "/usr/lib", "/var", "/var/lib",
                       "/var/run")  # fmt: skip
-# runAsUser is an int64 in the API, yet the kernel and the API's validation stop here.
+# runAsUser is an int64 in the API, but kernel and validation allow up to this.
 _LARGEST_ID = 2**31 - 1
-# Less and the worker doesn't come to the point of serving anything.
+# With less the worker doesn't start.
 SMALLEST_MEMORY = 128 * 2**20
-# Less would not even hold the parts of one multipart upload.
+# Less would not hold the parts of one multipart upload.
 SMALLEST_CACHE = 64 * 2**20
 
 
 def parse_boolean(text: str) -> bool:
-    """Just `true` or `false`: what YAML calls true elsewhere was a surprise too often."""
+    """Return a boolean: just `true` or `false`, none of YAML's other words."""
     if text not in ("true", "false"):
         raise ValueError
     return text == "true"
 
 
 def parse_id(text: str) -> int:
-    """A uid or gid."""
+    """Return a uid or gid."""
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > _LARGEST_ID:
         raise ValueError
     return int(text)
 
 
 def parse_mode(text: str) -> str:
-    """Permission bits in octal, with four digits in the end; set-id and sticky bits are refused."""
+    """Return permission bits as four octal digits; set-id and sticky bits are refused."""
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ValueError
     return text.zfill(4)
 
 
 def parse_prefix(text: str) -> str:
-    """A key prefix that stands for a directory, with one trailing slash; empty stays empty."""
+    """Return a directory's key prefix, with one trailing slash; empty stays empty."""
     if not text:
         return ""
     if _CONTROL.search(text):
@@ -71,7 +71,7 @@ def parse_prefix(text: str) -> str:
 
 
 def parse_path(text: str) -> str:
-    """An absolute directory inside the containers, in normal form and not one of the system's."""
+    """Return an absolute path in normal form that is not a system directory."""
     if not text.startswith("/") or text.startswith("//"):
         raise ValueError("must be absolute: begin with one '/'")
     if _CONTROL.search(text) or ":" in text:
@@ -88,14 +88,14 @@ def parse_path(text: str) -> str:
 
 
 def parse_region(text: str) -> str:
-    """A region name; which ones exist is the SDK's business."""
+    """Return a region name; the SDK knows which ones exist."""
     if not _REGION.fullmatch(text):
         raise ValueError
     return text
 
 
 def parse_endpoint(text: str) -> str:
-    """The URL of an S3 endpoint in normal form: no credentials, no query, lower-case host."""
+    """Return an endpoint's URL in normal form: no credentials, no query, lower-case host."""
     if len(text) > LONGEST_URL:
         raise ValueError(f"must be at most {LONGEST_URL} characters long")
     if _CONTROL.search(text) or " " in text or "\\" in text:
@@ -124,7 +124,7 @@ def _normal_url(parts: SplitResult) -> str:
 
 
 def parse_secret(text: str) -> str | None:
-    """The name of a Secret, or None for `none`."""
+    """Return the name of a Secret, or None for `none`."""
     if text == "none":
         return None
     if not _DNS_NAME.fullmatch(text) or ".." in text:
@@ -133,7 +133,7 @@ def parse_secret(text: str) -> str | None:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """A comma separated list of container names, each once, in the order given."""
+    """Return container names of a comma separated list, each once, in the given order."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if not all(_DNS_LABEL.fullmatch(name) for name in names):
         raise ValueError
@@ -141,14 +141,14 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def parse_metadata(text: str) -> str:
-    """How POSIX attributes are kept."""
+    """Return how POSIX attributes are stored: `posix` or `none`."""
     if text not in ("posix", "none"):
         raise ValueError
     return text
 
 
 def parse_cache_size(text: str) -> int:
-    """The disk cache's limit in bytes."""
+    """Return the disk cache's limit in bytes."""
     size = parse_bytes(text)
     if size < SMALLEST_CACHE:
         raise ValueError("must be at least 64Mi")
@@ -156,7 +156,7 @@ def parse_cache_size(text: str) -> int:
 
 
 def parse_memory_limit(text: str) -> int:
-    """The worker's memory limit in bytes."""
+    """Return the worker's memory limit in bytes."""
     size = parse_bytes(text)
     if size < SMALLEST_MEMORY:
         raise ValueError("must be at least 128Mi")
@@ -164,12 +164,12 @@ def parse_memory_limit(text: str) -> int:
 
 
 def parse_ttl(text: str) -> int:
-    """Seconds, at most a day: longer means nobody ever sees another writer's files."""
+    """Return seconds, at most a day: for longer, other writers' files would stay invisible."""
     return parse_wait(text)
 
 
 def parse_wait(text: str) -> int:
-    """Seconds, at most a day."""
+    """Return seconds, at most a day."""
     seconds = parse_seconds(text)
     if seconds > 86400:
         raise ValueError("must be at most 24h")
@@ -177,7 +177,7 @@ def parse_wait(text: str) -> int:
 
 
 def parse_conflict(text: str) -> str:
-    """Which of two writers wins."""
+    """Return which of two writers wins: `fail` or `overwrite`."""
     if text not in ("fail", "overwrite"):
         raise ValueError
     return text

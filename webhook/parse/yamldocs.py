@@ -1,7 +1,7 @@
 """YAML documents: read from files, written for people and for `kubectl`.
 
-PyYAML is used here only. Quoting follows what Kubernetes' own reader makes of a text, and a value
-that looks like a date stays text. Pure but for reading files.
+PyYAML is used here only. Quoting follows Kubernetes' own YAML reader, and a value that looks like a
+date stays text. Pure but for reading files.
 """
 
 import json
@@ -16,26 +16,26 @@ from webhook.errors import DocumentError
 
 
 class _Loader(yaml.SafeLoader):
-    """Dates stay text: Kubernetes knows none, and would be sent one it can't read.
+    """Loads dates as text: Kubernetes has no dates.
 
-    A key that is there twice is an error: of two the last would count, and nobody sees the other.
+    A duplicate key is an error: the last one would count, and the other go unnoticed.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Here, before what `<<` brings is put in: that may be overridden.
+        # Before `<<` is expanded: its keys may be overridden.
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if (text := self._key(key)) in seen:
                 raise yaml.composer.ComposerError(
-                    "in an object", node.start_mark, f"the key {text!r} is there twice",
+                    "in an object", node.start_mark, f"the key {text!r} occurs twice",
                     key.start_mark,
                 )  # fmt: skip
             seen.add(text)
         return node
 
     def _key(self, node: yaml.Node) -> str:
-        """The key in JSON, where `1` and "1" are the same."""
+        """Return the key in JSON, where `1` and "1" are the same."""
         if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:merge":
             return str(node.value)
         key = self.construct_object(node)
@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """No anchors: kubectl reads them, people don't."""
+    """Dumps without anchors, which people can't read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -56,11 +56,11 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def parse_documents(text: str, source: str) -> list[Any]:
-    """Every document that isn't empty; DocumentError names the place of a syntax error."""
+    """Return every document that isn't empty; DocumentError names the place of a syntax error."""
     try:
-        # A SafeLoader without one of its resolvers: what it makes is plain data.
+        # A SafeLoader without one of its resolvers: it makes plain data only.
         documents = list(yaml.load_all(text, _Loader))
-        # As kubectl does: through JSON, which knows no shared parts and no keys but text.
+        # As kubectl does: through JSON, which has no shared parts and only text as keys.
         return [json.loads(json.dumps(d)) for d in documents if d is not None]
     except (yaml.YAMLError, RecursionError) as error:
         raise DocumentError(f"{source} is not YAML: {error}") from error
@@ -69,7 +69,7 @@ def parse_documents(text: str, source: str) -> list[Any]:
 
 
 def read_text(path: str) -> str:
-    """A file's text, standard input for `-`; DocumentError when it can't be read."""
+    """Return a file's text, standard input for `-`; DocumentError if it can't be read."""
     try:
         if path == "-":
             return sys.stdin.read()
@@ -79,7 +79,7 @@ def read_text(path: str) -> str:
 
 
 def render_documents(documents: Iterable[Any]) -> str:
-    """The documents as one YAML stream, keys in the order they have."""
+    """Return the documents as one YAML stream, keys in their order."""
     return yaml.dump_all(
         documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
     )

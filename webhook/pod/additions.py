@@ -1,8 +1,8 @@
 """What clouds add to every container, ours included: a closed list of variables and token mounts.
 
-Each with its name and what its value may be; a mount with its normal path and the kind of its
-volume. Anything else that is added to a container of ours is nobody's right: a path could cover our
-code, a variable could say which code runs or where signed requests go. Pure functions.
+Each with its name and its allowed values; a mount with its normal path and the kind of its volume.
+No other addition to our containers is allowed: a path could cover our code, a variable could choose
+the code that runs or the receiver of signed requests. Pure functions.
 
 Sources: the identity webhooks of EKS (IRSA, Pod Identity), kOps, Azure and GKE; TZ is k8tz's.
 """
@@ -35,7 +35,7 @@ AWS_TOKEN_FILES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_T
 _AWS = {
     **dict.fromkeys(AWS_TOKEN_FILES, _TOKEN_FILE),
     "AWS_ROLE_ARN": r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,600}",
-    # The agent of EKS Pod Identity, by either family; an address of the user's own isn't one.
+    # The agent of EKS Pod Identity, over IPv4 or IPv6; no other address.
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": r"http://(169\.254\.170\.23|\[fd00:ec2::23\])/[\w/.-]*",
     "AWS_REGION": _REGION,
     "AWS_DEFAULT_REGION": _REGION,
@@ -52,19 +52,19 @@ _OTHERS = {
     "CLOUDSDK_CORE_PROJECT": r"[a-z0-9:.-]{1,100}",
     "TZ": r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*){0,3}",
 }
-# Names alone, for who compares the guards with this.
+# The names alone: a test compares the guards with them.
 VARIABLES = frozenset(_AWS | _OTHERS)
 _TOKEN_SOURCE = {"serviceAccountToken"}
 _MOUNT_FIELDS = {"name", "mountPath", "readOnly", "recursiveReadOnly", "mountPropagation"}
 
 
 def is_aws_identity(item: Mapping[str, Any]) -> bool:
-    """Whether a variable is part of the identity that a cloud gives to the AWS SDK."""
+    """Return whether a variable is part of the identity that a cloud gives to the AWS SDK."""
     return _is_one_of(item, _AWS)
 
 
 def is_known_variable(item: Mapping[str, Any]) -> bool:
-    """Whether a variable is on the list, with a value it may have."""
+    """Return whether a variable is on the list, with an allowed value."""
     return _is_one_of(item, _AWS) or _is_one_of(item, _OTHERS)
 
 
@@ -76,9 +76,9 @@ def _is_one_of(item: Mapping[str, Any], known: Mapping[str, str]) -> bool:
 
 
 def is_token_mount(item: Mapping[str, Any], volumes: list[dict[str, Any]]) -> bool:
-    """Whether a mount is a token of the pod's own service account, where clouds put theirs.
+    """Return whether a mount is a token of the pod's own service account, at a cloud's path.
 
-    `volumes` are the pod's: the kind counts, not the name.
+    `volumes` are the pod's: their kind counts, not their name.
     """
     return (
         normal_path(item["mountPath"]) in TOKEN_DIRECTORIES
@@ -103,5 +103,5 @@ def _holds_tokens_only(volume: Mapping[str, Any]) -> bool:
 
 @bounded_cache
 def normal_path(path: str) -> str:
-    """The place the container runtime makes of a path."""
+    """Return a path as the container runtime normalises it."""
     return posixpath.normpath("/" + path.lstrip("/"))

@@ -1,9 +1,9 @@
-"""What the sidecars ask for, seen together with what the rest of the pod asks for.
+"""The sidecars' requests and limits, within those of the pod.
 
-The cache is on the node's disk: it is asked for, so that the scheduler counts it, and limited only
-where another container of the pod has a limit, since the kubelet adds up the limits there are and
-evicts the pod above the sum. Where the pod has resources as a whole (`spec.resources`) the sidecars
-take their part of what the other containers leave. Pure functions.
+The cache is on the node's disk: it is requested, so that the scheduler counts it, and limited only
+if another container of the pod has a limit, since the kubelet adds up the limits and evicts the pod
+above the sum. If the pod has resources as a whole (`spec.resources`), the sidecars request what the
+other containers leave. Pure functions.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from webhook.spec.mountspec import Wanted
 
 Container = dict[str, Any]
 STORAGE = "ephemeral-storage"
-# The keeper writes log lines and nothing else.
+# The keeper writes log lines only.
 _KEEPER_STORAGE = {"requests": 8 * 2**20, "limits": 64 * 2**20}
 _PARSERS: dict[str, Callable[[str], int]] = {"cpu": parse_millicores, "memory": parse_bytes}
 
@@ -29,7 +29,7 @@ _PARSERS: dict[str, Callable[[str], int]] = {"cpu": parse_millicores, "memory": 
 def with_storage(
     sidecar: Container, spec: dict[str, Any], wanted: Wanted, platform: Platform
 ) -> Container:
-    """The sidecar with what it takes of the node's disk."""
+    """Return the sidecar with its ephemeral storage."""
     cache = cache_volume_size(wanted)
     sizes = _KEEPER_STORAGE if sidecar["name"] == KEEPER else dict.fromkeys(_KEEPER_STORAGE, cache)
     resources = dict(section(sidecar, "resources"))
@@ -43,7 +43,7 @@ def with_storage(
 def within_pod(
     spec: dict[str, Any], wanted: Wanted, platform: Platform
 ) -> tuple[Wanted, Platform, list[Problem]]:
-    """Both sidecars' resources inside those of the pod as a whole, where it has any."""
+    """Return both sidecars' resources, capped by those of the pod as a whole, and problems."""
     whole = section(spec, "resources")
     worker, keeper = wanted.worker, platform.keeper
     problems: list[Problem] = []
@@ -76,7 +76,7 @@ def _others(spec: dict[str, Any]) -> Iterator[Container]:
 
 
 def _asked(container: Container, name: str) -> int:
-    """What a container asks for; a limit alone is a request, too."""
+    """Return a container's request; a limit alone is a request, too."""
     resources = section(container, "resources")
     request = _quantity(resources, "requests", name)
     return request if request is not None else _quantity(resources, "limits", name) or 0
@@ -86,10 +86,10 @@ def _quantity(resources: dict[str, Any], part: str, name: str) -> int | None:
     try:
         return _PARSERS[name](str(section(resources, part)[name]))
     except (KeyError, ValueError):
-        return None  # what is no quantity the API server refuses in its own words
+        return None  # the API server itself refuses an invalid quantity
 
 
 def _capped(resources: Resources, field: str, most: int) -> Resources:
     value = getattr(resources, field)
-    # Zero and not nothing: a limit without a request would be taken for the request.
+    # Zero, not None: Kubernetes takes a limit without a request as the request.
     return resources if value is None or value <= most else replace(resources, **{field: most})

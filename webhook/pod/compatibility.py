@@ -1,4 +1,4 @@
-"""Whether a pod can run a mount at all, whatever its annotations say.
+"""Whether a pod can run a mount at all, whatever its annotations are.
 
 A FUSE mount made in one container and seen in others needs a Linux kernel shared with the host and
 a privileged keeper in the host's user namespace. Pure functions.
@@ -22,7 +22,7 @@ _ENFORCE = "pod-security.kubernetes.io/enforce"
 def fitness_problems(
     pod: Pod, wanted: Wanted, platform: Platform, *, ambient: bool
 ) -> list[Problem]:
-    """What in the pod's spec keeps any mount from working, or from being safe."""
+    """Return what in the pod's spec prevents a mount, or makes it unsafe."""
     spec = pod["spec"]
     found = []
     if spec.get("hostUsers") is False:
@@ -41,7 +41,7 @@ def fitness_problems(
 
 
 def security_problems(namespace: str, labels: Mapping[str, str] | None) -> list[Problem]:
-    """A Pod Security level that will refuse the mount's privileged container, where it is known."""
+    """Return a problem if the namespace's Pod Security level is known to refuse the keeper."""
     level = (labels or {}).get(_ENFORCE)
     if level not in ("baseline", "restricted"):
         return []
@@ -51,7 +51,7 @@ def security_problems(namespace: str, labels: Mapping[str, str] | None) -> list[
 
 
 def _node_problems(pod: Pod) -> list[Problem]:
-    """Nodes that can mount nothing for a pod: without Linux, or without privileged containers."""
+    """Return problems of nodes that can't mount: no Linux, or no privileged containers."""
     spec = pod["spec"]
     found = []
     if section(spec, "os").get("name") == "windows" or _only(spec, _OS_LABEL, {"windows"}):
@@ -72,7 +72,7 @@ def _node_problems(pod: Pod) -> list[Problem]:
 
 
 def _only(spec: Pod, label: str, values: set[str]) -> bool:
-    """Whether nodes of the pod must have the label with one of these values."""
+    """Return whether the pod's nodes must have the label with one of these values."""
     if section(spec, "nodeSelector").get(label) in values:
         return True
     affinity = section(section(spec, "affinity"), "nodeAffinity")
@@ -90,7 +90,7 @@ def _demands(term: Pod, label: str, values: set[str]) -> bool:
 
 
 def _host_network_problems(wanted: Wanted) -> list[Problem]:
-    """On the host's network nothing keeps the SDK from the node's own credentials."""
+    """Return a problem on the host's network: the SDK could use the node's credentials."""
     return [
         Problem(
             "spec.hostNetwork",

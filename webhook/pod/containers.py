@@ -1,12 +1,12 @@
-"""The containers and volumes a mounted pod gets, as dictionaries: the contract with the image.
+"""The containers and volumes of a mounted pod, as dictionaries: the contract with the image.
 
-Everything the kubelet will run is spelt out here and nowhere else: names, commands, volumes,
-security contexts. Where they go in the pod is `sidecar`'s business. Pure functions.
+All that the kubelet runs is defined here: names, commands, volumes, security contexts. Their place
+in the pod is `injection`'s. Pure functions.
 
 Names are public and stable: containers `s3-mount-keeper` and `s3-mount-worker`; volumes
 `s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-no-token`, `s3-mount-credentials`
 and `s3-mount-credentials-NAME`; the worker's port `s3mount-metrics`. Both containers serve all
-mounts of the pod and are told about them by one JSON document in `S3MOUNT_CONFIG`.
+mounts of the pod; the JSON document in `S3MOUNT_CONFIG` describes them.
 """
 
 import json
@@ -17,7 +17,7 @@ from webhook.platform.settings import Platform
 from webhook.pod.memory import buffers
 from webhook.spec.mountspec import UNNAMED, MountSpec, Wanted
 
-# Every container and volume name that is this or begins with this and a dash is ours.
+# This name, and every name that begins with it and a dash, is reserved for us.
 RESERVED = "s3-mount"
 KEEPER = "s3-mount-keeper"
 WORKER = "s3-mount-worker"
@@ -34,46 +34,46 @@ CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
 # Where the API server mounts the token of the pod's service account, unless something is there.
 ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONFIG_VERSION = 1
-# nobody: owns nothing on the node, in the image or in the pod.
+# nobody: owns no file on the node, in the image or in the pod.
 _NOBODY = 65534
-# Two minutes for a bucket that is slow to answer; wrong credentials end the worker much earlier.
+# Two minutes for a slow store; wrong credentials end the worker much earlier.
 _STARTUP_SECONDS = 120
-_LOOKS = 400  # of one startup probe, a twentieth of a second apart
-# Longer than any grace period: how long a drain may take is the kubelet's to say, and what isn't in
-# S3 when the worker ends is gone with the pod.
+_LOOKS = 400  # looks of one startup probe, 0.05 s apart
+# Longer than any grace period: the kubelet limits a drain, and bytes that aren't in S3 by then are
+# lost with the pod.
 _DRAIN_TIME = "24h"
-# Journals, listings and what is in flight come on top of the cache's own limit.
+# Journals and data in flight come on top of the cache's own limit.
 _CACHE_SLACK = 64 * 2**20
 _EMPTY_MOUNT = {"name": EMPTY, "mountPath": ACCOUNT_DIRECTORY, "readOnly": True}
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a container or volume of this name could only be ours."""
+    """Return whether a container's or volume's name is reserved for us."""
     return name.startswith(RESERVED) and (name == RESERVED or name[len(RESERVED)] == "-")
 
 
 def sidecars(
     wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
 ) -> list[dict[str, Any]]:
-    """The native sidecars of a pod, in the order they have to start.
+    """Return the native sidecars of a pod, in their start order.
 
-    `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: where
-    the worker serves its metrics; None for nowhere.
+    `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: the
+    port of the worker's metrics, None for no metrics.
     """
     worker = _worker(wanted, platform, ambient=ambient, metrics_port=metrics_port)
     return [_keeper(wanted, platform), worker]
 
 
 def volumes(wanted: Wanted) -> list[dict[str, Any]]:
-    """The volumes the sidecars and the application share, or the sidecars have for themselves."""
+    """Return the volumes of the sidecars, some of them shared with the application."""
     return [
-        # In memory: a kubelet that comes back to a deleted pod unmounts this first, is told EBUSY
-        # and stops. An emptyDir on disk it empties first, through the mount: the bucket's objects.
+        # In memory: a kubelet that tears down a pod unmounts this first, gets EBUSY and stops. An
+        # emptyDir on disk is emptied first, through the mount: that would delete the objects.
         {"name": BUS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        # A socket, no data.
+        # Sockets, no data.
         {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(cache_volume_size(wanted))}},
-        # Nothing: in the place of a token neither sidecar has a use for.
+        # Empty: it covers the token, which neither sidecar uses.
         {"name": EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         *(
             {
@@ -87,14 +87,14 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
 
 
 def cache_volume_size(wanted: Wanted) -> int:
-    """Bytes that the volume of all caches may take."""
+    """Return the size limit of the caches' volume in bytes."""
     total = sum(mount.cache_size for mount in wanted.mounts)
-    # A tenth more: eviction at exactly the cache's own limit would punish a cache doing its job.
+    # A tenth more than the cache's own limit, up to which it may fill.
     return -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
 
 
 def application_mount(mount: MountSpec) -> dict[str, Any]:
-    """How a container of the application gets the bucket: a plain bind of the live mount."""
+    """Return an application's volumeMount: a plain bind of the live mount."""
     found: dict[str, Any] = {"name": BUS, "mountPath": mount.path, "subPath": mount.name}
     return found | {"readOnly": True} if mount.read_only else found
 
@@ -104,7 +104,7 @@ def _credentials_volume(mount: MountSpec) -> str:
 
 
 def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
-    """Mounts and keeps what is mounted; privileged, and therefore without credentials or S3."""
+    """Return the keeper: it mounts and holds the descriptor; privileged, without credentials."""
     mounts = [_kept(mount) for mount in wanted.mounts]
     return _container(
         KEEPER,
@@ -131,7 +131,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
 def _worker(
     wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
 ) -> dict[str, Any]:
-    """Has the credentials and talks to S3; unprivileged, whatever the pod says of its own."""
+    """Return the worker: it has the credentials and serves the mounts; unprivileged."""
     mounts = [_served(mount) | {"memoryLimit": buffers(wanted)} for mount in wanted.mounts]
     return _container(
         WORKER,
@@ -174,21 +174,21 @@ def _metrics_arguments(port: int | None) -> list[str]:
 
 
 def _metrics_ports(port: int | None) -> list[dict[str, Any]]:
-    """Named for Prometheus, which finds targets by the ports that containers declare."""
+    """Return the declared port of the metrics, by whose name Prometheus finds the target."""
     if port is None:
         return []
     return [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
 
 
 def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:
-    """What both have in common; empty fields are left out, as the API server would."""
+    """Return the fields of both sidecars; empty ones are left out, as the API server does."""
     return {
         "name": name,
         "image": platform.image,
         "imagePullPolicy": platform.image_pull_policy,
         "restartPolicy": "Always",
         "command": ["python", "-m", "fusefs"],
-        # A process that was killed leaves no message of its own.
+        # A killed process writes no termination message.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         **{key: value for key, value in fields.items() if value},
     }
@@ -201,7 +201,7 @@ def _config(mounts: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _kept(mount: MountSpec) -> dict[str, Any]:
-    """What the keeper needs to know of a mount."""
+    """Return the keeper's configuration of a mount."""
     return {
         "name": mount.name,
         "mountpoint": f"{BUS_DIRECTORY}/{mount.name}",
@@ -210,7 +210,7 @@ def _kept(mount: MountSpec) -> dict[str, Any]:
 
 
 def _served(mount: MountSpec) -> dict[str, Any]:
-    """What the worker needs to know: sizes in bytes, times in seconds, null for the SDK's own."""
+    """Return the worker's configuration: bytes, seconds, null for the SDK's default."""
     return _kept(mount) | {
         "bucket": mount.bucket,
         "prefix": mount.prefix,
@@ -231,7 +231,7 @@ def _served(mount: MountSpec) -> dict[str, Any]:
 
 
 def _metadata_guard(mounts: tuple[MountSpec, ...], *, ambient: bool) -> list[dict[str, str]]:
-    """Without the policy's leave the SDK must not fall back to the node's credentials."""
+    """Return the variable that keeps the SDK from the node's credentials, unless allowed."""
     if ambient and not all(mount.secret for mount in mounts):
         return []
     return [{"name": "AWS_EC2_METADATA_DISABLED", "value": "true"}]
@@ -243,11 +243,11 @@ def _credentials_mount(mount: MountSpec) -> dict[str, Any]:
 
 
 def _startup_probe(part: str) -> dict[str, Any]:
-    """Ask by a file of the socket volume (`fusefs.probefiles`): no probe starts a Python.
+    """Return a probe of a file in the socket volume (`fusefs.probefiles`); it starts no Python.
 
     The probe itself looks twenty times a second, so a start costs what it takes and tells no
     Unhealthy event. There is no liveness probe: the kubelet ends a container by SIGTERM, at which
-    a keeper unmounts and a worker refuses writes. First processes of their own see to that.
+    a keeper unmounts and a worker refuses writes. Each container's first process restarts instead.
     """
     ready = f"{SOCKET_DIRECTORY}/{part}.ready"
     wait = (
@@ -273,5 +273,5 @@ def _probe(command: list[str], *, period: int) -> dict[str, Any]:
 
 
 def _literal(text: str) -> str:
-    """Text the kubelet leaves alone: it expands `$(NAME)` in args and env; `$$` is a dollar."""
+    """Return text escaped for the kubelet, which expands `$(NAME)` in args and env."""
     return text.replace("$", "$$")

@@ -1,10 +1,10 @@
-"""What becomes of a container or volume with one of our names that is in the pod already.
+"""Containers and volumes with our names that are in the pod already: kept, reset or refused.
 
-A review sees its own work again: after other webhooks, from a replica of another version, in a
-restored backup, in a copied pod; and it sees what somebody wrote by hand. So every field of a
-sidecar is ours, and what others did to it is sorted: *harmless*, a closed list, is kept; *undone*
-is put back as we write it; what no webhook for containers at large would do is *refused*, for who
-did it wanted to run something with our rights. docs/compatibility.md has the table. Pure functions.
+A review sees earlier injections again: after other webhooks, from a replica of another version, in
+a restored backup, in a copied pod; and containers written by hand. Every field of a sidecar is
+ours. A foreign change that is *harmless*, by a closed list, is kept; others are *undone*, reset to
+our value; a change that no general webhook would make is *refused*: it could run foreign code with
+our rights. docs/compatibility.md has the table. Pure functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ from webhook.platform.resources import Resources
 from webhook.pod.additions import is_known_variable, is_token_mount, normal_path
 
 Container = dict[str, Any]
-# Decide nothing that runs: where the kubelet looks for the image, a message of the end, resizing.
+# Without influence on what runs: image pull, termination message, resizing.
 _KEPT = {"imagePullPolicy", "resources", "terminationMessagePolicy", "resizePolicy"}
 # The API server fills these in.
 _DEFAULTS = {"terminationMessagePath": "/dev/termination-log", "stdin": False, "tty": False}
-# Who changes these in a container of ours wants to run something else in it.
+# A change of these in our container would run other code in it.
 _FATAL = {"image", "command", "restartPolicy", "volumeDevices"}
-# These say which code an interpreter runs, or whom the SDK asks and trusts.
+# These choose the code of an interpreter, or the endpoints and CAs that the SDK trusts.
 _STEERING = ("LD_", "PYTHON", "S3MOUNT_", "AWS_", "PATH", "HOME", "GLIBC_")
 # Set by webhooks that give every container a company's CA, or by us for another policy or version.
 _UNDONE_VARIABLES = {"AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", "S3MOUNT_CONFIG"}
@@ -35,7 +35,7 @@ _QUANTITIES: dict[str, Callable[[str], int]] = {
 
 @dataclass(frozen=True)
 class Settled:
-    """What is to stand in the pod; the fields that are ours again; the fields that forbid it."""
+    """The container for the pod; the fields that were reset; the fields that are refused."""
 
     item: dict[str, Any]
     undone: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Settled:
 def settle(
     found: Container, wanted: Container, volumes: list[dict[str, Any]], most: Resources
 ) -> Settled:
-    """The container as it may run. `volumes` are the pod's, `most` what the worker may ask for."""
+    """Return the container as it may run. `volumes` are the pod's, `most` the worker's maxima."""
     if is_other_version(found, wanted):
         mine = wanted | {key: found[key] for key in ("env", "volumeMounts") if key in found}
         settled = settle(mine, wanted, volumes, most)
@@ -69,7 +69,7 @@ def settle(
 
 
 def is_other_version(found: Container, wanted: Container) -> bool:
-    """Whether a container runs another version of our image: all of it is written anew."""
+    """Return whether a container runs another version of our image: then it is replaced."""
     images = found.get("image") or "", wanted["image"]
     return images[0] != images[1] and _repository(images[0]) == _repository(images[1])
 
@@ -81,7 +81,7 @@ def _repository(image: str) -> str:
 
 
 def _same(key: str, found: Any, wanted: Any) -> bool:
-    """Whether a field is as we write it; absent, null, empty and the API's default are the same."""
+    """Return whether a field has our value; absent, null, empty and default are the same."""
     if key == "securityContext" and isinstance(found, dict):
         found = {name: each for name, each in found.items() if (name, each) != _PROC_MOUNT}
     if not wanted:
@@ -99,9 +99,9 @@ def _is_kept(key: str, found: Any, wanted: Any, most: Resources) -> bool:
 
 
 def _fits(found: Any, wanted: Mapping[str, Any], most: Resources) -> bool:
-    """Whether resources are as a LimitRange or an autoscaler may set them.
+    """Return whether resources are ones that a LimitRange or an autoscaler may set.
 
-    No limit of ours is missing, nothing is above what may be asked for, nothing exotic is there.
+    Our limits are present, no value is above the maxima, no other resource is named.
     """
     if not isinstance(found, dict) or found.keys() - {"requests", "limits"}:
         return False
@@ -136,7 +136,7 @@ def _within(
 def _added(
     key: str, found: Container, wanted: Container, volumes: list[dict[str, Any]]
 ) -> tuple[list[Any], list[str], bool]:
-    """Of a list: what is kept beside ours, the names of what is undone, whether it is refused."""
+    """Return a list's kept additions, the names of those undone, and whether one is refused."""
     label = "name" if key == "env" else "mountPath"
     items, ours = found.get(key) or [], wanted.get(key) or []
     places = [item[label] if key == "env" else normal_path(item[label]) for item in items]
@@ -154,7 +154,7 @@ def _added(
 
 
 def _is_dangerous(key: str, item: dict[str, Any]) -> bool:
-    """Whether an addition was made to steer us, and not to every container there is."""
+    """Return whether an addition targets our container, unlike one made to every container."""
     if key == "volumeMounts":
         path: str = item["mountPath"]
         return normal_path(path) != path.rstrip("/")
@@ -163,7 +163,7 @@ def _is_dangerous(key: str, item: dict[str, Any]) -> bool:
 
 
 def settle_volume(found: dict[str, Any], wanted: dict[str, Any]) -> Settled:
-    """A volume of ours: as we write it, or of its kind and written anew, or refused."""
+    """Return a volume of ours: unchanged, reset if of the same kind, or refused."""
     if found == wanted:
         return Settled(found)
     kinds = {key for key, value in found.items() if value is not None}

@@ -1,9 +1,9 @@
-"""The pod's own identity where a cloud's webhook came before us: from the application's container.
+"""The pod's cloud identity, copied from the application's container to the worker.
 
-IRSA and EKS Pod Identity put variables and a token into every container there is. Containers that
-come later, as ours do when a pod was prepared elsewhere, are passed over by some versions of them,
-and the mount would start without credentials. Nothing is taken that isn't such an identity: no
-keys, no endpoints, no token from other places. Pure functions.
+IRSA and EKS Pod Identity put variables and a token into every container of a pod. Some versions
+skip containers that are added later, as ours are after their webhook, and the mount would start
+without credentials. Only such an identity is copied: no keys, no endpoints, no other token. Pure
+functions.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from webhook.spec.mountspec import Wanted
 
 
 def with_identity(worker: dict[str, Any], spec: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """The worker with the identity that the pod's applications have, if a mount is to use it."""
+    """Return the worker with the identity of the pod's applications, if a mount uses it."""
     if all(mount.secret for mount in wanted.mounts):
         return worker
     volumes = items(spec, "volumes")
@@ -33,6 +33,6 @@ def with_identity(worker: dict[str, Any], spec: dict[str, Any], wanted: Wanted) 
 
 
 def _holds(mount: dict[str, Any], variables: list[dict[str, Any]]) -> bool:
-    """Whether a token that a variable names is in this mount."""
+    """Return whether this mount has the token that a variable names."""
     files = [item["value"] for item in variables if item["name"] in AWS_TOKEN_FILES]
     return any(file.startswith(normal_path(mount["mountPath"]) + "/") for file in files)

@@ -1,8 +1,8 @@
-"""Puts mounts into a pod: a pure function from a pod and what it wants to a changed copy.
+"""Injects mounts into a pod: a pure function from a pod and its mounts to a changed copy.
 
-Desired state, compared container by container on every call: what is there already stays as it is,
-what is missing is added, so a second call changes nothing and a container added by a later webhook
-gets its mount. The pod given is never changed; the copy shares every part that stays the same.
+The desired state is compared container by container on every call: present parts stay, missing ones
+are added, so a second call changes nothing and a container added by a later webhook gets its mount.
+The given pod is never changed; the copy shares every unchanged part.
 """
 
 import json
@@ -32,8 +32,8 @@ from webhook.problems import Problem, example
 from webhook.spec.annotations import STATUS
 from webhook.spec.mountspec import MountSpec, Wanted
 
-# The only values of a user's that are ever replaced; everything else is added. What is ours by its
-# name is put right as a whole, see `Injection.replaced`.
+# The only values of a user that are replaced; everything else is added. Containers and volumes with
+# our names are reset as a whole, see `Injection.replaced`.
 REPLACEABLE = frozenset(
     {"/spec/terminationGracePeriodSeconds", "/metadata/annotations/s3.mount~1injected"}
 )
@@ -46,10 +46,10 @@ _SHOWN_NAMES = 5
 
 @dataclass(frozen=True)
 class Injection:
-    """The pod with its mounts, or what is in their way; with problems the pod is not to be used.
+    """The pod with its mounts, or the problems; with problems the pod must not be used.
 
-    `replaced`: pointers to what is ours and was otherwise; `undone`: the same for people, each the
-    name of a container or volume and what of it was changed back.
+    `replaced`: pointers to our containers and volumes that were reset; `undone`: the same for
+    people, each the name of a container or volume and its fields.
     """
 
     pod: Pod
@@ -61,9 +61,9 @@ class Injection:
 def inject(
     pod: Pod, wanted: Wanted, platform: Platform, most: Resources, *, ambient: bool
 ) -> Injection:
-    """The pod that would run, and every obstacle to it found on the way.
+    """Return the pod that would run, and every problem found.
 
-    `most` is what sidecars that are in the pod already may ask for.
+    `most` are the maxima for sidecars that are in the pod already.
     """
     problems: list[Problem] = []
     repairs = Repairs()
@@ -82,7 +82,7 @@ def inject(
         with_storage(sidecar, spec, wanted, platform)
         for sidecar in sidecars(wanted, platform, ambient=ambient, metrics_port=port)
     )
-    # An identity counts when we add the worker; in one that is there it is its webhook's business.
+    # The identity is copied when we add the worker; later it is its webhook's business.
     added = [keeper, with_identity(worker, spec, wanted)]
     add_sidecars(spec, added, start, problems)
     settle_sidecars(spec, [keeper, worker], most, repairs, problems)
@@ -96,7 +96,7 @@ def inject(
 
 
 def status(wanted: Wanted) -> str:
-    """What the status annotation says: version and mounts, as JSON on one line."""
+    """Return the status annotation: version and mounts, as JSON on one line."""
     mounts = {mount.name: f"{mount.source}:{mount.path}" for mount in wanted.mounts}
     return json.dumps({"version": __version__, "mounts": mounts}, separators=(",", ":"))
 
@@ -104,13 +104,13 @@ def status(wanted: Wanted) -> str:
 def _with_annotations(pod: Pod, wanted: Wanted) -> dict[str, Any]:
     ours = {STATUS: status(wanted)}
     if all(mount.read_only for mount in wanted.mounts):
-        # Nothing is lost with a cache of what S3 has; what a pod says of itself stays.
+        # A read-only cache can be lost; a pod's own value stays.
         ours |= {_EVICTABLE: CACHE} if _EVICTABLE not in annotations(pod) else {}
     return section(pod, "metadata") | {"annotations": annotations(pod) | ours}
 
 
 def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Problem]:
-    """Containers that are listed and don't exist, or have ended before the mount exists."""
+    """Return problems of listed containers that don't exist, or end before the mount exists."""
     early = {place.name for place in found if place.early}
     late = [place.name for place in found if not place.early]
     problems = []
@@ -127,7 +127,7 @@ def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Probl
 
 
 def _volume_use_problems(found: list[Place], mounts: tuple[MountSpec, ...]) -> list[Problem]:
-    """Containers that mount a volume of ours otherwise than we do, credentials above all."""
+    """Return problems of containers that mount our volumes themselves, such as credentials."""
     ours = [application_mount(mount) for mount in mounts]
     return [
         Problem(
@@ -145,7 +145,7 @@ def _volume_use_problems(found: list[Place], mounts: tuple[MountSpec, ...]) -> l
 def _path_problems(
     found: list[Place], mounts: tuple[MountSpec, ...], platform: Platform
 ) -> list[Problem]:
-    """Mounts whose path meets another mount of the same container: equal, above or below it."""
+    """Return problems of mounts at, above or below another mount of the same container."""
     problems = []
     for number, mount in enumerate(mounts):
         clashes: dict[str, list[str]] = {}
@@ -217,7 +217,7 @@ def _add_node_selector(spec: dict[str, Any], platform: Platform, problems: list[
 
 
 def _raise_grace(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> None:
-    """A writable mount needs time to upload what is dirty; the API's default is 30 s."""
+    """Raise the grace period of a pod with a writable mount, for its last uploads."""
     if all(mount.read_only for mount in wanted.mounts):
         return
     grace = spec.get("terminationGracePeriodSeconds")

@@ -1,9 +1,9 @@
-"""How much of the worker's memory each mount may fill with requests and what it reads ahead.
+"""The worker's memory that each mount may use for requests and read-ahead.
 
 The worker serves all mounts of a pod in one process and under one limit: above it the kernel kills
-it, and what was read ahead for many mounts would take it there. Measured with large files read and
-written at once: 70 MiB for the process, and per mount 35 MiB beside its buffers. What a mount knows
-of names comes on top: three eighths of its buffers, 48 MiB at most (`--memory-limit` says so; seen:
+it, and the read-ahead of many mounts would exceed it. Measured with large files read and
+written at once: 70 MiB for the process, and per mount 35 MiB beside its buffers. Names that a mount
+remembers come on top: three eighths of its buffers, 48 MiB at most (`--memory-limit` says so; seen:
 1 000 000 names listed, looked at and removed). Pure functions.
 """
 
@@ -17,7 +17,7 @@ from webhook.spec.mountspec import Wanted
 _MIB = 2**20
 _PROCESS = 96 * _MIB
 _MOUNT = 40 * _MIB
-# What the mount takes unless told otherwise, and the least with which it still reads ahead.
+# A mount's default, and the least with which it still reads ahead, in bytes.
 _MOST = 128 * _MIB
 _LEAST = 16 * _MIB
 
@@ -27,7 +27,7 @@ def _names(buffers: int) -> int:
 
 
 def buffers(wanted: Wanted) -> int | None:
-    """Bytes of read buffers for each mount; None, for the mount's default, without a limit."""
+    """Return the bytes of buffers for each mount; None, the mount's default, without a limit."""
     limit = wanted.worker.memory_limit
     if limit is None or not wanted.mounts:
         return None
@@ -36,12 +36,12 @@ def buffers(wanted: Wanted) -> int | None:
 
 
 def needed(wanted: Wanted) -> int:
-    """The least memory limit with which the worker can serve so many mounts."""
+    """Return the least memory limit, in bytes, for so many mounts."""
     return _PROCESS + len(wanted.mounts) * (_MOUNT + _LEAST + _names(_LEAST))
 
 
 def part_problems(wanted: Wanted) -> Iterator[Problem]:
-    """Parts of uploads that don't fit into a mount's buffers, with which it would not start."""
+    """Return problems of part sizes that don't fit into a mount's buffers: it would not start."""
     room = buffers(wanted)
     if room is None:
         return

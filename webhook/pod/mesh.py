@@ -1,12 +1,11 @@
-"""Pods whose mesh has taken the network before any container starts: the mount can't reach S3.
+"""Pods whose mesh redirects the network before any container starts: the mount can't reach S3.
 
 A mesh that redirects by a CNI plugin does so for the whole pod from its beginning. A proxy that is
 a native sidecar is up before the mount; a classic one, among `containers`, starts after all init
 containers, so the mount, which is one of them, would wait for S3 and the pod for the mount. Each
-mesh documents an annotation that leaves ports out of the redirection; whoever sets it decides that
-this traffic isn't the mesh's, so it isn't ours to add. With an init container of the mesh's that
-redirects (no CNI) the mount has reached S3 before, and an ambient mesh has no proxy in the pod.
-Pure functions.
+mesh documents an annotation that excludes ports from the redirection; it takes traffic out of the
+mesh, so its user has to set it. With an init container of the mesh that redirects (no CNI) the
+mount has reached S3 before, and an ambient mesh has no proxy in the pod. Pure functions.
 """
 
 import re
@@ -21,10 +20,10 @@ from webhook.spec.mountspec import MountSpec, Wanted
 
 @dataclass(frozen=True)
 class Mesh:
-    """What a mesh puts into a pod, and the annotations with which it leaves traffic alone.
+    """The containers of a mesh in a pod, and its annotations that exclude traffic.
 
-    `validator`: the init container with which it checks that the CNI plugin was there. `elsewhere`:
-    annotations that, set to anything, say by address or by port what is redirected at all.
+    `validator`: its init container that checks the CNI plugin. `elsewhere`: annotations that, with
+    any value, choose the redirected traffic by address or port.
     """
 
     name: str
@@ -65,7 +64,7 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 
 
 def mesh_problems(pod: Pod, wanted: Wanted) -> Iterator[Problem]:
-    """The proxies that would come up too late for the mount."""
+    """Return problems of proxies that start too late for the mount."""
     spec, given = pod["spec"], annotations(pod)
     containers, inits = (
         {item["name"] for item in items(spec, field)} for field in ("containers", "initContainers")
@@ -92,7 +91,7 @@ def _problem(mesh: Mesh, ports: list[int], given: str | None) -> Problem:
 
 
 def _ports(mounts: tuple[MountSpec, ...]) -> set[int]:
-    """The ports that mounts connect to; tokens of cloud identities are asked for over HTTPS."""
+    """Return the ports that mounts connect to; tokens of cloud identities need HTTPS."""
     found = {_port(mount.endpoint) for mount in mounts}
     return found | ({_HTTPS} if any(mount.secret is None for mount in mounts) else set())
 
@@ -105,7 +104,7 @@ def _port(endpoint: str | None) -> int:
 
 
 def _leaves_out(given: Mapping[str, str], mesh: Mesh, port: int) -> bool:
-    """Whether the mesh's list of ports, single ones, ranges (Linkerd) or all, has this one."""
+    """Return whether a mesh's list of ports (single ones, ranges, all) has this one."""
     parts = [part.strip() for part in (given.get(mesh.ports) or "").split(",")]
     ranges = [match.groups() for match in map(_RANGE.fullmatch, parts) if match]
     return "*" in parts or any(int(a) <= port <= int(b or a) for a, b in ranges)

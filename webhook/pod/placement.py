@@ -1,7 +1,7 @@
-"""Where in a pod the sidecars start, and which containers get which mount.
+"""The sidecars' place in a pod, and the containers of each mount.
 
-Containers start in the order of `initContainers`: what comes before the sidecars can't have a
-mount, and the sidecars can't reach S3 while a mesh has taken the network and its proxy isn't up.
+Containers start in the order of `initContainers`: those before the sidecars can't have a mount, and
+the sidecars can't reach S3 while a mesh redirects the network and its proxy isn't up.
 Pure functions.
 """
 
@@ -31,7 +31,7 @@ class Place:
         return name
 
     def gets(self, mount: MountSpec, mesh: Collection[str]) -> bool:
-        """Whether this container gets the mount: mesh proxies only when they are named."""
+        """Return whether this container gets the mount: mesh proxies only if named."""
         if self.early:
             return False
         if mount.containers is None:
@@ -40,7 +40,7 @@ class Place:
 
 
 def places(spec: dict[str, Any], start: int) -> Iterator[Place]:
-    """The containers of the user's and of other webhooks', given where our sidecars start."""
+    """Yield all containers but our own, given the index where our sidecars start."""
     for field in ("initContainers", "containers"):
         for index, container in enumerate(items(spec, field)):
             if not is_reserved(container["name"]):
@@ -49,10 +49,10 @@ def places(spec: dict[str, Any], start: int) -> Iterator[Place]:
 
 
 def start_index(spec: dict[str, Any], mesh: Collection[str]) -> int:
-    """The index in `initContainers` where the sidecars stand, or would have to be inserted.
+    """Return the index in `initContainers` where the sidecars are, or have to be inserted.
 
-    Where they already are; else behind a mesh proxy that is a native sidecar; else in front of what
-    redirects the network for a proxy that starts later; else first of all.
+    Their present place; else behind a mesh proxy that is a native sidecar; else before the init
+    container that redirects the network for a proxy that starts later; else first.
     """
     containers = items(spec, "initContainers")
     ours = [index for index, item in enumerate(containers) if is_reserved(item["name"])]

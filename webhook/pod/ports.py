@@ -1,9 +1,8 @@
-"""On which port of a pod the mount's worker serves its metrics, if on any.
+"""The port of a pod on which its worker serves metrics, if any.
 
-All containers of a pod share one network, and the worker starts before the application: a port that
-both want would be the application's loss. So the worker stands back wherever a container declares
-the port, and on the host's network altogether, where every pod of a node would want the same one.
-Pure functions.
+All containers of a pod share one network, and the worker starts before the application: on a common
+port the application would fail. So there are no metrics if a container declares the port, nor on
+the host's network, where all pods of a node would use the same one. Pure functions.
 """
 
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ _REMEDY = "Use another port, or ask the platform team for another S3MOUNT_WORKER
 
 
 def metrics_port(spec: dict[str, Any], port: int | None) -> int | None:
-    """The port for the metrics of this pod, None for no metrics; `port` is the platform's.
+    """Return the port for this pod's metrics, None for no metrics; `port` is the platform's.
 
-    A worker that is in the pod already stays with what was decided when it was put there.
+    A worker that is in the pod already keeps its port.
     """
     if port is None or spec.get("hostNetwork"):
         return None
@@ -30,12 +29,12 @@ def metrics_port(spec: dict[str, Any], port: int | None) -> int | None:
 
 
 def rivals(spec: dict[str, Any], port: int | None) -> list[str]:
-    """The containers of others that declare the port."""
+    """Return foreign containers that declare the port."""
     return [name for name, found in _declared(spec) if found == port]
 
 
 def port_problems(spec: dict[str, Any], port: int | None) -> list[Problem]:
-    """Containers that came after the worker and declare its port."""
+    """Return problems of containers that were added after the worker and declare its port."""
     if port is None or _worker(spec) is None:
         return []
     rule = "the mount's worker is in this pod already and serves its metrics there"

@@ -1,7 +1,7 @@
-"""Our own containers and volumes in a pod: put in where they are missing, put right where wrong.
+"""Our own containers and volumes in a pod: added where missing, reset where changed.
 
-What may stay of what others did to them is `existing`'s to say. Functions that change the spec they
-are given; `Repairs` belongs to one review.
+`existing` decides which foreign changes stay. These functions change the given spec; `Repairs`
+belongs to one review.
 """
 
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ _NEIGHBOUR = (
 
 
 class Repairs:
-    """What was put right on the way: pointers for the patch, and words for people."""
+    """The resets of one review: pointers for the patch, and sentences for people."""
 
     def __init__(self) -> None:
         self.pointers: frozenset[str] = frozenset()
         self.told: list[str] = []
 
     def note(self, pointer: str, name: str, fields: Iterable[str]) -> None:
-        """One container or volume is ours again in these fields."""
+        """Note that these fields of a container or volume were reset."""
         self.pointers |= {pointer}
         self.told.append(f"{name}: {', '.join(fields)}")
 
@@ -37,7 +37,7 @@ class Repairs:
 def add_sidecars(
     spec: dict[str, Any], added: list[Container], start: int, problems: list[Problem]
 ) -> None:
-    """Put in what isn't there; more than that, or in another order, is a problem."""
+    """Add missing sidecars; surplus ones, or another order, are problems."""
     containers = list(items(spec, "initContainers"))
     for offset, container in enumerate(added):
         if all(item["name"] != container["name"] for item in containers):
@@ -58,7 +58,7 @@ def settle_sidecars(
     repairs: Repairs,
     problems: list[Problem],
 ) -> None:
-    """Make ours of every container with a name of ours; whoever wants to be it is refused."""
+    """Reset every container with a name of ours; a foreign one is refused."""
     ours = {container["name"]: container for container in needed}
     containers = list(items(spec, "initContainers"))
     for index, found in enumerate(containers):
@@ -76,7 +76,7 @@ def settle_sidecars(
 
 
 def _strangers(spec: dict[str, Any], wanted: set[str]) -> list[Problem]:
-    """Containers with a name of ours that the pod doesn't need, or where none of ours belongs."""
+    """Return problems of containers with our names, unneeded or at a wrong place."""
     inits = [c["name"] for c in items(spec, "initContainers")]
     extra = [name for name in inits if is_reserved(name) and name not in wanted]
     extra += [name for name in wanted if inits.count(name) > 1]
@@ -95,7 +95,7 @@ def add_volumes(
     repairs: Repairs,
     problems: list[Problem],
 ) -> None:
-    """Put in what isn't there, and make ours of what has a name of ours and is of its kind."""
+    """Add missing volumes, and reset those with a name of ours and of the same kind."""
     present = list(items(spec, "volumes"))
     ours = {volume["name"]: volume for volume in needed}
     for index, found in enumerate(present):

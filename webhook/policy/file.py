@@ -1,7 +1,7 @@
-"""The policy's file: YAML in, a `Policy` out.
+"""The policy's file: YAML to a `Policy`.
 
-Strict: an unknown key is an error, for a misspelt restriction would be none. Not here: reading the
-file again when it changes (`serve.livepolicy`). Pure but for reading the file.
+Strict: an unknown key is an error, for a misspelt restriction would have no effect. Not here:
+reading the file again when it changes (`serve.livepolicy`). Pure but for reading the file.
 """
 
 import re
@@ -30,7 +30,7 @@ _MAXIMA: dict[str, Callable[[str], int]] = {
 
 
 def parse_policy(text: str, source: str) -> Policy:
-    """The policy in a YAML text; PolicyFileError names the place of what is wrong."""
+    """Return the policy in a YAML text; PolicyFileError names the place of an error."""
     try:
         documents = parse_documents(text, source)
     except DocumentError as error:
@@ -44,7 +44,7 @@ def parse_policy(text: str, source: str) -> Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """The policy in a file; PolicyFileError when it can't be read or is wrong."""
+    """Return the policy in a file; PolicyFileError if it can't be read or is invalid."""
     try:
         return parse_policy(read_text(str(path)), str(path))
     except DocumentError as error:
@@ -62,7 +62,7 @@ class _Node:
         return ValueError(f"{self.path or 'the document'} {text}")
 
     def fields(self, *known: str) -> dict[str, "_Node"]:
-        """The fields of an object, all of them known ones."""
+        """Return the fields of an object; PolicyFileError for an unknown one."""
         if not isinstance(self.value, dict):
             raise self.error("must be an object")
         for key in self.value:
@@ -184,7 +184,7 @@ def _endpoint(node: _Node) -> str:
     if text in ("*", AWS):
         return text
     try:
-        # Stars stand for letters here: what is left has to be a URL in normal form.
+        # With letters for the wildcards, the rest has to be a URL in normal form.
         return parse_endpoint(text) if not set(text) & set("*?{") else _url_glob(node)
     except ValueError as error:
         raise node.error(str(error)) from error

@@ -1,7 +1,7 @@
-"""May this namespace mount this? Rules by namespace, the first that matches decides.
+"""The policy: rules by namespace, of which the first that matches decides.
 
-What a rule grants: buckets with prefixes, written or only read; sources of credentials; Secrets;
-endpoints; maxima. Reading the file is `policy.file`'s business. Immutable, pure, safe to share
+A rule grants buckets with prefixes, to write or only to read; sources of credentials; Secrets;
+endpoints; maxima. `policy.file` reads them. Immutable, pure, safe to share
 between threads.
 """
 
@@ -26,21 +26,21 @@ _ASK = "Ask the platform team; docs/policy.md explains the rules"
 
 @dataclass(frozen=True)
 class Grant:
-    """Buckets that may be mounted, at or below prefixes; `read_only`: but not written to."""
+    """Buckets that may be mounted, at or below prefixes; `read_only`: by read-only mounts."""
 
     buckets: tuple[str, ...]
     prefixes: tuple[str, ...] = ("",)
     read_only: bool = False
 
     def covers(self, mount: MountSpec, namespace: str) -> bool:
-        """Whether the mount's place is in this grant, reading or writing aside."""
+        """Return whether bucket and prefix of the mount are in this grant; access isn't checked."""
         return any(_names_bucket(b, mount.bucket, namespace) for b in self.buckets) and any(
             matches_prefix(filled(p, namespace), mount.prefix) for p in self.prefixes
         )
 
 
 def _names_bucket(pattern: str, bucket: str, namespace: str) -> bool:
-    """Whether a glob names a bucket; an ARN, which may be of any account, only as an ARN."""
+    """Return whether a glob matches a bucket; an ARN is matched by patterns of ARNs only."""
     if bucket.startswith(ARN) and not pattern.startswith(ARN):
         return False
     return matches_name(filled(pattern, namespace), bucket)
@@ -48,9 +48,9 @@ def _names_bucket(pattern: str, bucket: str, namespace: str) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """What the namespaces it matches may do; None among the maxima is no limit of the rule's own.
+    """The permissions of the namespaces it matches; a maximum of None is no limit of the rule.
 
-    `labels` have to be there all; `secrets` and `endpoints` are globs, `aws` is no endpoint.
+    All `labels` are required; `secrets` and `endpoints` are globs, `aws` is a mount without one.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Rule:
     maximum: Resources = Resources()  # noqa: RUF009 - frozen: one for all is right
 
     def names(self, namespace: str) -> bool:
-        """Whether the namespace's name is one of this rule's."""
+        """Return whether the rule's globs match the namespace's name."""
         return any(matches_name(pattern, namespace) for pattern in self.namespaces)
 
     @property
@@ -81,7 +81,7 @@ NOTHING = Rule("default")
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules in their order; `default` is for namespaces that none of them matches."""
+    """The rules in order; `default` is for namespaces that none of them matches."""
 
     rules: tuple[Rule, ...] = ()
     default: Rule = SHIPPED
@@ -92,7 +92,7 @@ class Policy:
         return any(rule.labels for rule in self.rules)
 
     def rule_for(self, namespace: str, labels: Mapping[str, str] | None) -> Rule | None:
-        """The rule for a namespace; None when it hangs on labels that aren't known."""
+        """Return the rule for a namespace; None if it depends on unknown labels."""
         for rule in self.rules:
             if not rule.names(namespace):
                 continue
@@ -104,7 +104,7 @@ class Policy:
 
 
 def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]:
-    """Everything in which the rule doesn't allow what the pod asks for."""
+    """Return a problem for each thing the pod asks for that the rule doesn't allow."""
     found: list[Problem] = []
     for mount in wanted.mounts:
         found += _mount_problems(rule, mount, namespace)
@@ -115,7 +115,7 @@ def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]
 
 
 def capped(platform: Platform, rule: Rule) -> Platform:
-    """The platform's settings with its defaults inside the rule's maxima."""
+    """Return the platform's settings, its defaults capped by the rule's maxima."""
     if rule.maximum_cache_size is None and rule.maximum.unset:
         return platform
     base, most = platform.worker, rule.maximum
@@ -130,7 +130,7 @@ def capped(platform: Platform, rule: Rule) -> Platform:
 
 
 def ceiling(platform: Platform, rule: Rule) -> Resources:
-    """The most a worker may ask for: the platform's maxima and the rule's, the lower of each."""
+    """Return a worker's maxima: the lower of each of the platform's and the rule's."""
     base, most = platform.maximum, rule.maximum
     names = ("cpu_request", "cpu_limit", "memory_request", "memory_limit")
     return Resources(*(_lower(getattr(base, name), getattr(most, name)) for name in names))
@@ -145,7 +145,7 @@ def _least(value: int | None, most: int | None) -> int | None:
 
 
 def unknown_labels(namespace: str) -> Problem:
-    """The answer while the labels a rule needs aren't known."""
+    """Return the problem while the labels that a rule needs are unknown."""
     rule = "the policy has rules by label, and this namespace's labels aren't known yet"
     return Problem(f"namespace {namespace}", None, rule, "Try again in a few seconds")
 

@@ -1,7 +1,7 @@
-"""Patterns of a policy that nothing can match: a typing error in a rule, told before it matters.
+"""Patterns of a policy that nothing can match: probably typing errors.
 
-A restriction of `Sandbox-*` restricts nobody, and an endpoint with `:443` allows nobody. Not an
-error: the policy says what it says. Told by `check-policy`. Pure functions.
+The namespace `Sandbox-*` matches no namespace, an endpoint with `:443` no mount. Reported by
+`check-policy` as a warning: the policy is valid. Pure functions.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from webhook.parse.globs import NAMESPACE
 from webhook.policy.rules import ARN, AWS, Policy, Rule
 
-# What each kind of name is made of (docs: naming rules of S3 and of Kubernetes), wildcards aside.
+# The characters of each kind of name (naming rules of S3 and Kubernetes), without wildcards.
 _BUCKET = (r"[a-z0-9.-]*", 63, "bucket names are a-z, 0-9, '-' and '.', at most 63 characters")
 _ARN = (r"[a-z0-9:/-]*", 200, "ARNs of access points are lower case")
 _NAMESPACE = (r"[a-z0-9-]*", 63, "namespaces are a-z, 0-9 and '-', at most 63 characters")
@@ -20,7 +20,7 @@ _Kind = tuple[str, int, str]
 
 
 def unmatched(policy: Policy) -> Iterator[str]:
-    """A sentence for each pattern that can never match: rule, key, pattern and the reason."""
+    """Yield a sentence for each pattern that can never match: rule, key, pattern, reason."""
     for rule in policy.rules:
         for key, pattern, reason in _dead(rule):
             yield f"rule {rule.name!r}, {key}: {pattern!r} never matches: {reason}"
@@ -47,7 +47,7 @@ def _among(key: str, patterns: Iterable[str], kind: _Kind) -> Iterator[tuple[str
 
 
 def _dead_url(pattern: str) -> str | None:
-    """Endpoints are compared in normal form: what that never has can't be asked for."""
+    """Return why a URL pattern never matches: endpoints are compared in normal form."""
     scheme, _, rest = pattern.partition("://")
     host = rest.partition("/")[0]
     if host.endswith(f":{_DEFAULT_PORTS[scheme]}"):

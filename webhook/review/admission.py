@@ -1,8 +1,7 @@
 """AdmissionReview v1: bytes in, bytes out (admission.k8s.io/v1).
 
-Parses the envelope and nothing else; what is decided comes from a `Decider`. jsonpatch is used
-where a patch is applied, so that the command line shows exactly what the API server would make of
-it. Stateless but for the decider.
+Parses the envelope only; a `Decider` makes the decision. jsonpatch applies a patch, so that the
+command line shows exactly the API server's result. Stateless, any thread.
 """
 
 import base64
@@ -23,15 +22,15 @@ from webhook.spec.mountspec import MountSpec
 
 API_VERSION = "admission.k8s.io/v1"
 _UID = 200
-# The API's own limit is 63; what is longer comes from somebody else.
+# The API's limit is 63; a longer name isn't the API server's.
 _NAMESPACE = 253
-# The API server cuts off after 4096 characters of warnings; nobody reads even so many.
+# The API server truncates warnings after 4096 characters in all.
 SHOWN_WARNINGS = 10
 
 
 @dataclass(frozen=True)
 class Request:
-    """The part of an AdmissionReview request that matters here."""
+    """The parts of an AdmissionReview request that are used here."""
 
     uid: str
     kind: str
@@ -42,7 +41,7 @@ class Request:
 
 
 def parse(body: bytes) -> Request:
-    """The request in an AdmissionReview; EnvelopeError says what is missing or of a wrong type."""
+    """Return the request of an AdmissionReview; EnvelopeError names a missing or wrong field."""
     review = parse_json(body)
     _expect(isinstance(review, dict), "the body is not a JSON object")
     _expect(review.get("kind") == "AdmissionReview", "kind is not AdmissionReview")
@@ -90,7 +89,7 @@ def _expect(condition: bool, message: str) -> None:
 
 
 def decide(request: Request, decider: Decider) -> Decision:
-    """The decision on a request; what isn't the creation of a pod is none of our business."""
+    """Return the decision on a request; all but the creation of a pod are skipped."""
     if request.kind != "v1/Pod" or request.subresource:
         return Skipped(Skip.NOT_A_POD)
     if request.operation != "CREATE":
@@ -99,7 +98,7 @@ def decide(request: Request, decider: Decider) -> Decision:
 
 
 def answer(request: Request, decision: Decision) -> bytes:
-    """The AdmissionReview that carries a decision."""
+    """Return the AdmissionReview with a decision."""
     response: dict[str, Any] = {"uid": request.uid, "allowed": not isinstance(decision, Denied)}
     audit = {"version": __version__}
     warnings: tuple[Advice, ...] = ()
@@ -130,6 +129,6 @@ def _listed(mounts: tuple[MountSpec, ...]) -> str:
 
 
 def apply(pod: Pod, patch: tuple[Operation, ...]) -> Pod:
-    """The pod the API server would make of the patch; the pod given stays as it is."""
+    """Return the pod with the patch applied; the given pod isn't changed."""
     applied: Pod = jsonpatch.apply_patch(pod, list(patch))
     return applied

@@ -1,6 +1,6 @@
-"""What is decided about a pod: inject, skip or deny, and the way from a pod to the decision.
+"""The decision about a pod: inject, skip or deny, and the steps from a pod to the decision.
 
-Knows no HTTP and no AdmissionReview: the server and the command line both ask here. A `Decider` is
+No HTTP and no AdmissionReview here: the server and the command line both use it. A `Decider` is
 immutable but for its policy, which is read once per decision; safe to share between threads.
 """
 
@@ -27,7 +27,7 @@ MIRROR = "kubernetes.io/config.mirror"
 
 
 class Skip(Enum):
-    """Why a pod is let through as it is: the machine's reason, and a sentence for people."""
+    """Why a pod is allowed unchanged: a reason for machines, and a sentence for people."""
 
     NOT_ASKED = ("not-asked", "The pod has no annotation that begins with s3.mount/.")
     MIRROR_POD = ("mirror-pod", "A static pod of a node can't be changed through the API.")
@@ -45,7 +45,7 @@ class Skip(Enum):
 
 @dataclass(frozen=True)
 class Skipped:
-    """The pod is allowed as it is."""
+    """The pod is allowed unchanged."""
 
     skip: Skip
     warnings: tuple[Advice, ...] = ()
@@ -61,7 +61,7 @@ class Denied:
 
 @dataclass(frozen=True)
 class Injected:
-    """The pod is allowed with these operations applied; none when it had everything already."""
+    """The pod is allowed with this patch; it is empty if the pod has its mounts already."""
 
     patch: tuple[Operation, ...]
     mounts: tuple[MountSpec, ...]
@@ -74,14 +74,14 @@ Decision = Skipped | Denied | Injected
 
 @dataclass(frozen=True)
 class Decider:
-    """Decides about pods under one platform's settings; `policy` gives the one in use now."""
+    """Decides about pods; `policy()` returns the policy in use."""
 
     platform: Platform
     policy: Callable[[], Policy] = Policy
     lookup: Lookup = Told()  # noqa: RUF009 - knows nothing, and is frozen
 
     def decide(self, pod: Pod, namespace: str) -> Decision:
-        """What is to happen with a pod of a namespace; never raises for what a user wrote."""
+        """Return the decision about a pod of a namespace; no content of a pod makes it raise."""
         if problems := pods.shape_problems(pod):
             return Denied(tuple(problems))
         if not mountspec.asks(pod):

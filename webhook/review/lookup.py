@@ -1,7 +1,7 @@
-"""What is known about a pod's namespace besides its name, when anything is.
+"""Facts about a pod's namespace besides its name, if known.
 
-Always answered from memory: a review asks no API server. Immutable values here; who keeps them up
-to date is `cluster`'s business.
+Always answered from memory: a review sends no request. The values are immutable; `cluster` keeps
+them up to date.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from typing import Protocol
 
 
 class Lookup(Protocol):
-    """Facts about namespaces; None is "not known", never "no". Must not block."""
+    """Facts about namespaces; None means unknown. Must not block."""
 
     def labels(self, namespace: str) -> Mapping[str, str] | None:
-        """The namespace's labels."""
+        """Return the namespace's labels."""
 
     def has_secret(self, namespace: str, name: str) -> bool | None:
-        """Whether the Secret exists."""
+        """Return whether the Secret exists."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """Knows what it was told once: nothing, or the labels given on a command line."""
+    """Fixed facts: none, or the labels given on a command line."""
 
     known: Mapping[str, str] | None = None
 

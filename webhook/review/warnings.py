@@ -1,6 +1,6 @@
-"""Warnings: what will work, but badly. The pod is allowed all the same.
+"""Warnings about a pod that works, but badly. The pod is allowed all the same.
 
-The API server passes a warning on to whoever created the pod and asks for at most 120 characters.
+The API server sends a warning to the creator of the pod and asks for at most 120 characters.
 Pure functions; the order is fixed, so that the same pod gets the same answer.
 """
 
@@ -19,16 +19,16 @@ from webhook.review.lookup import Lookup
 from webhook.spec.annotations import DOMAIN, INJECTION
 from webhook.spec.mountspec import MountSpec, Wanted
 
-# The API server drops what is longer (k8s.io/api/admission/v1, AdmissionResponse.Warnings).
+# The API server may drop longer ones (k8s.io/api/admission/v1, AdmissionResponse.Warnings).
 LONGEST = 120
 _MOST_MISPLACED = 5
-# A cautious guess of what one pod uploads: 32 MiB/s. Dirty data is at most the cache's size.
+# A cautious estimate of one pod's upload, 32 MiB/s. Dirty data is at most the cache's size.
 _UPLOAD_RATE = 32 * 2**20
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The machine's reason, for metrics, and a sentence for people."""
+    """A reason for metrics, and a sentence for people."""
 
     reason: str
     text: str
@@ -38,7 +38,7 @@ class Advice:
 
 
 def misplaced(pod: Pod) -> Iterator[Advice]:
-    """Keys of ours where nobody looks for them: among the labels, or not in lower case."""
+    """Return warnings of our keys at wrong places: among the labels, or not in lower case."""
     for key in sorted(annotations(pod)):
         if key.lower().startswith(DOMAIN) and not key.startswith(DOMAIN):
             yield Advice("misplaced", f"{key} does nothing: its beginning has to be {DOMAIN}")
@@ -54,7 +54,7 @@ def misplaced(pod: Pod) -> Iterator[Advice]:
 
 
 def undone(changes: Iterable[str]) -> Iterator[Advice]:
-    """What others did to containers and volumes of ours, and was put back."""
+    """Return warnings of foreign changes to our containers and volumes that were reset."""
     for change in changes:
         yield Advice("undone", f"changed by others and put back: {change}")
 
@@ -62,7 +62,7 @@ def undone(changes: Iterable[str]) -> Iterator[Advice]:
 def advice(
     pod: Pod, wanted: Wanted, platform: Platform, namespace: str, lookup: Lookup
 ) -> Iterator[Advice]:
-    """Everything about a pod that gets its mounts and will run badly."""
+    """Return all warnings about a pod that gets its mounts."""
     spec = pod["spec"]
     found = list(places(spec, start_index(spec, platform.mesh_containers)))
     yield from misplaced(pod)
@@ -153,7 +153,7 @@ def _mount(mount: MountSpec, namespace: str, lookup: Lookup) -> Iterator[Advice]
 def _owner(
     spec: dict[str, Any], found: list[Place], mount: MountSpec, platform: Platform
 ) -> Iterator[Advice]:
-    """A container whose user may not write what the mount says belongs to another."""
+    """Return a warning of a container whose user can't write to the mount."""
     if mount.read_only or int(mount.dir_mode, 8) & 0o002:
         return
     pod_user = section(spec, "securityContext").get("runAsUser")

@@ -1,7 +1,7 @@
-"""The HTTP face: `POST /mutate`, `/healthz` and `/readyz`.
+"""The HTTP application: `POST /mutate`, `/healthz` and `/readyz`.
 
-fastapi is used here only. Guards the body (type, size, time) and nothing else; what an answer says
-is `reviewer`'s business. Runs on one event loop.
+fastapi is used here only. Checks type, size and time of the body; `reviewer` makes the answer. Runs
+on one event loop.
 """
 
 import json
@@ -21,7 +21,7 @@ from webhook.serve.settings import Limits
 def make_app(
     reviewer: Reviewer, health: Health, metrics: Metrics, limits: Limits, lifespan: Any
 ) -> FastAPI:
-    """The application; it holds no state of its own.
+    """Return the application; it has no state of its own.
 
     `lifespan`: an asynchronous context manager around the time it serves, or None.
     """
@@ -37,7 +37,7 @@ def make_app(
         headers = {"connection": "close"} if health.draining else None
         return Response(answer, media_type="application/json", headers=headers)
 
-    # A plain route: there are no parameters for FastAPI to resolve on each request.
+    # A plain route: FastAPI has no parameters to resolve on each request.
     app.add_route("/mutate", mutate, methods=["POST"])
 
     @app.get("/healthz")
@@ -58,15 +58,15 @@ def _json(status: int, content: object, *, close: bool = False) -> Response:
 
 
 async def _body(request: Request, limits: Limits, bodies: Bodies) -> bytes:
-    """The request's body; EnvelopeError for a wrong type, too many bytes or too long a wait."""
+    """Return the request's body; EnvelopeError if its type, size or time is wrong."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise EnvelopeError("the content type is not application/json", 415)
     declared = request.headers.get("content-length", "")
-    # Of more digits Python itself would make no number.
+    # Python refuses to parse integers of many digits.
     if declared.isdecimal() and int(declared[:18]) > limits.body:
         raise EnvelopeError(f"the body is longer than {limits.body} bytes", 413)
     try:
         return await bodies.receive(request.stream())
     except ClientDisconnect as error:
-        raise EnvelopeError("the client hung up in the middle of the body") from error
+        raise EnvelopeError("the client closed the connection within the body") from error

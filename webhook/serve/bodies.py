@@ -1,8 +1,8 @@
-"""Requests' bodies on their way in: how much of them is in memory, and who has to give way.
+"""The bodies of requests being received, and a limit for all of them together.
 
-Each has a limit and a deadline, which doesn't help against a hundred of them at once. Above a limit
-for all together the one that has been coming longest is given up: an API server sends a review at
-once. Everything runs on the event loop's thread.
+Each has a limit and a deadline, which doesn't bound a hundred of them at once. Above a limit for
+all together the oldest one is given up: an API server sends a review at once. Everything runs on
+the event loop's thread.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ class Bodies:
 
     @property
     def held(self) -> int:
-        """Bytes of all of them so far."""
+        """Bytes received so far, of all bodies."""
         return sum(self._coming.values())
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """One body; EnvelopeError when it is too long, too slow, or has to make room."""
+        """Return one body; EnvelopeError if it is too long, too slow, or given up for others."""
         deadline = self._limits.deadline
         timeout = asyncio.timeout(deadline)
         try:

@@ -1,9 +1,9 @@
-"""What a cluster knows about namespaces, mirrored into memory: labels, and names of Secrets.
+"""Labels of namespaces and names of Secrets, mirrored from the API server into memory.
 
-kubernetes is used here only, and only its plumbing: the API server is asked for metadata alone
-(PartialObjectMetadata), so that no content of a Secret ever reaches this process. One thread per
-mirror lists, watches and lists again; it alone writes, by single assignments, and reviews read
-dictionaries and never wait.
+kubernetes is used here only, for its connection: requests ask for metadata alone
+(PartialObjectMetadata), so that no content of a Secret reaches this process. One thread per mirror
+lists, watches and lists again; it alone writes, by single assignments, and reviews read
+dictionaries without waiting.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from webhook.serve.log import Logger
 _LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _PAGE = 500
-# The API server ends a watch after this time; a bit later we stop believing in the connection.
+# The API server ends a watch after this time; a bit later the connection counts as dead.
 _WATCH_SECONDS = 300
 _SLACK_SECONDS = 30
 _CONNECT_SECONDS = 5
@@ -33,14 +33,14 @@ Key = tuple[str, str]
 
 
 class _Malformed(Exception):
-    """An answer isn't what the API promises: asked again later, like one that doesn't come."""
+    """A malformed answer: the request is repeated later, as after no answer."""
 
 
 class Api(Protocol):
-    """The one request a mirror needs; one implementation talks to a cluster, tests have another."""
+    """The one request of a mirror; tests have an implementation of their own."""
 
     def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
-        """The lines of the answer; OSError for whatever goes wrong."""
+        """Yield the lines of the answer; OSError for any failure."""
 
 
 class ClusterApi:
@@ -85,19 +85,19 @@ class Mirror:
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begin to mirror in a thread that ends with the process."""
+        """Start the thread of the mirror, which ends with the process."""
         threading.Thread(target=self._run, name=f"mirror {self._path}", daemon=True).start()
 
     def stop(self) -> None:
-        """End with the next answer of the API server."""
+        """Stop at the next answer of the API server."""
         self._stop.set()
 
     def labels(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """An object's labels; None when it isn't there or nothing is known yet."""
+        """Return an object's labels; None if it doesn't exist or isn't known yet."""
         return (self._objects or {}).get((namespace, name))
 
     def holds(self, namespace: str, name: str) -> bool | None:
-        """Whether an object is there; None while nothing is known."""
+        """Return whether an object exists; None before the first complete list."""
         return None if self._objects is None else (namespace, name) in self._objects
 
     def _run(self) -> None:
@@ -105,7 +105,7 @@ class Mirror:
             try:
                 self._watch(self._list())
             except (OSError, _Malformed) as error:
-                # What is known stays: labels of yesterday are better than none.
+                # The mirrored data stays: old labels are better than none.
                 self._log.warning("mirror interrupted", path=self._path, reason=str(error))
                 self._stop.wait(self._retry * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
 
@@ -114,7 +114,7 @@ class Mirror:
         query = {"limit": str(_PAGE)}
         while True:
             answer = _object(b"".join(self._api.get(self._path, _LIST, query)))
-            # Go's encoder writes null for a list of nothing.
+            # Go's encoder writes null for an empty list.
             found |= dict(map(_entry, _part(answer, "items", list) or ()))
             metadata = _part(answer, "metadata", dict)
             if not metadata.get("continue"):
@@ -125,7 +125,7 @@ class Mirror:
         return _version(metadata)
 
     def _watch(self, version: str) -> None:
-        """Follow changes until the API server ends the watch, again and again until it forgets."""
+        """Follow changes, watch after watch, until the version is too old for the API server."""
         while not self._stop.is_set():
             query = {
                 "watch": "true",
@@ -171,7 +171,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _part(of: dict[str, Any], key: str, kind: type) -> Any:
-    """What is under a key; null and nothing are empty, another type is malformed."""
+    """Return the value at a key; null and absent are empty, another type is malformed."""
     value = of.get(key)
     if value is None:
         return kind()
@@ -181,7 +181,7 @@ def _part(of: dict[str, Any], key: str, kind: type) -> Any:
 
 
 def _version(metadata: dict[str, Any]) -> str:
-    """The resourceVersion; without one a watch would begin anywhere."""
+    """Return the resourceVersion; a watch without one would begin anywhere."""
     version = metadata.get("resourceVersion")
     if not isinstance(version, str) or not version:
         raise _Malformed("the API server's answer has no resourceVersion")
@@ -189,7 +189,7 @@ def _version(metadata: dict[str, Any]) -> str:
 
 
 class ClusterLookup:
-    """A `Lookup` from mirrors; a mirror that isn't wanted leaves its facts unknown."""
+    """A `Lookup` from mirrors; without a mirror its facts are unknown."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class ClusterLookup:
         return self._secrets.holds(namespace, name) if self._secrets else None
 
     def stop(self) -> None:
-        """End both mirrors."""
+        """Stop both mirrors."""
         for mirror in (self._namespaces, self._secrets):
             if mirror is not None:
                 mirror.stop()

@@ -1,9 +1,9 @@
-"""The listening socket, and connections on their way to becoming secure ones.
+"""The listening socket, and connections whose TLS handshake is not finished.
 
-asyncio accepts whoever comes and gives a TLS handshake a minute, with buffers of a quarter of a
-megabyte for each; whoever reaches the port could take a replica's memory by saying nothing. Here a
-handshake has five seconds, and where too many are under way the oldest has to go: an API server's
-takes milliseconds. What happens behind the handshake is `connections`' business.
+asyncio accepts every client and allows a handshake a minute, with buffers of 256 KiB for each;
+silent clients could exhaust a replica's memory. Here a handshake has five seconds, and if too many
+are pending the oldest is closed: an API server's takes milliseconds. `server` limits connections
+after the handshake.
 
 Everything runs on the event loop's thread.
 """
@@ -20,24 +20,24 @@ HANDSHAKE_SECONDS = 5.0
 # From one address and in all. Many API servers may share an address, behind a proxy or a node.
 HANDSHAKES_PER_PEER = 64
 HANDSHAKES = 128
-# What one read takes off a connection, a TLS record: asyncio's own 256 KiB for each, filled with
-# zeros at once, are half of the memory that a replica has if a few hundred come.
+# Bytes of one read, a TLS record. asyncio's own 256 KiB for each connection, zeroed at once, would
+# take half of a replica's memory for a few hundred clients.
 _READ = 16 * 2**10
 _QUEUE = 1024
-# All addresses of both families; of IPv4 alone where the kernel has nothing else.
+# All addresses of both families; IPv4 only if the kernel has no IPv6.
 EVERYWHERE = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - a pod's own
 
 
 class Door(socket.socket):
-    """A listening socket that knows which of those it let in have finished their handshake."""
+    """A listening socket that tracks pending handshakes."""
 
     def __init__(self, family: socket.AddressFamily) -> None:
         super().__init__(family, socket.SOCK_STREAM)
-        # The far end's address and port -> the connection, the oldest first.
+        # The peer's address and port -> the connection, the oldest first.
         self._pending: dict[Any, socket.socket] = {}
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Let one in, at the cost of the oldest that isn't through if there are too many."""
+        """Accept a connection; if too many handshakes are pending, close the oldest."""
         connection, address = super().accept()
         self._make_room(address[0])
         self._pending[address] = connection
@@ -46,16 +46,16 @@ class Door(socket.socket):
         return connection, address
 
     def listen(self, _backlog: int = 0) -> None:
-        """Let so many queue up; what the event loop asks for is how many it takes at a time."""
+        """Listen with our own backlog; the event loop's is its number of accepts at a time."""
         super().listen(_QUEUE)
 
     def passed(self, address: Any) -> None:
-        """The connection from there is secure now."""
+        """Note that a peer's handshake is finished."""
         self._pending.pop(address, None)
 
     @property
     def waiting(self) -> int:
-        """How many are on their way."""
+        """Number of pending handshakes."""
         self._forget_closed()
         return len(self._pending)
 
@@ -78,13 +78,13 @@ class Door(socket.socket):
     def _give_up(self, address: Any, connection: socket.socket) -> None:
         if self._pending.get(address) is connection:
             del self._pending[address]
-            # Not close(): the event loop has it in its selector, and learns of the end by this.
+            # Not close(): the event loop has it in its selector, and notices the end by this.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
 def listen(host: str, port: int) -> Door:
-    """A door at an address; `::` is all addresses of both families."""
+    """Return a listening socket at an address; `::` is all addresses of both families."""
     sslproto.SSLProtocol.max_size = _READ
     try:
         door = Door(socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -1,7 +1,7 @@
-"""Whether this replica should get reviews: a few named conditions, and why one doesn't hold.
+"""Readiness of this replica: named conditions, and the reason why one doesn't hold.
 
-Troubles are told beside them and take nobody out of the Service: with a failure policy of Fail an
-unready webhook stops every pod with a mount, which only helps where a review would be wrong.
+Troubles are reported as well but don't make the replica unready: with a failure policy of Fail an
+unready webhook stops every pod with a mount, which only helps if reviews would be wrong.
 
 Written by the certificate watch, the policy watch and the shutdown, read by `/readyz`. Setting a
 condition is one assignment into a dictionary: safe from any thread.
@@ -18,20 +18,20 @@ class Health:
         self._troubles: dict[str, str] = {}
 
     def fail(self, condition: str, reason: str) -> None:
-        """From now on not ready, for this reason."""
+        """Make a condition fail, for this reason: not ready."""
         self._reasons[condition] = reason
 
     def pass_(self, condition: str) -> None:
-        """This condition holds again, and nothing is the matter with it."""
+        """Note that a condition holds again, without a trouble."""
         self._reasons.pop(condition, None)
         self._troubles.pop(condition, None)
 
     def trouble(self, condition: str, reason: str) -> None:
-        """From now on as ready as before, and somebody should look at this."""
+        """Report a trouble; readiness stays as it is."""
         self._troubles[condition] = reason
 
     def drain(self) -> None:
-        """Shutting down: never ready again."""
+        """Note the shutdown: never ready again."""
         self.fail(DRAINING, "shutting down; reviews in flight are still answered")
 
     @property
@@ -43,9 +43,9 @@ class Health:
         return not self._reasons
 
     def reasons(self) -> dict[str, str]:
-        """Condition and reason of everything that keeps this replica from being ready."""
+        """Return the failing conditions with their reasons."""
         return dict(self._reasons)
 
     def troubles(self) -> dict[str, str]:
-        """Condition and reason of what somebody should look at though reviews go on."""
+        """Return the troubles with their reasons; reviews go on."""
         return dict(self._troubles)

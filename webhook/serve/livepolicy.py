@@ -1,6 +1,6 @@
-"""The policy in use by a running replica: the file's, read again when it changes.
+"""The policy in use by a running replica: the file's, reloaded when it changes.
 
-Not here: what the file says (`policy.file`). Refreshed on the event loop's thread and read by
+Not here: parsing of the file (`policy.file`). Refreshed on the event loop's thread and read by
 reviews on the same thread.
 """
 
@@ -18,7 +18,7 @@ CONDITION = "policy"
 
 
 class LivePolicy:
-    """The policy in use: the file's, or the last good one while the file is broken."""
+    """The policy in use: the file's, or the last valid one while the file is invalid."""
 
     def __init__(
         self, path: Path, health: Health, metrics: Metrics, log: Logger, *, labels_known: bool
@@ -30,7 +30,7 @@ class LivePolicy:
         metrics.policy_loaded(valid=True)
 
     def refresh(self) -> None:
-        """Read the file again; a broken one is reported once and the old policy stays."""
+        """Reload the file; an invalid one is reported once and the old policy stays."""
         try:
             text = read_text(str(self._path))
         except DocumentError as error:
@@ -62,7 +62,7 @@ class LivePolicy:
     def _report(self, reason: str) -> None:
         if self._health.troubles().get(CONDITION) == reason:
             return
-        # Not unready: the old policy is judged by, and a typing error would stop every such pod.
+        # Not unready: the old policy is in use, and a typing error would stop every such pod.
         self._health.trouble(CONDITION, reason)
         self._metrics.policy_loaded(valid=False)
         self._log.error("new policy refused, the old one stays in use", reason=reason)

@@ -1,6 +1,6 @@
 """Log lines: one JSON object each on stdout, for the webhook and for the libraries below it.
 
-structlog is set up and used here only; everybody else takes a `Logger`. Safe to share between
+structlog is set up and used here only; other modules take a `Logger`. Safe to share between
 threads.
 """
 
@@ -14,7 +14,7 @@ from webhook.serve.loglimit import LineLimit
 
 
 class Logger(Protocol):
-    """What the package needs of a logger: an event, and fields that belong to it."""
+    """The package's interface of a logger: an event and its fields."""
 
     def debug(self, event: str, **fields: Any) -> None: ...
     def info(self, event: str, **fields: Any) -> None: ...
@@ -24,7 +24,7 @@ class Logger(Protocol):
 
 
 def make_logger(level: str = "INFO", stream: TextIO | None = None) -> Logger:
-    """A logger that writes JSON lines; levels as in the standard library, stdout by default."""
+    """Return a logger of JSON lines; levels as in the standard library, stdout by default."""
     logger: Logger = structlog.wrap_logger(
         structlog.PrintLogger(stream or sys.stdout),
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
@@ -50,7 +50,7 @@ def _limited(limit: LineLimit) -> structlog.typing.Processor:
 
 
 class _Forward(logging.Handler):
-    """Hands a library's log records to our logger."""
+    """Forwards a library's log records to our logger."""
 
     def __init__(self, logger: Logger) -> None:
         super().__init__(logging.WARNING)
@@ -63,5 +63,5 @@ class _Forward(logging.Handler):
 
 
 def forward_libraries(logger: Logger) -> None:
-    """Let warnings and errors of uvicorn and others come out as JSON lines, too."""
+    """Log warnings and errors of uvicorn and other libraries as JSON lines, too."""
     logging.basicConfig(handlers=[_Forward(logger)], level=logging.WARNING, force=True)

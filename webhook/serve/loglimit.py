@@ -1,7 +1,7 @@
-"""How many log lines of one kind there may be: strangers on the port must not write the log full.
+"""A rate limit for log lines of one kind: clients of the port must not flood the log.
 
-A kind is an event of ours, of which there are a few, or a library with a level. Each has a bucket
-of lines that fills up again slowly; the first line after a gap says how many were left out. Safe to
+A kind is an event of ours, of which there are a few, or a library with a level. Each has a token
+bucket of lines; the first line after a gap has the number of lines left out. Safe to
 share between threads: `_lock` guards the buckets.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rate:
-    """So many lines at once, and so many a second after that."""
+    """A burst of lines, and lines a second after that."""
 
     burst: int
     per_second: float
@@ -22,7 +22,7 @@ class Rate:
 
 # A review each for the pods of a large rollout.
 EVENTS = Rate(2000, 100)
-# What libraries warn of is what strangers do to them: requests that are none, above all.
+# Libraries mostly warn of malformed requests.
 LIBRARIES = Rate(20, 0.2)
 
 
@@ -34,7 +34,7 @@ class _Bucket:
 
 
 class LineLimit:
-    """Takes each line's fields, and says whether the line is written."""
+    """Decides for each line, by its fields, whether it is written."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class LineLimit:
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
     def admit(self, fields: dict[str, Any]) -> bool:
-        """Whether there is room for the line; adds `left_out` where lines before it had none."""
+        """Return whether to write the line; `left_out` is added if earlier lines were dropped."""
         library = fields.get("logger")
         kind = (library or "", fields["level"] if library else fields["event"])
         rate = LIBRARIES if library else EVENTS

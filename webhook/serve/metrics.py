@@ -25,13 +25,13 @@ from webhook import __version__
 from webhook.errors import SettingsError
 from webhook.serve.scrapes import ScrapeServer
 
-# The API server gives us 5 s; a review takes about one millisecond.
+# The API server waits 5 s; a review takes about one millisecond.
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
 _P = "s3mount_webhook_"
 
 
 class Metrics:
-    """Counters and gauges by what happens, not by what they are called."""
+    """The webhook's counters and gauges."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -74,37 +74,37 @@ class Metrics:
         return Gauge(_P + name, text, registry=self.registry)
 
     def reviewed(self, decision: str, reason: str, seconds: float) -> None:
-        """One review was answered."""
+        """Count an answered review."""
         self._reviews.labels(decision, reason).inc()
         self._seconds.observe(seconds)
 
     def rejected(self, status: int) -> None:
-        """One request could not be read as a review."""
+        """Count a request that is no valid review."""
         self._rejected.labels(str(status)).inc()
 
     def warned(self, reason: str) -> None:
-        """One warning went out with an answer."""
+        """Count a warning in an answer."""
         self._warnings.labels(reason).inc()
 
     def certificate_loaded(self, not_after: float) -> None:
-        """A certificate is in use until it expires (Unix time); infinity is unknown."""
+        """Note the expiry (Unix time) of the certificate in use; infinity if unknown."""
         self._expiry.set(0 if math.isinf(not_after) else not_after)
 
     def certificate_refused(self) -> None:
-        """A new certificate was broken and the old one stays."""
+        """Count a new certificate that was refused; the old one stays."""
         self._refused.inc()
 
     def policy_loaded(self, *, valid: bool) -> None:
-        """The policy file was read again."""
+        """Count a reload of the policy file."""
         self._policy_valid.set(int(valid))
         self._policy_reloads.labels("loaded" if valid else "refused").inc()
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
-        """Whether the replica is ready is asked when the metrics are read."""
+        """Have readiness evaluated when the metrics are read."""
         self._ready.set_function(ready)
 
     def rendered(self) -> str:
-        """All of it in the text format, for tests and debugging."""
+        """Return all metrics in the text format, for tests and debugging."""
         return generate_latest(self.registry).decode()
 
 

@@ -1,4 +1,4 @@
-"""One replica put together: settings in, objects built bottom up, served until a signal ends it.
+"""One replica: built bottom up from its settings, and served until a signal ends it.
 
 Runs on the main thread; the metrics port and the mirrors of the cluster have threads of their own.
 """
@@ -24,7 +24,7 @@ from webhook.serve.tls import LiveCertificate
 
 
 def run(serving: Serving, platform: Platform) -> None:
-    """Serve until a signal has come and the drain is over; a WebhookError when it can't begin."""
+    """Serve until a signal and the end of the drain; WebhookError if it can't start."""
     log = make_logger(serving.log_level)
     forward_libraries(log)
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def run(serving: Serving, platform: Platform) -> None:
 
 
 class _Service:
-    """The parts that watch files, and what they have in common."""
+    """The parts that watch files, with their common health and metrics."""
 
     def __init__(self, serving: Serving, log: Logger) -> None:
         self._serving = serving
@@ -53,7 +53,7 @@ class _Service:
         self.watched: list[Callable[[], None]] = []
 
     def policy(self) -> Callable[[], Policy]:
-        """What gives the policy in use now."""
+        """Return a function that returns the policy in use."""
         serving = self._serving
         if serving.policy_file is None:
             self.metrics.policy_loaded(valid=True)
@@ -69,7 +69,7 @@ class _Service:
         return lambda: live.current
 
     def certificate(self) -> LiveCertificate | None:
-        """The certificate, once there is one; None for plain HTTP."""
+        """Return the certificate, after waiting for the first one; None for plain HTTP."""
         serving = self._serving
         if serving.tls_dir is None:
             self._log.warning("serving plain HTTP, which no API server calls", port=serving.port)
@@ -90,7 +90,7 @@ def _lookup(serving: Serving, log: Logger, stack: ExitStack) -> Lookup:
     namespaces, secrets = serving.lookup_namespaces, serving.lookup_secrets
     if not namespaces and not secrets:
         return Told()
-    # Imported late: most installations never need it, and it takes a third of the memory.
+    # Imported late: most installations don't need it, and it takes a third of the memory.
     from webhook.serve.cluster import ClusterApi, ClusterLookup
 
     found = ClusterLookup(ClusterApi(), log, namespaces=namespaces, secrets=secrets)

@@ -1,7 +1,7 @@
-"""One review from body to answer, with everything it leaves behind: a log line and a count.
+"""One review from body to answer, with its log line and its metrics.
 
-The only place of the package that decides what happens when something of our own goes wrong. Knows
-no web framework. Runs on the event loop's thread; needs about a millisecond and waits for nothing.
+The only place of the package that handles bugs of our own. No web framework here. Runs on the event
+loop's thread; takes about a millisecond and never waits.
 """
 
 import time
@@ -35,7 +35,7 @@ class Reviewer:
         self._log = log
 
     def review(self, body: bytes) -> bytes:
-        """The answer to a request's body; EnvelopeError when it is no AdmissionReview."""
+        """Return the answer to a request's body; EnvelopeError if it isn't an AdmissionReview."""
         began = time.perf_counter()
         request = admission.parse(body)
         decision = self._decide(request)
@@ -82,7 +82,7 @@ def _outcome(decision: Decision) -> tuple[str, str]:
 
 
 def _fields(request: Request) -> dict[str, Any]:
-    """Who the review is about: never the pod itself, which may hold anything."""
+    """Return the log fields that identify the pod, never the pod itself."""
     fields = {"uid": request.uid, "namespace": request.namespace, "operation": request.operation}
     metadata = request.pod.get("metadata")
     if not isinstance(metadata, dict):

@@ -1,8 +1,8 @@
-"""The HTTP server that metrics are scraped from: small, and not to be worn out by its clients.
+"""The HTTP server of the metrics, with limits on its clients.
 
-The standard library's server would wait for ever for a request that doesn't come, with a thread
-and a descriptor for each; whoever reaches the port could take both from the process. Here
-a silent client is dropped after seconds, and where too many come at once the oldest has to go.
+The standard library's server waits for ever for a request, with a thread and a descriptor for each
+client; silent clients could exhaust both. Here a silent client is closed after seconds, and if too
+many are connected the oldest is closed.
 
 Threading: a thread for each connection; `_lock` guards the list of those that are open.
 """
@@ -25,7 +25,7 @@ class _Handler(WSGIRequestHandler):
     timeout = _PATIENCE
 
     def log_message(self, *_: Any) -> None:
-        """Nobody reads who scraped."""
+        """Log nothing."""
 
 
 class ScrapeServer(ThreadingMixIn, WSGIServer):
@@ -33,11 +33,11 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     block_on_close = False
-    # With the library's 5, a burst of clients makes the next one wait for a TCP retry: seconds.
+    # With the library's 5, clients after a burst wait seconds for a TCP retry.
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, application: Application) -> None:
-        """Bind and listen; OSError when the port can't be had."""
+        """Bind and listen; OSError if the port isn't available."""
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._lock = Lock()
         self._open: list[Any] = []
@@ -45,7 +45,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         self.set_app(application)
 
     def server_bind(self) -> None:
-        """Not the parent's, which would ask the DNS for our name."""
+        """Bind without the parent's DNS request for our name."""
         if self.server_address[0] == "::":
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)
@@ -53,7 +53,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin with a connection, at the cost of the oldest if there are too many."""
+        """Serve a connection; if there are too many, close the oldest."""
         with self._lock:
             self._open.append(request)
             oldest = self._open.pop(0) if len(self._open) > _MOST else None
@@ -63,10 +63,10 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Be done with a connection."""
+        """Close a connection."""
         with self._lock, contextlib.suppress(ValueError):
             self._open.remove(request)
         super().shutdown_request(request)
 
     def handle_error(self, *_: Any) -> None:
-        """A client that gives up is its own business."""
+        """Ignore errors of one client."""

@@ -1,8 +1,8 @@
-"""The running server: waits for its certificate, serves, drains, ends.
+"""The running server: it waits for its certificate, serves, drains, ends.
 
 uvicorn is used here only. One event loop on the main thread; the metrics have a thread of their
-own. On SIGTERM readiness goes first and reviews are answered until the drain time is over, so that
-no API server finds a closed door; a second signal ends the wait.
+own. On SIGTERM the replica becomes unready and answers reviews until the drain time is over, so
+that no API server finds the port closed; a second signal ends the drain.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from webhook.serve.log import Logger
 from webhook.serve.settings import Serving
 from webhook.serve.tls import LiveCertificate
 
-# How often files that may change are looked at, in seconds.
+# Seconds between two checks of files that may change.
 POLL = 1.0
 # Above what load balancers and API servers keep a connection idle (90 s in Go): they close first.
 _KEEP_ALIVE = 120
-# How long a request's head may take; an API server sends it in one packet.
+# Seconds for the head of a request; an API server sends it in one packet.
 HEAD_SECONDS = 5.0
-# uvicorn refuses requests at so many times the connections that we keep: those we close go a little
-# later than others come.
+# uvicorn refuses requests above this many times our limit of connections: closing one takes a
+# moment, in which others are accepted.
 _HEADROOM = 2
-# Between two looks at what those that were let in are doing.
+# Accepts in one turn of the event loop.
 _BURST = 16
 _HOW_TO = "see that the certificate agent runs, or give a directory made by `certs issue`"
 
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
         self._ends_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain; the second time end at once."""
+        """Begin to drain; at the second signal end at once."""
         if self._health.draining:
             self.should_exit = True
             return
@@ -59,19 +59,19 @@ class Server(uvicorn.Server):
         self._ends_at = time.monotonic() + self._drain
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn asks ten times a second whether it is time to end."""
+        """Return whether to end; uvicorn calls this ten times a second."""
         if time.monotonic() >= self._ends_at:
             self.should_exit = True
         return await super().on_tick(counter)
 
 
 class ImpatientProtocol(H11Protocol):
-    """Keeps connections from being held for nothing, by whoever can reach the port.
+    """HTTP with limits on idle and slow connections.
 
-    A connection whose next request's head doesn't come to an end is closed: uvicorn would wait for
-    ever. While there are too many one has to go, since uvicorn would refuse everybody: of whoever
-    has the most, the one that has been idle longest, or else that has been at its request longest.
-    Handshakes (`door`) and bodies (`app`) have limits of their own.
+    A connection whose next request's head isn't complete in time is closed: uvicorn would wait for
+    ever. Above the limit of connections one is closed, since uvicorn would refuse every client: of
+    the client with the most, the one that is idle longest, else the one with the oldest request.
+    Handshakes (`door`) and bodies (`bodies`) have limits of their own.
     """
 
     door: Door | None = None
@@ -106,7 +106,7 @@ class ImpatientProtocol(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
@@ -120,12 +120,12 @@ class ImpatientProtocol(H11Protocol):
 
     @property
     def worth(self) -> tuple[int, float]:
-        """What is lost with this connection: the least first."""
+        """Sort key of the connections to close: the least valuable first."""
         order = 0 if self.transport.is_closing() else 1 if self.idle else 2
         return order, self.idle_since
 
     def end(self) -> None:
-        """Close at once: close() would wait half a minute for the other side's good-bye."""
+        """Close at once: close() would wait half a minute for the TLS closure of the peer."""
         self.connections.discard(self)
         self.transport.abort()
 
@@ -146,11 +146,11 @@ class ImpatientProtocol(H11Protocol):
 def make_server(
     app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None, door: Door
 ) -> Server:
-    """The server for an ASGI application; without a certificate over plain HTTP."""
+    """Return the server for an ASGI application; without a certificate over plain HTTP."""
     config = uvicorn.Config(
         app,
         http=type("DoorProtocol", (ImpatientProtocol,), {"door": door}),
-        # So many are let in at a time; how many may queue up is the door's business.
+        # The number of accepts at a time; the listen backlog is the door's.
         backlog=_BURST,
         ws="none",
         log_config=None,
@@ -166,7 +166,7 @@ def make_server(
 
 
 def wait_for_certificate(certificate: LiveCertificate, seconds: float) -> None:
-    """Until the first certificate is there; CertificateError when it doesn't come in time."""
+    """Wait for the first certificate; CertificateError if there is none in time."""
     until = time.monotonic() + seconds
     certificate.refresh()
     while not certificate.loaded:
@@ -181,7 +181,7 @@ def wait_for_certificate(certificate: LiveCertificate, seconds: float) -> None:
 def watching(
     refresh: list[Callable[[], None]],
 ) -> Callable[[Any], AbstractAsyncContextManager[None]]:
-    """An application lifespan during which the given functions are called every second."""
+    """Return an application lifespan that calls the given functions every second."""
 
     async def watch() -> None:
         while True:

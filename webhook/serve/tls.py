@@ -2,12 +2,12 @@
 
 The directory holds `tls.crt` (leaf and chain), `tls.key`, `ca.crt` and, where an agent keeps the
 webhook configuration in step, `ready` and `heartbeat`. Nothing is issued or written here. A new
-pair gets a context of its own, and only when it is sound do new connections get that context; a
-pair that is torn or broken never touches the one in use. `refresh` runs on the event loop's thread
+pair gets a context of its own, which new connections get only if the pair is valid; an incomplete
+or invalid pair never affects the one in use. `refresh` runs on the event loop's thread
 only.
 
-Whose clock counts: the API server verifies, and the agent goes by its clock and takes `ready` away
-from a leaf that is over. Ours decides only where no agent is or lives, and never what is loaded.
+Clocks: the API server verifies; the agent follows its clock and removes `ready` when the leaf has
+expired. Our own clock counts only without a living agent, and never for what is loaded.
 """
 
 import ssl
@@ -24,23 +24,23 @@ from webhook.serve.metrics import Metrics
 CONDITION = "certificate"
 READY_CONDITION = "caBundle"
 _EXPIRED = "the certificate in use has expired"
-# X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, which the ssl module has no name for.
+# X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h; the ssl module has no name for it.
 _WITHOUT_TIME = ssl.VerifyFlags(0x200000)
-# Seconds without a sign of life after which the agent is no more: a round of its takes 5.
+# Seconds without a heartbeat after which the agent counts as dead; its rounds take 5.
 _SILENCE = 600.0
 _FILES = ("tls.crt", "tls.key", "ca.crt")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A certificate that has proven itself: its context and when it expires (Unix time)."""
+    """A verified certificate: its context and its expiry (Unix time)."""
 
     context: ssl.SSLContext
     not_after: float
 
 
 class LiveCertificate:
-    """The chain new connections get, kept equal to what the directory holds."""
+    """The certificate of new connections, reloaded from the directory."""
 
     def __init__(
         self,
@@ -71,11 +71,11 @@ class LiveCertificate:
 
     @property
     def reason(self) -> str:
-        """Why there is no certificate yet."""
+        """The reason why there is no certificate yet."""
         return self._health.reasons().get(CONDITION, "")
 
     def refresh(self) -> None:
-        """Look at the directory: load what is new, keep the old when the new is broken."""
+        """Check the directory: load a new pair, keep the old one if the new is invalid."""
         self._check_ready()
         found = _signature(self._directory)
         if found != self._loaded:
@@ -99,7 +99,7 @@ class LiveCertificate:
         )
 
     def _refuse(self, found: tuple[object, ...], reason: str) -> None:
-        """Say so once per state of the directory, and look again: it may be half replaced."""
+        """Report once per state of the directory, and check again: it may be half replaced."""
         if found == self._refused:
             return
         self._refused = found
@@ -111,7 +111,7 @@ class LiveCertificate:
             self._log.error("new certificate refused, the old one stays in use", reason=reason)
 
     def _check_expiry(self) -> None:
-        """A certificate that nobody renewed: the API server refuses it, so say so first."""
+        """Report an expired certificate, which the API server refuses."""
         if self._chain is None:
             return
         if self._clock() >= self._chain.not_after and not self._agent_lives():
@@ -145,10 +145,10 @@ class LiveCertificate:
 
 
 def load(directory: Path) -> Chain:
-    """The chain in a directory, tried out; CertificateError says what is wrong with it."""
+    """Return a directory's verified chain; CertificateError has the reason if it is invalid."""
     context = _server_context()
     try:
-        # Without a password here OpenSSL would ask on the terminal for that of an encrypted key.
+        # Without a password OpenSSL would ask on the terminal for an encrypted key's.
         context.load_cert_chain(directory / "tls.crt", directory / "tls.key", password=str)
     except FileNotFoundError as error:
         raise CertificateError(f"tls.crt or tls.key is missing in {directory}") from error
@@ -166,10 +166,10 @@ def _server_context() -> ssl.SSLContext:
 
 
 def _expiry(server: ssl.SSLContext, authority: Path) -> float:
-    """When the leaf expires, found by a handshake in memory that verifies it against `ca.crt`.
+    """Return the leaf's expiry, after a handshake in memory that verifies it against `ca.crt`.
 
-    Whether it is valid already, or still, is for the clock of who connects to say. Infinity when
-    there is no `ca.crt`, as from issuers that don't publish theirs.
+    Its validity in time is checked by the client's clock. Infinity without `ca.crt`, as with
+    issuers that don't publish theirs.
     """
     try:
         pem = authority.read_text()
@@ -203,7 +203,7 @@ def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> ssl.SSLObject:
 
 
 def _signature(directory: Path) -> tuple[object, ...]:
-    """What tells one state of the directory from the next, symbolic links followed."""
+    """Return a value that differs for each state of the directory, symbolic links followed."""
     return tuple(_stamp(directory / name) for name in _FILES)
 
 

@@ -1,7 +1,7 @@
-"""Every annotation there is: name, default, meaning, rule, example and parser in one place.
+"""The table of annotations: name, default, meaning, rule, example and parser of each.
 
-Validation, denials, `python -m webhook annotations` and docs/annotations.md all read this table,
-so that none of them can tell another story. Immutable, safe to share between threads.
+Validation, denials, `python -m webhook annotations` and docs/annotations.md all use this table, so
+that they always agree. Immutable, safe to share between threads.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from webhook.parse.quantities import parse_bytes, parse_millicores
 DOMAIN = "s3.mount/"
 BUCKET = DOMAIN + "bucket"
 STATUS = DOMAIN + "injected"
-# The label of namespaces whose pods the webhook is asked about.
+# The label of namespaces whose pods the API server sends to the webhook.
 INJECTION = DOMAIN + "injection"
 
 
@@ -22,10 +22,10 @@ INJECTION = DOMAIN + "injection"
 class Annotation:
     """One annotation key, without its domain.
 
-    `per_mount`: takes a `.NAME` to speak of a named mount; the others speak of the whole pod.
-    `parse` raises ValueError for what `rule` doesn't allow, with a text when it can be exact.
-    `setting`: the key in the configuration of the mount's worker that takes the value as it is; the
-    mount has the default, and no other code of ours knows the annotation. Empty: code of ours does.
+    `per_mount`: takes a `.NAME` for a named mount; the others are for the whole pod. `parse` raises
+    ValueError for a text that `rule` doesn't allow, with a text if that is more exact. `setting`:
+    the key in the worker's configuration that gets the value unchanged; the mount has the default,
+    and no other code uses the annotation. Empty for annotations that other code uses.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Annotation:
 
     @property
     def field(self) -> str:
-        """The attribute of `MountSpec` that holds the parsed value, unless `setting` does."""
+        """The attribute of `MountSpec` with the parsed value, if `setting` is empty."""
         return self.name.replace("-", "_")
 
 
@@ -270,7 +270,7 @@ ANNOTATIONS = (
     ),
 )
 BY_NAME = {annotation.name: annotation for annotation in ANNOTATIONS}
-# What the worker's configuration takes from annotations as it is.
+# Annotations that go into the worker's configuration unchanged.
 SETTINGS = {
     annotation.field: annotation.setting for annotation in ANNOTATIONS if annotation.setting
 }

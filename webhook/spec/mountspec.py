@@ -1,8 +1,8 @@
-"""From a pod's annotations to what it asks for: frozen specs, or every problem there is.
+"""A pod's annotations parsed to frozen specifications, or all problems in them.
 
-Knows the registry, the platform's defaults and maxima and the pod's securityContext (whose user
-owns the files by default). Doesn't know what a namespace may mount (`policy`) or how a mount is
-put into a pod (`sidecar`). Pure functions.
+Uses the table of annotations, the platform's defaults and maxima and the pod's securityContext,
+whose user owns the files by default. Not here: what a namespace may mount (`policy`), how a mount
+is injected into a pod (`injection`). Pure functions.
 """
 
 import difflib
@@ -27,14 +27,14 @@ from webhook.spec.annotations import (
     Annotation,
 )
 
-# The mount without a name; it can't be asked for as `.default` too.
+# The mount without a name; `.default` is refused.
 UNNAMED = "default"
-# Fits into a volume name behind `s3-mount-credentials-` (63 characters).
+# Fits into a volume name after `s3-mount-credentials-` (63 characters).
 _MOUNT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-# What sixteen mounts can have, with room to spare; a prefix or an option list is much shorter.
+# More than sixteen mounts need; a prefix or an option list is much shorter.
 _MOST_ANNOTATIONS = 500
 LONGEST_VALUE = 8192
-# Above this a key isn't a typing error any more, and comparing it takes long.
+# A longer key isn't a typing error, and comparing it takes long.
 _LONGEST_TYPO = 40
 _RESOURCES = ("cpu-request", "cpu-limit", "memory-request", "memory-limit")
 _UNITS = {"cpu": format_millicores, "memory": format_bytes}
@@ -42,11 +42,11 @@ _UNITS = {"cpu": format_millicores, "memory": format_bytes}
 
 @dataclass(frozen=True)
 class MountSpec:
-    """One mount, every value final: nothing here is looked up or defaulted again.
+    """One mount with all its values: no default is applied later.
 
     `prefix` is empty or ends in a slash; `containers` is None for all; `secret` is None for the
     pod's own or the node's identity; `cache_size` is in bytes, `attr_ttl` in seconds. `settings`:
-    keys and values for the worker's configuration that nobody but the mount looks at.
+    keys and values of the worker's configuration that only the mount uses.
     """
 
     name: str
@@ -69,7 +69,7 @@ class MountSpec:
     settings: tuple[tuple[str, int | str], ...] = ()
 
     def key(self, name: str) -> str:
-        """The annotation of this mount with the given name: where a problem of it stands."""
+        """Return the key of this mount's annotation with the given name."""
         return BY_NAME[name].key + ("" if self.name == UNNAMED else f".{self.name}")
 
     @property
@@ -80,19 +80,19 @@ class MountSpec:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Everything a pod asks for: its mounts, the unnamed one first, and the worker's resources."""
+    """A pod's mounts, the unnamed one first, and its worker's resources."""
 
     mounts: tuple[MountSpec, ...]
     worker: Resources
 
 
 def asks(pod: Pod) -> bool:
-    """Whether the pod has any annotation of ours, apart from the status we write."""
+    """Return whether the pod has an annotation of ours, other than the status."""
     return any(key.startswith(DOMAIN) and key != STATUS for key in annotations(pod))
 
 
 def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
-    """What the pod asks for and what is wrong with it; of the first only sound mounts are there."""
+    """Return the valid mounts that the pod asks for, and all problems."""
     found: list[Problem] = []
     if excess := _size_problems(annotations(pod)):
         return Wanted((), platform.worker), excess
@@ -108,7 +108,7 @@ def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
 
 
 def _size_problems(given: Mapping[str, str | None]) -> list[Problem]:
-    """Annotations nobody writes by hand: refused before anybody spends time on them."""
+    """Return problems of too many or too long annotations, before time is spent on them."""
     ours = {key: value or "" for key, value in given.items() if key.startswith(DOMAIN)}
     if len(ours) > _MOST_ANNOTATIONS:
         rule = f"a pod may have at most {_MOST_ANNOTATIONS} annotations of s3mount"
@@ -133,13 +133,13 @@ def _order(name: str) -> tuple[bool, str]:
 def _grouped(
     given: Mapping[str, str | None], found: list[Problem]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """Our annotations by mount name, and those that speak of the whole pod."""
+    """Return our annotations by mount name, and those for the whole pod."""
     mounts: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
     for key, value in sorted(given.items()):
         if not key.startswith(DOMAIN) or key == STATUS:
             continue
-        text = value or ""  # null is what YAML makes of a forgotten value
+        text = value or ""  # YAML reads a forgotten value as null
         name, dot, mount = key.removeprefix(DOMAIN).partition(".")
         problem = _key_problem(key, name, mount if dot else None)
         if problem is not None:
@@ -181,7 +181,7 @@ def _unknown_key(key: str, name: str, mount: str | None) -> Problem:
 
 
 def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
-    """The value of every field of a mount that its annotations don't give."""
+    """Return the defaults of a mount's fields."""
     context = section(section(pod, "spec"), "securityContext")
     group = context.get("fsGroup")
     return {
@@ -222,7 +222,7 @@ def _mount(
 
 
 def _arn_problem(mount: MountSpec) -> Problem | None:
-    """Access points are AWS's: of other endpoints only those of a VPC know them by their ARN."""
+    """Return a problem of an ARN with an endpoint other than AWS's, those of a VPC included."""
     if not mount.bucket.startswith("arn:") or mount.endpoint is None:
         return None
     host = urlsplit(mount.endpoint).hostname or ""
@@ -273,7 +273,7 @@ def _excesses(mounts: tuple[MountSpec, ...], platform: Platform) -> list[Problem
 
 
 def _worker(given: Mapping[str, int], platform: Platform, found: list[Problem]) -> Resources:
-    """The worker's resources: annotations over settings, no request above its limit."""
+    """Return the worker's resources: annotations over settings, no request above its limit."""
     chosen: dict[str, int | None] = {}
     for kind, render in _UNITS.items():
         request, limit = (given.get(f"{kind}_{part}") for part in ("request", "limit"))
@@ -297,7 +297,7 @@ def _resource_problem(kind: str, part: str, value: str, rule: str, right: str) -
 def _pair(
     kind: str, request: int | None, limit: int | None, base: Resources
 ) -> dict[str, int | None]:
-    """Request and limit of one kind: a default gives way to what was written on the pod."""
+    """Return request and limit of one kind: a default is adjusted to the pod's own value."""
     base_request: int | None = getattr(base, f"{kind}_request")
     base_limit: int | None = getattr(base, f"{kind}_limit")
     if limit is None and base_limit is not None:

@@ -1,4 +1,4 @@
-"""The annotation reference, written from the registry: docs/annotations.md and `annotations`.
+"""The reference of annotations, generated from their table: docs/annotations.md, `annotations`.
 
 `python -m webhook annotations --markdown > docs/annotations.md` writes the document; a test
 compares the two. Pure functions.
@@ -79,7 +79,7 @@ written to, so that what is dirty reaches S3. Nothing is removed or replaced oth
 
 
 def markdown() -> str:
-    """The whole of docs/annotations.md."""
+    """Return the whole of docs/annotations.md."""
     rows = [
         "| annotation | default | meaning | rule | example |",
         "|---|---|---|---|---|",
@@ -102,6 +102,6 @@ def _row(annotation: Annotation) -> str:
 
 
 def plain() -> str:
-    """A table for a terminal."""
+    """Return a table for a terminal."""
     rows = [(a.key, a.default.replace("`", ""), a.example) for a in ANNOTATIONS]
     return render_table(("ANNOTATION", "DEFAULT", "EXAMPLE"), rows)

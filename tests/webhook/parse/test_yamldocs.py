@@ -19,7 +19,7 @@ TWICE = {
 @pytest.mark.parametrize("text", TWICE.values(), ids=TWICE.keys())
 def test_a_key_that_is_there_twice_is_refused(text: str) -> None:
     """Of two the last would count; the error names the key, the source and the line."""
-    with pytest.raises(DocumentError, match=r"(?s)file.yaml is not YAML.*is there twice.*line \d"):
+    with pytest.raises(DocumentError, match=r"(?s)file.yaml is not YAML.*occurs twice.*line \d"):
         parse_documents(text, "file.yaml")
 
 
@@ -32,7 +32,7 @@ def test_a_merged_key_may_be_overridden() -> None:
 def test_a_policy_with_rules_twice_is_no_policy() -> None:
     """Its first `rules` would have locked the namespace."""
     locked = "rules: [{name: locked, namespaces: [shop], buckets: []}]\n"
-    with pytest.raises(PolicyFileError, match="the key 'rules' is there twice"):
+    with pytest.raises(PolicyFileError, match="the key 'rules' occurs twice"):
         parse_policy(locked + "rules: []\n", "policy.yaml")
 
 
