@@ -1,1 +1,3 @@
 """The caching S3 filesystem that the sidecar runs."""
+
+__version__ = "0.1.0"

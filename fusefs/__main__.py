@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     except SetupError as error:
         from fusefs import logs
 
-        logs.set_up()
+        logs.set_up(form=logs.form_of(arguments))
         logs.critical(str(error))
         return 2
 
@@ -33,7 +33,7 @@ def _run(arguments: list[str]) -> int:
         return probe.main(arguments[1:])
     from fusefs import logs
 
-    logs.set_up()
+    logs.set_up(form=logs.form_of(arguments))
     if arguments[:1] == ["worker"] and "--supervise" in arguments:
         from fusefs.run import podworker
 

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line on stderr, made of standard `logging` records.
+"""Log lines on stderr, made of standard `logging` records: JSON for machines, text on a terminal.
 
 `extra={…}` of a record becomes fields. Secrets never get here: see `credentials.Keys`. Not by
 structlog, which the webhook uses: loading it takes a third of the time in which a mount starts.
@@ -7,10 +7,13 @@ structlog, which the webhook uses: loading it takes a third of the time in which
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from fusefs import termination
 
+FORMS = ("auto", "json", "text")
+AUTO = FORMS[0]  # text where stderr is a terminal
 # What every record has; the rest is `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -40,10 +43,35 @@ class JsonLine(logging.Formatter):
         return json.dumps(line, default=repr)
 
 
-def set_up(level: int = logging.INFO) -> None:
-    """Send all log records to stderr as JSON lines; for the process, once."""
+class TextLine(logging.Formatter):
+    """Makes a line for a person: time of day, level where it matters, event, all of `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback follows below it."""
+        level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
+        told = ", ".join(
+            f"{name}: {value}" for name, value in vars(record).items() if name not in _OWN
+        )
+        time = datetime.fromtimestamp(record.created).astimezone()
+        line = f"{time:%H:%M:%S} {level}{record.getMessage()}" + (f" ({told})" if told else "")
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return line.encode("utf-8", "backslashreplace").decode() + trace
+
+
+def form_of(arguments: Sequence[str]) -> str:
+    """Return what a command line says of the form of its log, before the rest of it is read."""
+    for at, word in enumerate(arguments):
+        name, _, value = word.partition("=")
+        if name == "--log-format":
+            return value or "".join(arguments[at + 1 : at + 2])
+    return AUTO
+
+
+def set_up(level: int = logging.INFO, form: str = AUTO) -> None:
+    """Send all log records to stderr; for the process, once. `form` is one of `FORMS`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLine())
+    text = form == "text" or (form != "json" and sys.stderr.isatty())
+    handler.setFormatter(TextLine() if text else JsonLine())
     root = logging.getLogger()
     root.handlers[:] = [handler, LastWords(logging.CRITICAL)]
     root.setLevel(level)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from fusefs import __version__, logs
 from fusefs.attributes import Defaults
 from fusefs.cli import optionlist
 from fusefs.errors import SetupError
@@ -39,6 +40,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _work(told: argparse.Namespace) -> NoReturn:
+    _say_version()
     # Imported late: a supervisor doesn't need boto3.
     from fusefs.run import serving
     from fusefs.run import worker as workers
@@ -52,8 +54,13 @@ def _work(told: argparse.Namespace) -> NoReturn:
     workers.leave(serving.worker(_settings_of, how, session))
 
 
+def _say_version() -> None:
+    log.info("s3mount %s", __version__)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m fusefs", description="S3 as a filesystem", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"s3mount {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_mount(
         commands.add_parser("mount", help="mount a bucket, in the foreground", allow_abbrev=False)
@@ -74,6 +81,7 @@ def _add_worker(command: argparse.ArgumentParser) -> None:
     add("--status-socket", default=status.SOCKET, help="where probes ask")
     add("--supervise", action="store_true", help="start it again at once when it dies")
     add("--once", action="store_true", help="end in good order when the mount is gone")
+    add("--log-format", choices=logs.FORMS, default=logs.AUTO, help="form of the log")
     add("--reached", metavar="FILE", help="reach the bucket before asking the keeper, say so there")
 
 
@@ -108,6 +116,12 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
         help="default: native where root may mount, else fusepy",
     )
     add("--metrics-port", help="serve Prometheus metrics there (0: any free port)")
+    add(
+        "--log-format",
+        choices=logs.FORMS,
+        default=logs.AUTO,
+        help="form of the log (default auto: text on a terminal, else JSON lines)",
+    )
     add("--fake-disk-free", help=argparse.SUPPRESS)
     add(
         "-o",
@@ -196,6 +210,7 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
 def mount(settings: MountSettings, words: Sequence[str]) -> int:
     """Mount in the foreground until SIGTERM, SIGINT or an unmount; return the exit code."""
     _usable(settings.mountpoint, settings.nonempty)
+    _say_version()
     native = mountcalls.may_mount()  # `_usable` has opened the device
     if settings.driver == "native" or (settings.driver is None and native):
         if not native:
@@ -204,7 +219,7 @@ def mount(settings: MountSettings, words: Sequence[str]) -> int:
             )
         from fusefs.run import supervisor
 
-        return supervisor.supervise(settings, words)
+        return supervisor.supervise(settings, words, logs.form_of(words))
     from fusefs.run import portable
 
     return portable.portable(settings)

@@ -107,7 +107,7 @@ class Supervisor:
             time.sleep(LOOK_SECONDS)
 
 
-def supervise(settings: MountSettings, words: Sequence[str]) -> int:
+def supervise(settings: MountSettings, words: Sequence[str], log_format: str) -> int:
     """Serve one mount, given by the arguments of its command line; return the exit code."""
     document = {
         "version": protocol.VERSION,
@@ -127,6 +127,7 @@ def supervise(settings: MountSettings, words: Sequence[str]) -> int:
         ours = [sys.executable, "-m", "fusefs"]
         told = ["--socket", keeper_socket]
         worker = ["worker", *told, "--status-socket", worker_socket, "--once"]
+        worker += ["--log-format", log_format]
         supervisor = Supervisor(
             [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
             [*ours, *worker, "--reached", str(reached)],

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from fusefs.s3 import documents
 from fusefs.s3.connections import Answer, Connections
 from fusefs.s3.refusal import Refusal
+from fusefs.s3.settings import USER_AGENT
 from fusefs.s3.signing import Signature, Signer, encoded, payload_hash, query_string
 
 # boto3's parameters and the headers they are, of the S3 API reference.
@@ -289,7 +290,7 @@ class _Route:
         query = query_string(request.query)
         headers = {
             "host": self._host,
-            "user-agent": "s3mount",
+            "user-agent": USER_AGENT,
             "x-amz-content-sha256": payload_hash(request.body, self._url.scheme == "https"),
             **request.headers,
         }

@@ -38,7 +38,7 @@ from fusefs.s3.attempts import Attempts
 from fusefs.s3.credentials import CredentialsDirectory
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
 from fusefs.s3.retry import RetryBudget
-from fusefs.s3.settings import StoreSettings
+from fusefs.s3.settings import USER_AGENT, StoreSettings
 from fusefs.s3.signing import Signature
 
 
@@ -76,7 +76,7 @@ def _config(settings: StoreSettings) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path" if own_endpoint and settings.path_style else "auto"},
-        user_agent_extra="s3mount",
+        user_agent_extra=USER_AGENT,
     )
 
 

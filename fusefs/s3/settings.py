@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs import __version__
+
 # How long an outage is waited for: what a store needs to be restarted or replaced.
 RETRY_FOR = 30.0
+# What the log of the store has of us.
+USER_AGENT = f"s3mount/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fusefs.logs import JsonLine
+import pytest
+
+from fusefs.logs import JsonLine, TextLine, form_of
 
 
 def said(message: str, *arguments: object, failed: bool = False, **extra: object) -> dict[str, Any]:
@@ -47,3 +50,25 @@ def test_a_traceback_is_a_field() -> None:
         line = said("failed", failed=True)
     assert line["exception"].startswith("Traceback")
     assert "ValueError: invalid literal" in line["exception"]
+
+
+def test_a_person_reads_sentences() -> None:
+    """On a terminal: time of day, level where it isn't the usual, event, and its fields."""
+    where = ("fusefs.anything", logging.WARNING, "file.py", 1)
+    record = logging.getLogger().makeRecord(*where, "kept %d", (3,), None, extra={"key": "a/b"})
+    time, _, said = TextLine().format(record).partition(" ")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", time)
+    assert said == "warning: kept 3 (key: a/b)"
+
+
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["mount", "b", "/mnt"], "auto"),
+        (["mount", "--log-format", "text", "b", "/mnt"], "text"),
+        (["mount", "b", "/mnt", "--log-format=json"], "json"),
+    ],
+)
+def test_the_command_line_says_the_form(words: list[str], form: str) -> None:
+    """It is known before the first line, whatever else is wrong with the command line."""
+    assert form_of(words) == form

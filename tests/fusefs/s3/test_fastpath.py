@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fusefs import errors
+from fusefs import __version__, errors
 from fusefs.objects import Headers
 from fusefs.s3.fastpath import FAILURES_MOST, REST, FastPath, Unclear, Wire
-from fusefs.s3.settings import StoreSettings
+from fusefs.s3.settings import USER_AGENT, StoreSettings
 from fusefs.s3.signing import Signature
 from fusefs.s3.store import IF_ABSENT, Store
 from tests.proxy.exchange import Exchange, on
@@ -98,7 +98,7 @@ def test_it_is_direct(connect: Connect, proxy: Proxy) -> None:
         store.list_page("")
         store.copy("f", None, "g", None)
         store.delete("f")
-    assert {agent(exchange) for exchange in seen} == {"s3mount"}
+    assert {agent(exchange) for exchange in seen} == {USER_AGENT}
 
 
 def test_where_boto3_has_to_say_it_is_direct_after_one_request(
@@ -109,7 +109,7 @@ def test_where_boto3_has_to_say_it_is_direct_after_one_request(
     with proxy.counting() as seen:
         store = connect(proxy)
         store.list_page("")
-    assert [agent(exchange) == "s3mount" for exchange in seen] == [False, True]
+    assert [agent(exchange) == USER_AGENT for exchange in seen] == [False, True]
 
 
 def test_a_large_file_is_direct(connect: Connect, proxy: Proxy, bucket: Bucket) -> None:
@@ -125,7 +125,7 @@ def test_a_large_file_is_direct(connect: Connect, proxy: Proxy, bucket: Bucket) 
         parts = [copied, store.upload_part("f", upload, 2, b"end")]
         assert store.complete_upload("f", upload, parts, IF_ABSENT) == store.head("f").etag
     assert bucket.get("f") == b"s" * 5 * MIB + b"end"
-    assert {agent(exchange) for exchange in seen} == {"s3mount"}
+    assert {agent(exchange) for exchange in seen} == {USER_AGENT}
 
 
 def test_a_completion_that_fails_late_is_no_success(connect: Connect, proxy: Proxy) -> None:
@@ -174,7 +174,7 @@ def test_what_fails_is_tried_again_by_boto3(connect: Connect, proxy: Proxy, faul
     proxy.inject(fault, on("HeadObject"))
     with proxy.counting() as seen:
         assert store.head("f").size == 1
-    assert agent(seen[0]) == "s3mount"
+    assert agent(seen[0]) == USER_AGENT
     assert "boto" in agent(seen[-1]).lower()
 
 
@@ -194,7 +194,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used(connect: Connect, pr
     proxy.accept()
     with proxy.counting() as seen:
         store.head("f")
-    assert [agent(exchange) for exchange in seen] == ["s3mount"]
+    assert [agent(exchange) for exchange in seen] == [USER_AGENT]
 
 
 ROUTES = [
@@ -260,4 +260,13 @@ def test_a_connection_is_used_by_one_at_a_time(connect: Connect, proxy: Proxy) -
         store.head("f")
     with proxy.counting() as seen:
         assert store.head("f").size == 1
-    assert [agent(exchange) for exchange in seen] == ["s3mount"]
+    assert [agent(exchange) for exchange in seen] == [USER_AGENT]
+
+
+def test_the_store_is_told_our_version(bucket: Bucket, connect: Connect, proxy: Proxy) -> None:
+    """On both ways to it, so that its log tells who asked."""
+    for direct in (True, False):
+        with proxy.counting() as seen:
+            connect(proxy, direct=direct).list_page("")
+        assert all(f"s3mount/{__version__}" in agent(exchange) for exchange in seen)
+        assert len(seen) > 0
