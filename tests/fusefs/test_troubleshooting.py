@@ -19,6 +19,7 @@ OTHERS = {
     "No space left on device",
     "Could not connect",
     "timed out",
+    "device or resource busy",
     "no params found",
     "fusermount3 -u -z MOUNTPOINT",
 }
