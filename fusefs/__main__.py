@@ -1,4 +1,4 @@
-"""`python -m fusefs`: mount a bucket, or ask whether a mount is well.
+"""`python -m fusefs`: mount a bucket, serve mounts, or check one.
 
 Exit codes: 0 done, 1 something could not be uploaded or the probe failed, 2 wrong usage or a mount
 that can't start.

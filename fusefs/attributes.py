@@ -5,7 +5,7 @@ and `gid` decimal, `mtime`, `atime`, `ctime` decimal seconds with an optional fr
 digits, `xattr` URL-quoted JSON of name to base64. Also read, as s3fs does: s3sync's `permissions`,
 `owner`, `group`; `file-permissions` (octal), `file-owner`, `file-group`; rclone's octal `mode`.
 
-Pure functions over values. Attributes that can't be parsed are as if they weren't there.
+Pure functions over values. Attributes that can't be parsed count as absent.
 """
 
 import base64
@@ -23,14 +23,14 @@ KEYS = ("mode", "uid", "gid", "atime", "mtime", "ctime", "xattr")
 DIRECTORY_TYPE = "application/x-directory"
 # `_DecimalMode`: the largest decimal mode has all 16 bits; what is larger was written in octal.
 LARGEST_MODE = 0o177777
-# No longer than any number that fits: int() takes its time, and refuses 4 300 digits.
+# The most digits of a valid number: int() is slow, and refuses 4 300 digits.
 DIGITS = re.compile("[0-9]{1,20}")
 TIME = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Owner and mode (permission bits) of what has no stored attributes."""
+    """Owner and mode (permission bits) of objects without stored attributes."""
 
     uid: int = 0
     gid: int = 0
@@ -40,9 +40,9 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What everything is shown with, whatever is stored: s3fs's `uid`, `gid`, `umask`, `mp_umask`.
+    """Owner and mode that override stored ones: s3fs's `uid`, `gid`, `umask`, `mp_umask`.
 
-    A mask makes the mode 0777 less its bits; `root_umask` is for the mount's root alone.
+    With a mask the mode is 0777 without its bits; `root_umask` is for the mount's root only.
     """
 
     uid: int | None = None
@@ -51,7 +51,7 @@ class Shown:
     root_umask: int | None = None
 
     def of(self, posix: "Posix", root: bool) -> tuple[int, int, int]:
-        """Return mode, uid and gid as they are to be shown."""
+        """Return mode, uid and gid to be shown."""
         mask = self.root_umask if root and self.umask is None else self.umask
         return (
             posix.mode if mask is None else posix.kind | 0o777 & ~mask,
@@ -74,7 +74,7 @@ class Posix:
 
     @property
     def kind(self) -> int:
-        """The type bits alone."""
+        """The type bits only."""
         return stat.S_IFMT(self.mode)
 
 
@@ -82,14 +82,14 @@ LINK_MOST = 4096  # bytes: a link's target is its object's content, and PATH_MAX
 
 
 def plain(info: ObjectInfo | None, defaults: Defaults, directory: bool) -> Posix:
-    """Return the attributes of an object that has none stored, or of an implicit directory."""
+    """Return the attributes of an object without stored ones, or of an implicit directory."""
     mode = stat.S_IFDIR | defaults.dir_mode if directory else stat.S_IFREG | defaults.file_mode
     at = int(info.modified * NS) if info is not None else 0
     return Posix(mode, defaults.uid, defaults.gid, at, at, at)
 
 
 def read(info: ObjectInfo, defaults: Defaults, directory: bool) -> Posix:
-    """Return the attributes stored with an object, defaults for those that aren't."""
+    """Return an object's stored attributes, defaults for missing ones."""
     base = plain(info, defaults, directory)
     if info.headers is None:
         return base
@@ -110,7 +110,7 @@ def read(info: ObjectInfo, defaults: Defaults, directory: bool) -> Posix:
 
 
 def write(posix: Posix, headers: Headers) -> Headers:
-    """Return `headers` with the attributes in it; foreign metadata stays as it is."""
+    """Return `headers` with the attributes; foreign metadata is kept."""
     metadata = {name: value for name, value in headers.metadata.items() if name not in KEYS}
     metadata |= {
         "mode": str(posix.mode),
@@ -127,7 +127,7 @@ def write(posix: Posix, headers: Headers) -> Headers:
 
 
 def seconds(ns: int) -> str:
-    """Return a time as it is stored."""
+    """Return a time in its stored form."""
     seconds, fraction = divmod(ns, NS)
     return f"{seconds}.{fraction:09d}" if fraction else str(seconds)
 
@@ -166,7 +166,7 @@ def _mode(meta: Mapping[str, str], otherwise: int, directory: bool) -> int:
 
 
 def _typed(mode: int, otherwise: int, directory: bool) -> int:
-    """Give a mode its type: a marker is a directory whatever it says, the rest is not."""
+    """Return a mode with its type bits: a marker is always a directory, other objects never."""
     kind = stat.S_IFMT(mode)
     if directory or kind in (0, stat.S_IFDIR):
         kind = stat.S_IFMT(otherwise)

@@ -1,6 +1,6 @@
-"""Keeping one unexpected failure from ending what serves many: a thread, a round over all files.
+"""A guard that keeps one unexpected failure from ending a thread or loop that serves many.
 
-For bugs only: what is known to fail is handled where it happens. No state, any thread.
+For bugs only: expected failures are handled where they occur. No state, any thread.
 """
 
 import logging
@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def bulkhead(what: str, *, pause: float = 0.0, **where: object) -> Iterator[None]:
-    """Log an unexpected exception of the block, in one line with its traceback, and go on after it.
+    """Log an unexpected exception of the block, in one line with its traceback, and continue.
 
-    A thread that would come back at once to what failed waits `pause` seconds before it does.
+    After a failure the thread waits `pause` seconds, so that a loop doesn't repeat it at once.
     """
     try:
         yield

@@ -1,11 +1,11 @@
-"""Which answers of the store our own changes have overtaken.
+"""Answers of the store that our own changes may have overtaken.
 
-An answer tells how an object was at some moment between question and answer. Where a change of ours
-to that object was under way in that time, nobody knows which of the two came first: the answer must
-not be taken for news. The client notes every request here that changes an object; whoever asks
-keeps the time before it asked, and has the answer checked when it takes it over.
+An answer describes an object at some moment between question and answer. If a change of ours to
+that object was in flight in that time, their order is unknown: the answer must not replace newer
+knowledge. The client notes every request here that changes an object; a caller keeps the time
+before its question, and has the answer checked before it uses it.
 
-Not here: what others change; no request. Any thread; `_lock` is a leaf.
+Not here: changes by other writers; no request. Any thread; `_lock` is a leaf.
 """
 
 import time
@@ -18,7 +18,7 @@ from fusefs import locks
 from fusefs.errors import NotFound
 from fusefs.locks import Rank
 
-# The requests after which a key has another object, by boto3's names.
+# The requests that change the object of a key, by boto3's names.
 CHANGING = frozenset(
     {
         "put_object",
@@ -28,16 +28,16 @@ CHANGING = frozenset(
         "complete_multipart_upload",
     }
 )
-# More than can end while one answer is on its way; older answers all count as overtaken.
+# More than can end while one answer is in flight; older answers all count as overtaken.
 KEPT = 16_384
-# How often a question about a file that is changed all the time is asked.
+# Attempts of a question about a file that changes all the time.
 TRIES = 4
 
 T = TypeVar("T")
 
 
 class Changes:
-    """When this mount's own changes ended, by key. All times are monotonic seconds."""
+    """The end times of this mount's own changes, by key. All times are monotonic seconds."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._lock = locks.lock(Rank.LEAF)
@@ -48,7 +48,7 @@ class Changes:
 
     @contextmanager
     def under_way(self, key: str) -> Iterator[None]:
-        """Around a request that changes `key`; it counts, whatever becomes of it."""
+        """Surround a request that changes `key`; it counts whatever its outcome."""
         with self._lock:
             self._under_way[key] += 1
         try:
@@ -67,12 +67,12 @@ class Changes:
             self._forgotten = self._ended.popitem(last=False)[1]
 
     def overtook(self, key: str, asked: float) -> bool:
-        """Say whether an answer about `key`, asked for at `asked`, may be older than a change."""
+        """Return whether an answer about `key`, asked at `asked`, may be older than a change."""
         with self._lock:
             return key in self._under_way or self._ended.get(key, self._forgotten) >= asked
 
     def overtook_below(self, prefix: str, asked: float) -> bool:
-        """Say the same of an answer about the keys below `prefix`."""
+        """Return the same for an answer about the keys below `prefix`."""
         with self._lock:
             if asked <= self._forgotten or any(key.startswith(prefix) for key in self._under_way):
                 return True
@@ -84,9 +84,9 @@ class Changes:
             return False
 
     def settled(self, key: str, ask: Callable[[], T]) -> tuple[T, float]:
-        """Ask until no change of ours came in between; return the answer and when it was asked.
+        """Ask until no change of ours intervened; return the answer and the time of its question.
 
-        Of a file that is changed all the time the last answer counts. Raises what `ask` does.
+        For a file that changes all the time the last answer counts. Raises what `ask` raises.
         """
         for _ in range(TRIES - 1):
             asked = time.monotonic()

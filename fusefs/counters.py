@@ -1,7 +1,7 @@
-"""What a mount counts while it works: plain numbers, for whoever exports them.
+"""The counters of a mount: plain numbers, exported by `metrics`.
 
-Not here: names and formats of metrics (`metrics`), and what can be asked when it is wanted, like
-the number of open files.
+Not here: names and formats of metrics (`metrics`), and values that can be read on demand, like the
+number of open files.
 
 Threading: any thread; the lock is a leaf. One count takes less than a microsecond, so it is done
 per request and per read, never per byte or block.
@@ -14,15 +14,15 @@ from fusefs.locks import Rank
 
 
 class Count(IntEnum):
-    """What there is one number of; a place in a list, which is the fastest to find."""
+    """The counters, each an index into a list, which is the fastest lookup."""
 
-    RECEIVED = 0  # bytes of object content that came from the store
-    SENT = 1  # bytes of object content that went there
-    RETRIED = 2  # requests that were sent again
-    HIT = 3  # bytes of reads that came from the cache disk
-    MISSED = 4  # bytes of reads that came from the store, ahead or not
-    UPLOAD_FAILED = 5  # commits that failed and are tried again
-    CONFLICT = 6  # commits refused because somebody else was first
+    RECEIVED = 0  # bytes of object content received from the store
+    SENT = 1  # bytes of object content sent to the store
+    RETRIED = 2  # requests that were retried
+    HIT = 3  # bytes of reads served from the cache disk
+    MISSED = 4  # bytes of reads served from the store, read-ahead included
+    UPLOAD_FAILED = 5  # commits that failed and are retried
+    CONFLICT = 6  # commits refused because another writer was first
 
 
 class Counters:
@@ -34,12 +34,12 @@ class Counters:
         self._requests: dict[tuple[str, str], int] = {}
 
     def add(self, what: Count, amount: int = 1) -> None:
-        """Count something."""
+        """Add to a counter."""
         with self._lock:
             self._counts[what] += amount
 
     def request(self, operation: str, outcome: str, sent_again: int = 0) -> None:
-        """Count an answered or failed request by its S3 operation and how it ended."""
+        """Count an answered or failed request by S3 operation and outcome."""
         with self._lock:
             key = (operation, outcome)
             self._requests[key] = self._requests.get(key, 0) + 1
@@ -48,7 +48,7 @@ class Counters:
     def activity(self) -> int:
         """Return a number that grows with every answer, retry and byte of the store or the cache.
 
-        It is the same twice only where nothing has happened in between.
+        Two equal results mean that nothing happened in between.
         """
         moved = (Count.RECEIVED, Count.SENT, Count.RETRIED, Count.HIT)
         with self._lock:

@@ -1,4 +1,4 @@
-"""What can go wrong in the filesystem, as one tree; each leaf carries the errno a program sees.
+"""The exceptions of the filesystem, as one tree; each leaf has the errno that a program gets.
 
     FsError
     ├── NotFound          ENOENT      no such key, node or name
@@ -19,9 +19,9 @@
     ├── NoData            ENXIO       lseek past the end
     ├── BadHandle         EBADF
     ├── Unsupported       EOPNOTSUPP
-    ├── Stale             ESTALE      replaced by somebody else since it was opened or read
-    │   └── Contended     ESTALE      another request on the same key was under way: undecided
-    ├── Unavailable       EIO         the store doesn't answer, or answers nonsense
+    ├── Stale             ESTALE      replaced by another writer since it was opened or read
+    │   └── Contended     ESTALE      another request on the same key was in flight: undecided
+    ├── Unavailable       EIO         the store gives no answer, or a malformed one
     └── SetupError        -           the mount can't start; shown to a person, never to the kernel
 
 Not here: the layout of an errno in a reply; that belongs to the adapters. They call `errno_of`,
@@ -32,10 +32,10 @@ import errno
 
 
 class FsError(Exception):
-    """An error an application can be told of; `errno` is positive.
+    """An error with the errno for the application; `errno` is positive.
 
-    `retried`: the store refused a request that was sent before, without an answer then. It may
-    have refused our own success. `refusal`: why it refused, for the person who can change that.
+    `retried`: the store refused a retry whose first attempt got no answer. The first attempt may
+    have succeeded. `refusal`: the store's reason, for the person who can change it.
     """
 
     errno: int = errno.EIO
@@ -120,7 +120,7 @@ class Stale(FsError):
 
 
 class Contended(Stale):
-    """A 409: the request is to be made anew; nothing is known of another's success."""
+    """A 409: the request has to be repeated; whether another one succeeded is unknown."""
 
 
 class Unavailable(FsError):
@@ -128,13 +128,13 @@ class Unavailable(FsError):
 
 
 class SetupError(FsError):
-    """The mount can't start; the message is the one line its user sees."""
+    """The mount can't start; the message is one line for its user."""
 
 
 def errno_of(error: BaseException) -> int:
     """Return the positive errno for any exception: ours, an OSError with or without errno, a bug.
 
-    A bug is EIO, never EINVAL: applications take EINVAL for "not supported here" and go on.
+    A bug is EIO, never EINVAL: applications take EINVAL for "not supported" and go on.
     """
     number = getattr(error, "errno", None)
     if isinstance(error, (FsError, OSError)) and isinstance(number, int) and number > 0:

@@ -1,6 +1,6 @@
 """The calls between an adapter and the filesystem: node-based, free of FUSE structs and of S3.
 
-`Filesystem` in `filesystem.py` answers them; `portable` (fusepy) and `kernel/` (/dev/fuse) ask.
+`posix.filesystem` answers them; the drivers `fusepy` and `kernel` (/dev/fuse) make them.
 Nodes and handles are plain integers. Node 1 is the root; an id is never reused, so the FUSE
 generation is always 0. Names are `str` as `os.fsdecode` makes them (surrogates for bytes that
 aren't UTF-8). Errors are `errors.FsError`; `errors.errno_of` turns anything into an errno.
@@ -18,7 +18,7 @@ UNOPENED = -1
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call; new nodes belong to `uid` and `gid`. `pid` is for messages."""
+    """The caller; new nodes belong to `uid` and `gid`. `pid` is for messages."""
 
     uid: int
     gid: int
@@ -27,7 +27,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What `stat(2)` tells of a node; `mode` has the type bits, times are ns since the epoch.
+    """The `stat(2)` attributes of a node; `mode` has the type bits, times are ns since the epoch.
 
     `ttl` is how long, in seconds, the kernel may trust it without asking again. Where it isn't
     `settled`, only the name, its kind and its size are: for the rest the kernel has to ask.
@@ -126,9 +126,9 @@ class KnownName:
 
 
 class Invalidations(Protocol):
-    """Where the filesystem says that the kernel's caches are out of date; never blocks.
+    """The receiver of invalidations of the kernel's caches; never blocks.
 
-    Implemented by an adapter that can tell its kernel, and by `Silent`.
+    Implemented by a driver that can notify its kernel, and by `Silent`.
     """
 
     def node_changed(self, node: int) -> None: ...
@@ -136,20 +136,20 @@ class Invalidations(Protocol):
     def entry_changed(self, parent: int, name: str) -> None: ...
 
     def unneeded(self, names: Sequence[KnownName]) -> None:
-        """Have the kernel give back nodes that nobody uses there; it may as well keep them."""
+        """Ask the kernel to forget nodes that are unused there; it may keep them."""
 
 
 class Silent:
     """For drivers that can't notify: the kernel finds out when its TTL ends."""
 
     def node_changed(self, node: int) -> None:
-        """Nobody to tell."""
+        """Ignore it."""
 
     def entry_changed(self, parent: int, name: str) -> None:
-        """Nobody to tell."""
+        """Ignore it."""
 
     def unneeded(self, names: Sequence[KnownName]) -> None:
-        """Nobody to tell."""
+        """Ignore it."""
 
 
 class Calls(Protocol):

@@ -1,32 +1,32 @@
 """Names and keys: which names can be part of an S3 key and which keys can be shown as names.
 
-Pure functions. A name is what stands between two slashes; a key is UTF-8 of at most 1 024 bytes
+Pure functions. A name is the text between two slashes; a key is UTF-8 of at most 1 024 bytes
 (S3 user guide, "Naming Amazon S3 objects").
 """
 
 from fusefs.errors import BadName, NameTooLong
 
 MAX_KEY = 1024
-MAX_NAME = 255  # NAME_MAX, what statfs tells and applications size their buffers by
+MAX_NAME = 255  # NAME_MAX, which statfs reports and applications size their buffers by
 FOLDER_SUFFIX = "_$folder$"  # Hadoop's and old s3 tools' directory markers
 
 
 def check(name: str, key: str) -> None:
-    """Raise BadName or NameTooLong where `name` can't be created as `key`."""
+    """Raise BadName or NameTooLong if `name` can't be created as `key`."""
     check_key(name, key)
     check_length(name)
 
 
 def check_length(name: str) -> None:
-    """Raise NameTooLong for a name that POSIX programs can't have."""
+    """Raise NameTooLong for a name above NAME_MAX."""
     if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
         raise NameTooLong(f"{name[:40]!r}… has more than {MAX_NAME} bytes")
 
 
 def check_key(name: str, key: str) -> None:
-    """Raise BadName or NameTooLong where there can't be an object `key`.
+    """Raise BadName or NameTooLong if no object can have the key `key`.
 
-    Other tools make names longer than ours: those can be used, and removed.
+    Other tools make longer names than ours: those can be used, and removed.
     """
     try:
         size = len(key.encode("utf-8"))
@@ -37,7 +37,7 @@ def check_key(name: str, key: str) -> None:
 
 
 def findable(name: str, key: str) -> bool:
-    """Say whether an object could have this name at all, so that asking S3 makes sense."""
+    """Return whether an object can have this name; else no request is needed."""
     try:
         check_key(name, key)
     except (BadName, NameTooLong):
@@ -46,12 +46,12 @@ def findable(name: str, key: str) -> bool:
 
 
 def shown(name: str) -> bool:
-    """Say whether a key segment can be shown as a name: not empty, `.` or `..`, no NUL or slash."""
+    """Return whether a key segment can be a name: not empty, `.` or `..`, no NUL or slash."""
     return name not in ("", ".", "..") and "\0" not in name and "/" not in name
 
 
 def as_directory(name: str) -> str | None:
-    """Return the directory that a `dir_$folder$` object stands for, or None."""
+    """Return the directory that a `dir_$folder$` object marks, or None."""
     if name.endswith(FOLDER_SUFFIX) and len(name) > len(FOLDER_SUFFIX):
         return name[: -len(FOLDER_SUFFIX)]
     return None

@@ -1,4 +1,4 @@
-"""S3 objects as the filesystem sees them: what a HEAD, GET or LIST said at one moment.
+"""S3 objects: the result of a HEAD, GET or LIST at one moment.
 
 Plain immutable values; no requests, no POSIX meaning (that is `attributes`).
 """
@@ -6,13 +6,13 @@ Plain immutable values; no requests, no POSIX meaning (that is `attributes`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# What S3 takes the bucket's defaults for in a copy that doesn't say it (API reference, CopyObject).
+# A copy without these gets the bucket's defaults (API reference, CopyObject).
 PLACED = ("StorageClass", "ServerSideEncryption", "SSEKMSKeyId")
 
 
 @dataclass(frozen=True, slots=True)
 class Headers:
-    """What travels with an object's content and has to survive each rewrite of ours.
+    """The headers of an object, which every rewrite has to keep.
 
     `metadata` is the user metadata without its `x-amz-meta-` prefix, keys in lower case.
     `system` holds the other settings by boto3's parameter name (`ContentType`, `CacheControl`,
@@ -27,7 +27,7 @@ class Headers:
 class ObjectInfo:
     """One object. `etag` keeps its quotes off; `modified` is LastModified in seconds.
 
-    `headers` is None where a LIST was the source: it doesn't tell them, but `storage_class`.
+    `headers` is None if a LIST was the source, which has only `storage_class`.
     """
 
     key: str
@@ -39,7 +39,7 @@ class ObjectInfo:
 
     @property
     def placed(self) -> Mapping[str, str]:
-        """How the store keeps it, which a copy has to be told again: else S3 takes its defaults."""
+        """Storage class and encryption, which a copy has to repeat: else S3 takes the defaults."""
         told = self.headers.system if self.headers is not None else {}
         kept = {name: told[name] for name in PLACED if name in told}
         if self.storage_class not in (None, "STANDARD"):
@@ -49,7 +49,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One LIST answer: objects and common prefixes in key order, and how to go on (or None)."""
+    """One LIST answer: objects and common prefixes in key order, and the next token or None."""
 
     objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
-"""The termination message of a container: what `kubectl describe pod` shows of its end.
+"""The termination message of a container, which `kubectl describe pod` shows.
 
 Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/ (the
-default path, at most 4096 bytes). Standard library only. Elsewhere than in a container there is no
+default path, at most 4096 bytes). Standard library only. Outside of a container there is no
 such file, and nothing is written.
 """
 
@@ -12,7 +12,7 @@ LONGEST = 2048  # bytes; all containers of a pod share 12 KiB
 
 
 def write(message: str) -> None:
-    """Leave the reason of the end; the last one written counts."""
+    """Write the reason of the end; the last one counts."""
     try:
         with open(PATH, "r+b", buffering=0) as file:  # noqa: PTH123 - pathlib is large
             file.truncate(0)

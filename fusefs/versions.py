@@ -1,19 +1,19 @@
-"""Versions of the files that one process leaves for the next: looked at before all else in them.
+"""Format versions of the files that one process leaves for the next; checked before their content.
 
-A file of a version that nobody here knows is never carried out, changed or removed. No state.
+A file of an unknown version is never applied, changed or removed. No state.
 """
 
 from collections.abc import Collection, Mapping
 
 
 class UnknownVersion(ValueError):
-    """Another version of s3mount wrote this file; it is to be left where it is, and reported."""
+    """Another version of s3mount wrote this file; it is kept, and reported."""
 
 
 def check(told: object, known: Collection[int], unsaid: int = 1) -> int:
-    """Return the version that a JSON object tells; raises UnknownVersion, ValueError if it's none.
+    """Return the version in a JSON object; raises UnknownVersion, or ValueError if it isn't one.
 
-    `unsaid` is what files count as that were written before versions were.
+    `unsaid` is the version of files without one, from before versions were written.
     """
     if not isinstance(told, Mapping):
         raise ValueError(f"a JSON object was expected, not {str(told)[:40]!r}")  # noqa: TRY004 - one error for what makes no sense
