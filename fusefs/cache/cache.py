@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 # Bytes up to which an adopted file gets its checksums at once: about a millisecond.
 SEAL_AT_ONCE = 4 * 1024 * 1024
 # Seconds `close` waits for checksums of adopted files; blocks without one are fetched again.
-SEAL_PATIENCE = 2.0
+SEAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class Cache:
         """Stop the background work and let another process have the directory."""
         self._unsealed.put(None)
         if self._sealer is not None:
-            self._sealer.join(SEAL_PATIENCE)
+            self._sealer.join(SEAL_SECONDS)
             self._closing.set()
             self._sealer.join()
         while not self._unsealed.empty():

@@ -28,7 +28,7 @@ from fusefs.errors import SetupError
 log = logging.getLogger(__name__)
 
 # Seconds to wait: a killed predecessor holds its lock until the kernel has ended the process.
-PATIENCE = 5.0
+LOCK_SECONDS = 5.0
 _STEM = re.compile(r"([0-9a-f]{32}-[0-9a-f]{24})\.([0-9a-f]+)")
 
 
@@ -150,7 +150,7 @@ def _remove(path: Path) -> None:
 def _claim(root: Path) -> int:
     """Lock the directory for this process; return the descriptor that holds the lock."""
     fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

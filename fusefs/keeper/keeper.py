@@ -51,7 +51,7 @@ class Keeper:
         """`holding`: the connection to the process that holds the descriptors, if there is one."""
         self._worker_uid = worker_uid
         self._poll = select.poll()
-        self._patience = time.monotonic() + ORPHANED_SECONDS
+        self._orphaned_until = time.monotonic() + ORPHANED_SECONDS
         self._connections: dict[int, socket.socket] = {}
         self._held = {str(mount["name"]): KeptMount.of(mount) for mount in mounts}
         self._holding = holding
@@ -114,10 +114,10 @@ class Keeper:
     def _mount_orphans(self) -> int:
         """Mount anew what no worker has offered in time; return the ms to wait."""
         orphans = [held for held in self._held.values() if held.device < 0]
-        left = self._patience - time.monotonic()
+        left = self._orphaned_until - time.monotonic()
         if not orphans or left > 0:
             return int(1000 * min(left, ALIVE_SECONDS) if orphans else 1000 * ALIVE_SECONDS) + 1
-        self._patience = time.monotonic() + ORPHANED_SECONDS
+        self._orphaned_until = time.monotonic() + ORPHANED_SECONDS
         for held in orphans:
             log("warning", "no worker has the mount any more, mounting anew", mount=held.name)
             try:

@@ -151,7 +151,7 @@ class Mounted:
             )
         if self.cache_removed:  # no next process finds what these have
             for body in self.staging.dirty.all():
-                body.trouble.hurry()
+                body.retry.hurry()
         self._take_over_more()
         self._finish_renames()
 
@@ -193,8 +193,8 @@ class Mounted:
         if away > UNWELL_AFTER:
             return f"the store has not answered for {away:.0f} s"
         for body in self.staging.dirty.all():
-            if body.trouble.said:
-                return f"changes of {body.key} can't be uploaded: {body.trouble.said}"
+            if body.retry.last_error:
+                return f"changes of {body.key} can't be uploaded: {body.retry.last_error}"
         return self._journal.trouble() if self._journal is not None else ""
 
     def activity(self) -> int:
@@ -224,7 +224,7 @@ class Mounted:
         for body in left[:NAMED_MOST]:
             log.error(
                 "not uploaded; kept on the cache volume for the next start",
-                extra={"key": body.key, "bytes": body.size, "why": body.trouble.said},
+                extra={"key": body.key, "bytes": body.size, "why": body.retry.last_error},
             )
         many = len(left) + self._takeover.waiting
         if many:

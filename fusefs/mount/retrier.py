@@ -95,7 +95,7 @@ class Retrier:
             due = [
                 file
                 for file in dirty
-                if file.trouble.retry_at <= now and id(file) not in self._under_way
+                if file.retry.retry_at <= now and id(file) not in self._under_way
             ]
             self._under_way.update(id(file) for file in due)
         for file in due:
@@ -103,8 +103,8 @@ class Retrier:
 
     def _retried(self, file: Unsent, error: Exception | None) -> None:
         try:
-            if error is not None and file.trouble.retry_at <= time.monotonic():
-                file.trouble.failed(error)  # of something its own commit didn't foresee
+            if error is not None and file.retry.retry_at <= time.monotonic():
+                file.retry.failed(error)  # of something its own commit didn't foresee
             self._told(file, error)
         finally:
             with self._lock:

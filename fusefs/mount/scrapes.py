@@ -18,13 +18,13 @@ from fusefs import locks
 from fusefs.locks import Rank
 
 # A scraper sends its request in one packet.
-_PATIENCE = 5.0
+_SECONDS = 5.0
 _MOST = 16
 Application = Callable[..., Iterable[bytes]]
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE
+    timeout = _SECONDS
 
     def log_message(self, *_: Any) -> None:
         """Nobody reads who scraped."""

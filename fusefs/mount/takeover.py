@@ -80,7 +80,7 @@ class Takeover:
             )
             return None
         if body is not None and not body.unlinked:
-            body.trouble.again_in(wait)
+            body.retry.again_in(wait)
             log.warning(
                 "found changes that a former process did not upload",
                 extra={"key": body.key, "bytes": body.unsent},

@@ -69,14 +69,14 @@ class Fetcher:
                     return True
             return False
 
-    def close(self, patience: float) -> bool:
-        """Forget what is queued; return whether all that runs ended within `patience` seconds."""
+    def close(self, seconds: float) -> bool:
+        """Forget what is queued; return whether all that runs ended within `seconds`."""
         with self._wake:
             self._closed = True
             self._urgent.clear()
             self._ahead.clear()
             self._wake.notify_all()
-        until = time.monotonic() + patience
+        until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)

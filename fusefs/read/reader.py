@@ -19,7 +19,7 @@ __all__ = ["ObjectVersion", "RangeSource", "ReadLimits", "Reader"]
 log = logging.getLogger(__name__)
 
 # Seconds `close` waits for GETs in flight; their threads are daemons and may outlive it.
-PATIENCE = 5.0
+CLOSE_SECONDS = 5.0
 
 
 class Reader:
@@ -88,5 +88,5 @@ class Reader:
             supply.moved.notify_all()
             for content in self._contents.values():
                 content.abort(Unavailable("the filesystem is shutting down"))
-        if not supply.fetcher.close(PATIENCE):
+        if not supply.fetcher.close(CLOSE_SECONDS):
             log.warning("requests to the store were still running at the end")

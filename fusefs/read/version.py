@@ -24,7 +24,7 @@ from fusefs.read.readpool import ReadPool
 log = logging.getLogger(__name__)
 
 # Seconds that a failed GET waits for the end of a copy of ours that may have caused it.
-MOVE_PATIENCE = 60.0
+MOVE_SECONDS = 60.0
 # A read that finds its bytes gone from the disk again and again fetches them for itself.
 TRIES = 8
 
@@ -225,7 +225,7 @@ class ObjectVersion:
         """Return whether the object has a new identity, waiting for a move in progress."""
         with self._supply.lock:
             self._supply.moved.wait_for(
-                lambda: not self._moving or (self.key, self.etag) != (key, etag), MOVE_PATIENCE
+                lambda: not self._moving or (self.key, self.etag) != (key, etag), MOVE_SECONDS
             )
             return (self.key, self.etag) != (key, etag)
 

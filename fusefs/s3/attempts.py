@@ -18,7 +18,7 @@ from fusefs.s3.settings import StoreSettings
 
 
 class _Call(threading.local):
-    patience: RetryBudget | None = None
+    budget: RetryBudget | None = None
     at_once = True
 
 
@@ -57,27 +57,27 @@ class Attempts:
         client.meta.events.register_first("needs-retry.s3", tried)
 
     @contextmanager
-    def within(self, patience: RetryBudget, operation: str) -> Iterator[None]:
+    def within(self, budget: RetryBudget, operation: str) -> Iterator[None]:
         """Inside, the thread's tries are those of a call with this budget."""
-        before = self._call.patience
-        self._call.patience, self._call.at_once = patience, operation not in LONG
+        before = self._call.budget
+        self._call.budget, self._call.at_once = budget, operation not in LONG
         try:
             yield
         finally:
-            self._call.patience = before
+            self._call.budget = before
 
     def begin(self) -> float | None:
         """Begin a try; return for how many seconds the store may say nothing, None for as usual."""
-        patience = self._call.patience
-        return None if patience is None else patience.begin(self._call.at_once)
+        budget = self._call.budget
+        return None if budget is None else budget.begin(self._call.at_once)
 
     def over(self) -> bool:
         """A try failed: say whether it was the last the call has time for."""
-        patience = self._call.patience
-        if patience is None:
+        budget = self._call.budget
+        if budget is None:
             return False
-        patience.ended()
-        return patience.left() <= 0
+        budget.ended()
+        return budget.left() <= 0
 
 
 class _Limits(Timeout):

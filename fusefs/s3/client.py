@@ -107,7 +107,7 @@ class Client:
 
     # -- one request -----------------------------------------------------------------------------
 
-    def patience(self, most: float = float("inf")) -> RetryBudget:
+    def budget(self, most: float = float("inf")) -> RetryBudget:
         """Return the budget of a request that begins now; it is less during an outage."""
         limit = min(most, self._settings.retry_for)
         silence = min(most, self._settings.read_timeout)
@@ -118,23 +118,23 @@ class Client:
         self,
         operation: str,
         key: str | None = None,
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
         /,
         **arguments: Any,
     ) -> Any:
         """Run a boto3 operation on the bucket; raise our error for any of theirs.
 
-        `patience`: the budget, where this request is one of several that share it.
+        `budget`: the budget, where this request is one of several that share it.
         """
         locks.waits_for_store()
-        patience = patience or self.patience()
+        budget = budget or self.budget()
         if key is None or operation not in CHANGING:
-            return self._call(operation, key, patience, arguments)
+            return self._call(operation, key, budget, arguments)
         with self.changes.under_way(key):
-            return self._call(operation, key, patience, arguments)
+            return self._call(operation, key, budget, arguments)
 
     def _call(
-        self, operation: str, key: str | None, patience: RetryBudget, arguments: dict[str, Any]
+        self, operation: str, key: str | None, budget: RetryBudget, arguments: dict[str, Any]
     ) -> Any:
         if key is not None:
             arguments["Key"] = key
@@ -143,23 +143,23 @@ class Client:
         while True:
             sent = time.monotonic()
             try:
-                answer = None if lost else self._directly(operation, arguments, patience)
+                answer = None if lost else self._directly(operation, arguments, budget)
                 if answer is None:
                     arguments = in_pieces(arguments)
-                    answer = self._loaded().call(operation, arguments, patience)
+                    answer = self._loaded().call(operation, arguments, budget)
             except Refusal as refusal:
-                error = self._explained(operation, arguments, refusal, patience)
+                error = self._explained(operation, arguments, refusal, budget)
                 told = self._told(operation, key, error)
                 told.retried = lost or error.attempts > 0
-                if not self._asks_again(error, told, sent, patience):
+                if not self._asks_again(error, told, sent, budget):
                     raise told from error
             except Unclear:
-                patience.ended()
+                budget.ended()
                 lost = True  # boto3 finds out what is wrong
                 self._counters.add(Count.RETRIED)
             except NoAnswer as nothing:
                 told = self._unanswered(operation, key, nothing)
-                if not self._rides_out(nothing.why, patience):
+                if not self._rides_out(nothing.why, budget):
                     raise told from nothing
                 lost = True
             else:
@@ -168,25 +168,25 @@ class Client:
             rewind(arguments.get("Body"))
 
     def _explained(
-        self, operation: str, arguments: Mapping[str, Any], error: Refusal, patience: RetryBudget
+        self, operation: str, arguments: Mapping[str, Any], error: Refusal, budget: RetryBudget
     ) -> Refusal:
         """Ask by a GET what a HEAD was refused for: its 400 has no body, so no code."""
         if operation != "head_object" or error.status != 400:
             return error
         try:
             ranged = {**arguments, "Range": "bytes=0-0"}
-            self._loaded().call("get_object", ranged, patience)["Body"].close()
+            self._loaded().call("get_object", ranged, budget)["Body"].close()
         except Refusal as told:
             return told if told.status in (400, 403) else error
         except NoAnswer:
             return error
         return error
 
-    def _directly(self, operation: str, arguments: Mapping[str, Any], patience: RetryBudget) -> Any:
+    def _directly(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
         """Try it without boto3; None where that isn't possible. Raises Refusal and Unclear."""
         if self._direct is None:
             return None
-        silence = patience.begin(operation not in LONG)
+        silence = budget.begin(operation not in LONG)
         return self._direct.send(operation, arguments, silence)
 
     def _unanswered(self, operation: str, key: str | None, error: NoAnswer) -> errors.FsError:
@@ -201,15 +201,15 @@ class Client:
         self._counters.request(operation, type(told).__name__)
         return told
 
-    def _rides_out(self, why: Why, patience: RetryBudget) -> bool:
+    def _rides_out(self, why: Why, budget: RetryBudget) -> bool:
         """Wait for a store that can't be reached; False when it has been away for too long."""
         if why not in (Why.AWAY, Why.UNTRUSTED):
             return False  # what boto3 refuses to send is no outage
         away_since = self.presence.missed()
         if why is Why.UNTRUSTED:
             return False  # a wrong certificate doesn't pass
-        patience.since = min(patience.since, away_since)
-        return patience.wait()
+        budget.since = min(budget.since, away_since)
+        return budget.wait()
 
     def _told(self, operation: str, key: str | None, error: Refusal) -> errors.FsError:
         self.presence.answered(error.headers)
@@ -222,17 +222,17 @@ class Client:
         return told
 
     def _asks_again(
-        self, error: Refusal, told: errors.FsError, sent: float, patience: RetryBudget
+        self, error: Refusal, told: errors.FsError, sent: float, budget: RetryBudget
     ) -> bool:
         """Wait where asking again may help: an overload, credentials that ran out or changed."""
         if error.code in EXPIRED or error.code in REFUSED:
             self._refresh_credentials()
             # Another request may have brought new ones in while this was under way with the old.
             renewed = error.code in EXPIRED or self._renewed_at > sent
-            return patience.wait(RENEWAL_SECONDS if renewed else 0)
+            return budget.wait(RENEWAL_SECONDS if renewed else 0)
         passing = error.status >= 500 or error.status == TOO_MANY
         passing = passing or error.code in PASSING | CONTENDED
-        return passing and isinstance(told, errors.Unavailable) and patience.wait()
+        return passing and isinstance(told, errors.Unavailable) and budget.wait()
 
     def _refresh_credentials(self) -> None:
         if self._directory is not None:

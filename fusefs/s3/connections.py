@@ -86,8 +86,8 @@ class Connections:
             sock.close()
 
     def _connected(self, silence: float | None) -> socket.socket:
-        patience = _less(self._connect_timeout, silence)
-        sock = socket.create_connection(self._address, patience)
+        timeout = _less(self._connect_timeout, silence)
+        sock = socket.create_connection(self._address, timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -30,7 +30,7 @@ class OptionalHeaders:
         operation: str,
         key: str,
         optional: Headers,
-        patience: RetryBudget | None = None,
+        budget: RetryBudget | None = None,
         /,
         **arguments: Any,
     ) -> Any:
@@ -39,7 +39,7 @@ class OptionalHeaders:
             self._abilities.ask(ability)
         wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
         try:
-            return self._client.call(operation, key, patience, **arguments, **_merged(wanted, ()))
+            return self._client.call(operation, key, budget, **arguments, **_merged(wanted, ()))
         except FsError as error:
             if not wanted or not refuses_header(error):
                 raise

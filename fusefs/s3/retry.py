@@ -79,16 +79,16 @@ class BodyAttempts:
     """The tries of one body: as many as boto3 makes of a request, and as long as an outage."""
 
     most: int
-    patience: RetryBudget
+    budget: RetryBudget
     made: int = 0
 
     def wait_after(self, broken: BrokenBody) -> None:
         """Pause before a body that broke is asked for again, or give up."""
         self.made += 1
         if broken.received:
-            self.patience.moved()
-        left = self.patience.left()
+            self.budget.moved()
+        left = self.budget.left()
         if left > 0 and self.made < max(2, self.most):
             time.sleep(min(0.1 * 2**self.made, 5.0, left))
-        elif not self.patience.wait():
+        elif not self.budget.wait():
             raise errors.Unavailable(str(broken)) from broken

@@ -106,9 +106,9 @@ class Sdk:
         """Whether the environment has requests go through a proxy."""
         return bool(get_environ_proxies(self.endpoint))
 
-    def call(self, operation: str, arguments: Mapping[str, Any], patience: RetryBudget) -> Any:
+    def call(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
         """Return boto3's answer to one request; raises Refusal and NoAnswer."""
-        with _translated(operation), self._attempts.within(patience, operation):
+        with _translated(operation), self._attempts.within(budget, operation):
             return getattr(self._client, operation)(**arguments)
 
     def watch(self, sends: Callable[[str, Mapping[str, str]], None]) -> None:

@@ -97,7 +97,7 @@ class Store:
             arguments = {}
         if unless is not None:
             arguments["IfNoneMatch"] = quoted(unless)
-        tries = BodyAttempts(self.settings.retries, self.client.patience())
+        tries = BodyAttempts(self.settings.retries, self.client.budget())
         while True:
             try:
                 return self._start(key, length, arguments, whole, tries)
@@ -109,7 +109,7 @@ class Store:
     ) -> tuple[ObjectInfo, bytes] | None:
         asked = {Ability.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
         try:
-            answer = self._optional.call("get_object", key, asked, tries.patience, **arguments)
+            answer = self._optional.call("get_object", key, asked, tries.budget, **arguments)
         except errors.FsError as error:
             if status_of(error) == 304:
                 return None
@@ -139,13 +139,13 @@ class Store:
         the rest. Raises Stale when the object was replaced, Unavailable when retries are used up.
         """
         have = 0
-        tries = BodyAttempts(self.settings.retries, self.client.patience())
+        tries = BodyAttempts(self.settings.retries, self.client.budget())
         while have < len(view):
             try:
                 answer = self.client.call(
                     "get_object",
                     key,
-                    tries.patience,
+                    tries.budget,
                     Range=f"bytes={offset + have}-{offset + len(view) - 1}",
                     IfMatch=quoted(etag),
                 )
@@ -374,7 +374,7 @@ class Store:
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Throw away an unfinished multipart upload and its parts; not worth waiting long for."""
-        self.client.call("abort_multipart_upload", key, self.client.patience(5.0), UploadId=upload)
+        self.client.call("abort_multipart_upload", key, self.client.budget(5.0), UploadId=upload)
         self._unchecked.discard(upload)
 
     # -- the store itself ------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class FileContent:
         self.commit_lock = locks.rlock(Rank.COMMIT)
         self.unlinked = False
         self.failure: FsError | None = None
-        self.trouble = RetryState()
+        self.retry = RetryState()
         # The version the session journal knows of; it goes over to the next at a commit.
         self.logged_etag = info.etag if info is not None else None
         self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
@@ -263,7 +263,7 @@ class FileContent:
             try:
                 self._settle(staged, done)
             except Exception as error:
-                self.trouble.failed(error)  # it may still count as dirty: then it is tried again
+                self.retry.failed(error)  # it may still count as dirty: then it is tried again
                 raise
         return True
 
@@ -275,7 +275,7 @@ class FileContent:
             rival = isinstance(reason, Stale) and not isinstance(reason, Contended)
             return Exists(f"{self.key} exists already") if rival else error
         self._staging.counters.add(Count.UPLOAD_FAILED)
-        self.trouble.failed(error)
+        self.retry.failed(error)
         if isinstance(error, Stale):
             return self._lost(staged, error)
         with suppress(OSError):
@@ -300,7 +300,7 @@ class FileContent:
             self.version += 1
             self._pending.staged = None
         self._staging.dirty.discard(self)
-        self.trouble.over()
+        self.retry.over()
         # Killed before this, a next process finds the changes; killed after it, the version.
         self.on_commit(self)
         if fully and done.content is None:
@@ -328,7 +328,7 @@ class FileContent:
             return Unavailable(f"{error}; our version can't be moved away: {trouble}")
         self.version += 1
         self._pending.end(self)
-        self.trouble.over()
+        self.retry.over()
         return Stale(str(self.failure))
 
     def learned(self, info: ObjectInfo, posix: Posix) -> None:

@@ -116,12 +116,12 @@ class Reconciler:
 
     def _once_more(self, case: Case, where: str) -> Committed:
         """The condition holds: another writer (a 409) or a lost upload was in the way."""
-        patience = self._store.client.patience()
+        budget = self._store.client.budget()
         while True:
             try:
                 return case.again(case.record)
             except (Stale, NotFound) as error:
-                if not isinstance(error, Contended) or not patience.wait():
+                if not isinstance(error, Contended) or not budget.wait():
                     raise Unavailable(f"{where}: other writers are in the way") from error
 
     def _is(self, found: ObjectInfo, record: Record, staged: Staged) -> bool:

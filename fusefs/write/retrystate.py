@@ -1,26 +1,27 @@
 """What keeps a file's changes from S3, and when to try again.
 
-Written under the body's `commit_lock`, read by any thread.
+Written under the file's `commit_lock`, read by any thread.
 """
 
 import time
 from dataclasses import dataclass
 
 HURRY = 1.0  # seconds between uploads of a file that a killed process would lose
-FIRST, MOST = 1.0, 60.0  # seconds until a failed upload is tried again, doubled up to
+# First and longest delay before a retry, in seconds; it doubles after each failure.
+FIRST, MOST = 1.0, 60.0
 
 
 @dataclass
 class RetryState:
-    """`said` is why the last try failed, "" while all is well; `retry_at` in monotonic seconds."""
+    """`last_error` is "" while all is well; `retry_at` is in monotonic seconds."""
 
-    said: str = ""
+    last_error: str = ""
     retry_at: float = float("inf")
     _pause: float = FIRST
 
     def failed(self, error: Exception) -> None:
         """A try failed; the next one comes later than after the one before."""
-        self.said = str(error)
+        self.last_error = str(error)
         self.retry_at = time.monotonic() + self._pause
         self._pause = min(self._pause * 2, MOST)
 
@@ -35,4 +36,4 @@ class RetryState:
 
     def over(self) -> None:
         """All is in S3."""
-        self.said, self.retry_at, self._pause = "", float("inf"), FIRST
+        self.last_error, self.retry_at, self._pause = "", float("inf"), FIRST

@@ -33,7 +33,7 @@ class Unsent(Protocol):
     """
 
     commit_lock: threading.RLock
-    trouble: RetryState
+    retry: RetryState
     node: int
 
     @property

@@ -38,14 +38,14 @@ from fusefs.write.uploadplan import PlanSettings
 NOW = 1_700_000_000.0
 
 
-class NoPatience:
+class NoBudget:
     """A retry budget that is used up."""
 
     def wait(self) -> bool:
         """There is no time left."""
         return False
 
-    def patience(self) -> NoPatience:
+    def budget(self) -> NoBudget:
         """Give it to whoever asks the client."""
         return self
 
@@ -64,7 +64,7 @@ class MemoryStore:
         self.bucket = "bucket"
         self.counters = Counters()
         self.changes = Changes()
-        self.client = NoPatience()
+        self.client = NoBudget()
         self.asked: Counter[str] = Counter()
         self.before: Callable[[str, str], None] = lambda _name, _key: None
         self.after: Callable[[str], None] = lambda _key: None

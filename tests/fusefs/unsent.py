@@ -19,7 +19,7 @@ class Pretended:
         self.node = 0
         self.size = self.unsent = size
         self.commit_lock = threading.RLock()
-        self.trouble = RetryState()
+        self.retry = RetryState()
         self.tries = 0
         self._dirty = dirty
         self._act = act

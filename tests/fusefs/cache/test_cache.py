@@ -146,7 +146,7 @@ def test_a_second_process_is_refused(cache: Cache) -> None:
     """Two processes would overwrite each other; the message says which directory and whose."""
     script = (
         "import sys; from pathlib import Path; from fusefs.cache import cachedir\n"
-        "cachedir.PATIENCE = 0\n"
+        "cachedir.LOCK_SECONDS = 0\n"
         "cachedir.CacheDir(Path(sys.argv[1]))"
     )
     run = subprocess.run(

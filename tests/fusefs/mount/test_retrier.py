@@ -38,7 +38,7 @@ class Bench:
     def add(self, key: str, act: Callable[[], object] = lambda: None, size: int = 1) -> Pretended:
         """Add a file that is due."""
         file = Pretended(key, self.dirty, act, size)
-        file.trouble.again_in(0)
+        file.retry.again_in(0)
         return file
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -68,7 +68,7 @@ def test_a_bug_with_one_file_ends_neither_the_thread_nor_the_others(
     bench.until(lambda: bench.settled == ["first"])
     bench.add("second")
     bench.until(lambda: bench.settled == ["first", "second"])
-    assert broken.trouble.said and broken.tries <= 2
+    assert broken.retry.last_error and broken.tries <= 2
     assert {vars(line)["key"] for line in caplog.records if line.levelname == "ERROR"} == {"broken"}
 
 
@@ -91,7 +91,7 @@ def test_a_file_that_hangs_holds_up_no_other(bench: Bench) -> None:
     bench.until(lambda: hung.tries == 1)
     bench.add("later")
     bench.until(lambda: bench.settled == ["later"])
-    bench.add("last").trouble.over()
+    bench.add("last").retry.over()
     stop, ends = threading.Event(), list[bool]()
     draining = threading.Thread(target=lambda: ends.append(bench.retrier.drain(stop)))
     draining.start()

@@ -115,14 +115,14 @@ def test_one_stalled_request_is_asked_again(reached: Store, proxy: Proxy) -> Non
     hold.let_go()
 
 
-def patience(limit: float = 10.0, silence: float = 10.0) -> RetryBudget:
+def a_budget(limit: float = 10.0, silence: float = 10.0) -> RetryBudget:
     """Return the budget of a call that begins now."""
     return RetryBudget(limit, time.monotonic(), silence)
 
 
 def test_a_try_gets_half_of_what_is_left() -> None:
     """One that may be silent until it is done gets all of it; the last one little."""
-    budget = patience()
+    budget = a_budget()
     assert 4.9 < budget.begin(at_once=True) <= 5
     assert 9.9 < budget.begin(at_once=False) <= 10
     budget.since -= 20
@@ -132,7 +132,7 @@ def test_a_try_gets_half_of_what_is_left() -> None:
 
 def test_time_in_which_bytes_moved_is_not_counted() -> None:
     """A try that lasted longer than it was allowed to be silent was not silent all along."""
-    budget = patience()
+    budget = a_budget()
     budget.begin(at_once=True)
     budget._began -= 60  # as if it had sent for a minute
     budget.since -= 60
@@ -142,10 +142,10 @@ def test_time_in_which_bytes_moved_is_not_counted() -> None:
 
 def test_a_body_that_goes_on_has_its_whole_budget_again() -> None:
     """It broke, but bytes had come: a line that breaks often is no silent store."""
-    tries = BodyAttempts(2, patience(limit=0.5, silence=0.5))
+    tries = BodyAttempts(2, a_budget(limit=0.5, silence=0.5))
     for _ in range(4):
-        tries.patience.since -= 1  # the budget is over
+        tries.budget.since -= 1  # the budget is over
         tries.wait_after(BrokenBody("broke", received=1))
-    tries.patience.since -= 1
+    tries.budget.since -= 1
     with pytest.raises(errors.Unavailable):
         tries.wait_after(BrokenBody("broke", received=0))

@@ -49,11 +49,11 @@ def test_a_failed_upload_keeps_the_data_for_another_try(
     with pytest.raises(Unavailable):
         body.commit()
     assert body.dirty
-    assert body.trouble.said
+    assert body.retry.last_error
     assert read(body) == b"content"
     assert body.commit()
     assert bucket.get("f") == b"content"
-    assert not body.trouble.said
+    assert not body.retry.last_error
 
 
 @pytest.mark.parametrize("stored", [True, False])
