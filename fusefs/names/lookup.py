@@ -210,7 +210,7 @@ class Lookup:
         (info, directory), asked = self.store.changes.settled(key, lambda: self._what(key))
         if info is None and not directory:
             info = self.markers.alone(key)
-            directory = info is not None
+            directory = info is not None or self.tree.holds_unsent(parent, name)
         if directory:
             marker = info is not None and (info.key != key or is_old_form(info))
             return self.learn_directory(parent, name, info if marker else None)

@@ -338,11 +338,23 @@ class Tree:
             if current is not None and current.behind == listing.behind:
                 return current
             for name, child in node.children.items():
-                if child.local:
-                    listing.put(name, Entry(child.directory, child.info))
+                if child.local or self.holds_unsent(node, name):
+                    info = None if child.directory else child.info
+                    listing.put(name, Entry(child.directory, info))
             if current is None or not listing.behind:
                 node.listing = listing
             return listing
+
+    def holds_unsent(self, parent: Node, name: str) -> bool:
+        """Say whether `name` is a directory with changed files below it that S3 may not have.
+
+        It is there as long as they are, though S3 has neither a marker nor another key of it.
+        """
+        with self.lock:
+            node = parent.children.get(name)
+            if node is None or not node.directory:
+                return False
+            return any(each.local for each in self.walk(node))
 
     def merge(self, node: Node, listing: Listing) -> Listing:
         """Give a directory's listing what we made in its place among the rest."""

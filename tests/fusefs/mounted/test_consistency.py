@@ -245,6 +245,27 @@ def test_our_own_changes_are_seen_at_once(here: Place) -> None:
         assert path.name not in os.listdir(here.path)
 
 
+def test_a_directory_stays_as_long_as_something_unsent_is_in_it(
+    lenient_bucket: Bucket, mounts: Mounts
+) -> None:
+    """Others remove its last object; the file that is still written is found under its name.
+
+    With a store whose directories go with their last key.
+    """
+    mount = mounts(lenient_bucket, "--attr-ttl", "0.1", "--negative-ttl", "0.1")
+    lenient_bucket.put("d/e/old", b"x")
+    with (mount.path / "d/e/new").open("wb", buffering=0) as file:
+        file.write(b"hello")
+        lenient_bucket.delete("d/e/old")
+        sleep(0.2)
+        assert (mount.path / "d/e/new").stat().st_size == 5
+        assert os.listdir(mount.path) == ["d"]
+        assert os.listdir(mount.path / "d/e") == ["new"]
+        with (mount.path / "d/e/new").open("ab") as other:
+            other.write(b" again")
+    assert lenient_bucket.get("d/e/new") == b"hello again"
+
+
 def test_a_store_without_preconditions(degraded_bucket: Bucket, mounts: Mounts) -> None:
     """It is detected, reported once, and used."""
     mount = mounts(degraded_bucket)
