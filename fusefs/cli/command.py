@@ -104,6 +104,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--allow-other", action="store_true", help="other users may use the mount")
     add("--metadata", choices=["posix", "none"], default="posix")
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
+    add("--abort-uploads", help="age of abandoned uploads to be aborted (default 24h, 0: none)")
     add("--negative-ttl", help="how long a missing name isn't asked for again (default 1s)")
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
@@ -197,6 +198,7 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
             read(parse.mode, "--dir-mode", owner.dir_mode),
         ),
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
+        abort_uploads=read(parse.seconds, "--abort-uploads", base.abort_uploads),
         negative_ttl=read(parse.seconds, "--negative-ttl", base.negative_ttl),
         on_conflict=told.on_conflict,
         driver=told.driver,

@@ -40,6 +40,7 @@ from fusefs.s3.capabilities import Conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
+from fusefs.write.abandoned import AbandonedUploads
 from fusefs.write.contents import FileContents
 from fusefs.write.flush import Flush
 from fusefs.write.staging import Staging
@@ -118,6 +119,11 @@ class Mounted:
         self._go_on(state)
         self._retrier = Retrier(self.staging.dirty, self._flush, self.files.settle, self._look)
         self._retrier.start()
+        self._abandoned = AbandonedUploads(
+            store, settings.prefix, self.staging.directory, settings.abort_uploads
+        )
+        if mode is not StartMode.RESUMED and settings.abort_uploads and not settings.read_only:
+            self._abandoned.start()
 
     def _lookup(self, tree: Tree, stored: bool) -> Lookup:
         settings = self.settings
@@ -250,6 +256,7 @@ class Mounted:
 
     def close(self) -> None:
         """Let go of everything; the journal keeps what isn't in S3."""
+        self._abandoned.stop()
         self._retrier.stop()
         self.tell_left()
         self._seal_left()

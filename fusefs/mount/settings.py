@@ -64,6 +64,7 @@ class MountSettings:
     metrics_port: int | None = None
     drain_seconds: float = 25.0  # a pod's default grace period is 30
     full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
+    abort_uploads: float = 86_400.0  # age of unfinished uploads that nobody goes on with; 0: keep
     debug: bool = False  # debug lines in the log
     folder_markers: bool = False  # look for `NAME_$folder$` before any listing told of one
 

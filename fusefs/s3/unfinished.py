@@ -1,0 +1,45 @@
+"""Multipart uploads that were begun and not ended: what the store tells of them. Any thread."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fusefs.s3.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload; `begun` in seconds of the store's clock."""
+
+    key: str
+    upload: str
+    begun: float
+
+
+def unfinished(store: Store, prefix: str) -> Iterator[Unfinished]:
+    """Yield the unfinished uploads of keys under a prefix."""
+    behind: dict[str, Any] = {}
+    while True:
+        answer = store.client.call("list_multipart_uploads", None, Prefix=prefix, **behind)
+        for each in answer.get("Uploads", []):
+            if each["Key"].startswith(prefix):
+                yield Unfinished(each["Key"], each["UploadId"], each["Initiated"].timestamp())
+        after = (answer.get("NextKeyMarker"), answer.get("NextUploadIdMarker"))
+        if not answer.get("IsTruncated") or not after[0]:
+            return
+        behind = {"KeyMarker": after[0], "UploadIdMarker": after[1] or ""}
+
+
+def last_sent(store: Store, found: Unfinished) -> float:
+    """Return when the last part of an upload came, or it was begun."""
+    newest, behind = found.begun, 0
+    while True:
+        answer = store.client.call(
+            "list_parts", found.key, UploadId=found.upload, PartNumberMarker=behind
+        )
+        for part in answer.get("Parts", []):
+            newest = max(newest, part["LastModified"].timestamp())
+        after = int(answer.get("NextPartNumberMarker") or 0)
+        if not answer.get("IsTruncated") or after <= behind:
+            return newest
+        behind = after
