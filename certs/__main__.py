@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     rotate.add_argument("--webhook-configuration", required=True, metavar="NAME")
     rotate.add_argument("--secret", required=True, metavar="NAME", help="where the CA is kept")
     rotate.add_argument("--announce", metavar="IMAGE", help="what this replica injects")
-    rotate.add_argument("--announce-in", metavar="NAME", help="ConfigMap that the guards read")
+    rotate.add_argument("--announce-in", metavar="NAME", help="object that the guards read")
     rotate.add_argument("--replica", metavar="NAME", help="of this pod, for its announcement")
     return parser
 
@@ -76,7 +76,7 @@ def _rotate(options: argparse.Namespace) -> NoReturn:
     # Imported late: Kubernetes' client takes half a second, which `issue` doesn't need.
     from certs.agent import Agent, SystemClock, json_log
     from certs.announcement import Announcement
-    from certs.cluster import ConfigMapBoard, KubernetesCluster, connect
+    from certs.cluster import ImagesBoard, KubernetesCluster, connect
     from certs.rotation import Rotation
     from certs.tlsdir import TlsDirectory
 
@@ -90,7 +90,7 @@ def _rotate(options: argparse.Namespace) -> NoReturn:
     )
     announcement = None
     if options.announce:
-        board = ConfigMapBoard(api, options.namespace, options.announce_in)
+        board = ImagesBoard(api, options.namespace, options.announce_in)
         announcement = Announcement(board, clock, options.replica, options.announce)
     # The API server connects to NAME.NAMESPACE.svc; the longer name is for debugging.
     host = f"{options.service}.{options.namespace}.svc"

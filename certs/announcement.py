@@ -1,4 +1,4 @@
-"""The image that this replica injects, announced to the guards: an entry in a ConfigMap.
+"""The image that this replica injects, announced to the guards: an entry in one object.
 
 The guards allow sidecars whose image is announced. So the entry exists before the replica is ready,
 and as long as it lives: in a rolling upgrade both images are allowed, and a version that never
@@ -9,7 +9,7 @@ here: what the guards compare (deploy/guards). One thread.
 from collections.abc import Mapping
 from typing import Protocol
 
-from certs.errors import CertsError, Conflict, Unreachable
+from certs.errors import CertsError, Conflict, Missing, Unreachable
 from certs.servertime import Clock
 
 BEAT_SECONDS = 60.0
@@ -19,13 +19,10 @@ GONE_SECONDS = 600.0
 
 
 class Board(Protocol):
-    """The ConfigMap; all methods raise Unreachable."""
+    """The object with all entries; all methods raise Conflict, Missing or Unreachable."""
 
-    def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str] | None:
-        """Write one entry, with a beat that differs each time; return all beats, by replica.
-
-        None without a ConfigMap: then there are no guards.
-        """
+    def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str]:
+        """Write one entry, with a beat that differs each time; return all beats, by replica."""
 
     def withdraw(self, replicas: list[str]) -> None:
         """Remove entries."""
@@ -56,9 +53,9 @@ class Announcement:
         try:
             beat = self._clock.now().isoformat()
             beats = self._board.announce(self._replica, self._image, beat)
-            if silent := self._silent(beats or {}, now):
+            if silent := self._silent(beats, now):
                 self._board.withdraw(silent)
-        except (Conflict, Unreachable) as error:
+        except (Conflict, Missing, Unreachable) as error:
             return error
         self._told = now
         return None

@@ -1,4 +1,4 @@
-"""The API server's Secret, webhook configuration and ConfigMap. The client is used here only.
+"""The API server's Secret, webhook configuration and AnnouncedImages; its client is used here only.
 
 Every call has a time limit and returns a value or raises Conflict, Missing or Unreachable. One
 thread.
@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
@@ -23,6 +23,12 @@ _TIMEOUT = (3.0, 7.0)
 _MERGE = "application/merge-patch+json"
 # Prefix of the annotation with the last beat of a replica.
 _BEAT = "beat.s3.mount/"
+# Group, version and plural of deploy/guards/images.yaml.
+_ANNOUNCED = ("s3.mount", "v1", "announcedimages")
+_LABELS = {
+    "app.kubernetes.io/name": "s3mount",
+    "app.kubernetes.io/managed-by": "s3mount-certificates",
+}
 _STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _T = TypeVar("_T")
 
@@ -133,52 +139,82 @@ class KubernetesCluster:
             metadata=client.V1ObjectMeta(
                 name=self._secret,
                 resource_version=version,
-                labels={
-                    "app.kubernetes.io/name": "s3mount",
-                    "app.kubernetes.io/managed-by": "s3mount-certificates",
-                },
+                labels=_LABELS,
             ),
             type="Opaque",
             data={name: base64.b64encode(value).decode() for name, value in data.items()},
         )
 
 
-class ConfigMapBoard:
-    """The images of all replicas, in a ConfigMap: `announcement.Board`.
+class ImagesBoard:
+    """The images of all replicas, in an AnnouncedImages: `announcement.Board`.
 
     It needs no right to read: a patch returns the whole object.
     """
 
     def __init__(self, api: client.ApiClient, namespace: str, name: str) -> None:
-        self._core = client.CoreV1Api(api)
+        self._objects = client.CustomObjectsApi(api)
         self._namespace = namespace
         self._name = name
 
-    def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str] | None:
-        found = self._patch({replica: image}, {_key(replica): beat})
-        if found is None or found.metadata is None:
-            return None
-        replicas = {_key(name): name for name in found.data or {}}
-        annotations = found.metadata.annotations or {}
+    def announce(self, replica: str, image: str, beat: str) -> Mapping[str, str]:
+        entry = _entries({replica: image}, {_key(replica): beat})
+        found = self._patch(entry) or self._create(entry)
+        replicas = {_key(name): name for name in found.get("data") or {}}
+        annotations = found["metadata"].get("annotations") or {}
         return {replicas[key]: text for key, text in annotations.items() if key in replicas}
 
     def withdraw(self, replicas: list[str]) -> None:
-        self._patch(dict.fromkeys(replicas), {_key(replica): None for replica in replicas})
+        self._patch(_entries(dict.fromkeys(replicas), {_key(name): None for name in replicas}))
 
-    def _patch(
-        self, data: Mapping[str, str | None], beats: Mapping[str, str | None]
-    ) -> client.V1ConfigMap | None:
-        patch = {"data": data, "metadata": {"annotations": beats}}
+    def _patch(self, entries: dict[str, Any]) -> dict[str, Any] | None:
+        group, version, plural = _ANNOUNCED
         return _call(
-            lambda: self._core.patch_namespaced_config_map(
-                self._name,
-                self._namespace,
-                patch,
-                field_manager="s3mount-images",
-                _content_type=_MERGE,
-                _request_timeout=_TIMEOUT,
+            lambda: cast(
+                dict[str, Any],
+                self._objects.patch_namespaced_custom_object(
+                    group,
+                    version,
+                    self._namespace,
+                    plural,
+                    self._name,
+                    entries,
+                    field_manager="s3mount-images",
+                    _content_type=_MERGE,
+                    _request_timeout=_TIMEOUT,
+                ),
             )
         )
+
+    def _create(self, entries: dict[str, Any]) -> dict[str, Any]:
+        """Make the object; Conflict when another replica was first, Missing without its kind."""
+        group, version, plural = _ANNOUNCED
+        metadata = {"name": self._name, "labels": _LABELS, **entries["metadata"]}
+        kind = {"apiVersion": f"{group}/{version}", "kind": "AnnouncedImages"}
+        body = {**kind, "metadata": metadata, "data": entries["data"]}
+        found = _call(
+            lambda: cast(
+                dict[str, Any],
+                self._objects.create_namespaced_custom_object(
+                    group,
+                    version,
+                    self._namespace,
+                    plural,
+                    body,
+                    field_manager="s3mount-images",
+                    _request_timeout=_TIMEOUT,
+                ),
+            )
+        )
+        if found is None:
+            # Just applied and not served yet, or deleted.
+            definition = f"the CustomResourceDefinition {plural}.{group}"
+            raise Missing(f"{definition} isn't served; if that stays so, apply the manifests again")
+        return found
+
+
+def _entries(data: Mapping[str, str | None], beats: Mapping[str, str | None]) -> dict[str, Any]:
+    return {"data": data, "metadata": {"annotations": beats}}
 
 
 def _key(replica: str) -> str:

@@ -5,7 +5,7 @@ CertsError
 ├── BadOutput      a directory that can't take the files
 ├── BadAuthority   PEM text that isn't a CA with its own key
 ├── Conflict       the object was changed since it was read
-├── Missing        the webhook configuration doesn't exist
+├── Missing        an object or kind of the manifests doesn't exist
 └── Unreachable    the API server doesn't answer, or refuses
 
 Messages name the object and the remedy; they never contain key material.
@@ -33,7 +33,7 @@ class Conflict(CertsError):
 
 
 class Missing(CertsError):
-    """There is no webhook configuration, or no webhook in it."""
+    """No webhook configuration, no webhook in it, or no kind for the announced images."""
 
 
 class Unreachable(CertsError):

@@ -25,6 +25,8 @@ class ApiServer:
         self.version = 0
         self.fail: int | None = None
         self.objects: dict[str, Object] = {}
+        # Beginnings of paths that aren't served, as before a CustomResourceDefinition is.
+        self.unserved: set[str] = set()
         self.requests: list[str] = []
         self.url = ""
 
@@ -41,6 +43,8 @@ class ApiServer:
             self.requests.append(f"{method} {path}")
             if self.fail:
                 return self.fail, {"kind": "Status", "message": "as you wished", "code": self.fail}
+            if path.startswith(tuple(self.unserved)):
+                return 404, {"kind": "Status", "reason": "NotFound", "code": 404}
             if method == "POST":
                 return self._create(f"{path}/{body['metadata']['name']}", body)
             if path not in self.objects:

@@ -7,8 +7,8 @@ from kubernetes import client
 
 from certs.agent import Agent
 from certs.announcement import BEAT_SECONDS, GONE_SECONDS, Announcement
-from certs.cluster import ConfigMapBoard
-from certs.errors import Unreachable
+from certs.cluster import ImagesBoard
+from certs.errors import Conflict, Missing, Unreachable
 from certs.rotation import Rotation
 from certs.tlsdir import TlsDirectory
 from tests.certs.api_server import ApiServer, serving
@@ -17,12 +17,12 @@ from tests.certs.test_agent import Lines
 from tests.deploy import guards
 from tests.deploy.rendered import GUARDED, one
 
-PATH = "/api/v1/namespaces/s3mount-system/configmaps/s3mount-images"
+PATH = "/apis/s3.mount/v1/namespaces/s3mount-system/announcedimages/s3mount-images"
 OLD, NEW = "s3mount:0.1.0", "s3mount:0.2.0"
 
 
 class FakeBoard:
-    """The ConfigMap in memory; `down` is an API server that doesn't answer."""
+    """The object in memory; `down` is an API server that doesn't answer."""
 
     def __init__(self, installed: str = OLD) -> None:
         self.data: dict[str, str] = {"installed": installed}
@@ -128,36 +128,78 @@ def test_a_replica_is_ready_only_when_its_image_is_announced(tmp_path):
 
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
-    """An API server with the ConfigMap of the manifests."""
+    """An API server that serves the kind and has no object of it."""
     with serving() as running:
-        running.put(PATH, one("ConfigMap", "s3mount-images", GUARDED))
         yield running
 
 
-def board(server: ApiServer) -> ConfigMapBoard:
+def board(server: ApiServer) -> ImagesBoard:
     settings = client.Configuration(host=server.url)
     settings.retries = 0
-    return ConfigMapBoard(client.ApiClient(settings), "s3mount-system", "s3mount-images")
+    return ImagesBoard(client.ApiClient(settings), "s3mount-system", "s3mount-images")
+
+
+def test_the_first_replica_makes_the_object(server):
+    """Of the kind that the guards read; who comes later adds an entry to it."""
+    assert board(server).announce("one", OLD, "1") == {"one": "1"}
+    made = server.objects[PATH]
+    policy = one("ValidatingAdmissionPolicy", "s3mount-created-pods", GUARDED)["spec"]
+    assert {key: made[key] for key in policy["paramKind"]} == policy["paramKind"]
+    assert board(server).announce("two", NEW, "2") == {"one": "1", "two": "2"}
+    assert server.objects[PATH]["data"] == {"one": OLD, "two": NEW}
+    assert [request.partition(" ")[0] for request in server.requests] == ["PATCH", "POST", "PATCH"]
 
 
 def test_entries_are_written_by_patches_alone(server):
-    """The only right there is; the rest of the ConfigMap stays."""
+    """The only right on an object that is there; the rest of it stays."""
+    server.put(PATH, {"data": {"previous": OLD}, "metadata": {"labels": {"a": "b"}}})
     long = "s3mount-webhook-" + "x" * 60
     assert board(server).announce("one", OLD, "1") == {"one": "1"}
     assert board(server).announce(long, NEW, "2") == {"one": "1", long: "2"}
     data = server.objects[PATH]["data"]
-    assert data == {"installed": OLD, "one": OLD, long: NEW}
+    assert data == {"previous": OLD, "one": OLD, long: NEW}
     board(server).withdraw(["one"])
-    assert server.objects[PATH]["data"] == {"installed": OLD, long: NEW}
+    assert server.objects[PATH]["data"] == {"previous": OLD, long: NEW}
     assert list(server.objects[PATH]["metadata"]["annotations"].values()) == ["2"]
+    assert server.objects[PATH]["metadata"]["labels"] == {"a": "b"}
     assert {request.partition(" ")[0] for request in server.requests} == {"PATCH"}
 
 
-def test_without_guards_nobody_is_told(server):
-    """No ConfigMap is no problem; a refusal is one."""
-    del server.objects[PATH]
-    assert board(server).announce("one", OLD, "1") is None
-    assert Announcement(board(server), TestClock(), "one", OLD).step() is None
+def test_an_object_that_was_deleted_is_made_anew(server):
+    """With the next beat; a replica that takes others out makes none."""
+    announcement = Announcement(board(server), TestClock(), "one", OLD)
+    board(server).withdraw(["two"])
+    assert server.objects == {}
+    assert announcement.step() is None
+    assert server.objects[PATH]["data"] == {"one": OLD}
+
+
+def test_who_was_not_first_tries_again(server):
+    """Another replica made the object between our two requests."""
+    mine = board(server)
+    entry = {"data": {}, "metadata": {"annotations": {}}}
+    server.put(PATH, {"data": {"two": NEW}})
+    with pytest.raises(Conflict):
+        mine._create(entry)
+    assert mine.announce("one", OLD, "1") == {"one": "1"}
+    assert server.objects[PATH]["data"] == {"one": OLD, "two": NEW}
+
+
+def test_a_replica_waits_for_the_kind(server):
+    """The guards can't know its image before the CustomResourceDefinition is served."""
+    server.unserved.add("/apis/s3.mount/")
+    announcement = Announcement(board(server), TestClock(), "one", OLD)
+    problem = announcement.step()
+    assert isinstance(problem, Missing)
+    assert "announcedimages.s3.mount" in str(problem)
+    assert not announcement.made
+    server.unserved.clear()
+    assert announcement.step() is None
+    assert announcement.made
+
+
+def test_a_refusal_names_the_rights(server):
+    """No right to it is no missing object."""
     server.fail = 403
     with pytest.raises(Unreachable, match="rbac"):
         board(server).announce("one", OLD, "1")

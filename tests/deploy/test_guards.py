@@ -57,7 +57,7 @@ REFUSED = {
     ),
     "the keeper's image": (
         "init[0]['image'] = 'evil'",
-        f"s3mount-images: {IMAGE}; found evil, {IMAGE}",
+        f"AnnouncedImages s3mount-images: {IMAGE}; found evil, {IMAGE}",
     ),
     "the worker's image": ("init[1]['image'] = 'evil'", f"found {IMAGE}, evil"),
     "another tag": ("init[0]['image'] += '1'", "must run an image"),
@@ -175,7 +175,7 @@ def test_a_replica_that_nobody_heard_of_injects_nothing():
         request = created()
         found = guard("s3mount-created-pods", replace(request, params=params))
         assert len(found) == 1
-        assert "announces in the ConfigMap s3mount-images" in found[0]
+        assert "announces in AnnouncedImages s3mount-images" in found[0]
 
 
 @pytest.mark.parametrize(

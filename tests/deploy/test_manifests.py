@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from certs import cluster
 from certs.__main__ import _parser as certs_parser
 from tests import schemas
 from tests.deploy.rendered import GUARDED, Manifest, manifests, one, overlays
@@ -43,9 +44,40 @@ def test_every_manifest_validates_against_the_kubernetes_schema(version):
     found = (manifest for overlay in [*overlays(), GUARDED] for manifest in manifests(overlay))
     distinct = {json.dumps(manifest, default=str): manifest for manifest in found}
     for manifest in distinct.values():
-        if manifest["apiVersion"].startswith("cert-manager.io/"):
+        if manifest["apiVersion"].startswith(("cert-manager.io/", "s3.mount/")):
             continue
         schemas.validate(manifest, version)
+
+
+def test_the_parameter_of_the_guards_is_of_a_kind_of_our_own():
+    """An API server can't watch ConfigMaps for policies again once the last of those is deleted."""
+    group, _, version = policy_kind()["apiVersion"].partition("/")
+    definition = one("CustomResourceDefinition", f"announcedimages.{group}")["spec"]
+    assert (definition["group"], definition["names"]["kind"]) == (group, policy_kind()["kind"])
+    (served,) = definition["versions"]
+    assert (served["name"], served["served"], served["storage"]) == (version, True, True)
+    assert (group, version, definition["names"]["plural"]) == cluster._ANNOUNCED
+    data = served["schema"]["openAPIV3Schema"]["properties"]["data"]
+    assert data["additionalProperties"] == {"type": "string"}
+
+
+def policy_kind() -> dict[str, str]:
+    """The kind of the parameter of the one policy that has one."""
+    policies = [m for m in manifests() if m["kind"] == "ValidatingAdmissionPolicy"]
+    (found,) = (p["spec"]["paramKind"] for p in policies if "paramKind" in p["spec"])
+    return found
+
+
+@pytest.mark.parametrize("overlay", [*overlays(), GUARDED])
+def test_replicas_announce_where_guards_are(overlay):
+    """A replica that nobody can be told by would never be ready; cert-manager's have no agent."""
+    kinds = {m["kind"] for m in manifests(overlay)}
+    agents = [c for c in pod_spec(overlay).get("initContainers", []) if c["name"] == "certificates"]
+    announcing = {any(a.startswith("--announce-in=") for a in agent["args"]) for agent in agents}
+    if not agents:
+        assert one("AnnouncedImages", "s3mount-images", overlay)["data"].keys() == {"installed"}
+    assert announcing <= {"ValidatingAdmissionPolicy" in kinds}
+    assert ("CustomResourceDefinition" in kinds) is ("ValidatingAdmissionPolicy" in kinds)
 
 
 @pytest.mark.parametrize("overlay", overlays())
@@ -88,7 +120,9 @@ def test_the_certificates_are_for_the_name_the_api_server_calls():
     assert (options.service, options.namespace) == (service["name"], service["namespace"])
     assert options.webhook_configuration == "mount-s3-injector"
     assert options.secret == "s3mount-webhook-ca"
-    assert options.announce_in == one("ConfigMap", "s3mount-images")["metadata"]["name"]
+    binding = one("ValidatingAdmissionPolicyBinding", "s3mount-created-pods")["spec"]
+    assert options.announce_in == binding["paramRef"]["name"]
+    assert binding["paramRef"]["namespace"] == "s3mount-system"
     assert (options.announce, options.replica) == ("$(S3MOUNT_IMAGE)", "$(POD_NAME)")
 
 

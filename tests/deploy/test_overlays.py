@@ -11,7 +11,7 @@ import yaml
 from kubernetes import client
 
 from certs.announcement import Announcement
-from certs.cluster import ConfigMapBoard, KubernetesCluster
+from certs.cluster import ImagesBoard, KubernetesCluster
 from certs.rotation import Rotation
 from tests.certs.api_server import SECRETS, serving
 from tests.certs.fake import NAMES, TestClock, settle
@@ -53,6 +53,7 @@ def test_no_guards_differs_in_the_guards_alone():
     kinds = {m["kind"] for m in manifests("overlays/no-guards")}
     assert kinds >= {"Deployment", "MutatingWebhookConfiguration"}
     assert not any(kind.startswith("ValidatingAdmission") for kind in kinds)
+    assert not any("announcedimages" in rule["resources"] for rule in rules("overlays/no-guards"))
 
 
 def test_with_cert_manager_no_right_is_left():
@@ -111,7 +112,8 @@ def test_only_the_agent_has_a_token():
 def test_rights_are_by_name_except_where_the_api_cannot():
     """Creating can't be restricted to a name; everything else is."""
     assert [rule for rule in rules() if "resourceNames" not in rule] == [
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+        {"apiGroups": ["s3.mount"], "resources": ["announcedimages"], "verbs": ["create"]},
     ]
     verbs = {verb for rule in rules() for verb in rule["verbs"]}
     assert verbs == {"get", "create", "update", "patch"}
@@ -124,8 +126,10 @@ def allowed(request: str) -> bool:
     """Whether the shipped rights cover a request of the agent's."""
     method, _, path = request.partition(" ")
     *_, resource, name = [*path.split("/"), ""] if method == "POST" else path.split("/")
+    group = "" if path.startswith("/api/") else path.split("/")[2]
     return any(
         VERBS[method] in rule["verbs"]
+        and group in rule["apiGroups"]
         and resource in rule["resources"]
         and name in rule.get("resourceNames", [name])
         for rule in rules()
@@ -143,8 +147,9 @@ def test_the_agent_asks_for_nothing_it_has_no_right_to():
         settle(rotation, clock=clock, seconds=2)
         server.objects[f"{SECRETS}/s3mount-webhook-ca"]["data"] = {}
         settle(rotation, clock=clock, seconds=2)
-        board = ConfigMapBoard(api, "s3mount-system", "s3mount-images")
-        assert Announcement(board, clock, "one", "image").step() is None
+        board = ImagesBoard(api, "s3mount-system", "s3mount-images")
+        for replica in ("one", "two"):
+            assert Announcement(board, clock, replica, "image").step() is None
     assert {VERBS[r.split()[0]] for r in server.requests} == {"get", "create", "update", "patch"}
     assert [r for r in server.requests if not allowed(r)] == []
 
