@@ -243,7 +243,7 @@ def _call(request: Callable[[], _T]) -> _T | None:
 def _refusal(error: client.ApiException) -> str:
     hint = ""
     if error.status in (401, 403):
-        hint = "; the rights that are needed are in deploy/base/rbac.yaml"
+        hint = "; the rights that are needed are in deploy/base and deploy/guards, rbac.yaml"
     return f"the API server refused: {error.status} {error.reason}{hint}"
 
 

@@ -24,6 +24,7 @@ FOREIGN_OPTIONS = {
     "--show-managed-fields",
     "--delete-emptydir-data",
     "--grace-period",
+    "--type",
 }
 # Names of the kernel's, of S3's and of Linux's, which the code spells otherwise or not at all.
 FOREIGN = re.compile(
