@@ -5,9 +5,26 @@ rename, nor a write behind a scan. Threads are made when they are first needed. 
 threads of readers (`read.fetcher`) and of the driver. Any thread.
 """
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
 
+from fusefs.errors import Unavailable
 from fusefs.mount.settings import MountSettings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Pool(ThreadPoolExecutor):
+    """Threads that, once shut down, refuse work with an error callers know."""
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `work` done; Unavailable (EIO at the caller) when the mount has ended."""
+        try:
+            return super().submit(work, *args, **kwargs)
+        except RuntimeError as error:
+            raise Unavailable("the mount has ended") from error
 
 
 class Pools:
@@ -15,7 +32,7 @@ class Pools:
 
     def __init__(self, settings: MountSettings) -> None:
         def pool(name: str, size: int) -> Executor:
-            return ThreadPoolExecutor(size, thread_name_prefix=name)
+            return Pool(size, thread_name_prefix=name)
 
         self.asks = pool("ask", settings.requests)  # somebody waits for a name
         self.ahead = pool("ahead", settings.requests)  # HEADs of a scan, sent before they are asked

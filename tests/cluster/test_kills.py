@@ -20,10 +20,20 @@ def log(place: Place, name: str) -> str:
     return place.cluster.must("-n", place.namespace, "logs", name, "-c", "app")
 
 
+def keeper_log(place: Place) -> str:
+    """Return what the running keeper of the application's pod has said."""
+    return place.cluster.kubectl("-n", place.namespace, "logs", "ledger", "-c", KEEPER).out
+
+
 @contextmanager
-def application(place: Place, name: str = "ledger", seconds: float = 180) -> Iterator[Manifest]:
-    """Run the application; afterwards everything that it was promised is in the bucket."""
-    pod = place.start(name, place.template(ledger.COMMAND))
+def application(
+    place: Place, name: str = "ledger", seconds: float = 180, **told: str
+) -> Iterator[Manifest]:
+    """Run the application; afterwards everything that it was promised is in the bucket.
+
+    `told`: annotations of its mount.
+    """
+    pod = place.start(name, place.template(ledger.COMMAND, place.notes(**told)))
     going_on(place, name)
     yield pod
     going_on(place, name)
@@ -56,10 +66,9 @@ def test_worker_killed_five_times(place: Place, the_node: Node) -> None:
 def test_keeper_killed(place: Place, the_node: Node) -> None:
     """The mount doesn't notice, also when its worker dies afterwards."""
     with application(place):
-        back = restarted(place, "ledger", KEEPER)
         the_node.kill(place.pod("ledger"), KEEPER)
         going_on(place, "ledger")
-        until("the keeper is back", back, 60)
+        until("the next keeper has the mount", lambda: "took the mount" in keeper_log(place), 60)
         the_node.kill(place.pod("ledger"), WORKER)
         going_on(place, "ledger")
 
@@ -117,14 +126,12 @@ def test_keeper_away_at_deletion(place: Place, the_node: Node) -> None:
     """A pod whose keeper waits in back-off ends within its grace period."""
     pod = place.start("ledger", place.template(ledger.COMMAND))
     going_on(place, "ledger")
-    for _ in range(4):
-        the_node.kill(place.pod("ledger"), KEEPER)
-        until("the keeper has ended", lambda: not the_node.processes(pod, KEEPER), 10)
-        until("a keeper or a back-off", lambda: _settled(place), 90)
+    while "CrashLoopBackOff" not in _keeper_state(place):
+        if found := the_node.processes(place.pod("ledger"), KEEPER):
+            the_node.run(f"kill -9 {' '.join(map(str, found))}")
     place.end("ledger", seconds=90)
     assert the_node.mounts(pod["metadata"]["uid"]) == []
 
 
-def _settled(place: Place) -> bool:
-    state = status_of(place.pod("ledger"), KEEPER).get("state", {})
-    return "running" in state or "CrashLoopBackOff" in str(state)
+def _keeper_state(place: Place) -> str:
+    return str(status_of(place.pod("ledger"), KEEPER).get("state", {}))

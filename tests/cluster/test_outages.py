@@ -49,11 +49,11 @@ def test_restart_of_a_service(place: Place, the_node: Node, service: str) -> Non
         going_on(place, "ledger")
 
 
-def test_store_gone_for_twenty_seconds(place: Place, the_node: Node) -> None:
+def test_store_gone_for_a_minute(place: Place, the_node: Node) -> None:
     """An outage shorter than the retry budget is waited for."""
-    with application(place):
+    with application(place, retry_for="240s"):
         the_node.stop("s3")
-        the_node.run("sleep 20")
+        the_node.run("sleep 60")
         the_node.start("s3")
         going_on(place, "ledger")
 
