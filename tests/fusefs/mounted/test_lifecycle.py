@@ -36,12 +36,16 @@ def eventually(holds: Callable[[], bool], seconds: float) -> bool:
 
 
 def fails_to_start(mounts: Mounts, bucket: Bucket, endpoint: Endpoint) -> str:
-    """Return the one line a mount says that can't start; it has to say it within 10 seconds."""
+    """Return the one line a mount says that can't start; it has to say it within 10 seconds.
+
+    Before it stands the version alone, of each process.
+    """
     mount = mounts(bucket, endpoint=endpoint, ready=False)
     mount.expected.append(".")
     assert mount.child.wait(10) not in (0, None)
     assert not mount.is_mounted()
-    (line,) = mount.said().splitlines()
+    *versions, line = mount.said().splitlines()
+    assert all('"s3mount ' in each for each in versions)  # one for each process
     secret = endpoint.credentials.secret_key
     assert not secret or secret not in line
     return line
@@ -105,7 +109,7 @@ def test_a_signal_while_no_keeper_runs(mounts: Mounts, bucket: Bucket, driver: s
     if driver != "native":
         pytest.skip("only the native driver has a keeper")
     mount = mounts(bucket)
-    mount.expected += ["a process ended", "what a keeper left", "the keeper doesn't know yet"]
+    mount.expected += ["a process ended", "a keeper left", "the keeper doesn't know yet"]
     keeper = part(mount, b"keeper")
     mount.child.signal(signal.SIGSTOP)
     os.kill(keeper, signal.SIGKILL)

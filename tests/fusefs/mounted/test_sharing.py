@@ -105,6 +105,7 @@ def test_a_search_in_a_directory_just_listed_costs_nothing(
 def test_creating_a_new_file_asks_once(watching: Shared, watchful: Place) -> None:
     """The lookup that the kernel sends before is the question: HEAD, LIST and the PUT."""
     assert watching.proxy is not None
+    (watchful / "first").write_bytes(b"")  # before it, the store was asked what it honours
     with watching.proxy.counting() as seen:
         (watchful / "new").write_bytes(b"ours")
         watching.proxy.settle()
