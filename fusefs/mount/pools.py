@@ -16,7 +16,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Pool(ThreadPoolExecutor):
+class RequestPool(ThreadPoolExecutor):
     """Threads that, once shut down, refuse work with an error callers know."""
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -32,7 +32,7 @@ class Pools:
 
     def __init__(self, settings: MountSettings) -> None:
         def pool(name: str, size: int) -> Executor:
-            return Pool(size, thread_name_prefix=name)
+            return RequestPool(size, thread_name_prefix=name)
 
         self.asks = pool("ask", settings.requests)  # somebody waits for a name
         self.ahead = pool("ahead", settings.requests)  # HEADs of a scan, sent before they are asked
