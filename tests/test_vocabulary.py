@@ -25,6 +25,7 @@ FOREIGN_OPTIONS = {
     "--delete-emptydir-data",
     "--grace-period",
     "--type",
+    "--zero-range",
 }
 # Names of the kernel's, of S3's and of Linux's, which the code spells otherwise or not at all.
 FOREIGN = re.compile(
