@@ -20,6 +20,8 @@ from webhook.spec.annotations import ANNOTATIONS, SETTINGS
 
 # Options of `mount` that no pod is given, and why.
 NOT_FOR_PODS = {
+    "--abort-uploads": "a day suits every pod",
+    "--log-format": "a pod's log is read by programs",
     "--profile": "a pod has no AWS configuration files",
     "--allow-other": "the worker always does",
     "--sdk-only": "for comparing, on one machine",

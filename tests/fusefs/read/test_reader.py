@@ -494,7 +494,7 @@ def test_closing_the_last_handle_stops_reading_ahead(make: Make) -> None:
     content.close()
     wait_for(lambda: content.pending == 0)
     assert bench.store.fetched < len(data)
-    assert bench.reader.memory == 0
+    wait_for(lambda: bench.reader.memory == 0)  # a fetch gives its buffer back a moment later
     assert bench.cache.peek("k", "e1")
 
 
