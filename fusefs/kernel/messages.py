@@ -5,7 +5,9 @@ listens with a buffer of the pool and returns it at once when the request is sma
 WRITE keeps it while it is carried out. A large answer takes another one. When all are taken, the
 reader waits: no request needs a second one of a kind, so one is always returned.
 
-Buffers are anonymous maps: pages that were never written take no memory.
+Buffers are anonymous maps. Those for answers take memory as they are written. Those for requests
+are in memory from the beginning, and no fork shares their pages: the kernel ends a request with EIO,
+for the application to see, when the process is killed while a page for it is being made.
 
 Threading: any thread; `_free` is a condition, a leaf.
 """
@@ -33,7 +35,7 @@ class Messages:
     def __init__(self, size: int, memory: int) -> None:
         self.size = size
         count = max(LEAST, memory // size)
-        self.requests = Pool(size, count - count // 2)
+        self.requests = Pool(size, count - count // 2, present=True)
         self.answers = Pool(size, count // 2)
 
     @property
@@ -43,11 +45,15 @@ class Messages:
 
 
 class Pool:
-    """Up to `most` buffers of one size, made when they are needed, the last used first."""
+    """Up to `most` buffers of one size, made when they are needed, the last used first.
 
-    def __init__(self, size: int, most: int) -> None:
+    `present`: all of their pages are in memory before anybody gets them.
+    """
+
+    def __init__(self, size: int, most: int, *, present: bool = False) -> None:
         self.size = size
         self.most = most
+        self._present = present
         self.made = 0
         self._idle: list[mmap.mmap] = []
         self._free = locks.condition(Rank.LEAF)
@@ -71,7 +77,11 @@ class Pool:
             if self._idle:
                 return self._idle.pop()
             self.made += 1
-        return mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        buffer = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if self._present:
+            buffer.madvise(mmap.MADV_DONTFORK)
+            buffer[:: mmap.PAGESIZE] = bytes(len(range(0, self.size, mmap.PAGESIZE)))
+        return buffer
 
     def _has_one(self) -> bool:
         return bool(self._idle) or self.made < self.most

@@ -1,14 +1,18 @@
 """The memory of large requests and answers: within its limit, whatever is under way."""
 
+import ctypes
+import mmap
+import struct
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from fusefs.interface import Caller
 from fusefs.kernel import wire
-from fusefs.kernel.messages import LEAST, Pool, request_size
+from fusefs.kernel.messages import LEAST, Messages, Pool, request_size
 from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import SMALL, KernelSide, opened
 from tests.fusefs.kernel.memory import Memory
@@ -71,6 +75,24 @@ def test_a_buffer_is_waited_for() -> None:
     threading.Timer(0.05, pool.give, [first]).start()
     assert pool.take(timeout=5) is first
     assert pool.bytes == 4096
+
+
+def in_memory(buffer: mmap.mmap) -> bool:
+    """Return whether all pages of a buffer are there (bit 63 in Linux' pagemap)."""
+    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    with Path("/proc/self/pagemap").open("rb") as pagemap:
+        pagemap.seek(address // mmap.PAGESIZE * 8)
+        entries = pagemap.read(-(-len(buffer) // mmap.PAGESIZE) * 8)
+    return all(entry >> 63 for (entry,) in struct.iter_unpack("<Q", entries))
+
+
+def test_who_listens_has_memory_to_listen_with() -> None:
+    """A worker that is killed at a page fault while it reads a request ends that with EIO."""
+    messages = Messages(MIB + 4096, 1)
+    buffers = [messages.requests.take() for _ in range(LEAST // 2)]
+    assert all(buffer is not None and in_memory(buffer) for buffer in buffers)
+    untouched = messages.answers.take()
+    assert untouched is not None and not in_memory(untouched)
 
 
 @pytest.mark.parametrize(
