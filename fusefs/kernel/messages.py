@@ -6,8 +6,8 @@ WRITE keeps it while it is carried out. A large answer takes another one. When a
 reader waits: no request needs a second one of a kind, so one is always returned.
 
 Buffers are anonymous maps. Those for answers take memory as they are written. Those for requests
-are in memory from the beginning, and no fork shares their pages: the kernel ends a request with EIO,
-for the application to see, when the process is killed while a page for it is being made.
+are in memory from the beginning, and no fork shares their pages: the kernel ends a request with
+EIO, for the application to see, when the process is killed while a page for it is being made.
 
 Threading: any thread; `_free` is a condition, a leaf.
 """

@@ -25,7 +25,8 @@ from fusefs.bulkhead import bulkhead
 from fusefs.errors import AttributeTooBig, Exists, FsError, NotFound, Stale, Unavailable
 from fusefs.names.renamejournal import Copied, RenameJournal
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.s3.store import IF_ABSENT, Store
+from fusefs.s3.conditions import IF_ABSENT
+from fusefs.s3.store import Store
 from fusefs.write.filecontent import FileContent
 from fusefs.write.unsent import DirtySet
 from fusefs.write.uploader import Uploader

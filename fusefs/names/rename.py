@@ -27,7 +27,7 @@ from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.resend import is_resent
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.write.filecontent import FileContent
 from fusefs.write.unsent import DirtySet
 

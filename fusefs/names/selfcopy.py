@@ -16,7 +16,7 @@ from fusefs.errors import NotFound, Stale
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.session.sessionlog import LoggedVersion
 from fusefs.write.filecontent import FileContent
 from fusefs.write.unsent import held

@@ -139,13 +139,13 @@ def _put_honours(store: Store, key: str) -> bool:
 
 
 def _probe_complete(store: Store, key: str) -> None:
-    upload = store.create_upload(key, Headers())
+    upload = store.uploads.create(key, Headers())
     try:
-        part = store.upload_part(key, upload, 1, b"s3mount")
-        store.complete_upload(key, upload, [part], NEVER)
+        part = store.uploads.part(key, upload, 1, b"s3mount")
+        store.uploads.complete(key, upload, [part], NEVER)
     except (Stale, NotFound):
         with suppress(FsError):
-            store.abort_upload(key, upload)
+            store.uploads.abort(key, upload)
         return
     with suppress(FsError):
         store.delete(key)

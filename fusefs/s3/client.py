@@ -57,7 +57,7 @@ class Client:
         self.changes = Changes()
         self._settings = settings
         self._counters = counters
-        self._where = f"s3://{settings.bucket}"
+        self.where = f"s3://{settings.bucket}"
         self._common: dict[str, Any] = {"Bucket": settings.bucket}
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
@@ -193,11 +193,11 @@ class Client:
         told: errors.FsError
         if error.why is Why.NO_CREDENTIALS:
             told = errors.AccessDenied(
-                f"{self._where}: no AWS credentials found; give a Secret, a role or "
+                f"{self.where}: no AWS credentials found; give a Secret, a role or "
                 "the usual AWS environment variables"
             )
         else:
-            told = errors.Unavailable(f"{operation} {self._where}/{key or ''}: {error}")
+            told = errors.Unavailable(f"{operation} {self.where}/{key or ''}: {error}")
         self._counters.request(operation, type(told).__name__)
         return told
 
@@ -213,7 +213,7 @@ class Client:
 
     def _told(self, operation: str, key: str | None, error: Refusal) -> errors.FsError:
         self.presence.answered(error.headers)
-        what = f"{operation} {self._where}/{key or ''}"
+        what = f"{operation} {self.where}/{key or ''}"
         told = error_for(error.code, error.status, what, error.message)
         if operation == "complete_multipart_upload" and error.code in CONTENDED:
             told = errors.Contended(str(told))

@@ -9,10 +9,11 @@ was seen to honour are left out after a 501 only. Any thread.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusefs.errors import FsError, NotFound, Stale
+from fusefs.errors import FsError, NotFound, Stale, Unavailable
+from fusefs.s3 import checksums
 from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
 from fusefs.s3.client import Client, refuses_header
-from fusefs.s3.partbody import rewind
+from fusefs.s3.partbody import PartBody, rewind
 from fusefs.s3.retry import RetryBudget
 
 Headers = Mapping[Ability, Mapping[str, Any]]
@@ -44,6 +45,27 @@ class OptionalHeaders:
             if not wanted or not refuses_header(error):
                 raise
             return self._without(operation, key, wanted, arguments, error)
+
+    def send(
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray | PartBody,
+        optional: Mapping[Ability, Mapping[str, Any]],
+        checked: bool = True,
+        **arguments: Any,
+    ) -> Any:
+        """Send a body with its CRC32, which the store compares; with its MD5 to one that can't."""
+        if not checked or not self._abilities.has(Ability.CHECKSUMS_SENT):
+            md5 = checksums.md5_of(body)
+            return self.call(operation, key, optional, Body=body, ContentMD5=md5, **arguments)
+        checksum = checksums.crc32_of(body)
+        sent = {Ability.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
+        answer = self.call(operation, key, sent, Body=body, **arguments)
+        if answer.get("ChecksumCRC32", checksum) != checksum:
+            where = f"{self._client.where}/{key}"
+            raise Unavailable(f"{operation} {where}: the store has other bytes than sent")
+        return answer
 
     def _without(
         self,

@@ -1,13 +1,12 @@
 """The S3 requests of a mount: our objects and conditions in and out. One instance, one bucket.
 
 It knows requests, not files: no POSIX meaning, no caching, no algorithms of many requests (those
-are in `commit` and `objectmoves`). Every method is one S3 request (plus `client`'s retries) and may
-be called from any thread. Conditions: `"*"` means "only if there is no such object"
-(If-None-Match), an ETag means "only if it is still this one" (If-Match), None means always.
+are in `uploader` and `objectmoves`). Every method is one S3 request (plus `client`'s retries) and
+may be called from any thread. A multipart upload's requests are in `uploads`; `conditions` says
+what a `condition` may be.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,25 +19,16 @@ from fusefs.s3 import checksums
 from fusefs.s3.abilities import Abilities, Ability
 from fusefs.s3.answers import info_of, page_of
 from fusefs.s3.client import Client, drain, status_of
+from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object, placing
 from fusefs.s3.optional import OptionalHeaders
-from fusefs.s3.partbody import PartBody
 from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
+from fusefs.s3.uploads import Uploads
 
-IF_ABSENT = "*"
 # Who asks for so few keys wants to know whether there are any, and never goes on.
 PEEK = 2
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedPart:
-    """A finished part of a multipart upload; `crc32` as S3 writes it, base64 of big-endian."""
-
-    number: int
-    etag: str
-    crc32: str | None = None
 
 
 class Store:
@@ -52,7 +42,7 @@ class Store:
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
         self._optional = OptionalHeaders(self.client, self.abilities)
-        self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
+        self.uploads = Uploads(settings, self.counters, self.client, self._optional, self.abilities)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -182,29 +172,17 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _condition(self, condition: str | None) -> dict[Ability, dict[str, str]]:
-        """Return the header of a write's condition, by what it takes to honour it."""
-        if condition is None:
-            return {}
-        if condition == IF_ABSENT:
-            return {Ability.PUT_IF_NONE_MATCH: {"IfNoneMatch": "*"}}
-        return {Ability.PUT_IF_MATCH: {"IfMatch": quoted(condition)}}
-
-    def _condition_for(self, ability: Ability, condition: str | None) -> dict[Ability, Any]:
-        """Return the header of another request's condition."""
-        return dict.fromkeys([ability], *self._condition(condition).values()) if condition else {}
-
     def put(
         self, key: str, body: bytes | memoryview, headers: Headers, condition: str | None
     ) -> str:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
         self.counters.add(Count.SENT, len(data))
-        answer = self._checked(
+        answer = self._optional.send(
             "put_object",
             key,
             data,
-            self._condition(condition),
+            write_condition(condition),
             **new_object(self.settings, headers),
         )
         return opaque(answer["ETag"])
@@ -234,7 +212,7 @@ class Store:
             arguments |= placing(self.settings, placed or {})
         # A copy onto itself is already pinned by its source.
         pinned = None if source == key else condition
-        optional = self._condition_for(Ability.COPY_CONDITION, pinned)
+        optional = condition_for(Ability.COPY_CONDITION, pinned)
         answer = self._optional.call("copy_object", key, optional, **arguments)["CopyObjectResult"]
         return opaque(answer["ETag"]), answer["LastModified"].timestamp()
 
@@ -266,116 +244,7 @@ class Store:
 
     def delete(self, key: str, etag: str | None = None) -> None:
         """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds."""
-        self._optional.call(
-            "delete_object", key, self._condition_for(Ability.DELETE_CONDITION, etag)
-        )
-
-    # -- multipart uploads -----------------------------------------------------------------------
-
-    def create_upload(self, key: str, headers: Headers, copies: bool = False) -> str:
-        """Start a multipart upload; return its id. `copies`: some parts will be copied."""
-        checked = self.abilities.has(Ability.CHECKSUMS_SENT)
-        if copies and not self.abilities.has(Ability.COPIED_CHECKSUMS):
-            checked = False
-        optional = {Ability.CHECKSUMS_SENT: {"ChecksumAlgorithm": "CRC32"}} if checked else {}
-        answer = self._optional.call(
-            "create_multipart_upload", key, optional, **new_object(self.settings, headers)
-        )
-        upload = str(answer["UploadId"])
-        if not checked or not self.abilities.has(Ability.CHECKSUMS_SENT):
-            self._unchecked.add(upload)
-        return upload
-
-    def is_unchecked(self, upload: str) -> None:
-        """Parts of this upload, which a former process began, have no checksums."""
-        self._unchecked.add(upload)
-
-    def upload_part(
-        self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
-    ) -> UploadedPart:
-        """Upload part `number` (from 1)."""
-        self.counters.add(Count.SENT, len(body))
-        checked = upload not in self._unchecked
-        answer = self._checked(
-            "upload_part", key, body, {}, checked, UploadId=upload, PartNumber=number
-        )
-        return UploadedPart(
-            number, opaque(answer["ETag"]), answer.get("ChecksumCRC32") if checked else None
-        )
-
-    def _checked(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray | PartBody,
-        optional: Mapping[Ability, Mapping[str, Any]],
-        checked: bool = True,
-        **arguments: Any,
-    ) -> Any:
-        """Send a body with its CRC32, which the store compares; with its MD5 to one that can't."""
-        if not checked or not self.abilities.has(Ability.CHECKSUMS_SENT):
-            md5 = checksums.md5_of(body)
-            return self._optional.call(
-                operation, key, optional, Body=body, ContentMD5=md5, **arguments
-            )
-        checksum = checksums.crc32_of(body)
-        sent = {Ability.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
-        answer = self._optional.call(operation, key, sent, Body=body, **arguments)
-        if answer.get("ChecksumCRC32", checksum) != checksum:
-            raise errors.Unavailable(
-                f"{operation} s3://{self.bucket}/{key}: the store has other bytes than sent"
-            )
-        return answer
-
-    def copy_part(
-        self, key: str, upload: str, number: int, source: str, etag: str, start: int, end: int
-    ) -> UploadedPart:
-        """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`.
-
-        Raises Unsupported where the store can't; an upload with checksums, too, where it tells the
-        source's in place of the part's: `abilities` then say so, and it has to be begun anew.
-        """
-        answer = self.client.call(
-            "upload_part_copy",
-            key,
-            UploadId=upload,
-            PartNumber=number,
-            CopySource={"Bucket": self.bucket, "Key": source},
-            CopySourceRange=f"bytes={start}-{end - 1}",
-            CopySourceIfMatch=quoted(etag),
-        )["CopyPartResult"]
-        told = {name for name in answer if name.startswith("Checksum")}
-        checksum = None if upload in self._unchecked else answer.get("ChecksumCRC32")
-        alien = told and not checksums.is_crc32(checksum)
-        if alien and upload not in self._unchecked:
-            reason = f"UploadPartCopy told {checksum or ', '.join(sorted(told))}"
-            self.abilities.lose(Ability.COPIED_CHECKSUMS, reason)
-            raise errors.Unsupported(f"s3://{self.bucket}/{key}: {reason} as a part's CRC32")
-        return UploadedPart(number, opaque(answer["ETag"]), checksum)
-
-    def complete_upload(
-        self, key: str, upload: str, parts: Sequence[UploadedPart], condition: str | None
-    ) -> str:
-        """Finish a multipart upload; return the object's ETag."""
-        listed = [
-            {"PartNumber": part.number, "ETag": quoted(part.etag)}
-            | ({"ChecksumCRC32": part.crc32} if part.crc32 else {})
-            for part in parts
-        ]
-        answer = self._optional.call(
-            "complete_multipart_upload",
-            key,
-            self._condition_for(Ability.COMPLETE_CONDITION, condition),
-            UploadId=upload,
-            MultipartUpload={"Parts": listed},
-        )
-        self._unchecked.discard(upload)
-        return opaque(answer["ETag"])
-
-    def abort_upload(self, key: str, upload: str) -> None:
-        """Throw away an unfinished multipart upload and its parts; not worth waiting long for."""
-        self.client.call("abort_multipart_upload", key, self.client.budget(5.0), UploadId=upload)
-        self._unchecked.discard(upload)
+        self._optional.call("delete_object", key, condition_for(Ability.DELETE_CONDITION, etag))
 
     # -- the store itself ------------------------------------------------------------------------
 

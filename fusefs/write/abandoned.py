@@ -56,7 +56,7 @@ class AbandonedUploads:
                     continue
                 try:
                     if last_sent(self._store, found) <= oldest:
-                        self._store.abort_upload(found.key, found.upload)
+                        self._store.uploads.abort(found.key, found.upload)
                         aborted += 1
                 except NotFound:
                     log.debug("ended meanwhile", extra={"key": found.key})

@@ -28,7 +28,7 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.read.readahead import ReadAhead
 from fusefs.read.reader import Reader
 from fusefs.read.version import ObjectVersion
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.write.binding import Binding
 from fusefs.write.fileupload import FileUpload
 from fusefs.write.localcopy import LocalCopy

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusefs.attributes import Posix
-from fusefs.s3.store import UploadedPart
+from fusefs.s3.uploads import UploadedPart
 from fusefs.write.uploadplan import MAX_PARTS
 
 # Grids that former versions journaled had so many cells of their first size, then larger ones.

@@ -23,7 +23,7 @@ from fusefs.disk.fallocate import punch
 from fusefs.disk.space import Space
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
-from fusefs.s3.store import UploadedPart
+from fusefs.s3.uploads import UploadedPart
 from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal

@@ -19,7 +19,8 @@ from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.abilities import Ability
 from fusefs.s3.client import refuses_header, status_of
 from fusefs.s3.partbody import PartBody
-from fusefs.s3.store import Store, UploadedPart
+from fusefs.s3.store import Store
+from fusefs.s3.uploads import UploadedPart
 from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record
@@ -119,7 +120,7 @@ class Uploader:
         """
         began = replace(record, posix=outgoing.posix if record.posix is not None else None)
         if any(part.crc32 is None for part in outgoing.parts.values()):
-            self.store.is_unchecked(outgoing.upload)
+            self.store.uploads.without_checksums(outgoing.upload)
         plan = numbered(laid(changed.spans(0, changed.size), outgoing.grid.size))
         etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
         info = self._info(record, etag, self.headers_for(began))
@@ -173,7 +174,7 @@ class Uploader:
         while True:
             copies = any(piece.source is not None for piece in plan.values())
             checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
-            upload = self.store.create_upload(record.key, headers, copies)
+            upload = self.store.uploads.create(record.key, headers, copies)
             try:
                 return self._complete(record, upload, plan, fill, {})
             except Unsupported:
@@ -200,7 +201,7 @@ class Uploader:
         ]
         made = {part.number: part for part in _all(futures)}
         parts = [made.get(number) or sent[number] for number in sorted(plan)]
-        return self.store.complete_upload(record.key, upload, parts, record.condition)
+        return self.store.uploads.complete(record.key, upload, parts, record.condition)
 
     def _pool_of(self, piece: Piece) -> Executor:
         return self._pool if piece.source is None else self._copies
@@ -212,7 +213,7 @@ class Uploader:
         source = piece.source
         if source is not None and self.store.abilities.has(Ability.PART_COPY):
             try:
-                return self.store.copy_part(
+                return self.store.uploads.copy_part(
                     record.key,
                     upload,
                     number,
@@ -239,7 +240,7 @@ class Uploader:
         else:
             body = bytearray(end - start)
             fill(start, memoryview(body))
-        return self.store.upload_part(key, upload, number, body)
+        return self.store.uploads.part(key, upload, number, body)
 
     def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Run something that sends a part, when its turn comes."""
@@ -288,7 +289,7 @@ class Uploader:
     def abort(self, key: str, upload: str) -> None:
         """Throw an upload away; a failure is only said."""
         try:
-            self.store.abort_upload(key, upload)
+            self.store.uploads.abort(key, upload)
         except NotFound:
             return
         except FsError as error:

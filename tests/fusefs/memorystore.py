@@ -29,7 +29,7 @@ from fusefs.names.tree import Tree
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.read.reader import Reader, ReadLimits
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.write.contents import FileContents
 from fusefs.write.staging import Staging
 from fusefs.write.uploader import Uploader

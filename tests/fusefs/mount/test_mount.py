@@ -14,8 +14,8 @@ from fusefs.mount.cacheroot import CacheRoot, Owner
 from fusefs.mount.mount import Mounted, open_mount
 from fusefs.mount.settings import MountSettings
 from fusefs.mount.takeover import AT_LEAST, OTHER_DESCRIPTORS
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.s3.settings import StoreSettings
-from fusefs.s3.store import IF_ABSENT
 from fusefs.write.staged import Record, Staged
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import posix

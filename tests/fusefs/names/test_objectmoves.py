@@ -12,7 +12,7 @@ import pytest
 from fusefs.errors import Exists, FsError, Stale, Unavailable
 from fusefs.names.objectmoves import ObjectMover, resume_renames
 from fusefs.names.renamejournal import Copied, RenameJournal
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import Workbench
 from tests.proxy.exchange import on

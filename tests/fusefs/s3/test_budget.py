@@ -36,10 +36,10 @@ REQUESTS: dict[str, Call] = {
     "range": lambda store: store.get_into("f", ETAG, 0, memoryview(bytearray(9)), print),
     "copy": lambda store: store.copy("f", None, "g", None),
     "delete": lambda store: store.delete("f"),
-    "create": lambda store: store.create_upload("g", Headers()),
-    "part": lambda store: store.upload_part("g", "1", 1, bytearray(5 * MiB)),
-    "complete": lambda store: store.complete_upload("g", "1", [], None),
-    "abort": lambda store: store.abort_upload("g", "1"),
+    "create": lambda store: store.uploads.create("g", Headers()),
+    "part": lambda store: store.uploads.part("g", "1", 1, bytearray(5 * MiB)),
+    "complete": lambda store: store.uploads.complete("g", "1", [], None),
+    "abort": lambda store: store.uploads.abort("g", "1"),
 }
 
 

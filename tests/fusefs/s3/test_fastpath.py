@@ -8,10 +8,11 @@ import pytest
 
 from fusefs import __version__, errors
 from fusefs.objects import Headers
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.s3.fastpath import FAILURES_MOST, REST, FastPath, Unclear, Wire
 from fusefs.s3.settings import USER_AGENT, StoreSettings
 from fusefs.s3.signing import Signature
-from fusefs.s3.store import IF_ABSENT, Store
+from fusefs.s3.store import Store
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload, Status
 from tests.proxy.proxy import Proxy
@@ -117,13 +118,13 @@ def test_a_large_file_is_direct(connect: Connect, proxy: Proxy, bucket: Bucket) 
     store = connect(proxy)
     bucket.put("source", b"s" * 6 * MIB)
     with proxy.counting() as seen:
-        given_up = store.create_upload("f", Headers())
-        store.abort_upload("f", given_up)
-        upload = store.create_upload("f", HEADERS, copies=True)
+        given_up = store.uploads.create("f", Headers())
+        store.uploads.abort("f", given_up)
+        upload = store.uploads.create("f", HEADERS, copies=True)
         etag = store.head("source").etag
-        copied = store.copy_part("f", upload, 1, "source", etag, 0, 5 * MIB)
-        parts = [copied, store.upload_part("f", upload, 2, b"end")]
-        assert store.complete_upload("f", upload, parts, IF_ABSENT) == store.head("f").etag
+        copied = store.uploads.copy_part("f", upload, 1, "source", etag, 0, 5 * MIB)
+        parts = [copied, store.uploads.part("f", upload, 2, b"end")]
+        assert store.uploads.complete("f", upload, parts, IF_ABSENT) == store.head("f").etag
     assert bucket.get("f") == b"s" * 5 * MIB + b"end"
     assert {agent(exchange) for exchange in seen} == {USER_AGENT}
 
@@ -131,11 +132,11 @@ def test_a_large_file_is_direct(connect: Connect, proxy: Proxy, bucket: Bucket) 
 def test_a_completion_that_fails_late_is_no_success(connect: Connect, proxy: Proxy) -> None:
     """S3 may say 200 first and then an error: boto3 asks again, and says so."""
     store = connect(proxy)
-    upload = store.create_upload("f", Headers())
-    part = store.upload_part("f", upload, 1, b"content")
+    upload = store.uploads.create("f", Headers())
+    part = store.uploads.part("f", upload, 1, b"content")
     late = Status(200, "InternalError")
     proxy.inject(late, on("CompleteMultipartUpload"))
-    store.complete_upload("f", upload, [part], None)
+    store.uploads.complete("f", upload, [part], None)
     assert [exchange.status for exchange in proxy.requests.of("CompleteMultipartUpload")] == [
         200
     ] * 2
@@ -246,8 +247,8 @@ def test_a_slow_line_is_not_a_silent_one(
     content = bytes(12 * MIB)  # 1.5 seconds, and more than the kernel's buffers take at once
     with proxy.counting() as seen:
         store.put("f", content, Headers(), None)
-        upload = store.create_upload("g", Headers())
-        store.upload_part("g", upload, 1, bytearray(content))
+        upload = store.uploads.create("g", Headers())
+        store.uploads.part("g", upload, 1, bytearray(content))
     assert seen.operations == {"PutObject": 1, "CreateMultipartUpload": 1, "UploadPart": 1}
 
 

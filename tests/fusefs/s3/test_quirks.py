@@ -15,7 +15,7 @@ from fusefs.names.listing import Listing
 from fusefs.objects import Headers
 from fusefs.posix.dirstream import DOTS, DirStream
 from fusefs.s3.abilities import Ability
-from fusefs.s3.store import IF_ABSENT
+from fusefs.s3.conditions import IF_ABSENT
 from tests.fusefs.s3.conftest import MIB, Open
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import Status

@@ -9,10 +9,11 @@ import pytest
 from fusefs import errors
 from fusefs.errors import FsError, SetupError
 from fusefs.objects import Headers
+from fusefs.s3.conditions import IF_ABSENT
 from fusefs.s3.errorcodes import BY_CODE, BY_STATUS, error_for
 from fusefs.s3.newobjects import new_object
 from fusefs.s3.settings import StoreSettings
-from fusefs.s3.store import IF_ABSENT, Store
+from fusefs.s3.store import Store
 from tests.proxy.exchange import on
 from tests.proxy.faults import (
     ACCESS_DENIED,

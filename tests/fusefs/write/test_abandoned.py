@@ -54,7 +54,7 @@ class Old:
     """A store whose one upload is old; `part` is when its last part came, seconds ago."""
 
     def __init__(self, part: float) -> None:
-        self.client = self
+        self.client = self.uploads = self
         self.aborted: list[str] = []
         self._part = datetime.now(UTC) - timedelta(seconds=part)
 
@@ -69,7 +69,7 @@ class Old:
         """Return the time here."""
         return datetime.now(UTC).timestamp()
 
-    def abort_upload(self, key: str, upload: str) -> None:
+    def abort(self, key: str, upload: str) -> None:
         """Note it."""
         self.aborted.append(key)
 

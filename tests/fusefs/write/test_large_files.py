@@ -363,9 +363,9 @@ def test_a_large_part_is_read_as_it_is_sent(
         read_at.append(len(view))
         view[:] = data[offset : offset + len(view)]
 
-    upload = bench.store.create_upload("f", bench.uploader.headers_for(_record()))
-    part = bench.store.upload_part("f", upload, 1, PartBody(fill, 0, len(data)))
-    bench.store.complete_upload("f", upload, [part], None)
+    upload = bench.store.uploads.create("f", bench.uploader.headers_for(_record()))
+    part = bench.store.uploads.part("f", upload, 1, PartBody(fill, 0, len(data)))
+    bench.store.uploads.complete("f", upload, [part], None)
     assert bucket.get("f") == data
     assert max(read_at) <= MIB
 
