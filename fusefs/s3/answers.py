@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3.etags import opaque
+from fusefs.s3.httpdate import moment
 
 # Headers that belong to the content and that a rewrite has to repeat, by boto3's names.
 KEPT_HEADERS = (
@@ -62,11 +62,9 @@ def page_of(answer: Mapping[str, Any]) -> Page:
 def skew_of(headers: Mapping[str, str], otherwise: float) -> float:
     """Return how many seconds a store's clock is before ours, by the Date of an answer."""
     try:
-        stamp = datetime.strptime(headers.get("date", ""), "%a, %d %b %Y %H:%M:%S %Z")  # noqa: DTZ007 - GMT
+        return moment(headers.get("date", "")).timestamp() - time.time()
     except ValueError:
         return otherwise
-    epoch = (stamp - datetime(1970, 1, 1)).total_seconds()  # noqa: DTZ001 - both naive GMT
-    return epoch - time.time()
 
 
 def text(value: str | bytes) -> str:

@@ -1,19 +1,27 @@
 """HTTP/1.1 connections to one host, kept open, with as little work per request as there can be.
 
 Not here: what is asked and what an answer means. Any thread; one connection is used by one at a
-time, the lock guards those that nobody uses. Errors are OSError or http.client's.
+time, the lock guards those that nobody uses. Errors are OSError.
+
+On plain connections the kernel keeps the time limits and fills a buffer by itself, so a head is two
+system calls and a body one for each `RECEIVED`. TLS has records of 16 KiB and the library's limits.
 """
 
-import http.client
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Mapping
+from functools import partial
 
 from fusefs import locks
 from fusefs.locks import Rank
+from fusefs.s3.httpanswer import Answer, BrokenAnswer
+
+__all__ = ["LOW_WATER", "PIECE", "Answer", "BrokenAnswer", "Connections"]
 
 PIECE = 1 << 16  # bytes of a body sent at once
+RECEIVED = 256 << 10  # bytes of a body received at once, 3 ms of a connection of S3's
 # What the kernel takes of a body before the network does: the less it is, the sooner a line that is
 # merely slow is told from one that is dead. It doesn't limit what is on its way.
 WAITING_MOST = 128 << 10
@@ -22,6 +30,9 @@ LOW_WATER = (
     if hasattr(socket, "TCP_NOTSENT_LOWAT")
     else []
 )
+# A limit that is this part of the wanted one is left as it is: what a request has left of its
+# budget is another number each time, and setting limits would be half of its system calls.
+NEAR = 0.9
 CLOSED = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
@@ -42,7 +53,7 @@ class Connections:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._most = most
-        self._idle: list[socket.socket] = []  # the one used last is used first
+        self._idle: list[Line] = []  # the one used last is used first
         self._lock = locks.lock(Rank.LEAF)
 
     def send(
@@ -52,40 +63,35 @@ class Connections:
         headers: Mapping[str, str],
         body: bytes | bytearray = b"",
         silence: float | None = None,
-    ) -> "Answer":
+    ) -> Answer:
         """Send one request and read the head of its answer.
 
         `silence`: seconds without a byte, either way, that are allowed this time if they are
         fewer than usual; for the answer's body, too.
         """
-        head = [f"{method} {target} HTTP/1.1\r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in headers.items()]
-        head.append("\r\n")
-        sock = self._idle_one() or self._connected(silence)
+        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {target} HTTP/1.1\r\n{told}\r\n".encode("latin-1")
+        line = self._idle_one() or self._connected(silence)
         try:
-            sock.settimeout(_less(self._read_timeout, silence))
-            _send(sock, "".join(head).encode("latin-1"), body)
-            response = http.client.HTTPResponse(sock, method=method)
-            response.begin()
+            line.limit(_less(self._read_timeout, silence))
+            line.send(head, body)
+            return Answer(line, method, partial(self.give_back, line))
         except BaseException:
-            sock.close()
+            line.close()
             raise
-        return Answer(response, sock, self)
 
-    def _idle_one(self) -> socket.socket | None:
+    def _idle_one(self) -> "Line | None":
         """Return a connection that the other side hasn't closed meanwhile."""
         while True:
             with self._lock:
                 if not self._idle:
                     return None
-                sock = self._idle.pop()
-            poll = select.poll()
-            poll.register(sock, CLOSED)
-            if not poll.poll(0):
-                return sock
-            sock.close()
+                line = self._idle.pop()
+            if not line.stirs():
+                return line
+            line.close()
 
-    def _connected(self, silence: float | None) -> socket.socket:
+    def _connected(self, silence: float | None) -> "Line":
         timeout = _less(self._connect_timeout, silence)
         sock = socket.create_connection(self._address, timeout)
         try:
@@ -93,83 +99,111 @@ class Connections:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option in LOW_WATER:
                 sock.setsockopt(*option)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=self._address[0])
+            if self._tls is None:
+                return PlainLine(sock)
+            return Line(self._tls.wrap_socket(sock, server_hostname=self._address[0]))
         except BaseException:
             sock.close()
             raise
-        return sock
 
-    def give_back(self, sock: socket.socket) -> None:
+    def give_back(self, line: "Line") -> None:
         """Keep a connection whose answer was read to its end."""
         with self._lock:
             if len(self._idle) < self._most:
-                self._idle.append(sock)
+                self._idle.append(line)
                 return
-        sock.close()
+        line.close()
 
     def close(self) -> None:
         """Close what is idle."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for sock in idle:
-            sock.close()
+        for line in idle:
+            line.close()
 
 
 def _less(usual: float, allowed: float | None) -> float:
     return usual if allowed is None else min(usual, allowed)
 
 
-def _send(sock: socket.socket, head: bytes, body: bytes | bytearray) -> None:
-    """Send head and body; what goes at all is not too slow, however long the whole takes."""
-    if len(body) <= PIECE:
-        head, body = head + body, b""
-    for part in (memoryview(head), memoryview(body)):
-        sent = 0
-        while sent < len(part):
-            sent += sock.send(part[sent : sent + PIECE])
+class Line:
+    """One connection; `limit` says how many seconds it may be without a byte."""
 
-
-class Answer:
-    """An answer whose body may still be on its way."""
-
-    def __init__(
-        self, response: http.client.HTTPResponse, sock: socket.socket, home: Connections
-    ) -> None:
-        self._response = response
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._home = home
-        self._released = False
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self._limit = -1.0
+        self._poll = select.poll()
+        self._poll.register(sock, CLOSED)
 
-    def read(self) -> bytes:
-        """Return the whole body; the connection goes back."""
-        try:
-            body = self._response.read()
-        except BaseException:
-            self.close()
-            raise
-        self.release_conn()
-        return body
+    def limit(self, seconds: float) -> None:
+        """Allow so many seconds without a byte from now on, or nearly so many."""
+        if not NEAR * seconds <= self._limit <= seconds:
+            self._limit = seconds
+            self._take_limit(seconds)
 
-    def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what has come of the body; 0 at its end."""
-        return self._response.readinto(view)
+    def _take_limit(self, seconds: float) -> None:
+        self._sock.settimeout(seconds)
+
+    def stirs(self) -> bool:
+        """Whether something comes though nothing was asked: its end, most likely."""
+        return bool(self._poll.poll(0))
+
+    def send(self, head: bytes, body: bytes | bytearray) -> None:
+        """Send both; what goes at all is not too slow, however long the whole takes."""
+        if len(body) <= PIECE:
+            head, body = head + body, b""
+        for part in (memoryview(head), memoryview(body)):
+            sent = 0
+            while sent < len(part):
+                sent += self._send(part[sent : sent + PIECE])
+
+    def _send(self, piece: memoryview) -> int:
+        return self._sock.send(piece)
+
+    def receive(self, most: int) -> bytes:
+        """Return what has come, as soon as there is any; empty where the other side closed."""
+        return self._sock.recv(most)
+
+    def receive_into(self, view: memoryview) -> int:
+        """Fill `view` with what has come, or with all it has room for; 0 where it was closed."""
+        return self._sock.recv_into(view)
 
     def close(self) -> None:
-        """Give up the rest of the body, and the connection with it, unless it went back."""
-        self._response.close()
-        if not self._released:
-            self._released = True
-            self._sock.close()
+        """Close the connection."""
+        self._sock.close()
 
-    def release_conn(self) -> None:
-        """The body was read: the connection may be used again, if nothing is left in it."""
-        whole = self._response.isclosed() or self._response.length == 0
-        if self._released or not whole or self._response.will_close:
-            self.close()
-            return
-        self._released = True
-        self._response.close()
-        self._home.give_back(self._sock)
+
+class PlainLine(Line):
+    """One without TLS: blocking, with time limits that the kernel keeps."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        sock.settimeout(None)
+
+    def _take_limit(self, seconds: float) -> None:
+        told = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._sock.setsockopt(socket.SOL_SOCKET, option, told)
+
+    def _send(self, piece: memoryview) -> int:
+        try:
+            return self._sock.send(piece)
+        except BlockingIOError as error:
+            raise self._silent() from error
+
+    def receive(self, most: int) -> bytes:
+        """See `Line`."""
+        try:
+            return self._sock.recv(most)
+        except BlockingIOError as error:
+            raise self._silent() from error
+
+    def receive_into(self, view: memoryview) -> int:
+        """See `Line`: what has come when the limit is over, at most `RECEIVED` at once."""
+        try:
+            return self._sock.recv_into(view[:RECEIVED], 0, socket.MSG_WAITALL)
+        except BlockingIOError as error:
+            raise self._silent() from error
+
+    def _silent(self) -> TimeoutError:
+        return TimeoutError(f"not a byte for {self._limit:g} s")

@@ -10,56 +10,21 @@ and how to sign for it is told (`place`), or learned by watching boto3's own req
 Standard library only. Any thread.
 """
 
-import http.client
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from fusefs.s3 import documents
 from fusefs.s3.connections import Answer, Connections
+from fusefs.s3.httpdate import moment
+from fusefs.s3.httprequest import META, METHODS, HttpRequest, request_of
 from fusefs.s3.refusal import Refusal
 from fusefs.s3.settings import USER_AGENT
-from fusefs.s3.signing import Signature, Signer, encoded, payload_hash, query_string
+from fusefs.s3.signing import Clock, Signature, Signer, encoded, payload_hash, query_string
 
-# boto3's parameters and the headers they are, of the S3 API reference.
-HEADERS = {
-    "ACL": "x-amz-acl",
-    "CacheControl": "cache-control",
-    "ChecksumAlgorithm": "x-amz-checksum-algorithm",
-    "ChecksumCRC32": "x-amz-checksum-crc32",
-    "ChecksumMode": "x-amz-checksum-mode",
-    "ContentDisposition": "content-disposition",
-    "ContentEncoding": "content-encoding",
-    "ContentLanguage": "content-language",
-    "ContentMD5": "content-md5",
-    "ContentType": "content-type",
-    "CopySourceIfMatch": "x-amz-copy-source-if-match",
-    "CopySourceRange": "x-amz-copy-source-range",
-    "IfMatch": "if-match",
-    "IfNoneMatch": "if-none-match",
-    "MetadataDirective": "x-amz-metadata-directive",
-    "Range": "range",
-    "RequestPayer": "x-amz-request-payer",
-    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
-    "ServerSideEncryption": "x-amz-server-side-encryption",
-    "StorageClass": "x-amz-storage-class",
-    "Tagging": "x-amz-tagging",
-    "WebsiteRedirectLocation": "x-amz-website-redirect-location",
-}
-QUERY = {
-    "ContinuationToken": "continuation-token",
-    "Delimiter": "delimiter",
-    "MaxKeys": "max-keys",
-    "PartNumber": "partNumber",
-    "Prefix": "prefix",
-    "StartAfter": "start-after",
-    "UploadId": "uploadId",
-}
 # What an answer tells of an object, by header.
 TOLD = {
     "cache-control": "CacheControl",
@@ -80,19 +45,6 @@ TOLD = {
     "x-amz-tagging-count": "TagCount",
     "x-amz-website-redirect-location": "WebsiteRedirectLocation",
 }
-METHODS = {
-    "abort_multipart_upload": "DELETE",
-    "complete_multipart_upload": "POST",
-    "copy_object": "PUT",
-    "create_multipart_upload": "POST",
-    "delete_object": "DELETE",
-    "get_object": "GET",
-    "head_object": "HEAD",
-    "list_objects_v2": "GET",
-    "put_object": "PUT",
-    "upload_part": "PUT",
-    "upload_part_copy": "PUT",
-}
 # How the document of an answer is read; other answers are in headers.
 READ = {
     "complete_multipart_upload": documents.completed,
@@ -101,7 +53,6 @@ READ = {
     "list_objects_v2": documents.page,
     "upload_part_copy": documents.copied_part,
 }
-META = "x-amz-meta-"
 SERVICE = "s3"
 CODES = {304: "304", 404: "404", 412: "PreconditionFailed", 416: "InvalidRange"}
 
@@ -169,12 +120,12 @@ class FastPath:
             return None
         if time.monotonic() < self._rests_until:
             return None
-        request = _request(operation, arguments)
+        request = request_of(operation, arguments)
         if request is None:
             return None
         try:
             answer = route.ask(keys, METHODS[operation], request, silence)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             self._failures += 1
             if self._failures >= FAILURES_MOST:
                 self._rests_until = time.monotonic() + REST
@@ -182,7 +133,7 @@ class FastPath:
         self._failures = 0
         try:
             return _understood(operation, answer)
-        except (OSError, http.client.HTTPException, *documents.NONSENSE) as error:
+        except (OSError, *documents.NONSENSE) as error:
             answer.close()
             raise Unclear(f"{operation}: {error}") from error
 
@@ -190,48 +141,6 @@ class FastPath:
         """Close the connections."""
         if self._route is not None:
             self._route.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    key: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes | bytearray
-
-
-def _request(operation: str, arguments: Mapping[str, Any]) -> _Request | None:
-    """Write boto3's arguments as HTTP; None where that isn't known here."""
-    left = {name: value for name, value in arguments.items() if name != "Bucket"}
-    key, body = left.pop("Key", ""), left.pop("Body", b"")
-    headers = {META + name: text for name, text in left.pop("Metadata", {}).items()}
-    if "MultipartUpload" in left:
-        body = documents.completion(left.pop("MultipartUpload")["Parts"])
-    source = left.pop("CopySource", None)
-    if source is not None:
-        headers["x-amz-copy-source"] = encoded(f"{source['Bucket']}/{source['Key']}")
-    headers |= {HEADERS[name]: left.pop(name) for name in HEADERS if name in left}
-    query = {QUERY[name]: str(left.pop(name)) for name in QUERY if name in left}
-    if operation == "list_objects_v2":
-        query |= {"list-type": "2", "encoding-type": "url"}
-    if operation == "create_multipart_upload":
-        query["uploads"] = ""
-    if (
-        left
-        or not all(_plain(*header) for header in headers.items())
-        or not isinstance(body, (bytes, bytearray))
-    ):
-        return None
-    if METHODS[operation] in ("PUT", "POST"):
-        headers["content-length"] = str(len(body))
-    return _Request(key, query, headers, body)
-
-
-def _plain(name: str, text: str) -> bool:
-    """Say whether a header can be sent; user metadata of others may have any bytes."""
-    if name.startswith(META) and name.isascii():
-        return all(" " <= char <= "\xff" and char != "\x7f" for char in text)
-    return f"{name}{text}".isascii() and text.isprintable()
 
 
 class _Route:
@@ -243,6 +152,8 @@ class _Route:
         self._host = host
         self._base = base
         self._signer = signer
+        self._clock = Clock()
+        self._tls = self._url.scheme == "https"
         self._connections: Connections | None = None
 
     @classmethod
@@ -283,18 +194,18 @@ class _Route:
         )
 
     def ask(
-        self, keys: Signature, method: str, request: _Request, silence: float | None = None
+        self, keys: Signature, method: str, request: HttpRequest, silence: float | None = None
     ) -> Answer:
         """Send a request; raises what a connection raises."""
         path = encoded(f"{self._base}/{request.key}")
-        query = query_string(request.query)
+        query = query_string(request.query) if request.query else ""
         headers = {
             "host": self._host,
             "user-agent": USER_AGENT,
-            "x-amz-content-sha256": payload_hash(request.body, self._url.scheme == "https"),
+            "x-amz-content-sha256": payload_hash(request.body, self._tls),
             **request.headers,
         }
-        self._signer.sign(keys, method, path, query, headers, datetime.now(UTC))
+        self._signer.sign(keys, method, path, query, headers, self._clock.stamp())
         assert self._connections is not None  # noqa: S101 - `connect` comes first
         target = f"{path}?{query}" if query else path
         return self._connections.send(method, target, headers, request.body, silence)
@@ -335,17 +246,20 @@ def _meta(answer: Answer) -> dict[str, Any]:
 
 
 def _told(answer: Answer) -> dict[str, Any]:
-    told = {TOLD[name]: value for name, value in answer.headers.items() if name in TOLD}
-    return told | _meta(answer)
+    told: dict[str, Any] = _meta(answer)
+    for name, value in answer.headers.items():
+        if name in TOLD:
+            told[TOLD[name]] = value
+    return told
 
 
 def _object(answer: Answer) -> dict[str, Any]:
     headers = answer.headers
-    return _told(answer) | {
-        "ContentLength": int(headers["content-length"]),
-        "ETag": headers["etag"],
-        "LastModified": parsedate_to_datetime(headers["last-modified"]),
-        "Metadata": {
-            name[len(META) :]: value for name, value in headers.items() if name.startswith(META)
-        },
+    told = _told(answer)
+    told["ContentLength"] = int(headers["content-length"])
+    told["ETag"] = headers["etag"]
+    told["LastModified"] = moment(headers["last-modified"])
+    told["Metadata"] = {
+        name[len(META) :]: value for name, value in headers.items() if name.startswith(META)
     }
+    return told

@@ -13,6 +13,8 @@ from fusefs import errors
 PAUSE_FIRST, PAUSE_MOST = 0.2, 4.0  # seconds between tries of ours; boto3 has its own in each
 # Answered when all is done, and some stores say nothing until then.
 LONG = frozenset({"copy_object", "upload_part_copy", "complete_multipart_upload"})
+# Bytes of a body that broke which count as progress: fewer each time, and it would never end.
+PROGRESS = 4096
 LEAST_SILENCE = 0.5  # seconds that even the last try waits for a byte
 
 
@@ -85,7 +87,7 @@ class BodyAttempts:
     def wait_after(self, broken: BrokenBody) -> None:
         """Pause before a body that broke is asked for again, or give up."""
         self.made += 1
-        if broken.received:
+        if broken.received >= PROGRESS:
             self.budget.moved()
         left = self.budget.left()
         if left > 0 and self.made < max(2, self.most):

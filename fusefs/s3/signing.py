@@ -6,14 +6,15 @@ Amazon S3 API reference. Any thread: the cached key is replaced as a whole.
 
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"  # for bodies that TLS protects
 UNRESERVED = "-_.~"
+EMPTY = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,29 @@ def query_string(query: Mapping[str, str]) -> str:
 
 def payload_hash(body: bytes | bytearray, tls: bool) -> str:
     """Return what is said of a body: its SHA-256, or nothing where TLS protects it."""
-    return UNSIGNED if tls else hashlib.sha256(body).hexdigest()
+    if tls:
+        return UNSIGNED
+    return hashlib.sha256(body).hexdigest() if body else EMPTY
 
 
 def _collapsed(value: str) -> str:
     # Spaces alone: other white space of str is a byte of somebody's UTF-8 here.
-    return " ".join(filter(None, value.split(" ")))
+    return " ".join(filter(None, value.split(" "))) if " " in value else value
+
+
+class Clock:
+    """The time as signatures have it, written once a second; any thread."""
+
+    def __init__(self) -> None:
+        self._known = (0, "")
+
+    def stamp(self) -> str:
+        """Return the time in UTC, like 20130524T000000Z."""
+        now = int(time.time())
+        known = self._known
+        if known[0] != now:
+            self._known = known = (now, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+        return known[1]
 
 
 class Signer:
@@ -61,14 +79,13 @@ class Signer:
         path: str,
         query: str,
         headers: dict[str, str],
-        now: datetime,
+        stamp: str,
     ) -> None:
         """Add date, token and signature to `headers`.
 
         Their names are in lower case and they have `host` and `x-amz-content-sha256`. `path` and
-        `query` are encoded; `now` is UTC.
+        `query` are encoded; `stamp` is the time as `Clock` has it.
         """
-        stamp = now.strftime("%Y%m%dT%H%M%SZ")
         headers["x-amz-date"] = stamp
         if keys.token:
             headers["x-amz-security-token"] = keys.token
@@ -89,10 +106,11 @@ class Signer:
         # Header values are text as http.client takes it: a character for each byte.
         digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{digest}"
-        signature = hmac.new(self._signing_key(keys.secret, stamp[:8]), text.encode(), "sha256")
+        key = self._signing_key(keys.secret, stamp[:8])
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
         headers["authorization"] = (
             f"{ALGORITHM} Credential={keys.access}/{scope}, SignedHeaders={names}, "
-            f"Signature={signature.hexdigest()}"
+            f"Signature={signature}"
         )
 
     def _signing_key(self, secret: str, day: str) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from fusefs import errors
 from fusefs.objects import Headers
-from fusefs.s3.retry import LEAST_SILENCE, BodyAttempts, BrokenBody, RetryBudget
+from fusefs.s3.retry import LEAST_SILENCE, PROGRESS, BodyAttempts, BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from tests.proxy.exchange import Exchange
@@ -145,7 +145,7 @@ def test_a_body_that_goes_on_has_its_whole_budget_again() -> None:
     tries = BodyAttempts(2, a_budget(limit=0.5, silence=0.5))
     for _ in range(4):
         tries.budget.since -= 1  # the budget is over
-        tries.wait_after(BrokenBody("broke", received=1))
+        tries.wait_after(BrokenBody("broke", received=PROGRESS))
     tries.budget.since -= 1
     with pytest.raises(errors.Unavailable):
-        tries.wait_after(BrokenBody("broke", received=0))
+        tries.wait_after(BrokenBody("broke", received=PROGRESS - 1))
