@@ -10,7 +10,7 @@ then given up: who waits for one may hold a node's lock, which comes before.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,9 @@ from fusefs.cache.cache import Cache
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
+from fusefs.names.movedobjects import MovedObjects, object_of
 from fusefs.names.objectmoves import ObjectMover, forget_renames, resume_renames
-from fusefs.names.renamejournal import Copied, RenameJournal
+from fusefs.names.renamejournal import RenameJournal
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import Headers, ObjectInfo
@@ -238,7 +239,7 @@ class Renames:
             for _, body in held:
                 if body.dirty:
                     body.commit()
-            moved = _Moved(old, new, self.tree.walk(node))
+            moved = MovedObjects(old, new, self.tree.walk(node))
 
             def settle() -> None:
                 self._move_markers(node, new)
@@ -252,10 +253,10 @@ class Renames:
                 self._follow_all(node, moved, moved.left_behind)
 
             journal = journal or RenameJournal.begin(self._journals, old, new)
-            self._mover.move_all(journal, moved.told, settle, replaces=replaces, resumed=resumed)
+            self._mover.move_all(journal, moved.note, settle, replaces=replaces, resumed=resumed)
         return True
 
-    def _follow_all(self, node: Node, moved: "_Moved", wanted: Callable[[Node], bool]) -> None:
+    def _follow_all(self, node: Node, moved: MovedObjects, wanted: Callable[[Node], bool]) -> None:
         for child in self.tree.walk(node):
             if wanted(child):
                 with _locked(child):
@@ -280,7 +281,7 @@ class Renames:
         """Return the open files below a directory."""
         return [(child, child.body) for child in self.tree.walk(node) if child.body is not None]
 
-    def _follow(self, node: Node, moved: "_Moved") -> ObjectInfo | None:
+    def _follow(self, node: Node, moved: MovedObjects) -> ObjectInfo | None:
         """Tell a node below a renamed directory its object's new identity.
 
         Returns an object that still has to be moved: one of ours that the rename didn't list, or
@@ -289,7 +290,7 @@ class Renames:
         with self.tree.lock:
             node.listing = None
             node.negatives.clear()
-        before, body = _info(node), node.body
+        before, body = object_of(node), node.body
         if body is not None and body.info is None and body.key.startswith(moved.old):
             body.rekey(moved.key(body.key))  # created meanwhile
         if before is None:
@@ -354,44 +355,3 @@ def _locked(*nodes: Node | None) -> Iterator[None]:
         bodies = {node.id: node.body.commit_lock for node in there if node.body is not None}
         with locks.together(Rank.COMMIT, bodies):
             yield
-
-
-class _Moved:
-    """What became of the objects below a renamed directory, of those that nodes know."""
-
-    def __init__(self, old: str, new: str, nodes: Iterable[Node]) -> None:
-        self.old = old
-        self.new = new
-        known = (_info(node) for node in nodes)
-        self._known = {info.key: info for info in known if info is not None}
-        self._after: dict[str, tuple[str, ObjectInfo]] = {}
-
-    def told(self, entry: Copied) -> None:
-        """Hear of one object."""
-        info = self._known.get(self.old + entry.suffix)
-        if info is not None:
-            after = replace(
-                info, key=self.new + entry.suffix, etag=entry.new_etag, modified=entry.modified
-            )
-            self._after[info.key] = (entry.etag, after)
-
-    def after(self, key: str, etag: str | None = None) -> ObjectInfo | None:
-        """Return what an object is now, of one version or of any; None where it wasn't moved."""
-        moved, info = self._after.get(key, (None, None))
-        return info if etag in (None, moved) else None
-
-    def key(self, old: str) -> str:
-        """Return the new key for an old one."""
-        return self.new + old[len(self.old) :]
-
-    def left_behind(self, node: Node) -> bool:
-        """Say whether a node may still have an old key: one made or opened meanwhile."""
-        known = _info(node)
-        return known is None or known.key.startswith(self.old)
-
-
-def _info(node: Node) -> ObjectInfo | None:
-    """Return the object of a node: of one that a journal told of, what its handles are bound to."""
-    if node.info is None and node.body is not None:
-        return node.body.info
-    return node.info

@@ -4,10 +4,8 @@ It knows nodes and handles; it knows no FUSE structs and no S3 requests. Any thr
 of: `tree` (names), `lookup` (finding), `namespace` (changing names), `files` (content).
 """
 
-import logging
 import os
 import stat
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +13,6 @@ from fusefs import keys
 from fusefs.attributes import LINK_MOST, Posix, Shown
 from fusefs.errors import (
     Exists,
-    FsError,
     Invalid,
     NameTooLong,
     NotADirectory,
@@ -24,7 +21,7 @@ from fusefs.errors import (
     ReadOnly,
     Stale,
 )
-from fusefs.interface import UNOPENED, Attributes, Caller, Change, DirEntry, Opened, Statfs
+from fusefs.interface import Attributes, Caller, Change, DirEntry, Opened, Statfs
 from fusefs.keys import MAX_NAME
 from fusefs.names.listing import Entry
 from fusefs.names.lookup import Lookup
@@ -32,6 +29,7 @@ from fusefs.names.namespace import Namespace
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.posix.directories import OpenDirectories
+from fusefs.posix.nodeattributes import NodeAttributes, current
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.posix.restore import found, reopen
 from fusefs.posix.setattr import changed
@@ -40,8 +38,6 @@ from fusefs.session.sessionlog import SessionState
 from fusefs.write.filecontent import FileContent
 from fusefs.write.flush import Flush
 from fusefs.write.unsent import DirtySet, Unsent
-
-log = logging.getLogger(__name__)
 
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
 STATFS_BLOCK = 1 << 20
@@ -70,7 +66,7 @@ class Filesystem:
         self.namespace = namespace
         self._flush = flush
         self._dirty = dirty
-        self._shown = shown or Shown()
+        self._attributes = NodeAttributes(tree, lookup, shown or Shown())
         self._directories = OpenDirectories(tree, lookup, files)
 
     # -- names and attributes --------------------------------------------------------------------
@@ -86,7 +82,7 @@ class Filesystem:
             raise
         with self.tree.lock:
             node.lookups += 1
-        return self._attributes(node)
+        return self._attributes.of(node)
 
     def adopt(self, parent: int, name: str) -> Attributes | None:
         """Take the reference for a directory entry."""
@@ -104,60 +100,22 @@ class Filesystem:
         if not node.directory:
             raise NotADirectory(f"{self.tree.key(node)} is not a directory")
         if node is self.tree.root and node.posix is None:
-            self._learn_root(node)
+            self._attributes.learn_root(node)
         return node
-
-    def _learn_root(self, root: Node) -> None:
-        # The kubelet asks for the root before anything else: it must answer even without S3.
-        root.posix = self.lookups.posix(None, directory=True)
-        root.checked = time.monotonic()
-        try:
-            self.lookups.load_marker(root)
-        except FsError as error:
-            log.warning("the root's attributes are unknown", extra={"error": str(error)})
 
     def getattr(self, node: int, handle: int | None = None) -> Attributes:
         """Return attributes; of an open file those of its handle's content."""
         found = self.tree.get(node)
         if found is self.tree.root:
             if found.posix is None:
-                self._learn_root(found)
-            return self._attributes(found)
+                self._attributes.learn_root(found)
+            return self._attributes.of(found)
         body = self.files.body_of(handle)
         if body is not None and (body is not found.body or body.replaced):
-            return self._attributes(found, body)
-        if found.posix is None or not (found.gone or (found.handles and _current(found))):
+            return self._attributes.of_content(found, body)
+        if found.posix is None or not (found.gone or (found.handles and current(found))):
             self.lookups.refresh(found)
-        return self._attributes(found)
-
-    def _attributes(self, node: Node, of: FileContent | None = None) -> Attributes:
-        """Tell of a node, or of the content `of` that it is open with."""
-        body = of or _current(node)
-        if of is not None:
-            posix, size = of.posix, of.size
-        elif body is not None:
-            posix = body.posix if body.dirty or node.posix is None else node.posix
-            size = body.size
-        else:
-            posix = node.posix or self.lookups.posix(node.info, node.directory)
-            size = 0 if node.directory or node.info is None else node.info.size
-        age = time.monotonic() - node.checked
-        mode, uid, gid = self._shown.of(posix, node is self.tree.root)
-        return Attributes(
-            node.id,
-            mode,
-            size,
-            uid,
-            gid,
-            posix.atime_ns,
-            posix.mtime_ns,
-            posix.ctime_ns,
-            nlink=2 if node.directory else 0 if node.gone else 1,
-            ttl=max(0.0, self.tree.ttl - age),
-            settled=body is not None or node.posix is not None,
-            content=body.number if body is not None else UNOPENED,
-            inode=self.tree.inode(node),
-        )
+        return self._attributes.of(found)
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
         """Change attributes; see `interface.Change`."""
@@ -168,7 +126,7 @@ class Filesystem:
         asked = replace(change, size=None)
         if asked != Change():
             self.copies.set_posix(found, lambda posix: changed(posix, asked))
-        return self._attributes(found)
+        return self._attributes.of(found)
 
     def _writable(self) -> None:
         if self.files.read_only:
@@ -201,7 +159,7 @@ class Filesystem:
     def _made(self, node: Node) -> Attributes:
         with self.tree.lock:
             node.lookups += 1
-        return self._attributes(node)
+        return self._attributes.of(node)
 
     def unlink(self, parent: int, name: str) -> None:
         """Remove a file."""
@@ -262,7 +220,7 @@ class Filesystem:
             opened = before or self.files.open(node, flags)
         with self.tree.lock:
             node.lookups += 1
-        return self._attributes(node), opened
+        return self._attributes.of(node), opened
 
     def _made_before(self, directory: Node, name: str) -> Node | None:
         """Return the file that an earlier try of an exclusive create made; it is in S3 now."""
@@ -387,9 +345,3 @@ class Filesystem:
         self._flush.each(self._dirty.all(), told)
         if failures:
             raise failures[0]
-
-
-def _current(node: Node) -> FileContent | None:
-    """Return the open content of a node where it is what an open would get."""
-    body = node.body
-    return body if body is not None and (body.dirty or not body.replaced) else None
