@@ -23,7 +23,7 @@ WORKERS ?= 3
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: system .venv/installed ## install Debian packages and .venv
+setup: system .venv/installed .venv/tools/fetched ## install Debian packages and .venv
 
 # libfuse2 is a library: asked for by its soname, not on PATH.
 system:
@@ -52,6 +52,12 @@ system:
 	  poetry==$(POETRY_VERSION) poetry-plugin-export==$(EXPORT_VERSION)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY_VENV)/bin/poetry export -q --with test --extras fusepy -o .venv/requirements.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/requirements.txt
+	@touch $@
+
+# Helm and Prometheus, which tests run: unpacked there, not installed.
+.venv/tools/fetched: .venv/installed tests/tools/fetched.py
+	@echo "fetching Helm and Prometheus into .venv/tools"
+	@$(BIN)/python -m tests.tools
 	@touch $@
 
 demo: setup ## a pod reviewed, mounted and killed, on a real S3 server

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from fusefs import locks
 from fusefs.locks import Rank
+from fusefs.timings import Timings
 
 
 class Count(IntEnum):
@@ -23,6 +24,7 @@ class Count(IntEnum):
     MISSED = 4  # bytes of reads served from the store, read-ahead included
     UPLOAD_FAILED = 5  # commits that failed and are retried
     CONFLICT = 6  # commits refused because another writer was first
+    CREDENTIALS = 7  # times that new credentials were taken
 
 
 class Counters:
@@ -32,6 +34,11 @@ class Counters:
         self._lock = locks.lock(Rank.LEAF)
         self._counts = [0] * len(Count)
         self._requests: dict[tuple[str, str], int] = {}
+        # By name of a file operation and errno, 0 for success.
+        self.operations: Timings[tuple[str, int]] = Timings()
+        # By S3 operation: until the head of an answer; until its last byte, all tries included.
+        self.first_bytes: Timings[str] = Timings()
+        self.answers: Timings[str] = Timings()
 
     def add(self, what: Count, amount: int = 1) -> None:
         """Add to a counter."""

@@ -21,6 +21,7 @@ from fusefs.errors import FsError, Invalid, errno_of
 from fusefs.interface import ROOT, Attributes, Caller, Calls, Change
 from fusefs.locks import Rank
 from fusefs.refusals import Refusals
+from fusefs.timings import Timings
 
 try:
     import fuse
@@ -95,18 +96,30 @@ _CALLS = frozenset(
 )
 
 
-def run(calls: Calls, mountpoint: str, ready: Callable[[], None], **options: Any) -> None:
+def run(
+    calls: Calls,
+    mountpoint: str,
+    ready: Callable[[], None],
+    times: Timings[tuple[str, int]],
+    **options: Any,
+) -> None:
     """Mount and serve until the mount ends; `ready` is called once the kernel talks to us."""
-    _Fuse(calls, mountpoint, ready, options)
+    _Fuse(calls, mountpoint, ready, times, options)
 
 
 class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
     """fusepy's low-level class with all its methods replaced."""
 
     def __init__(
-        self, calls: Calls, mountpoint: str, ready: Callable[[], None], options: dict[str, Any]
+        self,
+        calls: Calls,
+        mountpoint: str,
+        ready: Callable[[], None],
+        times: Timings[tuple[str, int]],
+        options: dict[str, Any],
     ) -> None:
         self._calls = calls
+        self._times = times
         self._ready = ready
         self._held: OrderedDict[int, None] = OrderedDict()
         self._open_nodes: dict[int, int] = {}
@@ -124,6 +137,13 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         return str(getattr(function, "__name__", function))
 
     def _guard(self, function: Callable[..., int | None], *arguments: Any) -> int:
+        """Call one operation and note how long it took."""
+        began = time.monotonic()
+        result = self._answer(function, arguments)
+        self._times.note((self._name(function), max(0, -result)), time.monotonic() - began)
+        return result
+
+    def _answer(self, function: Callable[..., int | None], arguments: tuple[Any, ...]) -> int:
         """Call one operation; the one place where an exception becomes a negative errno."""
         try:
             return function(*arguments) or 0

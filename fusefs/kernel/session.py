@@ -40,12 +40,15 @@ from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.rollback import undo
 from fusefs.kernel.wire import Init, Opcode
 from fusefs.refusals import Refusals
+from fusefs.timings import Timings
 
 log = logging.getLogger(__name__)
 
 HEADROOM = 4096  # for the headers before the data of the largest WRITE
 MAX_ERRNO = 511  # fs/fuse/dev.c refuses a reply with more
 SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
+# As metrics call them.
+OPERATIONS = {int(opcode): opcode.name.lower() for opcode in Opcode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class KernelSession:
 
     `negotiated`: the result of a predecessor's INIT, when the connection is taken over.
     `on_negotiated` is called before INIT is answered, so that a successor always knows its result.
+    `times` is told how long each operation took, by name and errno.
     """
 
     def __init__(
@@ -88,7 +92,9 @@ class KernelSession:
         *,
         negotiated: Negotiated | None = None,
         on_negotiated: Callable[[Negotiated], None] = _nobody,
+        times: Timings[tuple[str, int]] | None = None,
     ) -> None:
+        self._times = times or Timings()
         self.negotiated = negotiated
         self._device = device
         self.invalidations = notifier
@@ -176,7 +182,10 @@ class KernelSession:
             self._finish(request)
 
     def _finish(self, request: Request) -> None:
+        began = time.monotonic()
         number, answer = self._carry_out(request)
+        operation = OPERATIONS.get(request.opcode, "unknown")
+        self._times.note((operation, number), time.monotonic() - began)
         if self._under_way.end(request.unique):
             self._reply(request.unique, answer, number)
         elif not number:

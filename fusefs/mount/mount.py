@@ -40,6 +40,7 @@ from fusefs.s3.capabilities import Conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode
+from fusefs.timings import Timings
 from fusefs.write.abandoned import AbandonedUploads
 from fusefs.write.contents import FileContents
 from fusefs.write.flush import Flush
@@ -182,6 +183,11 @@ class Mounted:
     def message_memory(self) -> int:
         """Bytes that the kernel's requests and their answers may take."""
         return self.settings.message_memory
+
+    @property
+    def times(self) -> Timings[tuple[str, int]]:
+        """How long file operations took, by name and errno."""
+        return self.store.counters.operations
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles, each with its node."""

@@ -106,4 +106,4 @@ def _serve(driver: ModuleType, settings: MountSettings, mounted: Mounted) -> Non
         "nonempty": settings.nonempty,
     }
     given |= {name: True for name, asked in wanted.items() if asked}
-    driver.run(mounted.filesystem, str(settings.mountpoint), ready, **given)
+    driver.run(mounted.filesystem, str(settings.mountpoint), ready, mounted.times, **given)

@@ -30,6 +30,7 @@ from fusefs.kernel.wire import Init
 from fusefs.run import health, status
 from fusefs.run.status import SERVING, MountStatus
 from fusefs.session.startmode import StartMode
+from fusefs.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ class ServedFilesystem(Protocol):
     @property
     def message_memory(self) -> int:
         """Bytes that requests and answers in flight may take."""
+
+    @property
+    def times(self) -> Timings[tuple[str, int]]:
+        """How long file operations took, by name and errno."""
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles restored from the journal, each with its node."""
@@ -174,6 +179,7 @@ class ServedMount:
             backings,
             negotiated=taken.negotiated,
             on_negotiated=lambda agreed: keeper.remember(self.name, agreed),
+            times=self.served.times,
         )
         self._session.start(resend=taken.resumed)
 

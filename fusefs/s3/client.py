@@ -4,12 +4,14 @@ What is waited for: a store that can't be reached or answers 5xx (an outage), cr
 out until new ones are there, a connection that broke before an answer came. What a request means
 is `store`'s; here it is a name of boto3 and its arguments. It goes by `fastpath` where it is plain,
 else by boto3 (`sdk`), which is loaded by the first request that needs it. Any thread; `_making`
-guards that boto3's client is made once, the few numbers kept here are each written in one step.
+guards that boto3's client is made once, `_noticing` which key was signed with last; the few other
+numbers kept here are each written in one step.
 """
 
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,8 @@ EXPECTED = frozenset({304, 416})
 RENEWAL_SECONDS = 90.0
 # Seconds that a request gets at least of its budget while the store is away.
 PROBE = 10.0
+STREAMED = "get_object"  # its body is read by `store`, which tells when all of it is here
+BEGAN = "s3mount-began"  # of an answer: the operation, and when its call began (monotonic)
 READ_MOST = 1 << 20  # bytes of a body asked for at once
 
 
@@ -67,6 +71,8 @@ class Client:
         if settings.credentials_dir is not None:
             self._directory = CredentialsDirectory(settings.credentials_dir)
         self._making = locks.lock(Rank.SDK)
+        self._noticing = locks.lock(Rank.LEAF)
+        self._signed_with = ""  # the access key
         self._sdk: Sdk | None = None
         self._direct: FastPath | None = None
         self.endpoint = self._find_ways()
@@ -88,7 +94,17 @@ class Client:
     def _way(self, authorities: str | None, keys: Callable[[], Signature | None]) -> FastPath:
         told = self._settings
         wire = Wire(told.connect_timeout, told.read_timeout, told.connections, authorities)
-        return FastPath(told.bucket, wire, keys)
+        return FastPath(told.bucket, wire, partial(self._noticed, keys))
+
+    def _noticed(self, keys: Callable[[], Signature | None]) -> Signature | None:
+        """Return what to sign with; count when it is another than before."""
+        found = keys()
+        if found is not None and found.access != self._signed_with:
+            with self._noticing:
+                before, self._signed_with = self._signed_with, found.access
+            if before and before != found.access:
+                self._counters.add(Count.CREDENTIALS)
+        return found
 
     def _loaded(self) -> "Sdk":
         """Return boto3's client, made when it is first needed."""
@@ -128,10 +144,21 @@ class Client:
         """
         locks.waits_for_store()
         budget = budget or self.budget()
+        began = time.monotonic()
         if key is None or operation not in CHANGING:
-            return self._call(operation, key, budget, arguments)
-        with self.changes.under_way(key):
-            return self._call(operation, key, budget, arguments)
+            answer = self._call(operation, key, budget, arguments)
+        else:
+            with self.changes.under_way(key):
+                answer = self._call(operation, key, budget, arguments)
+        answer[BEGAN] = (operation, began)
+        if operation != STREAMED:
+            self.has_all(answer)
+        return answer
+
+    def has_all(self, answer: Mapping[str, Any]) -> None:
+        """Note that all of an answer is here, its body too."""
+        operation, began = answer[BEGAN]
+        self._counters.answers.note(operation, time.monotonic() - began)
 
     def _call(
         self, operation: str, key: str | None, budget: RetryBudget, arguments: dict[str, Any]
@@ -163,6 +190,7 @@ class Client:
                     raise told from nothing
                 lost = True
             else:
+                self._counters.first_bytes.note(operation, time.monotonic() - sent)
                 self._note(operation, answer)
                 return answer
             rewind(arguments.get("Body"))
@@ -240,6 +268,8 @@ class Client:
             self._renewed_at = max(self._renewed_at, self._directory.changed_at)
         elif self._loaded().renewed():
             self._renewed_at = time.monotonic()
+            if self._direct is None:
+                self._counters.add(Count.CREDENTIALS)
 
     def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
         meta = answer["ResponseMetadata"]

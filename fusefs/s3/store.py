@@ -149,15 +149,12 @@ class Store:
                 return
 
     def _drain(
-        self,
-        answer: Mapping[str, Any],
-        view: memoryview,
-        key: str,
-        arrived: Callable[[int], None],
+        self, answer: Mapping[str, Any], view: memoryview, key: str, arrived: Callable[[int], None]
     ) -> None:
         received = 0
         try:
             drain(answer, view, f"GET s3://{self.bucket}/{key}", arrived)
+            self.client.has_all(answer)
             received = len(view)
         except BrokenBody as broken:
             received = broken.received

@@ -66,21 +66,30 @@ class DirtySet:
         self._most = most
         self._lock = locks.lock(Rank.LEAF)
         self._files: dict[int, Unsent] = {}
+        self._since: dict[int, float] = {}  # monotonic seconds
 
     def add(self, file: Unsent) -> None:
         """Count a file as dirty."""
         with self._lock:
             self._files[id(file)] = file
+            self._since.setdefault(id(file), time.monotonic())
 
     def discard(self, file: Unsent) -> None:
         """Count a file as clean."""
         with self._lock:
             self._files.pop(id(file), None)
+            self._since.pop(id(file), None)
 
     @property
     def full(self) -> bool:
         """Whether no more files may be changed until others are uploaded."""
         return len(self._files) >= self._most
+
+    def oldest(self) -> float:
+        """Return for how many seconds the oldest has been dirty, 0.0 for none."""
+        with self._lock:
+            began = min(self._since.values(), default=None)
+        return 0.0 if began is None else time.monotonic() - began
 
     def all(self) -> list[Unsent]:
         """Return the dirty files, oldest first."""

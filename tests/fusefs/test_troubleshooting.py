@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from fusefs.disk.space import Space
-from fusefs.mount.metrics import Metrics
 from fusefs.objects import ObjectInfo
 from fusefs.write.staged import Record, Staged
 from tests.sources import PACKAGES
@@ -52,15 +51,6 @@ def test_every_quoted_line_is_one_the_code_says() -> None:
         if not all(part.strip() in said for part in sentence.split("…"))
     }
     assert missing == set()
-
-
-def test_every_metric_is_in_the_table_and_none_else() -> None:
-    """An operator finds what the port serves."""
-    served = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in Metrics(dict).collect()
-    }
-    assert set(re.findall(r"^\| `(s3mount_\w+)`", TEXT, re.MULTILINE)) == served
 
 
 def merged(tmp_path: Path, staged: Staged, base: bytes) -> bytes:

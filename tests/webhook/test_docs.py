@@ -35,11 +35,3 @@ def test_example_policy_is_valid() -> None:
     (text,) = re.findall(r"## A policy\n\n```yaml\n(.*?)```", POLICY, re.DOTALL)
     names = [rule.name for rule in parse_policy(text, "docs").rules]
     assert names == ["team-ml", "production", "nothing-for-sandboxes"]
-
-
-def test_metrics_are_documented() -> None:
-    """docs/policy.md names every metric of ours."""
-    code = (ROOT / "webhook" / "serve" / "metrics.py").read_text()
-    names = re.findall(r'(?:_P \+ |_counter\(\s*|_gauge\(\s*)"([a-z_]+)"', code)
-    assert len(names) >= 9
-    assert {name for name in names if name not in POLICY} == {"build"}

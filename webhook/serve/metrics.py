@@ -1,7 +1,7 @@
 """The webhook's metrics, and the port they are served on.
 
 prometheus_client is used here only, with a registry of our own. Thread safe, as its counters are.
-Label values come from short closed lists, never from users.
+Names, help and labels are `metrictable`'s.
 """
 
 import math
@@ -23,11 +23,9 @@ from prometheus_client import (
 
 from webhook import __version__
 from webhook.errors import SettingsError
+from webhook.serve import metrictable
+from webhook.serve.metrictable import BUCKETS, BUILD, PREFIX, REVIEW_SECONDS, MetricRow
 from webhook.serve.scrapes import ScrapeServer
-
-# The API server waits 5 s; a review takes about one millisecond.
-_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0)
-_P = "s3mount_webhook_"
 
 
 class Metrics:
@@ -36,42 +34,29 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        Info(_P + "build", "Version of the webhook.", registry=self.registry).info(
-            {"version": __version__}
-        )
-        self._reviews = self._counter(
-            "reviews", "Reviews by decision: injected, unchanged, skipped, denied, error.",
-            "decision", "reason",
-        )  # fmt: skip
+        Info(PREFIX + BUILD.name, BUILD.help, registry=self.registry).info({"version": __version__})
+        self._reviews = self._counter(metrictable.REVIEWS)
+        # There from the beginning: the increase of a series begins with its second value.
+        self._reviews.labels("error", "bug")
         self._seconds = Histogram(
-            _P + "review_seconds",
-            "Time from the body's last byte to the answer.",
-            buckets=_BUCKETS,
+            PREFIX + REVIEW_SECONDS.name,
+            REVIEW_SECONDS.help,
+            buckets=BUCKETS,
             registry=self.registry,
         )
-        self._rejected = self._counter(
-            "rejected_requests", "HTTP requests that were no readable review.", "status"
-        )
-        self._warnings = self._counter("warnings", "Admission warnings given.", "reason")
-        self._refused = self._counter(
-            "certificate_refused", "New certificates refused because they were broken."
-        )
-        self._expiry = self._gauge(
-            "certificate_expiry_timestamp_seconds", "When the certificate in use expires."
-        )
-        self._policy_valid = self._gauge(
-            "policy_valid", "1 while the policy file in place is the policy in use."
-        )
-        self._policy_reloads = self._counter(
-            "policy_reloads", "Policy reloads by result.", "result"
-        )
-        self._ready = self._gauge("ready", "1 while this replica answers /readyz with 200.")
+        self._rejected = self._counter(metrictable.REJECTED)
+        self._warnings = self._counter(metrictable.WARNINGS)
+        self._refused = self._counter(metrictable.CERTIFICATE_REFUSED)
+        self._expiry = self._gauge(metrictable.CERTIFICATE_EXPIRY)
+        self._policy_valid = self._gauge(metrictable.POLICY_VALID)
+        self._policy_reloads = self._counter(metrictable.POLICY_RELOADS)
+        self._ready = self._gauge(metrictable.READY)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(_P + name, text, labels, registry=self.registry)
+    def _counter(self, row: MetricRow) -> Counter:
+        return Counter(PREFIX + row.name, row.help, row.labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(_P + name, text, registry=self.registry)
+    def _gauge(self, row: MetricRow) -> Gauge:
+        return Gauge(PREFIX + row.name, row.help, registry=self.registry)
 
     def reviewed(self, decision: str, reason: str, seconds: float) -> None:
         """Count an answered review."""

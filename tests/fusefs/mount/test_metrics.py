@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import socket
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -24,7 +26,6 @@ from tests.proxy.faults import Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
-DOCUMENT = Path(__file__).parents[3] / "docs/troubleshooting.md"
 CALLER = Caller(0, 0)
 
 Open = Callable[..., tuple[Mounted, "Seen"]]
@@ -43,7 +44,8 @@ class Seen:
         return {name: float(value) for name, value in pairs}
 
     def __call__(self, name: str, **labels: str) -> float:
-        told = ",".join(f'{key}="{value}"' for key, value in {"mount": "m", **labels}.items())
+        labels["mount"] = "m"
+        told = ",".join(f'{key}="{labels[key]}"' for key in sorted(labels))
         return self.lines().get(f"s3mount_{name}{{{told}}}", 0.0)
 
 
@@ -169,6 +171,45 @@ def test_a_conflict_is_counted(bucket: Bucket, opened: Open) -> None:
     mounted.calls.release(handle)
 
 
+def test_the_age_of_the_oldest_change_is_seen(bucket: Bucket, opened: Open) -> None:
+    """It grows from the first change that isn't in the store until the upload, not with others."""
+    mounted, seen = opened(bucket, bucket.endpoint)
+    assert seen("dirty_oldest_seconds") == 0
+    handle = create(mounted, "file", b"x")
+    first = seen("dirty_oldest_seconds")
+    mounted.calls.write(handle, 1, b"y")
+    assert seen("dirty_oldest_seconds") > first > 0
+    mounted.calls.flush(handle)
+    assert seen("dirty_oldest_seconds") == 0
+    mounted.calls.release(handle)
+
+
+def test_requests_are_timed_to_the_first_byte_and_to_the_last(bucket: Bucket, opened: Open) -> None:
+    """By S3 operation, in buckets that add up; a GET's last byte comes after its first."""
+    bucket.put("theirs", b"x" * 300_000)
+    mounted, seen = opened(bucket, bucket.endpoint)
+    read(mounted, "theirs", 300_000)
+    gets = {"operation": "get_object"}
+    count = seen("store_request_seconds_count", **gets)
+    assert count == seen("store_first_byte_seconds_count", **gets) >= 1
+    assert count == seen("store_request_seconds_bucket", **gets, le="+Inf")
+    assert seen("store_request_seconds_sum", **gets) >= seen("store_first_byte_seconds_sum", **gets)
+    assert seen("store_request_seconds_count", operation="list_objects_v2") >= 1
+
+
+def test_new_credentials_are_counted(bucket: Bucket, opened: Open, tmp_path: Path) -> None:
+    """When the first request is signed with another access key; the first key is no refresh."""
+    mounted, seen = opened(bucket, bucket.endpoint)
+    with contextlib.suppress(FsError):
+        mounted.calls.lookup(ROOT, "absent")
+    assert seen("credential_refreshes_total") == 0
+    (tmp_path / "keys/AWS_ACCESS_KEY_ID").write_text("AKIAANOTHERONE000000")
+    mounted.store.client._directory.current(fresh=True)  # type: ignore[union-attr]
+    with contextlib.suppress(FsError):
+        mounted.calls.lookup(ROOT, "absent2")
+    assert seen("credential_refreshes_total") == 1
+
+
 def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
     """Plain HTTP, in the text format of Prometheus."""
     _, seen = opened(bucket, bucket.endpoint)
@@ -205,13 +246,22 @@ def ports(mount: OurMount) -> list[int]:
 @pytest.mark.mount
 @pytest.mark.parametrize("driver", ["fusepy", "native"])
 def test_a_mount_serves_its_metrics(bucket: Bucket, tmp_path: Path, driver: str) -> None:
-    """`--metrics-port` with either driver; the log says which port a 0 became."""
+    """`--metrics-port` with either driver; file operations are timed by name and errno."""
     where = Directories(tmp_path)
     mount = OurMount(bucket.name, where, bucket.endpoint, driver, ["--metrics-port", "0"])
     try:
         well = 's3mount_well{mount="default"} 1.0'
         mount.child.wait_until(lambda: any(well in fetched(port) for port in ports(mount)), 30)
         mount.wait_ready()
+        subprocess.run(
+            ["stat", mount.path / "absent"], check=False, capture_output=True, timeout=20
+        )
+        timed = re.compile(
+            r's3mount_operation_seconds_count{.*errno="ENOENT",mount="default".*} [1-9]'
+        )
+        mount.child.wait_until(
+            lambda: any(timed.search(fetched(port)) for port in ports(mount)), 30
+        )
         assert mount.stop() == 0
     finally:
         mount.release()

@@ -201,6 +201,12 @@ def test_audit_log_is_told(
     assert all(isinstance(value, str) for value in audit.values())
 
 
+def test_errors_are_counted_from_zero(face: Face) -> None:
+    """Else the first one, with which its series would begin, is no increase for an alert."""
+    text = face.metrics.rendered()
+    assert 'reviews_total{decision="error",reason="bug"} 0.0' in text
+
+
 def test_every_review_is_counted(face: Face) -> None:
     """The metrics tell decisions apart."""
     for pod in (reviews.pod(), reviews.pod({}), reviews.pod({"s3.mount/bucket": "A"})):
