@@ -21,13 +21,18 @@ class ProbeFile:
     def __init__(self, directory: str, part: str) -> None:
         """Remove the file of a predecessor."""
         self._path = os.path.join(directory, f"{part}.ready")  # noqa: PTH118 - pathlib is large
-        self.shown = True  # whether the file is there
+        self.shown = False  # whether the file is known to be there
         self.ready(False)
 
     def ready(self, yes: bool) -> None:
-        """Show whether the process is ready; costs nothing while that stays the same."""
-        if yes != self.shown:
-            self.shown = _make(self._path) if yes else not _remove(self._path)
+        """Show whether the process is ready; costs nothing while it stays ready.
+
+        False removes the file whoever made it: a supervisor's worker may have died with it.
+        """
+        if not yes:
+            self.shown = not _remove(self._path)
+        elif not self.shown:
+            self.shown = _make(self._path)
 
 
 def _make(path: str) -> bool:

@@ -61,7 +61,6 @@ class PodWorker:
         self._child.start()
         while (code := self._step()) is None:
             self._wait(wake)
-        self._files.ready(False)
         return code
 
     def _wait(self, wake: int) -> None:
@@ -90,6 +89,7 @@ class PodWorker:
         return None
 
     def _ended(self, code: int) -> int | None:
+        self._files.ready(False)  # a killed worker leaves its file
         if self._stopping or code in (0, SETUP_FAILED):
             return code if code >= 0 else 1
         self._deaths.append(self._clock())

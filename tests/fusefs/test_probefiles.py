@@ -29,6 +29,14 @@ def test_a_new_process_is_not_ready_by_what_its_predecessor_left(tmp_path: Path)
     assert not passes("test", "-e", tmp_path / "worker.ready")
 
 
+def test_not_ready_removes_what_another_process_made(tmp_path: Path) -> None:
+    """The first process of a container ends the readiness of the one that it started."""
+    supervisor = ProbeFile(str(tmp_path), "worker")
+    ProbeFile(str(tmp_path), "worker").ready(True)
+    supervisor.ready(False)
+    assert not passes("test", "-e", tmp_path / "worker.ready")
+
+
 def test_a_directory_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     """The volume of a pod that ends may go before its processes."""
     files = ProbeFile(str(tmp_path / "gone"), "worker")

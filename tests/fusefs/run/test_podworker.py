@@ -87,6 +87,14 @@ def test_a_crash_loop_ends_the_container_with_the_reason(start: Start, tmp_path:
     assert message == "the worker ended 6 times in 60 s, last with exit code 7"
 
 
+def test_a_worker_that_died_is_not_ready(start: Start, tmp_path: Path) -> None:
+    """Neither after a crash loop nor while the next one starts does its file stay."""
+    seen = "test ! -e worker.ready || echo seen >> stale"
+    assert start(f"{seen}; touch worker.ready; exit 7").wait(20) == 1
+    assert not (tmp_path / "stale").exists()
+    assert not (tmp_path / "worker.ready").exists()
+
+
 def test_the_signal_to_end_is_passed_on(start: Start, tmp_path: Path) -> None:
     """Its exit code is the worker's, which may take its time to upload."""
     process = start(f"trap 'sleep 0.3; exit 1' TERM; echo $$ >> starts; {BEATING}")
