@@ -26,6 +26,7 @@ def parse_json(body: bytes) -> Any:
         raise _too_much(f"holds {values} values, and may hold {MOST_VALUES}")
     if _is_deep(outside):
         raise _too_much(f"is nested deeper than {DEEPEST} levels")
+    del outside  # the parser needs the memory
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as error:
@@ -36,13 +37,23 @@ def _too_much(of: str) -> EnvelopeError:
     return EnvelopeError(f"the body {of}", 413)
 
 
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{},:"'))
+
+
 def _outside_of_strings(body: bytes) -> bytes:
+    """Return the brackets, commas and colons of a text that aren't in strings.
+
+    All but these and quotes is deleted first, so that most strings are two quotes, which go
+    together. A quote that stays belongs to a string that has some of these bytes in it, or joins
+    two such strings, and between those nothing counted is lost.
+    """
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    structure = plain.translate(None, _NO_STRUCTURE).replace(b'""', b"")
     # Two quotes for a string; half of the values may be names of members.
-    quotes = plain.count(b'"')
+    quotes = structure.count(b'"')
     if quotes > 2 * MOST_VALUES:
         raise _too_much(f"holds {quotes // 2} strings, and may hold {MOST_VALUES}")
-    return b"".join(plain.split(b'"')[::2])
+    return b"".join(structure.split(b'"')[::2])
 
 
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")

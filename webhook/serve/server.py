@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -24,6 +24,7 @@ from webhook.serve.health import Health
 from webhook.serve.log import Logger
 from webhook.serve.settings import Serving
 from webhook.serve.tls import LiveCertificate
+from webhook.serve.transport import OneWrite
 
 # Seconds between two checks of files that may change.
 POLL = 1.0
@@ -80,7 +81,7 @@ class ImpatientProtocol(H11Protocol):
     idle_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, OneWrite(transport, self.loop)))
         address = transport.get_extra_info("peername")
         self.peer = address[0] if address else ""
         if self.door is not None:
