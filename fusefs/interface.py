@@ -166,6 +166,9 @@ class Calls(Protocol):
 
     def forget(self, node: int, count: int) -> None: ...
 
+    def known(self, node: int) -> bool:
+        """Return whether any lookup reference on a node is left; takes no lock."""
+
     def getattr(self, node: int, handle: int | None = None) -> Attributes:
         """Attributes of a node; with a handle those of the content that it has open."""
 

@@ -33,10 +33,11 @@ class KeptMount:
     be a mount whose server is dead.
     """
 
-    def __init__(self, name: str, mountpoint: str, *, read_only: bool) -> None:
+    def __init__(self, name: str, mountpoint: str, bucket: str, *, read_only: bool) -> None:
         parent, last = os.path.split(mountpoint)
         self.name = name
         self.mountpoint = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
+        self.source = f"{mountcalls.SOURCE}:{bucket}" if bucket else mountcalls.SOURCE
         self.read_only = read_only
         self.device = -1
         self.number = ""
@@ -49,8 +50,8 @@ class KeptMount:
     @classmethod
     def of(cls, mount: Mapping[str, object]) -> "KeptMount":
         """Return a mount of the configuration, not mounted yet."""
-        read_only = bool(mount.get("readOnly", False))
-        return cls(str(mount["name"]), str(mount["mountpoint"]), read_only=read_only)
+        read_only, bucket = bool(mount.get("readOnly", False)), str(mount.get("bucket", ""))
+        return cls(str(mount["name"]), str(mount["mountpoint"]), bucket, read_only=read_only)
 
     def record(self) -> dict[str, object]:
         """Return the values that `restore` needs beside the descriptor, ready for JSON."""
@@ -112,7 +113,13 @@ class KeptMount:
         os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
         device = mountcalls.open_device()
         try:
-            mountcalls.mount(device, self.mountpoint, read_only=self.read_only, allow_other=True)
+            mountcalls.mount(
+                device,
+                self.mountpoint,
+                read_only=self.read_only,
+                allow_other=True,
+                source=self.source,
+            )
         except OSError:
             os.close(device)
             raise

@@ -12,14 +12,14 @@ inode, so all opens of a kernel id are of one content. A version that was opened
 open gets the next kernel id, by the lookup that finds it or by ESTALE to its open.
 
 A kernel id is the node id with a turn counter in its upper 16 bits. Only files of which an open
-didn't fit ever leave turn 0.
+didn't fit ever leave turn 0, until the kernel has forgotten them.
 
 Threading: any thread. `_lock` guards the tables and is never held while registering.
 """
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -163,14 +163,17 @@ class Backings:
         """Return whether the kernel's pages of an id may be of the content just opened."""
         with self._lock:
             inode = self._inodes.get(kernel_id)
-            turned = kernel_id & NODE_MASK in self._turns
+            turned = kernel_id >> TURN_SHIFT or kernel_id & NODE_MASK in self._turns
             return not turned or (inode is not None and len(inode.opens) > 1)
 
     def kernel_ids(self, node: int) -> tuple[int, ...]:
         """Return all ids under which the kernel may know a node."""
         with self._lock:
-            turns = self._former.get(node, set()) | {self._turns.get(node, 0)}
+            turns = self._all_turns(node)
         return tuple(node | each << TURN_SHIFT for each in sorted(turns))
+
+    def _all_turns(self, node: int) -> set[int]:
+        return self._former.get(node, set()) | {self._turns.get(node, 0)}
 
     def check(self, kernel_id: int, *, reader: bool) -> None:
         """Raise `Stale` for an open that can't fit, before the filesystem acts on its flags."""
@@ -225,6 +228,31 @@ class Backings:
                 del self._inodes[kernel_id]
         if backing:
             self._unregister(backing)
+
+    def forgotten(self, node: int, known: Callable[[int], bool]) -> None:
+        """Drop the turns of a node once the kernel knows no id of it, and none is open.
+
+        `known` is asked under the lock: who is looking the node up has counted that before it
+        asks for an id here, so it either is seen or gets an id of the node as a new one.
+        """
+        if node not in self._turns and node not in self._inodes:
+            return
+        with self._lock:
+            if known(node):
+                return
+            ids = [node | each << TURN_SHIFT for each in self._all_turns(node)]
+            if any(self._is_open(each) for each in ids):
+                return
+            for each in ids:
+                self._inodes.pop(each, None)
+                self._barred.pop(each, None)
+            self._turns.pop(node, None)
+            self._former.pop(node, None)
+            self._turned_at.pop(node, None)
+
+    def _is_open(self, kernel_id: int) -> bool:
+        inode = self._inodes.get(kernel_id)
+        return inode is not None and bool(inode.opens or inode.handles or inode.inherited)
 
     def _inherit(
         self, kernel_id: int, backing: int, identity: str, of_node: Mapping[int, set[int]]

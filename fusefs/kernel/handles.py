@@ -69,7 +69,7 @@ class HandleRequests:
             kernel_id = self._backings.kernel_id(made.node, opened.content)
             answer = self._opened(kernel_id, opened, flags)
         except Stale:
-            self._calls.forget(made.node, 1)
+            self._context.forget(made.node, 1)
             raise
         return self._context.entry(made) + answer
 
@@ -115,6 +115,7 @@ class HandleRequests:
         handle = wire.RELEASE_IN.unpack_from(request.body)[0]
         self._backings.released(handle, request.kernel_id)
         self._calls.release(handle)
+        self._backings.forgotten(request.node, self._calls.known)  # FORGET may come before
         return EMPTY
 
     def _fallocate(self, request: Request) -> Answer:

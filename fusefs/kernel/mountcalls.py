@@ -49,17 +49,26 @@ def may_mount() -> bool:
 
 
 def mount(
-    device: int, mountpoint: str, *, read_only: bool, allow_other: bool, max_read: int = 1 << 20
+    device: int,
+    mountpoint: str,
+    *,
+    read_only: bool,
+    allow_other: bool,
+    source: str = SOURCE,
+    max_read: int = 1 << 20,
 ) -> None:
-    """Mount the connection `device` at a directory; OSError names the path."""
+    """Mount the connection `device` at a directory; OSError names the path.
+
+    `source` is what the mount table shows in the place of a device, and `df` with it.
+    """
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,max_read={max_read}"
     options += ",default_permissions"
     if allow_other:
         options += ",allow_other"
     flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
     target = os.path.realpath(mountpoint)  # resolved before: afterwards it would ask the server
-    source, kind = SOURCE.encode(), TYPE.encode()
-    result = _libc.mount(source, os.fsencode(target), kind, flags, options.encode())
+    where = os.fsencode(source), os.fsencode(target)
+    result = _libc.mount(*where, TYPE.encode(), flags, options.encode())
     _check(result, mountpoint)
     _raise_read_ahead(target)
 

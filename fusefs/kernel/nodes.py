@@ -57,7 +57,7 @@ class NodeRequests:
             raise
 
     def _forget(self, request: Request) -> Answer:
-        self._calls.forget(request.node, *wire.FORGET_IN.unpack_from(request.body))
+        self._context.forget(request.node, *wire.FORGET_IN.unpack_from(request.body))
         return None
 
     def _batch_forget(self, request: Request) -> Answer:
@@ -65,7 +65,7 @@ class NodeRequests:
         start, step = wire.BATCH_FORGET_IN.size, wire.FORGET_ONE.size
         records = request.body[start : start + count * step]
         for kernel_id, lookups in wire.FORGET_ONE.iter_unpack(records):
-            self._calls.forget(kernel_id & NODE_MASK, lookups)
+            self._context.forget(kernel_id & NODE_MASK, lookups)
         return None
 
     def _getattr(self, request: Request) -> Answer:

@@ -74,6 +74,11 @@ class Context:
         number = self.backings.kernel_id(attributes.node, attributes.content)
         return encode.entry_out(attributes, number)
 
+    def forget(self, node: int, lookups: int) -> None:
+        """Take lookup references of the kernel back, and what is kept for a node it knows."""
+        self.calls.forget(node, lookups)
+        self.backings.forgotten(node, self.calls.known)
+
 
 Answer = bytes | memoryview | None
 Handler = Callable[[Request], Answer]

@@ -257,6 +257,11 @@ class Tree:
                 found.lookups = max(0, found.lookups - count)
                 self._sweep(found)
 
+    def referenced(self, node: int) -> bool:
+        """Return whether the kernel has lookups of a node; without the lock, a moment's truth."""
+        found = self._nodes.get(node)
+        return found is not None and found.lookups > 0
+
     def _sweep(self, node: Node | None) -> None:
         """Drop nodes that nobody holds, upwards: a parent lives as long as its children."""
         while node is not None and node is not self.root:

@@ -95,6 +95,10 @@ class Filesystem:
         """Give lookup references back."""
         self.tree.forget(node, count)
 
+    def known(self, node: int) -> bool:
+        """Return whether the kernel has a lookup reference left."""
+        return self.tree.referenced(node)
+
     def _directory(self, number: int) -> Node:
         node = self.tree.get(number)
         if not node.directory:

@@ -60,7 +60,7 @@ class NodeAttributes:
             posix.atime_ns,
             posix.mtime_ns,
             posix.ctime_ns,
-            nlink=2 if node.directory else 0 if node.gone else 1,
+            nlink=0 if node.gone else 1,  # of a directory: its own are not counted
             ttl=max(0.0, self._tree.ttl - age),
             settled=body is not None or node.posix is not None,
             content=body.number if body is not None else UNOPENED,

@@ -115,6 +115,7 @@ def supervise(settings: MountSettings, words: Sequence[str], log_format: str) ->
             {
                 "name": "default",
                 "mountpoint": str(settings.mountpoint.absolute()),
+                "bucket": settings.store.bucket,
                 "readOnly": settings.read_only,
                 "arguments": list(words),
             }

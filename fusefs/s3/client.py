@@ -166,7 +166,7 @@ class Client:
         if key is not None:
             arguments["Key"] = key
         arguments |= self._common
-        lost = False
+        lost = cleared = False
         while True:
             sent = time.monotonic()
             try:
@@ -175,11 +175,10 @@ class Client:
                     arguments = in_pieces(arguments)
                     answer = self._loaded().call(operation, arguments, budget)
             except Refusal as refusal:
-                error = self._explained(operation, arguments, refusal, budget)
-                told = self._told(operation, key, error)
-                told.retried = lost or error.attempts > 0
-                if not self._asks_again(error, told, sent, budget):
-                    raise told from error
+                reason = self._reason(operation, arguments, refusal, budget)
+                if reason or cleared:
+                    self._await_change(operation, key, reason or refusal, budget, sent, lost=lost)
+                cleared = reason is None
             except Unclear:
                 budget.ended()
                 lost = True  # boto3 finds out what is wrong
@@ -195,20 +194,39 @@ class Client:
                 return answer
             rewind(arguments.get("Body"))
 
-    def _explained(
+    def _await_change(
+        self,
+        operation: str,
+        key: str | None,
+        error: Refusal,
+        budget: RetryBudget,
+        sent: float,
+        *,
+        lost: bool,
+    ) -> None:
+        """Return when asking again may help; else raise our error for the store's."""
+        told = self._told(operation, key, error)
+        told.retried = lost or error.attempts > 0
+        if not self._asks_again(error, told, sent, budget):
+            raise told from error
+
+    def _reason(
         self, operation: str, arguments: Mapping[str, Any], error: Refusal, budget: RetryBudget
-    ) -> Refusal:
-        """Ask by a GET what a HEAD was refused for: its 400 has no body, so no code."""
+    ) -> Refusal | None:
+        """Ask by a GET why a HEAD was refused: its 400 has no body, so no code.
+
+        None where the GET isn't refused: credentials were renewed between the two.
+        """
         if operation != "head_object" or error.status != 400:
             return error
         try:
             ranged = {**arguments, "Range": "bytes=0-0"}
             self._loaded().call("get_object", ranged, budget)["Body"].close()
         except Refusal as told:
-            return told if told.status in (400, 403) else error
+            return told if told.status in (400, 403) else None
         except NoAnswer:
             return error
-        return error
+        return None
 
     def _directly(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
         """Try it without boto3; None where that isn't possible. Raises Refusal and Unclear."""

@@ -150,6 +150,9 @@ class Memory:
             if node in self.inodes:
                 self._collect(node)
 
+    def known(self, node: int) -> bool:
+        return self.lookups[node] > 0
+
     def getattr(self, node: int, handle: int | None = None) -> Attributes:
         self.note("getattr")
         return self.attributes(node)

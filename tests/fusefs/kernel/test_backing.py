@@ -279,3 +279,39 @@ def test_a_successor_keeps_contents_apart(registry: Registry) -> None:
     assert successor.kernel_id(NODE, UNOPENED) != NODE
     fresh = successor.kernel_id(8, 12)
     assert inode_number(fresh) == fresh and fresh >> TURN_SHIFT & VERSION - 1 > 7
+
+
+def test_a_node_that_the_kernel_has_forgotten_costs_nothing(backings: Backings) -> None:
+    """Turns are kept while the kernel knows an id of the node, and no longer."""
+    for node in (2, 3):
+        backings.opened(node, Opened(node, content=10 * node), reader=True)
+        other = backings.kernel_id(node, UNOPENED)
+        assert other != node
+        backings.released(node, node)
+        backings.forgotten(node, lambda _: True)
+        assert backings.kernel_id(node) == other
+        backings.forgotten(node, lambda _: False)
+        assert backings.kernel_ids(node) == (node,)
+
+
+def test_turns_stay_while_a_version_is_open(backings: Backings) -> None:
+    """A FORGET may be read before the RELEASE that was sent before it."""
+    backings.opened(NODE, Opened(1, content=10), reader=True)
+    other = backings.kernel_id(NODE, UNOPENED)
+    backings.forgotten(NODE, lambda _: False)
+    assert backings.kernel_id(NODE, UNOPENED) == other
+    backings.released(1, NODE)
+    backings.forgotten(NODE, lambda _: False)
+    assert backings.kernel_ids(NODE) == (NODE,)
+
+
+def test_what_a_successor_reserved_goes_with_the_node(registry: Registry, whole: int) -> None:
+    """The id that handles of a dead worker may be open under is nobody's in the end."""
+    tags = {1: f"{NODE} 1:1"}
+    successor = Backings(registry)
+    registry.tags = dict(tags)
+    successor.restore(tags, {5: NODE})
+    assert len(successor.kernel_ids(NODE)) == 2
+    successor.released(5, NODE)
+    successor.forgotten(NODE, lambda _: False)
+    assert successor.kernel_ids(NODE) == (NODE,)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fusefs import errors
-from fusefs.interface import Caller
+from fusefs.interface import UNOPENED, Caller, Opened
 from fusefs.kernel import wire
+from fusefs.kernel.backing import Backings
 from fusefs.kernel.session import KernelSession
 from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import KernelSide, entry, opened, resumed
@@ -91,6 +92,29 @@ def test_batch_forget_forgets_each_of_its_nodes(
     pairs = wire.FORGET_ONE.pack(file, 1) + wire.FORGET_ONE.pack(file | 3 << 48, 1)
     kernel.send(Opcode.BATCH_FORGET, wire.BATCH_FORGET_IN.pack(2, 0) + pairs)
     assert kernel.silent() and soon(lambda: memory.lookups[file] == 0)
+
+
+@pytest.mark.parametrize("first", [Opcode.FORGET, Opcode.RELEASE])
+def test_ids_of_a_node_go_with_its_last_reference(memory: Memory, file: int, first: Opcode) -> None:
+    """Whichever the kernel's threads let come first, FORGET or RELEASE."""
+    backings = Backings(None)
+    side = KernelSide(memory, backings=backings)
+    side.init()
+    backings.opened(file, Opened(99, content=10), reader=True)
+    other = backings.kernel_id(file, UNOPENED)
+    backings.released(99, file)
+    handle = opened(side.ok(Opcode.OPEN, wire.OPEN_IN.pack(os.O_RDONLY, 0), other))[0]
+    assert backings.kernel_ids(file) == (file, other)
+    requests = {
+        Opcode.FORGET: lambda: side.send(Opcode.FORGET, wire.FORGET_IN.pack(1), file),
+        Opcode.RELEASE: lambda: side.ok(
+            Opcode.RELEASE, wire.RELEASE_IN.pack(handle, 0, 0, 0), other
+        ),
+    }
+    requests.pop(first)()
+    requests.popitem()[1]()
+    assert soon(lambda: backings.kernel_ids(file) == (file,))
+    side.close()
 
 
 def test_a_forget_cut_short_is_not_answered_either(kernel: KernelSide) -> None:

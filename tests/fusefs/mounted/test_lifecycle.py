@@ -325,6 +325,14 @@ def test_many_mounts_of_one_bucket(mounts: Mounts, bucket: Bucket) -> None:
         assert (root / "f1").read_bytes() == content(MIB, 1)
 
 
+def test_the_mount_table_names_the_bucket(mounts: Mounts, bucket: Bucket) -> None:
+    """What `df`, `findmnt` and `mount` show in the place of a device."""
+    path = mounts(bucket).path
+    lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    shown = [line[0] for line in lines if line[1] == str(path)]
+    assert shown == [f"s3mount:{bucket.name}"]
+
+
 def test_memory_stays_bounded_while_streaming(mounts: Mounts, bucket: Bucket) -> None:
     """Neither what is read nor what is written lies in the daemon's memory."""
     mount = mounts(bucket, "--memory-limit", "32Mi")

@@ -11,6 +11,7 @@ HELD_BY = {
     "consistency:test_what_one_closed_the_other_opens",
     "Listing a directory": "sentences:test_names_keep_the_order_of_the_store "
     "sentences:test_only_attributes_tell_whether_a_small_object_is_a_link "
+    "sentences:test_the_link_count_of_a_directory_hides_no_subdirectory "
     "budgets:test_ls_is_list_and_nothing_else "
     "names:test_a_stream_survives_removal_of_what_it_has_told",
     "Looking at a file": "budgets:test_stat_of_a_name_not_cached "

@@ -24,6 +24,14 @@ def test_names_keep_the_order_of_the_store(given: Place) -> None:
         assert [entry.name for entry in entries] == ["Z", "a-b", "a", "a0", "b"]
 
 
+def test_the_link_count_of_a_directory_hides_no_subdirectory(given: Place) -> None:
+    """Programs take 2 for "no subdirectories"; 1 says that they aren't counted."""
+    given.keys.put_many(["d/e/f"])
+    assert (given.path / "d").stat().st_nlink == 1
+    (given.path / "d" / "new").mkdir()
+    assert (given.path / "d").stat().st_nlink == 1
+
+
 @pytest.mark.one_driver
 def test_only_attributes_tell_whether_a_small_object_is_a_link(
     bucket: Bucket, mounts: Mounts

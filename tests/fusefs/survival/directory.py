@@ -127,6 +127,9 @@ class Directory:
     def forget(self, node: int, count: int) -> None:
         """Nodes are kept: their number is that of the files ever seen."""
 
+    def known(self, node: int) -> bool:
+        return True
+
     def getattr(self, node: int, handle: int | None = None) -> Attributes:
         self._full(node)
         return self._attributes(self._paths[node])

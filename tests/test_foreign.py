@@ -1,0 +1,25 @@
+"""Failures known of suites of others are explained under a heading of docs/semantics.md."""
+
+import re
+
+import pytest
+
+from tests.foreign import known
+from tests.sources import REPOSITORY
+
+HEADINGS = re.findall(r"(?m)^#+ (.*)$", (REPOSITORY / "docs/semantics.md").read_text())
+SUITES = sorted(file.stem for file in known.FOLDER.glob("*.txt"))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_known_failure_names_a_heading(suite: str) -> None:
+    """A reason that users can read."""
+    found = known.read(suite)
+    assert found and {each.heading for each in found} <= set(HEADINGS)
+
+
+def test_checks_are_numbers_and_ranges_of_them() -> None:
+    """And `*` is all of a test's."""
+    some, all_of_them = known.parse("a/1.t 4,9-11 X_y: z"), known.parse("b * X: z")
+    assert [number for number in range(20) if some.covers(number)] == [4, 9, 10, 11]
+    assert (some.heading, some.reason) == ("X y", "z") and all_of_them.covers(7)
