@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from time import monotonic
+from time import monotonic, sleep
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.proxy.exchange import Exchange, Match, Requests
@@ -48,11 +48,13 @@ class Injection:
 class Proxy:
     """A proxy in front of one store; use as a context manager.
 
-    `latency` (seconds) delays every request; it may be changed at any time.
+    `latency` (seconds) delays every request; it may be changed at any time. `rate` is how many
+    bytes of a body a connection carries in a second, either way; None for as many as it can.
     """
 
-    def __init__(self, store: Endpoint, latency: float = 0.0) -> None:
+    def __init__(self, store: Endpoint, latency: float = 0.0, rate: float | None = None) -> None:
         self.latency = latency
+        self.rate = rate
         self._target = urlsplit(store.url)
         self._lock = threading.Lock()
         self._requests: list[Exchange] = []
@@ -197,7 +199,7 @@ class Proxy:
             refusal = fault.arrive(self._pause)
             if refusal is not None:
                 return _refuse(client, head, exchange, refusal)
-            _forward(client, store, head, exchange, fault)
+            self._forward(client, store, head, exchange, fault)
             return self._relay(client, store, exchange, fault)
         finally:
             exchange.done = True
@@ -211,6 +213,21 @@ class Proxy:
                     return injection.fault
         return _NO_FAULT
 
+    def _forward(
+        self, client: Connection, store: Connection, head: Head, exchange: Exchange, fault: Fault
+    ) -> None:
+        store.send(head.without("expect"))
+        if head.headers.get("expect", "").lower() == "100-continue":
+            client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        listening = True
+        for block in _paced(fault.upload(client.body(head)), self.rate):
+            exchange.uploaded += len(block)
+            if listening:
+                try:
+                    store.send(block)
+                except (BrokenPipeError, ConnectionResetError):
+                    listening = False  # it has refused without reading: its answer is waiting
+
     def _relay(self, client: Connection, store: Connection, seen: Exchange, fault: Fault) -> bool:
         answer = store.head()
         while answer is not None and answer.start.split()[1] == "100":
@@ -222,7 +239,7 @@ class Proxy:
         client.send(head)
         bodyless = seen.method == "HEAD" or seen.status in (204, 304)
         blocks = iter(()) if bodyless else store.body(answer, to_the_end=True)
-        for block in fault.download(blocks, self._pause):
+        for block in _paced(fault.download(blocks, self._pause), self.rate):
             seen.downloaded += len(block)
             client.send(block)
         return answer.headers.get("connection", "").lower() != "close"
@@ -243,20 +260,16 @@ def _parse(head: Head) -> Exchange:
     return Exchange(method, bucket, key, query, head.headers, name)
 
 
-def _forward(
-    client: Connection, store: Connection, head: Head, exchange: Exchange, fault: Fault
-) -> None:
-    store.send(head.without("expect"))
-    if head.headers.get("expect", "").lower() == "100-continue":
-        client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-    listening = True
-    for block in fault.upload(client.body(head)):
-        exchange.uploaded += len(block)
-        if listening:
-            try:
-                store.send(block)
-            except (BrokenPipeError, ConnectionResetError):
-                listening = False  # it has refused without reading: its answer is waiting for us
+def _paced(blocks: Iterator[bytes], rate: float | None) -> Iterator[bytes]:
+    """Yield blocks no faster than at `rate` bytes per second."""
+    if rate is None:
+        yield from blocks
+        return
+    due = monotonic()
+    for block in blocks:
+        sleep(max(0.0, due - monotonic()))
+        due += len(block) / rate
+        yield block
 
 
 def _refuse(client: Connection, head: Head, exchange: Exchange, refusal: Refusal) -> bool:

@@ -1,0 +1,59 @@
+"""The network of a benchmark: the tests' proxy in a process of its own, with latency and rate.
+
+So neither the client nor a daemon shares an interpreter with it, and it counts what each asks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from multiprocessing.connection import Connection
+
+from tests.proxy.exchange import Requests
+from tests.proxy.proxy import Proxy
+from tests.servers.s3 import Endpoint
+
+LATENCY = 0.02  # seconds of a round trip
+RATE = 90 * 10**6  # bytes per second of one connection, either way
+
+
+def _serve(store: Endpoint, latency: float, rate: float | None, pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Proxy(store, latency, rate) as proxy:
+        pipe.send(proxy.endpoint)
+        since = 0
+        while pipe.recv() is not None:
+            seen = proxy.requests
+            new = Requests(seen[since:])
+            since = len(seen)
+            pipe.send((new.operations, new.uploaded + new.downloaded))
+
+
+class Link:
+    """The way to a store; use as a context manager."""
+
+    def __init__(
+        self, store: Endpoint, latency: float = LATENCY, rate: float | None = RATE
+    ) -> None:
+        self.latency = latency
+        self.rate = rate
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(
+            target=_serve, args=(store, latency, rate, theirs), daemon=True
+        )
+        self._process.start()
+        self.endpoint: Endpoint = self._pipe.recv()
+
+    def counted(self) -> tuple[dict[str, int], int]:
+        """Return the requests since the last call, by operation, and the bytes of all bodies."""
+        self._pipe.send(True)
+        found: tuple[dict[str, int], int] = self._pipe.recv()
+        return found
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.send(None)
+        self._process.join(5)
+        self._process.kill()
