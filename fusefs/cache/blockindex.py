@@ -121,9 +121,16 @@ class BlockIndex:
         self.identity = identity
 
     @classmethod
-    def create(cls, path: Path, identity: Identity) -> "BlockIndex":
-        """Make a new index without any block; raises OSError, or `BrokenIndex` if too long."""
+    def create(
+        cls, path: Path, identity: Identity, sums: "array[int] | None" = None
+    ) -> "BlockIndex":
+        """Make a new index; raises OSError, or `BrokenIndex` if key and ETag are too long.
+
+        It has no block, or all of them where `sums` are their checksums.
+        """
         header = _header(identity)
+        if sums is not None:
+            header += bytes([STORED]) * len(sums) + sums.tobytes()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write(fd, header, 0)

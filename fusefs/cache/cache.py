@@ -10,15 +10,20 @@ over a system call nor while taking space. Order: a file's `_setup`, `_lock`, th
 """
 
 import logging
+import os
+from array import array
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
+from zlib import crc32
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.cache.blockfile import PAGE
 from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir, Pair
 from fusefs.cache.cachefile import CacheFile, DiskState
@@ -165,15 +170,19 @@ class Cache:
         self._account.receive(held)
         pair = self._dir.pair(identity.name)
         try:
-            _move_in(path, pair, identity)
+            origin = _move_in(path, pair, identity)
         except (OSError, BrokenIndex) as error:
             log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
             with suppress(OSError):
                 path.unlink(missing_ok=True)
             self._discard(_Idle(pair, held))
             return
-        self._place(identity.name, _Idle(pair, held, DiskState.ADOPTED))
-        self._seal(self.open(key, etag, size))
+        if origin is DiskState.STORED:
+            self._account.found(PAGE)
+            self._place(identity.name, _Idle(pair, held + PAGE))
+        else:
+            self._place(identity.name, _Idle(pair, held, origin))
+            self._seal(self.open(key, etag, size))
 
     def _place(self, name: str, idle: _Idle) -> None:
         """Put files in place as those of a version; users of the former ones keep those open."""
@@ -188,9 +197,6 @@ class Cache:
             self._discard(former)
 
     def _seal(self, file: CacheFile) -> None:
-        if file.size <= SEAL_AT_ONCE:
-            self._seal_now(file)
-            return
         with self._lock:
             self._unsealed.put(file)
             if self._sealer is None:
@@ -337,11 +343,19 @@ class Cache:
                 del self._keys[key]
 
 
-def _move_in(path: Path, pair: Pair, identity: Identity) -> None:
-    if path.stat().st_size != identity.size:
-        raise BrokenIndex(f"it isn't {identity.size} bytes long")
-    BlockIndex.create(pair.index, identity).close()
+def _move_in(path: Path, pair: Pair, identity: Identity) -> DiskState:
+    """Give a file a cached version's names; a small one has its checksums at once."""
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != identity.size:
+            raise BrokenIndex(f"it isn't {identity.size} bytes long")
+        sums = None
+        if identity.size <= SEAL_AT_ONCE:
+            sums = array("I", map(crc32, iter(partial(file.read, identity.block), b"")))
+            if len(sums) != identity.blocks:
+                raise BrokenIndex("it became shorter")
+        BlockIndex.create(pair.index, identity, sums).close()
     path.rename(pair.data)
+    return DiskState.ADOPTED if sums is None else DiskState.STORED
 
 
 def _whole(pair: Pair, key: str) -> bool:

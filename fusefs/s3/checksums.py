@@ -10,9 +10,8 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fusefs.s3.partbody import PartBody
+from fusefs.s3.partbody import Body, pieces_of
 
-CHUNK = 1 << 20
 CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 
@@ -21,26 +20,19 @@ def crc32(data: bytes | bytearray | memoryview) -> str:
     return _text(zlib.crc32(data).to_bytes(4, "big"))
 
 
-def crc32_of(body: bytes | bytearray | PartBody) -> str:
-    """Return the CRC32 of a body, which is at its start afterwards."""
-    if not isinstance(body, PartBody):
-        return crc32(body)
+def crc32_of(body: Body) -> str:
+    """Return the CRC32 of a body."""
     checksum = 0
-    while block := body.read(CHUNK):
-        checksum = zlib.crc32(block, checksum)
-    body.seek(0)
+    for piece in pieces_of(body):
+        checksum = zlib.crc32(piece, checksum)
     return _text(checksum.to_bytes(4, "big"))
 
 
-def md5_of(body: bytes | bytearray | PartBody) -> str:
-    """Return the MD5 of a body, which is at its start afterwards."""
+def md5_of(body: Body) -> str:
+    """Return the MD5 of a body."""
     digest = hashlib.md5(usedforsecurity=False)
-    if isinstance(body, PartBody):
-        while block := body.read(CHUNK):
-            digest.update(block)
-        body.seek(0)
-    else:
-        digest.update(body)
+    for piece in pieces_of(body):
+        digest.update(piece)
     return _text(digest.digest())
 
 

@@ -7,6 +7,7 @@ On plain connections the kernel keeps the time limits and fills a buffer by itse
 system calls and a body one for each `RECEIVED`. TLS has records of 16 KiB and the library's limits.
 """
 
+import os
 import select
 import socket
 import ssl
@@ -17,10 +18,12 @@ from functools import partial
 from fusefs import locks
 from fusefs.locks import Rank
 from fusefs.s3.httpanswer import Answer, BrokenAnswer
+from fusefs.s3.partbody import Body, PartBody
 
-__all__ = ["LOW_WATER", "PIECE", "Answer", "BrokenAnswer", "Connections"]
+__all__ = ["LOW_WATER", "Answer", "BrokenAnswer", "Connections"]
 
-PIECE = 1 << 16  # bytes of a body sent at once
+SENT = 1 << 16  # bytes sent at once where a piece too large would look like silence
+SENT_FILE = 1 << 20  # bytes of a file sent at once: what goes meanwhile is told
 RECEIVED = 256 << 10  # bytes of a body received at once, 3 ms of a connection of S3's
 # What the kernel takes of a body before the network does: the less it is, the sooner a line that is
 # merely slow is told from one that is dead. It doesn't limit what is on its way.
@@ -61,7 +64,7 @@ class Connections:
         method: str,
         target: str,
         headers: Mapping[str, str],
-        body: bytes | bytearray = b"",
+        body: Body = b"",
         silence: float | None = None,
     ) -> Answer:
         """Send one request and read the head of its answer.
@@ -148,14 +151,25 @@ class Line:
         """Whether something comes though nothing was asked: its end, most likely."""
         return bool(self._poll.poll(0))
 
-    def send(self, head: bytes, body: bytes | bytearray) -> None:
+    def send(self, head: bytes, body: Body) -> None:
         """Send both; what goes at all is not too slow, however long the whole takes."""
-        if len(body) <= PIECE:
-            head, body = head + body, b""
-        for part in (memoryview(head), memoryview(body)):
-            sent = 0
-            while sent < len(part):
-                sent += self._send(part[sent : sent + PIECE])
+        if isinstance(body, PartBody):
+            self._send_all(memoryview(head))
+            self._send_part(body)
+        elif len(body) <= SENT:
+            self._send_all(memoryview(head + body))
+        else:
+            self._send_all(memoryview(head))
+            self._send_all(memoryview(body))
+
+    def _send_all(self, data: memoryview) -> None:
+        sent = 0
+        while sent < len(data):
+            sent += self._send(data[sent : sent + SENT])
+
+    def _send_part(self, body: PartBody) -> None:
+        for piece in body.pieces():
+            self._send_all(piece)
 
     def _send(self, piece: memoryview) -> int:
         return self._sock.send(piece)
@@ -190,6 +204,20 @@ class PlainLine(Line):
             return self._sock.send(piece)
         except BlockingIOError as error:
             raise self._silent() from error
+
+    def _send_part(self, body: PartBody) -> None:
+        if body.file is None:
+            super()._send_part(body)
+            return
+        at, end = body.start, body.start + len(body)
+        while at < end:
+            try:
+                sent = os.sendfile(self._sock.fileno(), body.file, at, min(end - at, SENT_FILE))
+            except BlockingIOError as error:
+                raise self._silent() from error
+            if not sent:
+                raise OSError(f"a file of {at} bytes where {end} are to be sent")
+            at += sent
 
     def receive(self, most: int) -> bytes:
         """See `Line`."""

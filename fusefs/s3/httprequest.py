@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusefs.s3 import documents
+from fusefs.s3.partbody import Body
 from fusefs.s3.signing import encoded
 
 # boto3's parameters and the headers they are, of the S3 API reference.
@@ -75,7 +76,7 @@ class HttpRequest:
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    body: bytes | bytearray
+    body: Body
 
 
 def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | None:
@@ -93,7 +94,7 @@ def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | No
         else:
             return None
     body = _body(others, headers)
-    if not isinstance(body, (bytes, bytearray)) or not _plain(headers):
+    if not isinstance(body, Body) or not _plain(headers):
         return None
     if METHODS[operation] in WITH_BODY:
         headers["content-length"] = str(len(body))

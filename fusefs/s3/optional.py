@@ -13,7 +13,7 @@ from fusefs.errors import FsError, NotFound, Stale, Unavailable
 from fusefs.s3 import checksums
 from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
 from fusefs.s3.client import Client, refuses_header
-from fusefs.s3.partbody import PartBody, rewind
+from fusefs.s3.partbody import Body, rewind
 from fusefs.s3.retry import RetryBudget
 
 Headers = Mapping[Ability, Mapping[str, Any]]
@@ -50,7 +50,7 @@ class OptionalHeaders:
         self,
         operation: str,
         key: str,
-        body: bytes | bytearray | PartBody,
+        body: Body,
         optional: Mapping[Ability, Mapping[str, Any]],
         checked: bool = True,
         **arguments: Any,

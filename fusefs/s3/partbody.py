@@ -1,28 +1,48 @@
-"""The body of a part too large for memory, as the file boto3 reads it from.
+"""The body of a request that isn't held in memory: read where it is, as often as needed.
 
-Read from the start as often as needed: for the checksum, the signature, and each try. Used by one
-thread at a time.
+For the checksum, for the signature and for each try. A body that is a range of a file goes from the
+page cache to the connection without a copy here, where nothing encrypts it on the way. boto3 reads
+any as a file. Used by one thread at a time.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from fusefs.s3.connections import PIECE
+PIECE = 1 << 16  # bytes of a body that boto3 is given at once
+READ = 256 << 10  # bytes read at once: they stay in a core's cache until they are hashed or sent
 
 
 class PartBody(io.RawIOBase):
-    """Bytes `start` to `end` of what `fill(offset, view)` gives."""
+    """Bytes `start` to `end` of what `fill(offset, view)` gives.
 
-    def __init__(self, fill: Callable[[int, memoryview], None], start: int, end: int) -> None:
+    `file` is the descriptor of a file that has the same bytes at the same offsets, if there is one.
+    """
+
+    def __init__(
+        self,
+        fill: Callable[[int, memoryview], None],
+        start: int,
+        end: int,
+        file: int | None = None,
+    ) -> None:
         super().__init__()
+        self.start = start
+        self.file = file
         self._fill = fill
-        self._start = start
         self._size = end - start
         self._at = 0
 
     def __len__(self) -> int:
         return self._size
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield all bytes, each piece valid until the next one."""
+        buffer = memoryview(bytearray(min(READ, self._size)))
+        for at in range(0, self._size, READ):
+            piece = buffer[: self._size - at]
+            self._fill(self.start + at, piece)
+            yield piece
 
     def readable(self) -> bool:
         return True
@@ -42,9 +62,20 @@ class PartBody(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._size - self._at))
         if count:
-            self._fill(self._start + self._at, view[:count])
+            self._fill(self.start + self._at, view[:count])
         self._at += count
         return count
+
+
+Body = bytes | bytearray | PartBody
+
+
+def pieces_of(body: Body) -> Iterator[bytes | bytearray | memoryview]:
+    """Yield all bytes of a body, which stays at its start."""
+    if isinstance(body, PartBody):
+        yield from body.pieces()
+    else:
+        yield body
 
 
 def in_pieces(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from fusefs.s3.partbody import Body, pieces_of
+
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"  # for bodies that TLS protects
 UNRESERVED = "-_.~"
@@ -37,11 +39,16 @@ def query_string(query: Mapping[str, str]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def payload_hash(body: bytes | bytearray, tls: bool) -> str:
+def payload_hash(body: Body, tls: bool) -> str:
     """Return what is said of a body: its SHA-256, or nothing where TLS protects it."""
     if tls:
         return UNSIGNED
-    return hashlib.sha256(body).hexdigest() if body else EMPTY
+    if not body:
+        return EMPTY
+    digest = hashlib.sha256()
+    for piece in pieces_of(body):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _collapsed(value: str) -> str:

@@ -23,6 +23,7 @@ from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object, placing
 from fusefs.s3.optional import OptionalHeaders
+from fusefs.s3.partbody import Body
 from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.uploads import Uploads
@@ -170,7 +171,7 @@ class Store:
     # -- writing ---------------------------------------------------------------------------------
 
     def put(
-        self, key: str, body: bytes | memoryview, headers: Headers, condition: str | None
+        self, key: str, body: Body | memoryview, headers: Headers, condition: str | None
     ) -> str:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body

@@ -17,7 +17,7 @@ from fusefs.s3.conditions import condition_for
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object
 from fusefs.s3.optional import OptionalHeaders
-from fusefs.s3.partbody import PartBody
+from fusefs.s3.partbody import Body
 from fusefs.s3.settings import StoreSettings
 
 
@@ -66,9 +66,7 @@ class Uploads:
         """Parts of this upload, which a former process began, have no checksums."""
         self._unchecked.add(upload)
 
-    def part(
-        self, key: str, upload: str, number: int, body: bytes | bytearray | PartBody
-    ) -> UploadedPart:
+    def part(self, key: str, upload: str, number: int, body: Body) -> UploadedPart:
         """Upload part `number` (from 1)."""
         self._counters.add(Count.SENT, len(body))
         checked = upload not in self._unchecked

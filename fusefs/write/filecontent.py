@@ -38,7 +38,7 @@ from fusefs.write.retrystate import RetryState
 from fusefs.write.serversidecopy import CopiedRange
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Staging
-from fusefs.write.uploader import Committed, Uploader
+from fusefs.write.uploader import Committed, FileBytes, Uploader
 
 _numbers = count(1)
 
@@ -79,8 +79,8 @@ class FileContent:
         self._binding = Binding(reader, info, uploader.url(key))
         self._overlay = Overlay(self._pending, self._binding, reader)
         self._local = LocalCopy(staging, self._pending, self._binding, self._overlay, self)
-        fill, fetch = self._overlay.fill, self._local.fetch
-        self._upload = FileUpload(uploader, reader, staging, self._state, fill, fetch, self._adopt)
+        data, fetch = FileBytes(self._overlay.fill, self._overlay.file), self._local.fetch
+        self._upload = FileUpload(uploader, reader, staging, self._state, data, fetch, self._adopt)
 
     @classmethod
     def restored(

@@ -18,7 +18,7 @@ from fusefs.write.multipart import MultipartUpload
 from fusefs.write.reconciler import Case, Creation, Reconciler
 from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Staging
-from fusefs.write.uploader import Committed, Fill, Uploader
+from fusefs.write.uploader import Committed, FileBytes, Uploader
 from fusefs.write.uploadplan import Changed
 
 # Tries whose answer was lost that are remembered, to know them again in the bucket.
@@ -28,7 +28,7 @@ Fetch = Callable[[Staged, int, int], None]
 
 
 class FileUpload:
-    """`fill(offset, view)` reads the file as it shall be, `fetch` makes a range of it local.
+    """`data` are the file's bytes as they shall be, `fetch` makes a range of it local.
 
     `adopt(info)` takes an object of our own making for what lies below the changes.
     """
@@ -39,14 +39,14 @@ class FileUpload:
         reader: Reader,
         staging: Staging,
         state: threading.Lock,
-        fill: Fill,
+        data: FileBytes,
         fetch: Fetch,
         adopt: Callable[[ObjectInfo], None],
     ) -> None:
         self._creation: Creation | None = None
         self._uploader = uploader
         self._state = state
-        self._fill = fill
+        self._data = data
         self._fetch = fetch
         self._adopt = adopt
         self._reconciler = Reconciler(uploader, reader)
@@ -119,7 +119,7 @@ class FileUpload:
                 self._adopt(done)
                 record = self._as_sent(staged.record)
         try:
-            return self._transmit(record, staged.changed(record.base), self._fill, outgoing)
+            return self._transmit(record, staged.changed(record.base), self._data, outgoing)
         except (Stale, NotFound):
             self.abandon(staged)
             self._fetch_replaced(staged)
@@ -129,7 +129,7 @@ class FileUpload:
         return record if self._uploader.stores_attributes else replace(record, posix=None)
 
     def _case(self, staged: Staged, record: Record) -> Case:
-        return Case(record, staged, self._fill, self._transmit, tuple(self._tried), self._creation)
+        return Case(record, staged, self._data, self._transmit, tuple(self._tried), self._creation)
 
     def _sent_ahead(self, staged: Staged, key: str) -> MultipartUpload | None:
         """Return the upload that has parts of this file already, if it can be completed."""
@@ -145,10 +145,14 @@ class FileUpload:
         return outgoing
 
     def _transmit(
-        self, record: Record, changed: Changed, fill: Fill, outgoing: MultipartUpload | None = None
+        self,
+        record: Record,
+        changed: Changed,
+        data: FileBytes,
+        outgoing: MultipartUpload | None = None,
     ) -> Committed:
         try:
-            return self._uploader.send(record, changed, fill, outgoing)
+            return self._uploader.send(record, changed, data, outgoing)
         except FsError:
             tried = [*self._tried, record]
             if outgoing is not None and record.posix is not None:

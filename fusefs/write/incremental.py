@@ -20,7 +20,7 @@ from fusefs.attributes import Posix
 from fusefs.errors import FsError
 from fusefs.write.multipart import Grid, MultipartUpload
 from fusefs.write.staged import Staged
-from fusefs.write.uploader import Uploader
+from fusefs.write.uploader import FileBytes, Uploader
 from fusefs.write.uploadplan import MAX_OBJECT, MIN_PART, part_size_for
 
 log = logging.getLogger(__name__)
@@ -100,11 +100,15 @@ class IncrementalUpload:
         if not wanted:  # cut off or copied over while it waited for its turn
             return
         try:
+            data = FileBytes(staged.read, staged.file)
             part = self._uploader.part(
-                outgoing.key, outgoing.upload, number, *outgoing.grid.cell(number), staged.read
+                outgoing.key, outgoing.upload, number, *outgoing.grid.cell(number), data
             )
         except FsError as error:
-            self._failed(outgoing.key, error)
+            with self._state:
+                changed = outgoing.changes(number) != changes
+            if not changed:  # else it was changed between its checksum and its sending
+                self._failed(outgoing.key, error)
             return
         with self._state:
             if outgoing.changes(number) == changes and staged.outgoing is outgoing:

@@ -61,6 +61,12 @@ class Overlay:
         """Read for an upload."""
         self.read(offset, view)
 
+    def file(self, start: int, end: int) -> int | None:
+        """Return the descriptor of a file that has a range at its offsets, None for none."""
+        with self._pending.state:
+            staged = self._pending.staged
+            return None if staged is None else staged.file(start, end)
+
 
 def _local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
     """Fill in what is staged of `view`, at `offset`; return the ranges that are elsewhere.

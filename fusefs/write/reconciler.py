@@ -18,12 +18,12 @@ from fusefs.read.reader import Reader
 from fusefs.read.version import ObjectVersion
 from fusefs.write.ranges import RangeSet
 from fusefs.write.staged import Record, Staged
-from fusefs.write.uploader import Committed, Fill, Uploader
+from fusefs.write.uploader import Committed, FileBytes, Uploader
 from fusefs.write.uploadplan import Changed
 
 COMPARE = 1 << 20  # bytes compared at once
 
-Send = Callable[[Record, Changed, Fill], Committed]
+Send = Callable[[Record, Changed, FileBytes], Committed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class Case:
 
     record: Record
     staged: Staged
-    fill: Fill
+    data: FileBytes
     send: Send
     tried: Sequence[Record] = ()
     creation: Creation | None = None
 
     def again(self, record: Record) -> Committed:
         """Send the same bytes under another condition."""
-        return self.send(record, self.staged.changed(record.base), self.fill)
+        return self.send(record, self.staged.changed(record.base), self.data)
 
 
 class Reconciler:
@@ -182,12 +182,12 @@ class Reconciler:
         content = self._reader.open(found.key, found.etag, found.size)
         try:
             changed = Changed(size, found, dirty)
-            return case.send(record, changed, _appended(content, case.fill))
+            return case.send(record, changed, _appended(content, case.data))
         finally:
             content.close()
 
 
-def _appended(content: ObjectVersion, fill: Fill) -> Fill:
+def _appended(content: ObjectVersion, data: FileBytes) -> FileBytes:
     stream = content.stream()
 
     def both(offset: int, view: memoryview) -> None:
@@ -196,9 +196,9 @@ def _appended(content: ObjectVersion, fill: Fill) -> Fill:
         while done < old:
             done += content.read_into(offset + done, view[done:old], stream)
         if old < len(view):
-            fill(max(0, offset - content.size), view[old:])
+            data.fill(max(0, offset - content.size), view[old:])
 
-    return both
+    return FileBytes(both)
 
 
 def _equal(content: ObjectVersion, staged: Staged, start: int, end: int) -> bool:

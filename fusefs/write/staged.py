@@ -314,6 +314,10 @@ class Staged:
         here = all(source is None for _, _, source in self.copies.pieces(start, end))
         return here and self.dirty.covers(start, end)
 
+    def file(self, start: int, end: int) -> int | None:
+        """Return the descriptor of the data if all of a range was written there, else None."""
+        return self._data if self._stored.covers(start, end) else None
+
     @property
     def whole(self) -> bool:
         """Whether every byte of the file is on the disk: no hole is."""

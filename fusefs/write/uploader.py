@@ -29,13 +29,29 @@ from fusefs.write.uploadplan import MAX_PART, Changed, MiB, Piece, PlanSettings,
 log = logging.getLogger(__name__)
 
 IN_MEMORY = 64 * MiB  # parts above it aren't held whole
+SMALL = 256 << 10  # bytes that are read once rather than to hash and again to send
 # How stores refuse to copy an object whose key ends in a slash; versitygw: 400
 # DirectoryObjectContainsData, SeaweedFS: 404.
 NOT_COPIED = frozenset({400, 404, 405, 501})
 MARKER = Headers(system={"ContentType": DIRECTORY_TYPE})
 
 Result = TypeVar("Result")
-Fill = Callable[[int, memoryview], None]
+
+
+def _nowhere(start: int, end: int) -> int | None:
+    """Tell that no file has the bytes of a range."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileBytes:
+    """The bytes of a file that is to be sent: `fill(offset, view)` reads them.
+
+    `file(start, end)` returns the descriptor of a file that has just those bytes at their offsets,
+    None where there is none: they needn't be read to be sent.
+    """
+
+    fill: Callable[[int, memoryview], None]
+    file: Callable[[int, int], int | None] = _nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +94,18 @@ class Uploader:
         self,
         record: Record,
         changed: Changed,
-        fill: Fill,
+        data: FileBytes,
         outgoing: MultipartUpload | None = None,
     ) -> Committed:
         """Upload a file as `record` says, under its condition.
 
-        `fill(offset, view)` gives bytes of the file as it shall be. `outgoing` is an upload that
-        has some of its parts already; it is used up. Raises Stale when the condition doesn't hold;
+        `data` are the bytes of the file as it shall be. `outgoing` is an upload that has some of
+        its parts already; it is used up. Raises Stale when the condition doesn't hold;
         after any error nothing of the upload is visible.
         """
         if outgoing is not None:
             try:
-                return self._finish(record, changed, fill, outgoing)
+                return self._finish(record, changed, data, outgoing)
             except FsError as error:
                 if not refuses_header(error) and not isinstance(error, Unsupported):
                     raise
@@ -101,16 +117,21 @@ class Uploader:
             etag, _ = self.copy(same, record.key, headers, record.condition)
             return Committed(self._info(record, etag, headers))
         if record.size <= self.settings.threshold:
-            content = bytearray(record.size)
-            fill(0, memoryview(content))
-            body = bytes(content)
-            etag = self.store.put(record.key, body, headers, record.condition)
-            return Committed(self._info(record, etag, headers), body)
-        etag = self._upload(record, headers, numbered(pieces(changed, self.settings)), fill)
+            return self._put(record, headers, data)
+        etag = self._upload(record, headers, numbered(pieces(changed, self.settings)), data)
         return Committed(self._info(record, etag, headers))
 
+    def _put(self, record: Record, headers: Headers, data: FileBytes) -> Committed:
+        """Send a small file whole; its content is returned where no file of ours has all of it."""
+        body = _body(data, 0, record.size)
+        etag = self.store.put(record.key, body, headers, record.condition)
+        content = None
+        if isinstance(body, bytearray) and data.file(0, record.size) is None:
+            content = bytes(body)
+        return Committed(self._info(record, etag, headers), content)
+
     def _finish(
-        self, record: Record, changed: Changed, fill: Fill, outgoing: MultipartUpload
+        self, record: Record, changed: Changed, data: FileBytes, outgoing: MultipartUpload
     ) -> Committed:
         """Send what an upload lacks, complete it, and correct the attributes it began with.
 
@@ -122,7 +143,7 @@ class Uploader:
         if any(part.crc32 is None for part in outgoing.parts.values()):
             self.store.uploads.without_checksums(outgoing.upload)
         plan = numbered(laid(changed.spans(0, changed.size), outgoing.grid.size))
-        etag = self._complete(began, outgoing.upload, plan, fill, dict(outgoing.parts))
+        etag = self._complete(began, outgoing.upload, plan, data, dict(outgoing.parts))
         info = self._info(record, etag, self.headers_for(began))
         if began == record:
             return Committed(info)
@@ -169,14 +190,14 @@ class Uploader:
         )
 
     def _upload(
-        self, record: Record, headers: Headers, plan: Mapping[int, Piece], fill: Fill | None
+        self, record: Record, headers: Headers, plan: Mapping[int, Piece], data: FileBytes | None
     ) -> str:
         while True:
             copies = any(piece.source is not None for piece in plan.values())
             checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
             upload = self.store.uploads.create(record.key, headers, copies)
             try:
-                return self._complete(record, upload, plan, fill, {})
+                return self._complete(record, upload, plan, data, {})
             except Unsupported:
                 self.abort(record.key, upload)
                 if checked == self.store.abilities.has(Ability.COPIED_CHECKSUMS):
@@ -190,12 +211,12 @@ class Uploader:
         record: Record,
         upload: str,
         plan: Mapping[int, Piece],
-        fill: Fill | None,
+        data: FileBytes | None,
         sent: dict[int, UploadedPart],
     ) -> str:
         """Send the pieces of `plan` that aren't among `sent`, by number, and complete."""
         futures = [
-            self._pool_of(piece).submit(self._piece, record, upload, number, piece, fill)
+            self._pool_of(piece).submit(self._piece, record, upload, number, piece, data)
             for number, piece in plan.items()
             if number not in sent
         ]
@@ -207,9 +228,9 @@ class Uploader:
         return self._pool if piece.source is None else self._copies
 
     def _piece(
-        self, record: Record, upload: str, number: int, piece: Piece, fill: Fill | None
+        self, record: Record, upload: str, number: int, piece: Piece, data: FileBytes | None
     ) -> UploadedPart:
-        """Make one part; without `fill` there are no bytes to send in place of a copy."""
+        """Make one part; without `data` there are no bytes to send in place of a copy."""
         source = piece.source
         if source is not None and self.store.abilities.has(Ability.PART_COPY):
             try:
@@ -226,20 +247,15 @@ class Uploader:
                 if not refuses_header(error):
                     raise
                 self.store.abilities.lose(Ability.PART_COPY, error)
-        if fill is None:
+        if data is None:
             raise Unsupported(f"{record.key}: more than 5 GiB, and the store can't copy parts")
-        return self.part(record.key, upload, number, piece.start, piece.end, fill)
+        return self.part(record.key, upload, number, piece.start, piece.end, data)
 
     def part(
-        self, key: str, upload: str, number: int, start: int, end: int, fill: Fill
+        self, key: str, upload: str, number: int, start: int, end: int, data: FileBytes
     ) -> UploadedPart:
-        """Send one part; what is too large for memory is read as it goes."""
-        body: bytearray | PartBody
-        if end - start > min(IN_MEMORY, self.settings.part_size):
-            body = PartBody(fill, start, end)
-        else:
-            body = bytearray(end - start)
-            fill(start, memoryview(body))
+        """Send one part; what is in a file, or too large for memory, is read as it goes."""
+        body = _body(data, start, end, min(IN_MEMORY, self.settings.part_size))
         return self.store.uploads.part(key, upload, number, body)
 
     def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
@@ -297,6 +313,17 @@ class Uploader:
                 "an unfinished upload stays in the bucket; a lifecycle rule removes it",
                 extra={"key": key, "upload": upload, "error": str(error)},
             )
+
+
+def _body(data: FileBytes, start: int, end: int, most: int = IN_MEMORY) -> bytearray | PartBody:
+    """Return a range as the body of a request; held in memory if it is small, or costs requests."""
+    if end - start > SMALL:
+        file = data.file(start, end)
+        if file is not None or end - start > most:
+            return PartBody(data.fill, start, end, file)
+    body = bytearray(end - start)
+    data.fill(start, memoryview(body))
+    return body
 
 
 def numbered(plan: Iterable[Piece]) -> dict[int, Piece]:

@@ -4,12 +4,14 @@ import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
 from fusefs.s3.connections import RECEIVED, PlainLine
 from fusefs.s3.httpanswer import HEAD_MOST, Answer, BrokenAnswer
 from fusefs.s3.httpdate import moment
+from fusefs.s3.partbody import PartBody
 
 HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "e"\r\n\r\n'
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -193,3 +195,21 @@ def test_what_is_no_time_is_an_error(text: str) -> None:
     """Who asks decides what that means."""
     with pytest.raises(ValueError, match=r".*"):
         moment(text)
+
+
+def test_a_range_of_a_file_is_sent_without_being_read(
+    pair: tuple[PlainLine, socket.socket], tmp_path: Path
+) -> None:
+    """From the page cache to the connection; a file that is too short is an error."""
+    line, theirs = pair
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    def fill(offset: int, view: memoryview) -> None:
+        raise AssertionError(f"{len(view)} bytes at {offset} are read")
+
+    with path.open("rb") as file:
+        line.send(b"head:", PartBody(fill, 2, 6, file.fileno()))
+        assert theirs.recv(100) == b"head:2345"
+        with pytest.raises(OSError, match="a file of 10 bytes where 20 are to be sent"):
+            line.send(b"", PartBody(fill, 5, 20, file.fileno()))

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import NoSpace, Stale
-from fusefs.s3.partbody import PartBody
+from fusefs.s3.partbody import READ, PartBody
 from fusefs.write.filecontent import FileContent
 from fusefs.write.multipart import Grid, MultipartUpload
 from fusefs.write.serversidecopy import CopiedRange, CopySource
+from fusefs.write.uploader import FileBytes
 from fusefs.write.uploadplan import MAX_PARTS
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench, posix, read
@@ -367,7 +368,33 @@ def test_a_large_part_is_read_as_it_is_sent(
     part = bench.store.uploads.part("f", upload, 1, PartBody(fill, 0, len(data)))
     bench.store.uploads.complete("f", upload, [part], None)
     assert bucket.get("f") == data
-    assert max(read_at) <= MIB
+    assert max(read_at) <= READ
+    assert sum(read_at) == 3 * len(data)  # for its checksum, its signature, and to send it
+
+
+def test_what_is_staged_is_read_to_be_hashed_only(
+    bench: Workbench, proxy: Proxy, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Then it goes from the file to the connection: no copy of it is made here."""
+    data = content(6 * MIB)
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    read_at: list[int] = []
+
+    def fill(offset: int, view: memoryview) -> None:
+        read_at.append(len(view))
+        view[:] = data[offset : offset + len(view)]
+
+    with path.open("rb") as file, proxy.counting() as seen:
+        sent = FileBytes(fill, lambda start, end: file.fileno())
+        bench.uploader.part("f", ahead_of(bench), 1, 0, len(data), sent)
+    assert sum(read_at) == 2 * len(data)
+    assert seen.of("UploadPart").uploaded == len(data)
+
+
+def ahead_of(bench: Workbench) -> str:
+    """Begin an upload of a file."""
+    return bench.store.uploads.create("f", bench.uploader.headers_for(_record()))
 
 
 def _record():  # type: ignore[no-untyped-def]  # a detail of the test above

@@ -39,6 +39,23 @@ def test_a_small_file_is_one_put(bench: Workbench, proxy: Proxy) -> None:
     assert not body.dirty
 
 
+@pytest.mark.parametrize("size", [100, 2 * MIB])
+def test_a_file_is_written_to_the_disk_once(bench: Workbench, proxy: Proxy, size: int) -> None:
+    """What was staged becomes the cached content, its checksums too: nobody asks S3 for it."""
+    body = bench.new("f")
+    body.write(0, content(size))
+    [staged] = bench.staging.directory.glob("*.data")
+    written = staged.stat().st_ino
+    body.commit()
+    [cached] = bench.cache.root.rglob("*.data")
+    assert cached.stat().st_ino == written
+    with bench.again() as later, proxy.counting() as seen:
+        etag = later.store.head("f").etag
+        assert later.cache.whole("f", etag)
+        assert read(later.open("f")) == content(size)
+    assert "GetObject" not in seen.operations
+
+
 def test_a_failed_upload_keeps_the_data_for_another_try(
     bench: Workbench, proxy: Proxy, bucket: Bucket
 ) -> None:
