@@ -7,33 +7,45 @@ FROM ${BASE_IMAGE} AS build
 # The versions of the Makefile: what reads poetry.lock never gets into the image.
 ARG POETRY_VERSION=2.5.1
 ARG EXPORT_VERSION=1.10.1
+# Writes the bill of materials of what is left after pruning.
+ARG CYCLONEDX_VERSION=7.5.0
 WORKDIR /build
 # A site with an index of its own passes its pip configuration: --secret id=pip.conf,src=…
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/poetry \
     && /opt/poetry/bin/pip install --no-cache-dir --disable-pip-version-check \
-       "poetry==${POETRY_VERSION}" "poetry-plugin-export==${EXPORT_VERSION}"
+       "poetry==${POETRY_VERSION}" "poetry-plugin-export==${EXPORT_VERSION}" \
+    && python3 -m venv /opt/cyclonedx \
+    && /opt/cyclonedx/bin/pip install --no-cache-dir --disable-pip-version-check \
+       "cyclonedx-bom==${CYCLONEDX_VERSION}"
 COPY pyproject.toml poetry.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/poetry/bin/poetry export --only main -o requirements.txt \
     && python3 -m venv --without-pip /opt/s3mount \
     && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
-       --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r requirements.txt
+       --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r requirements.txt \
+    && /opt/poetry/bin/pip --python /opt/s3mount/bin/python check --disable-pip-version-check
+COPY deploy/container/prune.py ./
+RUN site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+    && python3 prune.py "$site"
 COPY webhook ./webhook
 COPY fusefs ./fusefs
 COPY certs ./certs
 # Compiled here, for the root file system is read-only where this runs.
 RUN site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
     && cp -r webhook fusefs certs "$site" \
-    && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site"
+    && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site" \
+    && /opt/cyclonedx/bin/cyclonedx-py environment --output-reproducible \
+       --output-file /opt/s3mount/sbom.cdx.json /opt/s3mount/bin/python
 
 # The extra has no wheel. Compiled by the same rule; what is there already stays as it is.
 FROM build AS build-fusepy
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/poetry/bin/poetry export --only main --extras fusepy -o requirements.txt \
+    && sed -n '/^fusepy==/,/[^\\]$/p' requirements.txt >fusepy.txt \
     && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
-       --disable-pip-version-check --no-compile --only-binary :all: --no-binary fusepy \
-       --require-hashes -r requirements.txt \
+       --disable-pip-version-check --no-compile --no-deps --no-binary fusepy \
+       --require-hashes -r fusepy.txt \
     && site="$(/opt/s3mount/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
     && /opt/s3mount/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site/fuse.py"
 
@@ -44,7 +56,7 @@ LABEL org.opencontainers.image.title="s3mount" \
 # An image that runs beside other people's pods has no use for installers.
 RUN { python3 -m pip uninstall -q -y --root-user-action=ignore pip setuptools wheel \
          || DEBIAN_FRONTEND=noninteractive apt-get purge -y --auto-remove python3-pip; } \
-    && rm -rf /root/.cache /var/log/apt /var/log/dpkg.log
+    && rm -rf /root/.cache /var/log/apt /var/log/dpkg.log /var/cache/apt/*
 # The official images leave the standard library uncompiled: each start of each process would do it
 # again, which takes three times as long as the start. What is compiled already stays as it is.
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash \

@@ -10,13 +10,13 @@ EXPORT_VERSION := 1.10.1
 # Commands that have to be there, and the Debian package of each.
 DEBIAN_NEEDS := fusermount3:fuse3 s3fs:s3fs getfattr:attr setfacl:acl rsync:rsync sqlite3:sqlite3 \
 	git:git unzip:unzip unshare:util-linux
-PACKAGES := webhook fusefs certs tests bench
+PACKAGES := webhook fusefs certs tests bench deploy/container
 # Tests start hundreds of programs from these sources: compiled once, not each time.
 unexport PYTHONDONTWRITEBYTECODE
 # One test process more than the machines that check us have cores: tests wait for much.
 WORKERS ?= 3
 
-.PHONY: help setup system demo test lint format unit soak e2e bench-webhook bench clean
+.PHONY: help setup system demo test lint format unit soak e2e image bench-webhook bench clean
 
 .DEFAULT_GOAL := help
 
@@ -82,6 +82,9 @@ soak: setup ## the long tests
 
 e2e: setup ## checks on the cluster of KUBECONFIG, with IMAGE; ONLY=name
 	@$(BIN)/python -m tests.cluster
+
+image: ## the image and its bill of materials; BUILD="--build-arg …"
+	@deploy/container/build.sh $(BUILD)
 
 bench-webhook: setup ## reviews per second, latency, memory
 	@$(BIN)/python -m bench.webhook

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,46 @@ def test_a_mount_without_the_driver_says_what_to_install(
     )
     with pytest.raises(SetupError, match=r"pip install 's3mount\[fusepy\]'.*libfuse2 fuse3"):
         portable.portable(settings)
+
+
+def pruned() -> tuple[list[str], set[str]]:
+    """Return the modules that the image is built without, and the services it knows."""
+    spec = spec_from_file_location("prune", REPOSITORY / "deploy/container/prune.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    names = [name.replace("-", "_") for name in module.DISTRIBUTIONS]
+    return [*names, *(name.replace("/", ".") for name in module.UNUSED)], module.SERVICES
+
+
+def test_pods_import_nothing_that_the_image_is_built_without() -> None:
+    """Every module of the three packages but the second driver, and a client of boto3's."""
+    without, services = pruned()
+    script = f"""
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys({without!r})
+for package in ("webhook", "fusefs", "certs"):
+    for module in pkgutil.walk_packages([package], package + "."):
+        if not module.name.endswith(("__main__", "fusefs.fusepy")):
+            importlib.import_module(module.name)
+import boto3
+asked = set()
+loader = boto3.session.Session()._session.get_component("data_loader")
+load = loader.load_service_model
+session = boto3.session.Session()
+session._session.get_component("data_loader").load_service_model = (
+    lambda name, *rest, **more: asked.add(name) or load(name, *rest, **more)
+)
+session.client("s3", region_name="eu-west-1"), session.client("sts", region_name="eu-west-1")
+print(*asked)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= services
