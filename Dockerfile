@@ -1,5 +1,6 @@
-# Two images. `pods`, the default: the webhook, the certificate agent and the sidecars, which differ
-# by their command only. `fusepy`: with the second driver of `fusefs mount`, for one machine.
+# Two images. `pods`, the default: the webhook, the certificate agent, the sidecars and the plugin of
+# node mode, which differ by their command only. `fusepy`: with the second driver of `fusefs mount`, for
+# one machine.
 # The base needs Python >= 3.11 with venv, and Debian's packages.
 ARG BASE_IMAGE=python:3.13-slim-bookworm
 
@@ -20,7 +21,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
        "cyclonedx-bom==${CYCLONEDX_VERSION}"
 COPY pyproject.toml poetry.lock ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /opt/poetry/bin/poetry export --only main -o requirements.txt \
+    /opt/poetry/bin/poetry export --only main --extras node -o requirements.txt \
     && python3 -m venv --without-pip /opt/s3mount \
     && /opt/poetry/bin/pip --python /opt/s3mount/bin/python install --no-cache-dir \
        --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r requirements.txt \

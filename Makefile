@@ -50,7 +50,7 @@ system:
 	@echo "installing from poetry.lock into .venv (once per lock)"
 	@$(POETRY_VENV)/bin/python -m pip install -q --disable-pip-version-check \
 	  poetry==$(POETRY_VERSION) poetry-plugin-export==$(EXPORT_VERSION)
-	@POETRY_VIRTUALENVS_CREATE=false $(POETRY_VENV)/bin/poetry export -q --with test --extras fusepy -o .venv/requirements.txt
+	@POETRY_VIRTUALENVS_CREATE=false $(POETRY_VENV)/bin/poetry export -q --with test --all-extras -o .venv/requirements.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/requirements.txt
 	@touch $@
 

@@ -27,6 +27,10 @@ def _run(arguments: list[str]) -> int:
         from fusefs.keeper import command as keeper
 
         return keeper.main(arguments[1:])
+    if arguments[:1] == ["node"]:
+        from fusefs.node import command as node  # grpcio: an extra, and large
+
+        return node.main(arguments[1:])
     if arguments[:1] == ["probe"]:
         from fusefs.run import probe
 

@@ -18,6 +18,8 @@ THIRD_PARTIES = {
     "cryptography": {"certs.x509"},
     "fastapi": {"webhook.serve.app"},
     "fuse": {"fusefs.fusepy"},
+    "google": {"fusefs.node.messages"},  # protobuf
+    "grpc": {"fusefs.node.pluginserver"},
     "jsonpatch": {"webhook.review.admission"},
     "kubernetes": {"webhook.serve.cluster", "certs.cluster"},
     "pydantic": {"webhook.platform.environment"},
@@ -39,7 +41,7 @@ THIRD_PARTIES = {
 # A new arrow is a decision, made in this table. `ground` is what lies flat in the package.
 WINGS: dict[str, dict[str, set[str]]] = {
     "fusefs": {
-        "__main__": {"cli", "run", "keeper"},
+        "__main__": {"cli", "run", "node", "keeper"},
         "cli": {"run", "mount", "keeper", "kernel", "s3"},
         "run": {"mount", "keeper", "session", "kernel"},
         "mount": {
@@ -52,6 +54,7 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "read": {"cache", "s3"},
         "cache": {"disk"},
         "session": {"disk"},
+        "node": {"keeper", "kernel"},
         "keeper": {"kernel"},
         "kernel": set(),
         "s3": set(),
@@ -79,6 +82,10 @@ APART = [
     # What pods run does without the second driver: it is an extra that their image doesn't have.
     *((f"fusefs.run.{name}", ("fusefs.fusepy",)) for name in ("serving", "podworker", "probe")),
     ("fusefs.keeper", ("fusefs.fusepy",)),
+    # Privileged on every node: neither credentials nor S3 code.
+    ("fusefs.node", ("fusefs.s3", "fusefs.logs", "fusefs.mount", "fusefs.run", "fusefs.fusepy")),
+    # Its third parties are an extra, and large.
+    *((f"fusefs.{name}", ("fusefs.node",)) for name in ("keeper", "run", "cli", "mount")),
     # Reviewing is pure: no request, no clock of the cluster's, no HTTP.
     *((f"webhook.{wing}", ("webhook.serve",)) for wing in ("review", "policy", "pod")),
     ("webhook.spec", ("webhook.policy", "webhook.pod", "webhook.serve")),

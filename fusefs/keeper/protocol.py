@@ -16,9 +16,12 @@ Standard library only: the keeper imports this. Functions without state, usable 
 """
 
 import array
+import contextlib
+import errno
 import json
 import os
 import socket
+import stat
 import struct
 from collections.abc import Mapping, Sequence
 
@@ -41,15 +44,48 @@ class ProtocolError(ValueError):
 
 def listen(path: str, worker_uid: int, backlog: int) -> socket.socket:
     """Bind the socket at `path`, for the worker's user alone."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - pathlib is large
-    if os.path.lexists(path):
-        os.unlink(path)  # noqa: PTH108 - pathlib is large
+    directory, name = os.path.split(path)
+    os.makedirs(directory or ".", exist_ok=True)  # noqa: PTH103 - pathlib is large
+    descriptor = os.open(directory or ".", os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return listen_in(descriptor, name, worker_uid, backlog)
+    finally:
+        os.close(descriptor)
+
+
+def listen_in(directory: int, name: str, worker_uid: int, backlog: int) -> socket.socket:
+    """Bind a socket in an open directory, for the worker's user alone.
+
+    The worker can write in that directory: no link that it places there is followed, and if it
+    replaces the socket between two of our calls, EPERM is raised. The path of the bind is short
+    whatever the directory's is: a socket's has 108 bytes (unix(7)).
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    listener.bind(path)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{name}")
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        entry = os.open(name, flags, dir_fd=directory)
+        try:
+            _give(entry, name, worker_uid)
+        finally:
+            os.close(entry)
+        listener.listen(backlog)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _give(entry: int, name: str, worker_uid: int) -> None:
+    """Give a socket that is open as a path to the worker's user, and to nobody else."""
+    status = os.fstat(entry)
+    if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "somebody replaced the socket", name)
+    path = f"/proc/self/fd/{entry}"
     os.chmod(path, 0o600)  # noqa: PTH101 - pathlib is large
     os.chown(path, worker_uid, -1)
-    listener.listen(backlog)
-    return listener
 
 
 def send(peer: socket.socket, message: Message, descriptor: int = -1) -> None:

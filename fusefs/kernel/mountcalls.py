@@ -89,12 +89,18 @@ def unmount(mountpoint: str, *, abort: bool = False) -> None:
 
 def fuse_mounts() -> list[tuple[str, str]]:
     """Return our mounts in this mount namespace, oldest first: (path, "major:minor")."""
+    return [(path, number) for path, number, _ in fuse_mounts_with_access()]
+
+
+def fuse_mounts_with_access() -> list[tuple[str, str, bool]]:
+    """Return the same, each with whether it is mounted read-only."""
     found = []
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         before, _, after = line.partition(b" - ")
         if after.split(b" ", 1)[0] == TYPE.encode():
             fields = before.split(b" ")
-            found.append((os.fsdecode(_unescaped(fields[4])), fields[2].decode()))
+            path, number = os.fsdecode(_unescaped(fields[4])), fields[2].decode()
+            found.append((path, number, b"ro" in fields[5].split(b",")))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from webhook import problems
 from webhook.parse.yamldocs import parse_documents, render_documents
+from webhook.platform.nodekey import NodeKey
 from webhook.platform.settings import read_platform
 from webhook.pods import Pod, title
 from webhook.policy.file import parse_policy
@@ -36,7 +37,8 @@ class Case:
 
     @property
     def decider(self) -> Decider:
-        return Decider(read_platform(self.environ), lambda: self.policy, Told(self.labels))
+        platform, told = read_platform(self.environ), Told(self.labels)
+        return Decider(platform, lambda: self.policy, told, NodeKey("k" * 32))
 
     def decide(self, pod: Pod | None = None) -> Decision:
         """The decision on the case's pod, or on another one in the same circumstances."""

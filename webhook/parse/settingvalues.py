@@ -12,6 +12,10 @@ from webhook.parse.quantities import parse_seconds
 _T = TypeVar("_T")
 
 
+POD, NODE = "pod", "node"
+KEEPERS = (POD, NODE)
+
+
 def optional(parse: Callable[[str], _T]) -> Callable[[str], _T | None]:
     """Return a parser that takes empty text for None."""
     return lambda text: parse(text) if text else None
@@ -77,6 +81,13 @@ def parse_pull_policy(text: str) -> str:
     """Return an `imagePullPolicy`."""
     if text not in ("Always", "IfNotPresent", "Never"):
         raise ValueError("must be Always, IfNotPresent or Never")
+    return text
+
+
+def parse_keeper(text: str) -> str:
+    """Return where mounts are kept: in each pod, or by the node's plugin."""
+    if text not in KEEPERS:
+        raise ValueError(f"must be {' or '.join(KEEPERS)}")
     return text
 
 

@@ -64,6 +64,12 @@ class Platform(Settings):
         "`terminationGracePeriodSeconds` of pods with a writable mount is raised to this, for the"
         " upload of dirty files; at most `1h`, for the drain of a node waits for it",
     )
+    keeper: Annotated[str, parsed(settingvalues.parse_keeper, "")] = setting(
+        "pod",
+        "who makes the mounts: `pod`, a privileged sidecar in each pod; `node`, the"
+        " [plugin of each node](node.md), which `deploy/overlays/node` brings. A policy rule may"
+        " say otherwise for its namespaces",
+    )
     keeper_cpu_request: _Cpu = setting(
         "2m", "CPU that the keeper requests; empty is none. An idle one uses less than this"
     )
@@ -133,7 +139,12 @@ class Platform(Settings):
     )
 
     @property
-    def keeper(self) -> Resources:
+    def by_node(self) -> bool:
+        """Whether the plugin of the node makes the mounts."""
+        return self.keeper == settingvalues.NODE
+
+    @property
+    def keeper_resources(self) -> Resources:
         """The keeper's requests and limits."""
         return self._resources("keeper")
 
@@ -151,7 +162,7 @@ class Platform(Settings):
         return Resources(*(getattr(self, f"{kind}_{part}") for part in _PARTS))
 
     def replaced(self, **changes: object) -> Self:
-        """Return a copy with other values; `keeper`, `worker` and `maximum` are Resources."""
+        """Return a copy with other values; Resources for `keeper`, `worker` and `maximum`."""
         fields: dict[str, object] = {}
         for name, value in changes.items():
             if isinstance(value, Resources):

@@ -45,7 +45,8 @@ def within_pod(
 ) -> tuple[Wanted, Platform, list[Problem]]:
     """Return both sidecars' resources, capped by those of the pod as a whole, and problems."""
     whole = section(spec, "resources")
-    worker, keeper = wanted.worker, platform.keeper
+    worker = wanted.worker
+    keeper = Resources() if platform.by_node else platform.keeper_resources
     problems: list[Problem] = []
     for name in _PARSERS:
         limit = _quantity(whole, "limits", name)
@@ -61,7 +62,9 @@ def within_pod(
             worker = _capped(worker, f"{name}_limit", limit)
             if name == "memory" and limit < SMALLEST_MEMORY:
                 problems.append(_too_little(format_bytes(limit)))
-    return replace(wanted, worker=worker), platform.replaced(keeper=keeper), problems
+    if not platform.by_node:
+        platform = platform.replaced(keeper=keeper)
+    return replace(wanted, worker=worker), platform, problems
 
 
 def _too_little(limit: str) -> Problem:

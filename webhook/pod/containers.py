@@ -7,9 +7,13 @@ Names are public and stable: containers `s3-mount-keeper` and `s3-mount-worker`;
 `s3-mount-bus`, `s3-mount-socket`, `s3-mount-cache`, `s3-mount-no-token`, `s3-mount-credentials`
 and `s3-mount-credentials-NAME`; the worker's port `s3mount-metrics`. Both containers serve all
 mounts of the pod; the JSON document in `S3MOUNT_CONFIG` describes them.
+
+In node mode there is neither the keeper nor the bus: the node's plugin makes each mount as an
+inline CSI volume `s3-mount-bucket-NAME`.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from webhook.parse.quantities import format_bytes
@@ -25,6 +29,8 @@ BUS = "s3-mount-bus"
 SOCKET = "s3-mount-socket"
 CACHE = "s3-mount-cache"
 CREDENTIALS = "s3-mount-credentials"
+BUCKET = "s3-mount-bucket"
+DRIVER = "s3.mount"
 EMPTY = "s3-mount-no-token"
 METRICS = "s3mount-metrics"
 BUS_DIRECTORY = "/bus"
@@ -55,23 +61,22 @@ def is_reserved(name: str) -> bool:
 def sidecars(
     wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
 ) -> list[dict[str, Any]]:
-    """Return the native sidecars of a pod, in their start order.
+    """Return the native sidecars of a pod, in their start order; in node mode only the worker.
 
     `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: the
     port of the worker's metrics, None for no metrics.
     """
     worker = _worker(wanted, platform, ambient=ambient, metrics_port=metrics_port)
-    return [_keeper(wanted, platform), worker]
+    return [worker] if platform.by_node else [_keeper(wanted, platform), worker]
 
 
-def volumes(wanted: Wanted) -> list[dict[str, Any]]:
-    """Return the volumes of the sidecars, some of them shared with the application."""
+def volumes(wanted: Wanted, platform: Platform, tokens: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the volumes of the sidecars, some of them shared with the application.
+
+    `tokens`: in node mode, the token of each mount for the node's plugin, by the mount's name.
+    """
     return [
-        # In memory: a kubelet that tears down a pod unmounts this first, gets EBUSY and stops. An
-        # emptyDir on disk is emptied first, through the mount: that would delete the objects.
-        {"name": BUS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        # Sockets, no data.
-        {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        *(_published(wanted, tokens) if platform.by_node else _bus()),
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(cache_volume_size(wanted))}},
         # Empty: it covers the token, which neither sidecar uses.
         {"name": EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
@@ -86,6 +91,37 @@ def volumes(wanted: Wanted) -> list[dict[str, Any]]:
     ]
 
 
+def _bus() -> list[dict[str, Any]]:
+    """Return the volumes for the mounts and the sockets of a pod with a keeper of its own."""
+    return [
+        # In memory: a kubelet that tears down a pod unmounts this first, gets EBUSY and stops. An
+        # emptyDir on disk is emptied first, through the mount: that would delete the objects.
+        {"name": BUS, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        # Sockets, no data.
+        {"name": SOCKET, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+
+
+def _published(wanted: Wanted, tokens: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the mounts that the node's plugin makes, and the volume of its socket."""
+    return [
+        *(
+            {
+                "name": f"{BUCKET}-{mount.name}",
+                "csi": {
+                    "driver": DRIVER,
+                    **({"readOnly": True} if mount.read_only else {}),
+                    "volumeAttributes": {"mount": mount.name, "token": tokens[mount.name]},
+                },
+            }
+            for mount in wanted.mounts
+        ),
+        # On disk: the plugin may come before the kubelet, whose tmpfs would cover its socket, and a
+        # tmpfs with a socket that somebody listens on can't be unmounted.
+        {"name": SOCKET, "emptyDir": {"sizeLimit": "1Mi"}},
+    ]
+
+
 def cache_volume_size(wanted: Wanted) -> int:
     """Return the size limit of the caches' volume in bytes."""
     total = sum(mount.cache_size for mount in wanted.mounts)
@@ -93,9 +129,11 @@ def cache_volume_size(wanted: Wanted) -> int:
     return -(-(total + total // 10 + _CACHE_SLACK) // 2**20) * 2**20
 
 
-def application_mount(mount: MountSpec) -> dict[str, Any]:
+def application_mount(mount: MountSpec, platform: Platform) -> dict[str, Any]:
     """Return an application's volumeMount: a plain bind of the live mount."""
     found: dict[str, Any] = {"name": BUS, "mountPath": mount.path, "subPath": mount.name}
+    if platform.by_node:
+        found = {"name": f"{BUCKET}-{mount.name}", "mountPath": mount.path}
     return found | {"readOnly": True} if mount.read_only else found
 
 
@@ -124,7 +162,7 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
             _EMPTY_MOUNT,
         ],
-        resources=platform.keeper.rendered(),
+        resources=platform.keeper_resources.rendered(),
     )
 
 

@@ -6,7 +6,7 @@ The given pod is never changed; the copy shares every unchanged part.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from webhook.platform.settings import Platform
 from webhook.pod.additions import normal_path
 from webhook.pod.budget import with_storage, within_pod
 from webhook.pod.containers import (
+    BUCKET,
     BUS,
     CACHE,
+    SOCKET,
     application_mount,
     is_reserved,
     sidecars,
@@ -59,11 +61,18 @@ class Injection:
 
 
 def inject(
-    pod: Pod, wanted: Wanted, platform: Platform, most: Resources, *, ambient: bool
+    pod: Pod,
+    wanted: Wanted,
+    platform: Platform,
+    most: Resources,
+    *,
+    ambient: bool,
+    tokens: Mapping[str, str],
 ) -> Injection:
     """Return the pod that would run, and every problem found.
 
-    `most` are the maxima for sidecars that are in the pod already.
+    `most` are the maxima for sidecars that are in the pod already; `tokens` are for the volumes of
+    node mode, by the mount's name.
     """
     problems: list[Problem] = []
     repairs = Repairs()
@@ -71,26 +80,26 @@ def inject(
     start = start_index(spec, platform.mesh_containers)
     found = list(places(spec, start))
     problems += _name_problems(found, wanted, start)
-    problems += _volume_use_problems(found, wanted.mounts)
+    problems += _volume_use_problems(found, wanted.mounts, platform)
     problems += _path_problems(found, wanted.mounts, platform)
     _mount_applications(spec, found, wanted.mounts, platform)
     port = metrics_port(spec, platform.worker_metrics_port)
     problems += port_problems(spec, port)
     wanted, platform, little = within_pod(spec, wanted, platform)
     problems += little
-    keeper, worker = (
+    needed = [
         with_storage(sidecar, spec, wanted, platform)
         for sidecar in sidecars(wanted, platform, ambient=ambient, metrics_port=port)
-    )
+    ]
     # The identity is copied when we add the worker; later it is its webhook's business.
-    added = [keeper, with_identity(worker, spec, wanted)]
+    added = [*needed[:-1], with_identity(needed[-1], spec, wanted)]
     add_sidecars(spec, added, start, problems)
-    settle_sidecars(spec, [keeper, worker], most, repairs, problems)
-    add_volumes(spec, volumes(wanted), repairs, problems)
+    settle_sidecars(spec, needed, most, repairs, problems)
+    add_volumes(spec, volumes(wanted, platform, tokens), repairs, problems)
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
     _raise_grace(spec, wanted, platform)
-    changed = {"metadata": _with_annotations(pod, wanted), "spec": spec}
+    changed = {"metadata": _with_annotations(pod, wanted, platform), "spec": spec}
     replaced = REPLACEABLE | repairs.pointers
     return Injection({**pod, **changed}, problems, replaced, tuple(repairs.told))
 
@@ -101,11 +110,12 @@ def status(wanted: Wanted) -> str:
     return json.dumps({"version": __version__, "mounts": mounts}, separators=(",", ":"))
 
 
-def _with_annotations(pod: Pod, wanted: Wanted) -> dict[str, Any]:
+def _with_annotations(pod: Pod, wanted: Wanted, platform: Platform) -> dict[str, Any]:
     ours = {STATUS: status(wanted)}
     if all(mount.read_only for mount in wanted.mounts):
         # A read-only cache can be lost; a pod's own value stays.
-        ours |= {_EVICTABLE: CACHE} if _EVICTABLE not in annotations(pod) else {}
+        lost = f"{CACHE},{SOCKET}" if platform.by_node else CACHE
+        ours |= {_EVICTABLE: lost} if _EVICTABLE not in annotations(pod) else {}
     return section(pod, "metadata") | {"annotations": annotations(pod) | ours}
 
 
@@ -126,9 +136,11 @@ def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Probl
     return problems
 
 
-def _volume_use_problems(found: list[Place], mounts: tuple[MountSpec, ...]) -> list[Problem]:
+def _volume_use_problems(
+    found: list[Place], mounts: tuple[MountSpec, ...], platform: Platform
+) -> list[Problem]:
     """Return problems of containers that mount our volumes themselves, such as credentials."""
-    ours = [application_mount(mount) for mount in mounts]
+    ours = [application_mount(mount, platform) for mount in mounts]
     return [
         Problem(
             f"container {place.name}: volumeMounts {item['mountPath']}",
@@ -165,7 +177,7 @@ def _path_problems(
 
 def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple[str, str]]:
     for item in items(container, "volumeMounts"):
-        if item["name"] != BUS:
+        if item["name"] != BUS and not item["name"].startswith(f"{BUCKET}-"):
             yield normal_path(item["mountPath"]), f"volume {item['name']}"
     for item in items(container, "volumeDevices"):
         yield normal_path(item["devicePath"]), f"device {item['name']}"
@@ -188,7 +200,8 @@ def _mount_applications(
 ) -> None:
     lists = {field: list(items(spec, field)) for field in {place.field for place in found}}
     for place in found:
-        needed = [application_mount(m) for m in mounts if place.gets(m, platform.mesh_containers)]
+        gets = [m for m in mounts if place.gets(m, platform.mesh_containers)]
+        needed = [application_mount(m, platform) for m in gets]
         present = items(place.container, "volumeMounts")
         missing = [item for item in needed if item not in present]
         if missing:

@@ -46,7 +46,8 @@ def add_sidecars(
         spec["initContainers"] = containers
     names = [container["name"] for container in containers]
     problems += _strangers(spec, {container["name"] for container in added})
-    if added and names.index(WORKER) < names.index(KEEPER):
+    both = {KEEPER, WORKER} <= {container["name"] for container in added}
+    if both and names.index(WORKER) < names.index(KEEPER):
         rule = f"comes before {KEEPER}, whose mount it waits for: neither would ever start"
         problems.append(Problem(f"init container {WORKER}", None, rule, _NEIGHBOUR))
 

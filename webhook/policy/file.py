@@ -12,7 +12,7 @@ from typing import Any
 from webhook.errors import DocumentError, PolicyFileError
 from webhook.parse.globs import NAMESPACE
 from webhook.parse.quantities import parse_bytes, parse_millicores
-from webhook.parse.settingvalues import parse_count
+from webhook.parse.settingvalues import KEEPERS, parse_count
 from webhook.parse.values import parse_cache_size, parse_endpoint
 from webhook.parse.yamldocs import parse_documents, read_text
 from webhook.platform.resources import Resources
@@ -105,7 +105,7 @@ def _policy(node: _Node) -> Policy:
 def _rule(node: _Node) -> Rule:
     fields = node.fields(
         "name", "namespaces", "namespaceLabels", "buckets", "credentials", "secrets", "endpoints",
-        "maxima",
+        "maxima", "keeper",
     )  # fmt: skip
     for needed in ("name", "buckets"):
         if needed not in fields:
@@ -129,6 +129,7 @@ def _rule(node: _Node) -> Rule:
             maxima.get("memoryRequest"),
             maxima.get("memoryLimit"),
         ),
+        keeper=fields["keeper"].choice(*KEEPERS) if "keeper" in fields else None,
     )
 
 

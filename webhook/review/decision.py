@@ -10,6 +10,7 @@ from enum import Enum
 
 from webhook import pods
 from webhook.diff import Operation, additions
+from webhook.platform.nodekey import NodeKey
 from webhook.platform.settings import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
@@ -21,8 +22,10 @@ from webhook.problems import Problem
 from webhook.review.lookup import Lookup, Told
 from webhook.review.warnings import Advice, advice, misplaced, undone
 from webhook.spec import mountspec
-from webhook.spec.mountspec import MountSpec
+from webhook.spec.mountspec import MountSpec, Wanted
 
+# Of a pod that names none (the API server's ServiceAccount admission fills it in).
+_ACCOUNT = "default"
 MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -74,11 +77,15 @@ Decision = Skipped | Denied | Injected
 
 @dataclass(frozen=True)
 class Decider:
-    """Decides about pods; `policy()` returns the policy in use."""
+    """Decides about pods; `policy()` returns the policy in use.
+
+    `node_key` signs the volumes of node mode; None: this replica has no key, so there are none.
+    """
 
     platform: Platform
     policy: Callable[[], Policy] = Policy
     lookup: Lookup = Told()  # noqa: RUF009 - knows nothing, and is frozen
+    node_key: NodeKey | None = NodeKey()  # noqa: RUF009 - as above
 
     def decide(self, pod: Pod, namespace: str) -> Decision:
         """Return the decision about a pod of a namespace; no content of a pod makes it raise."""
@@ -102,10 +109,12 @@ class Decider:
         problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
         problems += part_problems(wanted)
         problems += mesh_problems(pod, wanted)
-        if platform.check_pod_security:
+        problems += self._key_problems(platform)
+        if platform.check_pod_security and not platform.by_node:
             problems += security_problems(namespace, labels)
         most = ceiling(platform, rule)
-        injection = inject(pod, wanted, platform, most, ambient=rule.ambient)
+        tokens = self._tokens(pod, wanted, namespace) if platform.by_node else {}
+        injection = inject(pod, wanted, platform, most, ambient=rule.ambient, tokens=tokens)
         problems += injection.problems
         refused = policy_problems(rule, wanted, namespace)
         if problems or refused:
@@ -116,3 +125,18 @@ class Decider:
             *advice(pod, wanted, platform, namespace, self.lookup),
         ]
         return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)
+
+    def _tokens(self, pod: Pod, wanted: Wanted, namespace: str) -> dict[str, str]:
+        """Return a token for each mount, by its name."""
+        key = self.node_key or NodeKey()
+        account = pod["spec"].get("serviceAccountName") or _ACCOUNT
+        return {
+            mount.name: key.token(namespace, account, mount.name, read_only=mount.read_only)
+            for mount in wanted.mounts
+        }
+
+    def _key_problems(self, platform: Platform) -> list[Problem]:
+        if not platform.by_node or self.node_key is not None:
+            return []
+        rule = "node mode needs S3MOUNT_NODE_KEY_FILE, which the webhook doesn't have"
+        return [Problem("s3mount", None, rule, "Tell the platform team; see docs/node.md")]

@@ -86,7 +86,8 @@ def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iter
     yield from _memory(wanted)
     containers = [*items(spec, "containers"), *items(spec, "initContainers")]
     users = [container for container in containers if not is_reserved(container["name"])]
-    ours = wanted.worker.guaranteed and platform.keeper.guaranteed
+    keeper = platform.by_node or platform.keeper_resources.guaranteed
+    ours = wanted.worker.guaranteed and keeper
     if users and not ours and all(_guaranteed(section(c, "resources")) for c in users):
         text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from webhook import __version__
+from webhook.errors import SettingsError
+from webhook.platform.nodekey import read_node_key
 from webhook.platform.settings import Platform
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
@@ -30,7 +32,10 @@ def run(serving: Serving, platform: Platform) -> None:
     with ExitStack() as stack:
         service = _Service(serving, log)
         stack.enter_context(MetricsPort(service.metrics, serving.host, serving.metrics_port))
-        decider = Decider(platform, service.policy(), _lookup(serving, log, stack))
+        key = None if serving.node_key_file is None else read_node_key(serving.node_key_file)
+        if platform.by_node and key is None:
+            raise SettingsError("S3MOUNT_NODE_KEY_FILE is needed for S3MOUNT_KEEPER=node")
+        decider = Decider(platform, service.policy(), _lookup(serving, log, stack), key)
         reviewer = Reviewer(decider, service.metrics, log)
         context = service.certificate()
         lifespan = watching(service.watched)

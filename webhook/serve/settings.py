@@ -49,6 +49,11 @@ class Serving(Settings):
         "mirror the names of Secrets, to warn of missing ones; needs `list`, `watch` on `secrets`:"
         " only names are asked for, but the right is to read them all",
     )
+    node_key_file: _Path = setting(
+        "",
+        "file with the key, 32 characters or more, by which the plugins of [node mode](node.md)"
+        " know the webhook's volumes; the first line signs, a plugin takes all. Read at the start",
+    )
     tls_dir: _Path = setting(
         "",
         "directory with `tls.crt`, `tls.key`, `ca.crt`; looked at every second",

@@ -73,6 +73,8 @@ Two native sidecars in `initContainers` for all mounts together: `s3-mount-keepe
 privileged and has no credentials, and `s3-mount-worker`, which has the credentials and no
 privileges, and serves its metrics on a port named `s3mount-metrics`. Volumes named `s3-mount-…`,
 and one `volumeMount` for each mount in the containers that get it.
+In [node mode](node.md) there is no keeper: each mount is an inline volume `s3-mount-bucket-NAME` of
+the node's plugin.
 `terminationGracePeriodSeconds` is raised to the platform's minimum (60 s) when a mount can be
 written to, so that what is dirty reaches S3. Nothing is removed or replaced otherwise.
 """

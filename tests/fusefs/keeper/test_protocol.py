@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -150,3 +151,37 @@ def test_the_configuration_comes_from_a_file_or_the_environment() -> None:
         protocol.read_document({}, None)
     with pytest.raises(SetupError, match="/nowhere"):
         protocol.read_document({}, "/nowhere")
+
+
+def test_a_link_in_place_of_the_socket_is_not_followed(tmp_path: Path) -> None:
+    """The worker can write in the socket's directory: what it links to keeps mode and owner."""
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    victim.chmod(0o640)
+    (tmp_path / "run").mkdir()
+    socket_path = tmp_path / "run/keeper.sock"
+    socket_path.symlink_to(victim)
+    with protocol.listen(str(socket_path), os.getuid(), 1):
+        assert socket_path.is_socket() and not socket_path.is_symlink()
+        assert socket_path.stat().st_mode & 0o777 == 0o600
+    assert victim.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_socket_that_was_replaced_is_not_given_away(tmp_path: Path) -> None:
+    """Between bind and chmod the worker may rename something over it: EPERM, and nothing done."""
+    victim = tmp_path / "victim"
+    victim.write_text("secret")
+    victim.chmod(0o640)
+    (tmp_path / "keeper.sock").symlink_to(victim)
+    entry = os.open(tmp_path / "keeper.sock", os.O_PATH | os.O_NOFOLLOW)
+    with pytest.raises(PermissionError, match="somebody replaced the socket"):
+        protocol._give(entry, "keeper.sock", 65534)
+    os.close(entry)
+    assert victim.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_path_longer_than_that_of_a_socket_may_be(tmp_path: Path) -> None:
+    """The directory may be any: only its descriptor is named to bind(2)."""
+    deep = tmp_path / ("d" * 120)
+    with protocol.listen(str(deep / "keeper.sock"), os.getuid(), 1):
+        assert (deep / "keeper.sock").is_socket()

@@ -1,0 +1,75 @@
+"""The arguments of `python -m fusefs node`, and the life of the plugin's process.
+
+At SIGTERM it stops answering and exits; mounts stay, and workers go on serving them. The next
+plugin gets the descriptors back from the workers. Main thread only.
+"""
+
+import argparse
+import os
+import resource
+import signal
+import threading
+from pathlib import Path
+
+from fusefs import __version__, termination
+from fusefs.errors import SetupError
+from fusefs.keeper.keptmount import log
+from fusefs.node.csidriver import CsiDriver, registration
+from fusefs.node.nodemounts import NodeMounts
+from fusefs.node.pluginserver import PluginServer
+from fusefs.node.settings import KUBELET, NAME, NodeSettings
+from fusefs.node.token import TokenKeys
+from fusefs.probefiles import ProbeFile
+
+STACK_BYTES = 512 << 10  # of each thread: there is one for each pod
+SETUP_FAILED = 2
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command `node`; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m fusefs node")
+    parser.add_argument("--node-name", default=os.environ.get("NODE_NAME", ""))
+    parser.add_argument("--kubelet-directory", default=KUBELET, help=f"default: {KUBELET}")
+    parser.add_argument("--key-file", type=Path, required=True, help="keys of the webhook")
+    parser.add_argument("--worker-uid", type=int, default=65534)
+    told = parser.parse_args(arguments)
+    if not told.node_name:
+        parser.error("no node: set NODE_NAME or give --node-name")
+    settings = NodeSettings(
+        told.node_name, told.kubelet_directory.rstrip("/"), told.key_file, told.worker_uid
+    )
+    try:
+        run(settings)
+    except (SetupError, OSError) as error:
+        log("critical", str(error))
+        termination.write(str(error))
+        return SETUP_FAILED
+    return 0
+
+
+def run(settings: NodeSettings) -> None:
+    """Serve until SIGTERM or SIGINT; SetupError or OSError where it can't start."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    threading.stack_size(STACK_BYTES)
+    keys = TokenKeys(settings.key_file)
+    keys.keys()
+    files = ProbeFile(settings.plugin, "node")
+    mounts = NodeMounts(settings.pods, settings.worker_uid)
+    mounts.restore()
+    driver = CsiDriver(__version__, settings.node, settings.pods, mounts, keys)
+    socket = f"{settings.plugin}/csi.sock"
+    servers = [PluginServer(socket, driver.methods())]
+    # Last: from here on the kubelet asks.
+    servers.append(PluginServer(settings.registration, registration(socket), threads=1))
+    files.ready(True)
+    log("info", "ready", driver=NAME, node=settings.node, version=__version__)
+    stop.wait()
+    files.ready(False)
+    for server in servers:
+        server.stop()
+    mounts.close()
+    log("info", "stopped")

@@ -1,0 +1,159 @@
+"""All mounts of a node: published, unpublished, and found again after a restart of the plugin.
+
+What is mounted is read from the mount table, so there is no state on disk that could be wrong. A
+mountpoint is never asked for anything: before its worker answers that would wait for good.
+
+Threading: any thread. `_lock` guards which pods there are and how many threads use each; nothing is
+done while it is held.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+from fusefs import locks
+from fusefs.keeper.keptmount import log
+from fusefs.kernel import mountcalls
+from fusefs.locks import Rank
+from fusefs.node.podkeeper import PodKeeper
+from fusefs.node.publication import Publication, PublishError, Target, target_of
+from fusefs.node.socketvolume import VOLUME, WAIT_SECONDS, SocketVolumes
+
+# The kubelet writes it before it asks for a volume and removes it after it has given it back.
+RECORD = "vol_data.json"
+RESTORED_AT_ONCE = 8
+
+
+class NodeMounts:
+    """The keepers of the pods of this node."""
+
+    def __init__(
+        self,
+        pods: str,
+        worker_uid: int,
+        *,
+        wait: float = WAIT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`pods`: the kubelet's directory. `wait`: seconds that a pod's socket volume may take."""
+        self._directory = pods
+        self._worker_uid = worker_uid
+        self._wait = wait
+        self._clock = clock
+        self._volumes = SocketVolumes(pods)
+        self._lock = locks.lock(Rank.LEAF)
+        self._pods: dict[str, PodKeeper] = {}
+        self._users: Counter[str] = Counter()
+
+    def restore(self) -> None:
+        """Wait for the workers of what is mounted; unmount what belongs to pods that are gone."""
+        left: list[tuple[Target, str, bool]] = []
+        for path, number, read_only in mountcalls.fuse_mounts_with_access():
+            target = target_of(path, self._directory)
+            if target is None:
+                continue
+            record = os.path.join(os.path.dirname(target.path), RECORD)  # noqa: PTH118, PTH120
+            if os.path.lexists(record):
+                left.append((target, number, read_only))
+            else:
+                self._clean(path)
+        with ThreadPoolExecutor(RESTORED_AT_ONCE) as pool:
+            list(pool.map(lambda each: self._restore(*each), left))
+
+    def publish(self, asked: Publication) -> None:
+        """Mount a volume for its pod's worker; PublishError says why it can't be."""
+        directory = self._socket_volume(asked)
+        target = asked.target
+        try:
+            with self._using(target.pod) as keeper:
+                keeper.listen(directory)
+                keeper.publish(target.name, target.path, read_only=asked.read_only)
+        except (OSError, TimeoutError) as error:
+            where = f"volume {target.volume} of pod {asked.namespace}/{asked.pod_name}"
+            raise PublishError("INTERNAL", f"{where} can't be mounted: {error}") from error
+        finally:
+            os.close(directory)
+
+    def unpublish(self, target: Target) -> None:
+        """End a mount and remove its directory, whatever is dead; no error if it is gone."""
+        stuck = False
+        with self._lock:
+            known = target.pod in self._pods
+        if known:
+            with self._using(target.pod) as keeper:
+                try:
+                    keeper.remove(target.name)
+                except TimeoutError:
+                    stuck = True
+                    log("error", "a pod's keeper hangs: its mount is aborted", pod=target.pod)
+        try:
+            mountcalls.unmount_stale(target.path, abort=stuck)
+            with suppress(FileNotFoundError):
+                os.rmdir(target.path)  # noqa: PTH106 - as a text, like all paths here
+        except OSError as error:
+            raise PublishError("INTERNAL", f"{target.path} can't be removed: {error}") from error
+
+    def close(self) -> None:
+        """Hang up on all workers; mounts stay as they are, for the next plugin."""
+        with self._lock:
+            pods, self._pods = self._pods, {}
+        for keeper in pods.values():
+            keeper.close()
+
+    def _socket_volume(self, asked: Publication) -> int:
+        try:
+            return self._volumes.open(asked.target.pod, self._wait)
+        except OSError as error:
+            code = "DEADLINE_EXCEEDED" if isinstance(error, FileNotFoundError) else "INTERNAL"
+            text = (
+                f"the volume {VOLUME} of pod {asked.namespace}/{asked.pod_name} can't be used"
+                f" after {self._wait:g} s: {error.strerror}; the kubelet tries again"
+            )
+            raise PublishError(code, text) from error
+
+    @contextmanager
+    def _using(self, pod: str) -> Iterator[PodKeeper]:
+        """Lend a pod's keeper; one without mounts ends with its last user."""
+        with self._lock:
+            keeper = self._pods.get(pod)
+            if keeper is None:
+                keeper = self._pods[pod] = PodKeeper(pod, self._worker_uid, self._clock)
+            self._users[pod] += 1
+        try:
+            yield keeper
+        finally:
+            with self._lock:
+                self._users[pod] -= 1
+                unused = not self._users[pod]
+                if unused:
+                    del self._users[pod]
+                    unused = keeper.empty and self._pods.pop(pod, None) is not None
+            if unused:
+                keeper.close()
+
+    def _restore(self, target: Target, number: str, read_only: bool) -> None:
+        """Listen for the worker of a mount; failing that, the mount can only be unpublished."""
+        try:
+            with self._using(target.pod) as keeper:
+                keeper.restore(target.name, target.path, number, read_only=read_only)
+                directory = self._volumes.open(target.pod, wait=0)
+                try:
+                    keeper.listen(directory)
+                finally:
+                    os.close(directory)
+        except OSError as error:
+            log("error", "a pod's socket can't be made", pod=target.pod, error=str(error))
+            return
+        log("info", "waiting for the worker of a mount", pod=target.pod, mount=target.name)
+
+    def _clean(self, path: str) -> None:
+        try:
+            mountcalls.unmount(path)
+            os.rmdir(path)  # noqa: PTH106 - as a text, like all paths here
+        except OSError as error:
+            log("error", "cannot unmount what a pod left", mountpoint=path, error=str(error))
+        else:
+            log("warning", "unmounted what a pod left", mountpoint=path)
