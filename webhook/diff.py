@@ -53,14 +53,15 @@ def _compare_objects(
     found: list[Operation],
     replaceable: frozenset[str],
 ) -> None:
-    kept = 0
+    kept, get = 0, old.get
     for key, value in new.items():
-        before = old.get(key, _ABSENT)
-        if before is _ABSENT:
+        before = get(key, _ABSENT)
+        if before is value:
+            kept += 1
+        elif before is _ABSENT:
             found.append({"op": "add", "path": f"{path}/{_escaped(key)}", "value": value})
-            continue
-        kept += 1
-        if before is not value:
+        else:
+            kept += 1
             _compare(before, value, f"{path}/{_escaped(key)}", found, replaceable)
     if kept != len(old):
         lost = min(old.keys() - new.keys())

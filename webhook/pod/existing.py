@@ -46,6 +46,8 @@ def settle(
     found: Container, wanted: Container, volumes: list[dict[str, Any]], most: Resources
 ) -> Settled:
     """Return the container as it may run. `volumes` are the pod's, `most` the worker's maxima."""
+    if found == wanted:
+        return Settled(found)
     if is_other_version(found, wanted):
         mine = wanted | {key: found[key] for key in ("env", "volumeMounts") if key in found}
         settled = settle(mine, wanted, volumes, most)
