@@ -35,7 +35,7 @@ PER_ROUND = 1_500
 # The targets, and where they are looked at.
 RATE = 500.0
 RATIO = 4.0
-RSS_MIB = 124.0
+RSS_MIB = 120.0
 # Above this growth between a tenth of the way and its end memory isn't flat.
 FLAT_MIB = 4.0
 

@@ -39,14 +39,18 @@ class Bodies:
 
     async def _collect(self, chunks: AsyncIterator[bytes], timeout: asyncio.Timeout) -> bytes:
         body = bytearray()
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > self._limits.body:
-                raise EnvelopeError(f"the body is longer than {self._limits.body} bytes", 413)
-            if timeout in self._coming:
-                self._coming[timeout] = len(body)
-                self._make_room()
-        return bytes(body)
+        try:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > self._limits.body:
+                    raise EnvelopeError(f"the body is longer than {self._limits.body} bytes", 413)
+                if timeout in self._coming:
+                    self._coming[timeout] = len(body)
+                    self._make_room()
+            return bytes(body)
+        finally:
+            # A failure's traceback keeps this frame until the next collection of garbage.
+            body.clear()
 
     def _make_room(self) -> None:
         while self.held > self._limits.bodies and len(self._coming) > 1:

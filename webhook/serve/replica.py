@@ -16,6 +16,7 @@ from webhook.review.lookup import Lookup, Told
 from webhook.serve.app import make_app
 from webhook.serve.door import listen
 from webhook.serve.health import Health
+from webhook.serve.heap import freeze, return_large_blocks
 from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import Logger, forward_libraries, make_logger
 from webhook.serve.metrics import Metrics, MetricsPort
@@ -27,6 +28,7 @@ from webhook.serve.tls import LiveCertificate
 
 def run(serving: Serving, platform: Platform) -> None:
     """Serve until a signal and the end of the drain; WebhookError if it can't start."""
+    return_large_blocks()
     log = make_logger(serving.log_level)
     forward_libraries(log)
     with ExitStack() as stack:
@@ -42,7 +44,9 @@ def run(serving: Serving, platform: Platform) -> None:
         app = make_app(reviewer, service.health, service.metrics, serving.limits, lifespan)
         log.info("serving", version=__version__, host=serving.host, port=serving.port)
         door = stack.enter_context(listen(serving.host, serving.port))
-        make_server(app, serving, service.health, log, context, door).run([door])
+        server = make_server(app, serving, service.health, log, context, door)
+        freeze()
+        server.run([door])
     log.info("stopped")
 
 
