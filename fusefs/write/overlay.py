@@ -10,6 +10,9 @@ from fusefs.write.pending import PendingChanges
 from fusefs.write.serversidecopy import CopySource
 from fusefs.write.staged import Staged
 
+# Bytes that are fetched in vain rather than with another request.
+GAP = 256 << 10
+
 Elsewhere = list[tuple[int, int, CopySource | None]]
 
 
@@ -42,11 +45,7 @@ class Overlay:
             else:
                 elsewhere = [(offset, offset + count, None)] if count else []
         for low, high, source in elsewhere:
-            piece = view[low - offset : high - offset]
-            if source is None:
-                self._binding.read(low, piece, stream)
-            else:
-                _read_copied(source, self._reader, low, piece)
+            self._fetch(low, view[low - offset : high - offset], source, stream)
         return count
 
     def whole_fd(self) -> int:
@@ -58,8 +57,30 @@ class Overlay:
             return content.whole_fd()
 
     def fill(self, offset: int, view: memoryview) -> None:
-        """Read for an upload."""
-        self.read(offset, view)
+        """Read for an upload, with one request on both sides of a small change."""
+        whole: Elsewhere = [(offset, offset + len(view), None)]
+        with self._pending.state:
+            staged = self._pending.staged
+            elsewhere = whole if staged is None else _local(staged, offset, view)
+        joined = _joined(elsewhere)
+        for low, high, source in joined:
+            self._fetch(low, view[low - offset : high - offset], source)
+        if staged is not None and len(joined) < len(elsewhere):
+            with self._pending.state:
+                _local(staged, offset, view)  # over what was fetched with its neighbours
+
+    def _fetch(
+        self,
+        offset: int,
+        view: memoryview,
+        source: CopySource | None,
+        stream: ReadAhead | None = None,
+    ) -> None:
+        """Fill `view` with what isn't staged: the object's bytes, or another object's."""
+        if source is None:
+            self._binding.read(offset, view, stream)
+        else:
+            _read_copied(source, self._reader, offset, view)
 
     def file(self, start: int, end: int) -> int | None:
         """Return the descriptor of a file that has a range at its offsets, None for none."""
@@ -81,6 +102,17 @@ def _local(staged: Staged, offset: int, view: memoryview) -> Elsewhere:
             else:
                 staged.read(begin, view[begin - offset : stop - offset])
     return elsewhere
+
+
+def _joined(elsewhere: Elsewhere) -> Elsewhere:
+    """Put ranges of one source together where little of something else is between them."""
+    joined: Elsewhere = []
+    for low, high, source in elsewhere:
+        if joined and joined[-1][2] == source and low - joined[-1][1] <= GAP:
+            joined[-1] = (joined[-1][0], high, source)
+        else:
+            joined.append((low, high, source))
+    return joined
 
 
 def _read_copied(source: CopySource, reader: Reader, offset: int, view: memoryview) -> None:

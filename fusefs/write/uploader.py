@@ -194,6 +194,7 @@ class Uploader:
     ) -> str:
         while True:
             copies = any(piece.source is not None for piece in plan.values())
+            self.prepare(record)
             checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
             upload = self.store.uploads.create(record.key, headers, copies)
             try:
@@ -250,6 +251,11 @@ class Uploader:
         if data is None:
             raise Unsupported(f"{record.key}: more than 5 GiB, and the store can't copy parts")
         return self.part(record.key, upload, number, piece.start, piece.end, data)
+
+    def prepare(self, record: Record) -> None:
+        """Have the store asked what it honours while parts are on their way, not behind them."""
+        if record.condition is not None:
+            self._copies.submit(self.store.abilities.ask, Ability.COMPLETE_CONDITION)
 
     def part(
         self, key: str, upload: str, number: int, start: int, end: int, data: FileBytes

@@ -18,12 +18,15 @@ GiB = 1 << 30
 MIN_PART = 5 * MiB
 MAX_PART = 5 * GiB
 MAX_PARTS = 10_000
-# What an UploadPartCopy counts for in bytes sent: so an edit of 1 GiB sends some 10 MiB, one of
-# 100 GiB 32 MiB, by a hundred and by 3 200 copies, many at a time.
-COPY_COST = 64 << 10
+# What copies cost, in bytes that one connection sends meanwhile. So many go side by side; a round
+# takes a round trip or two, and as long as a store copies the largest: some four times as fast as
+# it is sent. What is sent around a change is fetched first, and lines may be slow: it counts three
+# times. So an edit of 1 GiB sends some 10 MiB, and an append to 256 MiB makes 32 copies at once.
+AT_ONCE, ROUND, COPIED_FASTER, SENT_WEIGHT = 32, 4 * MiB, 4, 3
+COPY_COST = 64 << 10  # of each, for a request costs money
 # So many of the first borders between copied and changed bytes, and so many parts before them, are
-# tried to fit: what is appended then needs no byte of what is there.
-FITTED, FITTED_PARTS = 2, 16
+# tried to fit: what is appended then needs no more of what is there than a byte for each part.
+FITTED, FITTED_PARTS = 2, 32
 # 48.8 TiB, which AWS rounds to 50 TB since 2025; a store that allows less says so itself.
 MAX_OBJECT = MAX_PARTS * MAX_PART
 
@@ -108,23 +111,26 @@ def _doubled(usual: int, most: int) -> Iterator[int]:
 
 
 def _fitted(spans: list[Span], most: int) -> Iterator[int]:
-    """Yield sizes whose parts end where the first spans do."""
+    """Yield sizes whose parts end where the first spans do, or a few bytes before."""
     for _, border, _ in spans[:FITTED]:
         for count in range(-(-border // most), min(border // MIN_PART, FITTED_PARTS) + 1):
-            if border % count == 0:
-                yield border // count
+            yield border // count
 
 
 def _cost(spans: list[Span], part: int, usual: int) -> int:
-    """Return bytes to send, where a copy counts as some, and what doesn't go side by side."""
-    sent = count = largest = 0
+    """Return what the parts cost in bytes to send, and more for what doesn't go side by side."""
+    sent = copies = largest_sent = largest_copy = 0
     for piece in laid(spans, part):
+        size = piece.end - piece.start
         if piece.source is None:
-            sent += piece.end - piece.start
-            largest = max(largest, piece.end - piece.start)
+            sent += size
+            largest_sent = max(largest_sent, size)
         else:
-            count += 1
-    return sent + count * COPY_COST + 4 * max(0, largest - usual)
+            copies += 1
+            largest_copy = max(largest_copy, size)
+    rounds = -(-copies // AT_ONCE)
+    copying = copies * COPY_COST + rounds * (ROUND + largest_copy // COPIED_FASTER)
+    return SENT_WEIGHT * sent + copying + 4 * max(0, largest_sent - usual)
 
 
 def laid(spans: Iterable[Span], part: int) -> Iterator[Piece]:

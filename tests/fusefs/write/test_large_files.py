@@ -6,7 +6,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import NoSpace, Stale
+from fusefs.s3.capabilities import Conditions
 from fusefs.s3.partbody import READ, PartBody
 from fusefs.write.filecontent import FileContent
 from fusefs.write.multipart import Grid, MultipartUpload
@@ -24,7 +25,7 @@ from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench, posix, read
 from tests.fusefs.write.test_uploader import content
 from tests.proxy.exchange import on
-from tests.proxy.faults import LostAnswer, Status
+from tests.proxy.faults import Hold, LostAnswer, Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
@@ -58,6 +59,42 @@ def test_close_sends_only_the_tail(bench: Workbench, proxy: Proxy, bucket: Bucke
     assert sum(part.uploaded for part in sent.of("UploadPart")) == SIZE
     assert "CopyObject" not in sent.operations
     assert bucket.get("f") == content(SIZE)
+
+
+def test_the_store_is_asked_what_it_honours_while_parts_are_sent(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """The first large file of a mount doesn't wait for those questions when all else is done."""
+    bucket.put("f", content(12 * MIB))
+    Conditions(bench.store, "", bench.space.root)
+    body = bench.open("f")
+    body.write(6 * MIB, b"changed")
+    hold = Hold()
+    proxy.inject(hold, on("UploadPart", "f"), times=None)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(body.commit)
+        hold.wait_for(1)
+        while not proxy.requests.of("AbortMultipartUpload"):
+            time.sleep(0.01)
+        hold.let_go()
+        assert done.result()
+    assert [each.key for each in proxy.requests.of("CompleteMultipartUpload")][-1] == "f"
+    assert len(proxy.requests.of("CompleteMultipartUpload")) == 2
+
+
+def test_both_sides_of_a_small_change_are_fetched_at_once(
+    bench: Workbench, proxy: Proxy, bucket: Bucket
+) -> None:
+    """A page in a part is sent with its neighbours, which one request brings."""
+    bucket.put("f", content(12 * MIB))
+    body = bench.open("f")
+    body.write(6 * MIB, b"changed")
+    with proxy.counting() as seen:
+        body.commit()
+    assert seen.operations["GetObject"] == 1
+    expected = bytearray(content(12 * MIB))
+    expected[6 * MIB : 6 * MIB + 7] = b"changed"
+    assert bucket.get("f") == expected
 
 
 def test_a_rewritten_part_is_sent_again(bench: Workbench, proxy: Proxy, bucket: Bucket) -> None:
@@ -265,7 +302,7 @@ def test_a_short_append_keeps_its_budget(bench: Workbench, proxy: Proxy, bucket:
     with proxy.counting() as seen:
         write_all(body, content(MIB), 60 * MIB)
         body.commit()
-    assert seen.operations.pop("UploadPartCopy") == 2
+    assert seen.operations.pop("UploadPartCopy") == 12
     assert {**seen.operations, "UploadPartCopy": 0} == {
         "CreateMultipartUpload": 1,
         "UploadPartCopy": 0,
