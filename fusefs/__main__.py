@@ -5,6 +5,7 @@ that can't start.
 """
 
 import sys
+from typing import NoReturn
 
 from fusefs.errors import SetupError
 
@@ -47,5 +48,10 @@ def _run(arguments: list[str]) -> int:
     return command.run(arguments)
 
 
-if __name__ == "__main__":
+def entry() -> NoReturn:
+    """Run the command line of this process: the program `fusefs`."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry()

@@ -22,6 +22,7 @@ THIRD_PARTIES = {
     "grpc": {"fusefs.node.pluginserver"},
     "jsonpatch": {"webhook.review.admission"},
     "kubernetes": {"webhook.serve.cluster", "certs.cluster"},
+    "rich": {"fusefs.tools.screen"},
     "pydantic": {"webhook.platform.environment"},
     "pydantic_settings": {"webhook.platform.environment"},
     "prometheus_client": {"webhook.serve.metrics", "fusefs.mount.metrics"},
@@ -42,7 +43,8 @@ THIRD_PARTIES = {
 WINGS: dict[str, dict[str, set[str]]] = {
     "fusefs": {
         "__main__": {"cli", "run", "node", "keeper"},
-        "cli": {"run", "mount", "keeper", "kernel", "s3"},
+        "cli": {"tools", "run", "mount", "keeper", "kernel", "s3"},
+        "tools": {"run", "mount", "write", "keeper", "s3", "disk"},
         "run": {"mount", "keeper", "session", "kernel"},
         "mount": {
             *("posix", "names", "write", "read", "cache"),

@@ -6,6 +6,7 @@
     python -m webhook check-policy FILE [-f FILE] [--namespace NAMESPACE]
     python -m webhook annotations [--markdown]
     python -m webhook settings [--markdown]
+    python -m webhook status [--namespace NAMESPACE] [--json]
 
 Settings come from the environment, see docs/settings.md.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from webhook import __version__
 from webhook.errors import WebhookError
-from webhook.offline import commands
+from webhook.offline import clusterstatus, commands
 from webhook.offline.commands import Terminal
 from webhook.parse.settingvalues import parse_labels, parse_port
 from webhook.platform.settings import read_platform
@@ -69,7 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     variables = commands.add_parser("settings", help="print the reference of the settings")
     variables.add_argument("--markdown", action="store_true", help="as docs/settings.md")
     variables.set_defaults(run=_settings)
+    _add_status(commands.add_parser("status", help="show all mounts of a cluster, by kubectl"))
     return parser
+
+
+def _add_status(status: argparse.ArgumentParser) -> None:
+    status.add_argument("-n", "--namespace", help="only the pods of one")
+    status.add_argument("--context", help="of kubectl's configuration")
+    status.add_argument("--kubectl", default="kubectl", help="the program")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(run=_status)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    before = ["--context", arguments.context] if arguments.context else []
+    kubectl = clusterstatus.Kubectl(arguments.kubectl, before)
+    found = clusterstatus.mounts(kubectl, arguments.namespace)
+    sys.stdout.write(clusterstatus.shown(found, arguments.json))
+    return 0 if all(mount.values.get("well", 1) == 1 for mount in found) else 1
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:

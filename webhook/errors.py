@@ -6,6 +6,7 @@
     ├── SettingsError      environment variables have invalid values: start refused
     ├── PolicyFileError    the policy file is invalid: start refused, or the old policy kept
     ├── CertificateError   the TLS directory holds no usable pair (yet)
+    ├── ClusterError       kubectl can't be run, or was refused something
     └── DocumentError      a file given to the command line can't be read
 
 A pod that can't get its mounts raises nothing: its `Problem`s are values that are collected and
@@ -51,6 +52,10 @@ class PolicyFileError(WebhookError):
 
 class CertificateError(WebhookError):
     """The TLS directory has no certificate and key that belong together."""
+
+
+class ClusterError(WebhookError):
+    """kubectl can't be run, or was refused something; the message is its own."""
 
 
 class DocumentError(WebhookError):

@@ -26,10 +26,23 @@ from fusefs.s3.settings import RETRY_FOR, StoreSettings
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+# The commands of `tools`, which is loaded for them alone.
+FOR_PEOPLE = {
+    "status": "show what mounts do now",
+    "warm": "read files of a mount once, so that they are in its cache",
+    "fsck": "look for keys that can't be shown, clashes, old uploads and journals",
+    "abort-uploads": "abort multipart uploads that nobody goes on with",
+    "conflicts": "list, show, merge or discard what lost a race against another writer",
+    "explain": "say why a file can't be read or written",
+}
 
 
 def run(arguments: list[str]) -> int:
     """Run the command in `arguments`; return the exit code."""
+    if arguments[:1] and arguments[0] in FOR_PEOPLE:
+        from fusefs.tools import command as tools
+
+        return tools.run(arguments[0], arguments[1:], _settings_of)
     told = _parser().parse_args(arguments)
     if told.command == "options":
         print(optionlist.markdown(), end="")  # noqa: T201 - that is the command
@@ -68,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_worker(commands.add_parser("worker", help="serve the mounts of a pod"))
     commands.add_parser("keeper", help="hold the mounts of a pod (see keeper --help)")
     commands.add_parser("probe", help="exit 0 if a mount is well (see probe --help)")
+    for name, text in FOR_PEOPLE.items():
+        commands.add_parser(name, help=text)
     commands.add_parser("options", help="print the table of all -o options, as Markdown")
     return parser
 

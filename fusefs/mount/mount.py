@@ -20,6 +20,7 @@ from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
 from fusefs.mount.cacheroot import CacheRoot, Owner, made
+from fusefs.mount.livecounts import LiveCounts
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import MountSettings
@@ -192,6 +193,14 @@ class Mounted:
     def open_handles(self) -> Mapping[int, int]:
         """Return the open file handles, each with its node."""
         return self.files.open_handles()
+
+    def counts(self) -> Mapping[str, float]:
+        """Return the numbers that `fusefs status` shows, by name."""
+        return LiveCounts(self.store.counters, self.staging.dirty).read(
+            open_handles=len(self.open_handles()),
+            cache_bytes=self.cache.held,
+            cache_limit_bytes=self.settings.cache_size,
+        )
 
     def open_contents(self) -> Mapping[int, int]:
         """Return the open file handles, each with the number of its content."""

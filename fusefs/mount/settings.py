@@ -123,12 +123,15 @@ def size(text: str, name: str, least: int = 0) -> int:
     return value
 
 
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
 def seconds(text: str, name: str) -> float:
-    """Parse `60`, `60s`, `5m`, `0.5`; raises SetupError naming the option."""
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?", text.strip())
+    """Parse `60`, `60s`, `5m`, `1d`, `0.5`; raises SetupError naming the option."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h|d)?", text.strip())
     if match is None:
         raise SetupError(f"{name}: {text!r} is not a time; write for example 60s or 5m")
-    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+    return float(match[1]) * _SECONDS[match[2] or "s"]
 
 
 def number(text: str, name: str, least: int = 0, most: int = 2**32 - 2) -> int:

@@ -62,6 +62,9 @@ class ServedFilesystem(Protocol):
     def open_contents(self) -> Mapping[int, int]:
         """Return these handles, each with the number of its content (`Opened.content`)."""
 
+    def counts(self) -> Mapping[str, float]:
+        """Return the numbers that a person wants to see of it, by name."""
+
     def trouble(self) -> str:
         """Return what is wrong with the mount, "" for nothing."""
 
@@ -237,4 +240,5 @@ class ServedMount:
             oldest = self._session.oldest_request()
             if oldest > self._options.stalled_after:
                 trouble = f"a request has not been answered for {oldest:.0f} s"
-        return MountStatus(self.mountpoint, self.state, trouble)
+        counts = self.served.counts() if self.served is not None else {}
+        return MountStatus(self.mountpoint, self.state, trouble, counts)

@@ -3,7 +3,8 @@
 The answer is one JSON object, sent at once; nothing is read from the client, and nothing in it is
 secret: each mount's state, and in words what is wrong with it.
 
-    {"mounts": {"models": {"mountpoint": "/bus/models", "state": "serving", "trouble": ""}}}
+    {"mounts": {"models": {"mountpoint": "/bus/models", "state": "serving", "trouble": "",
+     "counts": {"dirty_bytes": 0, …}}}}
 
 The client is standard library only: a probe has 100 ms for everything, Python's start included.
 Threading: `Status` answers from a thread of its own; the function it calls must return at once.
@@ -16,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from fusefs.keeper import protocol
 
@@ -29,11 +30,12 @@ RETRY_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class MountStatus:
-    """Status of one mount; `trouble` is "" while nothing is wrong."""
+    """Status of one mount; `trouble` is "" while nothing is wrong, `counts` are for people."""
 
     mountpoint: str
     state: str
     trouble: str = ""
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 class Status:

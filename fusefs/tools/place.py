@@ -1,0 +1,70 @@
+"""Which bucket and which cache directory a command is about.
+
+On one machine they are told by its arguments. In a pod's worker nothing need be told: its own
+configuration says it, and `--mount NAME` chooses where there are several. Main thread only.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fusefs.errors import SetupError
+from fusefs.keeper import protocol
+from fusefs.mount.settings import MountSettings
+from fusefs.run import podconfig
+
+SettingsOf = Callable[[Sequence[str]], MountSettings]
+# Of `fusefs mount`, passed on to it as they are.
+PASSED = ("endpoint-url", "region", "profile", "credentials-dir", "cache-dir")
+
+
+def add_bucket(parser: argparse.ArgumentParser) -> None:
+    """Let a command be about a bucket."""
+    parser.add_argument(
+        "bucket", nargs="?", metavar="BUCKET[/PREFIX]", help="default: the pod's own mount"
+    )
+    add_mount(parser)
+    for name in PASSED[:-1]:
+        parser.add_argument(f"--{name}", help="as of `fusefs mount`")
+
+
+def add_mount(parser: argparse.ArgumentParser) -> None:
+    """Let a command be about one of a pod's mounts, or a cache directory."""
+    parser.add_argument("--mount", metavar="NAME", help="which of a pod's mounts")
+    parser.add_argument("--cache-dir", help="as of `fusefs mount`: what its mount left there")
+
+
+def settings(told: argparse.Namespace, settings_of: SettingsOf) -> MountSettings:
+    """Return the settings of the mount that a command is about; SetupError if there is none."""
+    if getattr(told, "bucket", None):
+        given = [(name, getattr(told, name.replace("-", "_"), None)) for name in PASSED]
+        words = [f"--{name}={value}" for name, value in given if value]
+        return settings_of(["mount", *words, "--", told.bucket, "/"])
+    found = _of_pod(settings_of)
+    if told.mount is None and len(found) == 1:
+        return next(iter(found.values()))
+    if told.mount not in found:
+        raise SetupError(f"--mount must be one of {', '.join(found)}")
+    return found[told.mount]
+
+
+def _of_pod(settings_of: SettingsOf) -> dict[str, MountSettings]:
+    if protocol.CONFIG not in os.environ:
+        raise SetupError("name a BUCKET[/PREFIX]; only in a pod's worker is it known")
+    mounts = protocol.parse_document(os.environ[protocol.CONFIG])
+    return {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
+
+
+def cache_of(told: argparse.Namespace, settings_of: SettingsOf) -> Path | None:
+    """Return the cache directory that a command is about; None where it isn't told."""
+    if told.cache_dir:
+        return Path(told.cache_dir)
+    if getattr(told, "bucket", None):
+        return None
+    return settings(told, settings_of).cache_dir
+
+
+def prefix_of(mount: MountSettings) -> str:
+    """Return a bucket and its prefix as people write them."""
+    return f"s3://{mount.store.bucket}/{mount.prefix}"

@@ -1,0 +1,95 @@
+"""`fusefs warm PATH…`: read files of a mount once, so that its cache has them beforehand.
+
+It reads through the mount as any program would, a few files at a time, so limits and evictions are
+the mount's own: what doesn't fit drives out what was read before. Threads read, the main thread
+shows.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusefs.errors import SetupError
+from fusefs.tools.place import SettingsOf
+from fusefs.tools.screen import Screen, duration, plural, size
+
+PIECE = 4 << 20  # bytes of one read: what a mount reads ahead of a sequential reader
+LOOK_SECONDS = 0.2
+
+
+@dataclass
+class Reading:
+    """What was read so far; each thread adds to it in one step."""
+
+    done: list[int] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+    def read(self, path: Path) -> None:
+        """Read a file to its end."""
+        try:
+            with path.open("rb", buffering=0) as file:
+                while piece := file.read(PIECE):
+                    self.done.append(len(piece))
+        except OSError as error:
+            self.failed.append((path, error.strerror or str(error)))
+
+
+class WarmCommand:
+    """The command and its options."""
+
+    name = "warm"
+    help = "read files of a mount once, so that they are in its cache"
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options."""
+        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+        parser.add_argument("--parallel", type=int, default=4, help="files at a time (default 4)")
+
+    def run(self, told: argparse.Namespace, _: SettingsOf, screen: Screen) -> int:
+        """Read it all; return 1 if a file couldn't be read."""
+        if told.parallel < 1:
+            raise SetupError(f"--parallel must be at least 1, not {told.parallel}")
+        files = [found for path in told.paths for found in below(path)]
+        total = sum(length for _, length in files)
+        began, reading = time.monotonic(), Reading()
+        with (
+            ThreadPoolExecutor(told.parallel) as pool,
+            screen.progress("warming", total) as shown,
+        ):
+            left = {pool.submit(reading.read, path) for path, _ in files}
+            while left:
+                left = wait(left, LOOK_SECONDS).not_done
+                shown(sum(reading.done))
+        _tell(screen, len(files), reading, time.monotonic() - began)
+        return 1 if reading.failed else 0
+
+
+def _tell(screen: Screen, files: int, reading: Reading, seconds: float) -> None:
+    done = sum(reading.done)
+    rate = done / seconds if seconds else 0.0
+    screen.line(
+        f"{plural(files, 'file')}, {size(done)} in {duration(seconds)}, {size(rate)}/s,"
+        f" {len(reading.failed)} failed"
+    )
+    for path, why in reading.failed:
+        screen.line(f"  {path}: {why}")
+    if screen.as_json:
+        failed = {str(path): why for path, why in reading.failed}
+        screen.document({"files": files, "bytes": done, "seconds": seconds, "failed": failed})
+
+
+def below(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the files at and below a path, each with its size; SetupError where there's nothing."""
+    if not path.exists():
+        raise SetupError(f"{path} isn't there")
+    if path.is_file():
+        yield path, path.stat().st_size
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            found = Path(folder, name)
+            if found.is_file():
+                yield found, found.stat().st_size
