@@ -27,7 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from fusefs.keeper import protocol
+from fusefs.keeper import keptmount, protocol
 from fusefs.keeper.keptmount import KeptMount, log
 from fusefs.keeper.protocol import Message, ProtocolError
 
@@ -141,8 +141,7 @@ class Holder:
         if self._child:
             os.kill(self._child, signal.SIGKILL)
             os.waitpid(self._child, 0)
-        for held in self._held.values():
-            held.end()
+        keptmount.end(self._held.values())
 
 
 class Holding:

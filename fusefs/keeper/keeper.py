@@ -21,7 +21,7 @@ import socket
 import time
 
 from fusefs.errors import SetupError
-from fusefs.keeper import protocol
+from fusefs.keeper import keptmount, protocol
 from fusefs.keeper.connections import MOST_CONNECTIONS, WorkerConnections
 from fusefs.keeper.holder import Holding
 from fusefs.keeper.keptmount import KeptMount, log
@@ -72,8 +72,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Unmount everything lazily, and close the descriptors."""
-        for held in self._held.values():
-            held.end()
+        keptmount.end(self._held.values())
 
     def serve(self, listener: socket.socket, wake: int, files: ProbeFile) -> None:
         """Answer until `wake` becomes readable, and keep the probe's file up to date."""

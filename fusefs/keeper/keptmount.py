@@ -9,8 +9,10 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
+from fusefs.keeper import partition
 from fusefs.kernel import mountcalls
 
 FUSE_DEVICE = os.makedev(10, 229)  # Documentation/admin-guide/devices.txt
@@ -30,13 +32,24 @@ class KeptMount:
     `number` is its device number in the mount table; "" while not mounted by us.
 
     `mountpoint` is resolved up to its last component, as the mount table shows it; the last one may
-    be a mount whose server is dead.
+    be a mount whose server is dead. `partition`: the absolute path of the tmpfs that it is in (see
+    the module), where the configured mountpoint is a symbolic link to it; "" for none.
     """
 
-    def __init__(self, name: str, mountpoint: str, bucket: str, *, read_only: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        mountpoint: str,
+        bucket: str = "",
+        *,
+        read_only: bool,
+        partition: str = "",
+    ) -> None:
         parent, last = os.path.split(mountpoint)
         self.name = name
-        self.mountpoint = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
+        self._path = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
+        self.partition = partition
+        self.mountpoint = os.path.join(partition, last) if partition else self._path  # noqa: PTH118
         self.source = f"{mountcalls.SOURCE}:{bucket}" if bucket else mountcalls.SOURCE
         self.read_only = read_only
         self.device = -1
@@ -50,8 +63,13 @@ class KeptMount:
     @classmethod
     def of(cls, mount: Mapping[str, object]) -> "KeptMount":
         """Return a mount of the configuration, not mounted yet."""
-        read_only, bucket = bool(mount.get("readOnly", False)), str(mount.get("bucket", ""))
-        return cls(str(mount["name"]), str(mount["mountpoint"]), bucket, read_only=read_only)
+        return cls(
+            str(mount["name"]),
+            str(mount["mountpoint"]),
+            str(mount.get("bucket", "")),
+            read_only=bool(mount.get("readOnly", False)),
+            partition=str(mount.get("partition", "")),
+        )
 
     def record(self) -> dict[str, object]:
         """Return the values that `restore` needs beside the descriptor, ready for JSON."""
@@ -110,22 +128,37 @@ class KeptMount:
         """Mount anew; an old mount is unmounted lazily, and with `abort` its requests fail."""
         self.close()
         self.unmount(abort=abort)
-        os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
         device = mountcalls.open_device()
         try:
-            mountcalls.mount(
-                device,
-                self.mountpoint,
-                read_only=self.read_only,
-                allow_other=True,
-                source=self.source,
-            )
+            with self._place() as place:
+                mountcalls.mount(
+                    device,
+                    self.mountpoint,
+                    at=place,
+                    read_only=self.read_only,
+                    allow_other=True,
+                    source=self.source,
+                )
         except OSError:
             os.close(device)
             raise
         self.adopt(device, os.urandom(8).hex())
         self.taken, self.state, self.backings = False, None, {}
         log("info", "mounted", mount=self.name, mountpoint=self.mountpoint)
+
+    @contextmanager
+    def _place(self) -> Iterator[str]:
+        """Make the directory to mount at; yield its path, or one that stands for it."""
+        if not self.partition:
+            os.makedirs(self.mountpoint, exist_ok=True)  # noqa: PTH103 - pathlib costs 1.5 MiB
+            yield os.path.realpath(self.mountpoint)
+            return
+        parent, name = os.path.split(self._path)
+        os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+        if not os.path.lexists(self._path):
+            os.symlink(os.path.relpath(self.mountpoint, parent), self._path)  # noqa: PTH211
+        with partition.place(self.partition, name) as place:
+            yield place
 
     def unmount(self, *, abort: bool) -> None:
         """Unmount lazily what is mounted at the path or below it; `abort` fails its requests.
@@ -146,6 +179,19 @@ class KeptMount:
     def alive(self) -> bool:
         """Return whether the kernel still has this connection: a dead one polls as an error."""
         return self.device >= 0 and _connected(self.device)
+
+
+def end(mounts: Iterable[KeptMount]) -> None:
+    """End mounts, then the tmpfs that they are in."""
+    partitions = set()
+    for each in mounts:
+        each.end()
+        partitions.add(each.partition)
+    for path in partitions - {""}:
+        try:
+            partition.remove(path)
+        except OSError as error:
+            log("error", "cannot unmount", mountpoint=path, error=str(error))
 
 
 def is_connection(device: int) -> bool:

@@ -196,6 +196,8 @@ def _check_mount(mount: object) -> None:
     name, path = mount.get("name"), mount.get("mountpoint")
     if not isinstance(name, str) or not name or len(name) > 253:
         raise SetupError(f"the name of a mount is not a text of 1 to 253 characters: {name!r}")
+    if not isinstance(mount.get("partition", ""), str):
+        raise SetupError(f"mount {name}: partition is not a path")
     if not isinstance(path, str) or os.path.normpath(path) != path or not path.startswith("/"):
         raise SetupError(f"mount {name}: mountpoint {path!r} is not an absolute path")
     if path == "/" or "\0" in path:

@@ -11,12 +11,13 @@ import errno
 import fcntl
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 DEVICE = "/dev/fuse"
 SOURCE = "s3mount"
 TYPE = "fuse.s3mount"
-MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4  # linux/mount.h
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8  # linux/mount.h
 MNT_FORCE, MNT_DETACH, UMOUNT_NOFOLLOW = 1, 2, 8
 BACKING_OPEN, BACKING_CLOSE = 0x4010E501, 0x4004E502  # _IOW(229, 1, 16 bytes), _IOW(229, 2, u32)
 CAP_SYS_ADMIN = 21  # linux/capability.h
@@ -56,10 +57,12 @@ def mount(
     allow_other: bool,
     source: str = SOURCE,
     max_read: int = 1 << 20,
+    at: str | None = None,
 ) -> None:
     """Mount the connection `device` at a directory; OSError names the path.
 
     `source` is what the mount table shows in the place of a device, and `df` with it.
+    `at`: another path of that directory, which is not resolved here.
     """
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,max_read={max_read}"
     options += ",default_permissions"
@@ -67,10 +70,17 @@ def mount(
         options += ",allow_other"
     flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
     target = os.path.realpath(mountpoint)  # resolved before: afterwards it would ask the server
-    where = os.fsencode(source), os.fsencode(target)
+    where = os.fsencode(source), os.fsencode(at or target)
     result = _libc.mount(*where, TYPE.encode(), flags, options.encode())
     _check(result, mountpoint)
     _raise_read_ahead(target)
+
+
+def mount_tmpfs(directory: str) -> None:
+    """Mount a tmpfs that holds some directories and no data; OSError names the path."""
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    target, options = os.fsencode(directory), b"mode=0755,size=64k"
+    _check(_libc.mount(SOURCE.encode(), target, b"tmpfs", flags, options), directory)
 
 
 def unmount(mountpoint: str, *, abort: bool = False) -> None:
@@ -94,14 +104,25 @@ def fuse_mounts() -> list[tuple[str, str]]:
 
 def fuse_mounts_with_access() -> list[tuple[str, str, bool]]:
     """Return the same, each with whether it is mounted read-only."""
-    found = []
+    return [
+        (path, number, "ro" in options.split(","))
+        for path, number, options, kind in _mounts()
+        if kind == TYPE
+    ]
+
+
+def is_mounted(directory: str) -> bool:
+    """Return whether anything is mounted at a directory, given by its real path."""
+    return any(path == directory for path, *_ in _mounts())
+
+
+def _mounts() -> Iterator[tuple[str, str, str, str]]:
+    """Yield path, "major:minor", options and type of each mount here, oldest first."""
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         before, _, after = line.partition(b" - ")
-        if after.split(b" ", 1)[0] == TYPE.encode():
-            fields = before.split(b" ")
-            path, number = os.fsdecode(_unescaped(fields[4])), fields[2].decode()
-            found.append((path, number, b"ro" in fields[5].split(b",")))
-    return found
+        fields = before.split(b" ")
+        kind = after.split(b" ", 1)[0].decode()
+        yield os.fsdecode(_unescaped(fields[4])), fields[2].decode(), fields[5].decode(), kind
 
 
 def unmount_stale(directory: str, *, abort: bool = True) -> list[str]:

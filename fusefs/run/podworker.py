@@ -4,6 +4,10 @@ It starts the worker proper, and starts it again at once when that dies: the kub
 longer, and applications with it. It kills a worker that hangs. A wrong configuration (exit code 2)
 and a crash loop end the container, with the reason as its termination message.
 
+At its end, where no keeper answers, it removes the directory of the pod's mounts (`partition`), by
+which they are detached on the node. Nobody else is left who could: the kubelet would wait for ever,
+and nothing serves them any more.
+
 No S3 here, no FUSE, and few imports: this process has no reason to die. One thread. The worker
 proper sends a heartbeat, a byte on a pipe every few seconds.
 """
@@ -12,10 +16,12 @@ import logging
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from fusefs.keeper import protocol
 from fusefs.probefiles import ProbeFile
@@ -27,6 +33,7 @@ log = logging.getLogger(__name__)
 SILENT_AFTER = 60.0  # seconds without a heartbeat: the worker stopped it, or its interpreter hangs
 MOST_DEATHS = 6  # so many deaths within DEATHS_WITHIN seconds are a crash loop
 DEATHS_WITHIN = 60.0
+PARTITION = "/gate/mounts"  # as a namespace without the mounts sees it
 LOOK_SECONDS = 1.0  # SIGCHLD wakes the loop at once; this is for the restart's pause
 
 
@@ -101,7 +108,29 @@ class PodWorker:
         return None
 
 
+def detach(directory: str, keeper_socket: str) -> None:
+    """Detach the pod's mounts unless a keeper is there to do it, or the pod has no partition."""
+    if not Path(directory).exists() or _answers(keeper_socket):
+        return
+    log.warning("no keeper answers: the mounts are detached")
+    try:
+        Path(directory).rmdir()
+    except OSError as error:
+        log.error("the mounts can't be detached", extra={"reason": str(error)})  # noqa: TRY400
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as keeper:
+        try:
+            keeper.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run `worker` with these words; return the exit code."""
     command = [sys.executable, "-m", "fusefs", "worker", *arguments]
-    return PodWorker(command, os.environ, protocol.RUN_DIRECTORY).run()
+    code = PodWorker(command, os.environ, protocol.RUN_DIRECTORY).run()
+    detach(PARTITION, protocol.SOCKET)
+    return code

@@ -92,6 +92,25 @@ class Cluster:
             raise
         return json.loads(answer.data)
 
+    def refusal(self, body: Manifest) -> str:
+        """Return why the API server doesn't admit a pod, "" where it does; nothing is created."""
+        try:
+            self.core.create_namespaced_pod(body["metadata"]["namespace"], body, dry_run="All")
+        except ApiException as error:
+            return f"{error.status}: {json.loads(error.body or '{}').get('message', error.reason)}"
+        return ""
+
+    def versions(self) -> str:
+        """Return one line that says what the cluster is made of."""
+        (node,) = json.loads(self.must("get", "nodes", "-o", "json"))["items"][:1]
+        info, cores = node["status"]["nodeInfo"], node["status"]["capacity"]["cpu"]
+        server = json.loads(self.must("version", "-o", "json"))["serverVersion"]["gitVersion"]
+        return (
+            f"Kubernetes {server}, kubelet {info['kubeletVersion']}, "
+            f"{info['containerRuntimeVersion'].replace('://', ' ')}, "
+            f"Linux {info['kernelVersion']}, {cores} cores"
+        )
+
     def pods(self, namespace: str, selector: str = "") -> list[Manifest]:
         """Return the pods of a namespace."""
         answer = self.core.list_namespaced_pod(

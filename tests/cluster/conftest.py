@@ -58,6 +58,10 @@ class Place:
         """Run a shell script in a pod."""
         return self.cluster.sh(self.namespace, name, script, container)
 
+    def refusal(self) -> str:
+        """Return why a pod with the bucket isn't admitted, "" where it is; none is created."""
+        return self.cluster.refusal(pods.pod("refusal", self.namespace, self.template()))
+
     def end(self, *names: str, grace: int | None = None, seconds: float = 90) -> None:
         """Delete pods and wait until they are gone."""
         self.cluster.delete(self.namespace, *names, grace=grace)
@@ -98,14 +102,11 @@ def store() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def product(
-    cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Installation]:
-    """The installed product; removed at the end."""
+def product(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The installed product; `__main__` removes it."""
     installation = Installation(cluster, tmp_path_factory.mktemp("deploy"), image)
-    installation.install()
-    yield installation
-    installation.uninstall()
+    installation.ensure()
+    return installation
 
 
 @pytest.fixture

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster, Said, until
+from tests.cluster.cluster import Cluster, Manifest, Said, until
 from tests.sources import REPOSITORY
 
 SYSTEM = "s3mount-system"
 DEPLOYMENT = "s3mount-webhook"
 CONFIGURATION = "mount-s3-injector"
+LABEL = "app.kubernetes.io/name=s3mount"
+# Every kind of which something of ours may exist outside namespaces.
+KINDS = (
+    "namespace,clusterrole,clusterrolebinding,priorityclass,mutatingwebhookconfiguration,"
+    "validatingadmissionpolicy,validatingadmissionpolicybinding,customresourcedefinition"
+)
 
 
 @dataclass(frozen=True)
@@ -36,24 +47,60 @@ class Installation:
         path.write_text("\n".join(_with_value(line, values) for line in lines) + "\n")
 
     def apply(self, overlay: str = ".") -> Said:
-        """`kubectl apply -k` one overlay."""
-        return self.cluster.kubectl("apply", "-k", str(self.directory / overlay))
-
-    def install(self, overlay: str = ".") -> None:
-        """Apply an overlay, and wait until the webhook answers reviews."""
-        until("no namespace on its way out", lambda: "Terminating" not in self._namespace(), 120)
-        said = self.apply(overlay)
+        """`kubectl apply -k` one overlay; it has to succeed."""
+        said = self.cluster.kubectl("apply", "-k", str(self.directory / overlay))
         assert said.code == 0, said.err
+        return said
+
+    def ensure(self) -> None:
+        """Install it unless it is there."""
+        if self.cluster.get("deployment", DEPLOYMENT, SYSTEM) is None:
+            self.install()
+        self.until_rolled_out()
+
+    def install(self) -> None:
+        """Apply the manifests, and wait until the webhook answers reviews."""
+        until("no namespace on its way out", lambda: not self._namespace(), 120)
+        self.apply()
         self.until_rolled_out()
         until("caBundle set", self.ca_bundle, 60)
 
-    def until_rolled_out(self, seconds: int = 120) -> None:
-        """Wait for the rollout, as docs/install.md says."""
+    @contextmanager
+    def variant(self, overlay: str) -> Iterator[None]:
+        """Have an overlay in place of the installation for a while."""
+        self.apply(overlay)
+        self.until_rolled_out()
+        try:
+            yield
+        finally:
+            self.apply()
+            self.until_rolled_out()
+
+    def restart(self) -> None:
+        """Start all replicas again: they read a changed policy at once then."""
+        self.cluster.must("-n", SYSTEM, "rollout", "restart", f"deployment/{DEPLOYMENT}")
+        self.until_rolled_out()
+
+    def until_rolled_out(self, seconds: int = 180) -> None:
+        """Wait for the rollout, as docs/install.md says; old replicas may be on their way out."""
         self.cluster.must(
             *("-n", SYSTEM, "rollout", "status", f"deployment/{DEPLOYMENT}"),
             f"--timeout={seconds}s",
             seconds=seconds + 10,
         )
+
+    def scale(self, replicas: int) -> None:
+        """Set the number of replicas, and wait for it."""
+        self.cluster.must(
+            *("-n", SYSTEM, "scale", f"deployment/{DEPLOYMENT}", f"--replicas={replicas}")
+        )
+        until("replicas", lambda: len(self.replicas()) == replicas, 90)
+        self.until_rolled_out()
+
+    def replicas(self) -> list[Manifest]:
+        """Return the pods of the webhook, without those that are on their way out."""
+        found = self.cluster.pods(SYSTEM, LABEL)
+        return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
     def ca_bundle(self) -> str:
         """Return the caBundle of the webhook's configuration."""
@@ -62,17 +109,35 @@ class Installation:
             "get", "mutatingwebhookconfiguration", CONFIGURATION, "-o", path
         ).out
 
-    def uninstall(self, overlay: str = ".") -> None:
-        """Remove it as docs/install.md says: first what reviews are sent to, then the rest."""
-        delete = ("delete", "--ignore-not-found")
-        self.cluster.must(*delete, "mutatingwebhookconfiguration", CONFIGURATION)
-        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-            self.cluster.must(*delete, kind, "-l", "app.kubernetes.io/name=s3mount")
-        self.cluster.must(*delete, "-k", str(self.directory / overlay), seconds=180)
+    def changes(self) -> dict[str, int | str]:
+        """Return the generation of each object, or its version where it has none."""
+        text = self.cluster.must("get", "-k", str(self.directory), "-o", "json")
+        return {
+            f"{each['kind']}/{each['metadata']['name']}": each["metadata"].get(
+                "generation", each["metadata"]["resourceVersion"]
+            )
+            for each in json.loads(text)["items"]
+        }
+
+    def left(self) -> str:
+        """Return the names of what is in the cluster of the product, outside of namespaces."""
+        return self.cluster.must("get", KINDS, "-l", LABEL, "-o", "name").strip()
+
+    def uninstall(self) -> None:
+        """Run the commands of docs/install.md, and wait for the end of the namespace."""
+        text = (REPOSITORY / "docs" / "install.md").read_text().partition("\n## Uninstall\n")[2]
+        for line in re.findall(r"^kubectl (.*)$", text.partition("\n```\n")[0], re.MULTILINE):
+            words = [str(self.directory) if word == "deploy/" else word for word in _words(line)]
+            self.cluster.must(*words, seconds=180)
         until("namespace gone", lambda: not self._namespace(), 120)
 
     def _namespace(self) -> str:
         return self.cluster.kubectl("get", "namespace", SYSTEM, "--ignore-not-found").out.strip()
+
+
+def _words(line: str) -> list[str]:
+    # What was removed already is no error here, so that a failed run can be cleaned up.
+    return [*shlex.split(line), "--ignore-not-found"]
 
 
 def _with_value(line: str, values: dict[str, str]) -> str:

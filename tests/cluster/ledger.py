@@ -1,7 +1,8 @@
 """An application that writes down what it was promised, and the comparison with the bucket.
 
 It runs in a pod as `python -c SOURCE`: it writes files, calls fsync or close, reads them back, and
-only then prints a line `NAME SHA256`. Whatever it printed must be in the bucket afterwards.
+only then prints a line `NAME SHA256`. Whatever it printed must be in the bucket afterwards. Each
+pod has a directory of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ SOURCE = """
 import hashlib, os, signal, sys
 ends = []
 signal.signal(signal.SIGTERM, lambda *_: ends.append(1))
-number = 0
+here, number = "/data/" + os.uname().nodename, 0
+os.makedirs(here, exist_ok=True)
 while not ends:
     number += 1
-    path = f"/data/ledger/{number:05d}"
-    os.makedirs("/data/ledger", exist_ok=True)
+    path = f"{here}/{number:05d}"
     content = os.urandom(1000 + 977 * (number % 90))
     with open(path, "wb") as file:
         for at in range(0, len(content), 4096):
@@ -28,7 +29,7 @@ while not ends:
             os.fsync(file.fileno())
     with open(path, "rb") as file:
         assert file.read() == content, path
-    with open("/data/ledger.log", "a") as file:
+    with open(here + ".log", "a") as file:
         file.write(f"{number}\\n")
     print(path.removeprefix("/data/"), hashlib.sha256(content).hexdigest(), flush=True)
 print("end", flush=True)

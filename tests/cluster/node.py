@@ -5,6 +5,8 @@ How a node is reached differs, so that is one program, named by `E2E_NODE`:
     PROGRAM run COMMAND…    runs a command as root in the node's process and mount namespaces
     PROGRAM stop SERVICE    ends kubelet, containerd, apiserver or s3
     PROGRAM start SERVICE   starts it again
+    PROGRAM freeze s3       stops its processes without ending them (SIGSTOP)
+    PROGRAM thaw s3         lets them go on (SIGCONT)
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ class Node:
     def start(self, service: str) -> None:
         """Start a service."""
         self._do("start", service)
+
+    def freeze(self, service: str) -> None:
+        """Stop the processes of a service; its connections stay."""
+        self._do("freeze", service)
+
+    def thaw(self, service: str) -> None:
+        """Let the processes of a service go on."""
+        self._do("thaw", service)
 
     @contextmanager
     def without(self, service: str) -> Iterator[None]:

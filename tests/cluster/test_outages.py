@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
+from tests.cluster import ledger, pods
 from tests.cluster.cluster import until
 from tests.cluster.conftest import Place
-from tests.cluster.installation import DEPLOYMENT, SYSTEM
 from tests.cluster.node import Node
-from tests.cluster.test_kills import application, going_on
+from tests.cluster.test_kills import application, going_on, log
 
 OBJECTS = 300
+pytestmark = pytest.mark.alone
 
 
 @pytest.mark.parametrize("node_object", ["kept", "deleted"])
@@ -58,17 +57,35 @@ def test_store_gone_for_a_minute(place: Place, the_node: Node) -> None:
         going_on(place, "ledger")
 
 
-def test_webhook_killed_during_creations(place: Place) -> None:
-    """While a replica is deleted pods are created; none is refused."""
-    template = place.template(notes=place.notes(), command=["true"])
-    for number in range(30):
-        if number % 10 == 5:
-            pods = place.cluster.pods(SYSTEM, "app.kubernetes.io/name=s3mount")
-            place.cluster.delete(SYSTEM, pods[0]["metadata"]["name"])
-        metadata = {"name": f"n{number}", "namespace": place.namespace, **template["metadata"]}
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-        said = place.cluster.kubectl(
-            "create", "--dry-run=server", "-f", "-", stdin=json.dumps(body)
-        )
-        assert said.code == 0, said.err
-    place.cluster.must("-n", SYSTEM, "rollout", "status", f"deployment/{DEPLOYMENT}")
+def test_store_frozen_for_a_minute(place: Place, the_node: Node) -> None:
+    """A store that takes connections and says nothing is waited for, too."""
+    with application(place, retry_for="240s"):
+        the_node.freeze("s3")
+        the_node.run("sleep 60")
+        the_node.thaw("s3")
+        going_on(place, "ledger")
+
+
+def test_drain_of_the_node(place: Place, the_node: Node) -> None:
+    """Pods with buckets are evicted, their data is in the bucket, and they start again."""
+    template = place.template(ledger.COMMAND)
+    place.cluster.create(
+        pods.workload("Deployment", "drained", place.namespace, template, replicas=3)
+    )
+    here, rollout = ("-n", place.namespace), ("rollout", "status", "deployment/drained")
+    place.cluster.must(*here, *rollout, "--timeout=120s")
+    running = place.cluster.pods(place.namespace)
+    names = [pod["metadata"]["name"] for pod in running]
+    for name in names:
+        until("files", lambda n=name: len(ledger.promises(log(place, n))) > 5, 60)
+    promised = [ledger.promises(log(place, name)) for name in names]
+    node_name = running[0]["spec"]["nodeName"]
+    flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector=app=drained")
+    try:
+        place.cluster.must("drain", node_name, *flags, "--timeout=120s", seconds=150)
+        for pod in running:
+            assert the_node.mounts(pod["metadata"]["uid"]) == []
+    finally:
+        place.cluster.must("uncordon", node_name)
+    assert [ledger.broken(each, place.bucket) for each in promised] == [{}, {}, {}]
+    place.cluster.must(*here, *rollout, "--timeout=120s")

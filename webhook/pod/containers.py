@@ -34,6 +34,11 @@ DRIVER = "s3.mount"
 EMPTY = "s3-mount-no-token"
 METRICS = "s3mount-metrics"
 BUS_DIRECTORY = "/bus"
+# The mounts are in a tmpfs of their own in the bus (`fusefs.keeper.partition`), `.gate/mounts`; no
+# mount has such a name. The worker gets the directory without the tmpfs: a subPath is not bound
+# recursively.
+_GATE = ".gate"
+GATE_DIRECTORY = "/gate"
 SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
 CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
@@ -143,7 +148,8 @@ def _credentials_volume(mount: MountSpec) -> str:
 
 def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
     """Return the keeper: it mounts and holds the descriptor; privileged, without credentials."""
-    mounts = [_kept(mount) for mount in wanted.mounts]
+    partition = f"{BUS_DIRECTORY}/{_GATE}/mounts"
+    mounts = [_kept(mount) | {"partition": partition} for mount in wanted.mounts]
     return _container(
         KEEPER,
         platform,
@@ -198,6 +204,7 @@ def _worker(
         # nobody's loss. Each probe costs the node a process, so there are few.
         readinessProbe=_probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30),
         volumeMounts=[
+            {"name": BUS, "mountPath": GATE_DIRECTORY, "subPath": _GATE},
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
             {"name": CACHE, "mountPath": CACHE_DIRECTORY},
             _EMPTY_MOUNT,

@@ -59,20 +59,24 @@ def test_keeper_knows_no_bucket_and_no_credentials(keeper: dict[str, Any]) -> No
     volumes = {mount["name"] for mount in keeper["volumeMounts"]}
     assert volumes == {"s3-mount-bus", "s3-mount-socket", "s3-mount-no-token"}
     assert [sorted(mount) for mount in config(keeper)["mounts"]] == [
-        ["mountpoint", "name", "readOnly"],
-        ["mountpoint", "name", "readOnly"],
+        ["mountpoint", "name", "partition", "readOnly"],
+        ["mountpoint", "name", "partition", "readOnly"],
     ]
     assert "my-bucket" not in json.dumps(keeper)
 
 
-def test_worker_has_no_rights_and_no_bus(worker: dict[str, Any]) -> None:
-    """The container that talks to S3 can't mount, and can't block on its own mount."""
+def test_worker_has_no_rights_and_no_mount(worker: dict[str, Any]) -> None:
+    """The container that talks to S3 can't mount, and can't block on its own mount.
+
+    Of the bus it sees the directory below the mounts' tmpfs: a subPath is not bound recursively.
+    """
     context = worker["securityContext"]
     assert (context["privileged"], context["allowPrivilegeEscalation"]) == (False, False)
     assert (context["runAsUser"], context["runAsNonRoot"]) == (65534, True)
     assert context["capabilities"] == {"drop": ["ALL"]}
     assert context["readOnlyRootFilesystem"]
-    assert "s3-mount-bus" not in {mount["name"] for mount in worker["volumeMounts"]}
+    (bus,) = [mount for mount in worker["volumeMounts"] if mount["name"] == "s3-mount-bus"]
+    assert bus == {"name": "s3-mount-bus", "mountPath": "/gate", "subPath": ".gate"}
 
 
 def test_neither_sidecar_has_the_token_of_the_pods_service_account() -> None:
