@@ -18,6 +18,7 @@ from fusefs.interface import Calls, Invalidations
 from fusefs.keeper import protocol
 from fusefs.run import servedmount, worker
 from fusefs.session.startmode import StartMode
+from fusefs.timings import Timings
 from tests.fusefs.survival.directory import Directory
 
 
@@ -32,6 +33,7 @@ class Served:
             Path(str(config["root"])), Path(str(config["journal"])), fresh=fresh
         )
         self._left = int(str(config.get("dirty", 0)))
+        self.times: Timings[tuple[str, int]] = Timings()
 
     @property
     def calls(self) -> Calls:
