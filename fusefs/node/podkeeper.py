@@ -23,6 +23,7 @@ from fusefs.keeper.requests import MountRequests
 from fusefs.node.socketvolume import SOCKET
 
 JOB_SECONDS = 10.0  # a mount(2) takes milliseconds
+END_SECONDS = 2.0  # a thread that hangs for longer is freed by the abort of its mount
 LOOK_SECONDS = 30
 # A mount that nobody serves is given up after this. Its requests can't be killed, so a pod whose
 # worker doesn't come back could never end. The kubelet's longest pause between two starts of a
@@ -69,18 +70,18 @@ class PodKeeper:
 
     def remove(self, name: str) -> None:
         """End a mount; TimeoutError when its thread hangs. No error if there is none."""
-        self._do(lambda: self._remove(name))
+        self._do(lambda: self._remove(name), END_SECONDS)
 
     def close(self) -> None:
         """Hang up and end the thread; mounts stay as they are."""
         self._closing = True
         os.eventfd_write(self._wake, 1)
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _do(self, job: Callable[[], None], seconds: float = JOB_SECONDS) -> None:
         done: Future[None] = Future()
         self._jobs.append((job, done))
         os.eventfd_write(self._wake, 1)
-        done.result(JOB_SECONDS)
+        done.result(seconds)
 
     def _run(self) -> None:
         while not self._closing:

@@ -185,6 +185,25 @@ def test_a_blocked_socket_stops_that_pod_only(kubelet: FakeKubelet, pod: NodePod
     assert other.mounted()
 
 
+def test_a_descriptor_that_hangs_stops_that_pod_only(
+    kubelet: FakeKubelet, pod: NodePod, application: Application
+) -> None:
+    """Who sends the plugin a file of a filesystem that doesn't answer: others are served."""
+    other = kubelet.pod()
+    application.do(f"(file := open('{pod.target()}/file', 'w')).name")
+    application.do("(socket := __import__('socket')) and 1")
+    application.do("(peer := socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)) and 1")
+    with stopped(pod.worker):
+        application.do(f"peer.connect('{pod.keeper_socket}')")
+        assert application.do("socket.send_fds(peer, [b'{}'], [file.fileno()])") == "2"
+        kubelet.wait_for_log("dropped a connection")
+        other.start()
+        pod.unpublish()
+        kubelet.wait_for_log("a pod's keeper hangs")
+        assert not pod.mounted()
+        other.unpublish()
+
+
 def test_only_the_workers_user_gets_the_mount(make_kubelet: Callable[..., FakeKubelet]) -> None:
     """The kernel tells who connects: another user of the pod is hung up on."""
     kubelet = make_kubelet(worker_uid=65534)
