@@ -32,6 +32,7 @@ class Served:
         self._directory = Directory(
             Path(str(config["root"])), Path(str(config["journal"])), fresh=fresh
         )
+        self.times: Timings[tuple[str, int]] = Timings()
         self._left = int(str(config.get("dirty", 0)))
         self.times: Timings[tuple[str, int]] = Timings()
 
