@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from fusefs import termination
+from fusefs.loglimit import LogLimit
 
 FORMS = ("auto", "json", "text")
 AUTO = FORMS[0]  # text where stderr is a terminal
@@ -72,6 +73,7 @@ def set_up(level: int = logging.INFO, form: str = AUTO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = form == "text" or (form != "json" and sys.stderr.isatty())
     handler.setFormatter(TextLine() if text else JsonLine())
+    handler.addFilter(LogLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler, LastWords(logging.CRITICAL)]
     root.setLevel(level)

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fusefs.disk.space import Space
 from fusefs.errors import AccessDenied, FsError, NotFound, SetupError
 from fusefs.interface import Invalidations, Silent
 from fusefs.mount.cacheroot import CacheRoot, Owner, made
+from fusefs.mount.diagnosis import diagnosis
 from fusefs.mount.livecounts import LiveCounts
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
@@ -201,6 +202,10 @@ class Mounted:
             cache_bytes=self.cache.held,
             cache_limit_bytes=self.settings.cache_size,
         )
+
+    def diagnosis(self) -> Iterable[tuple[str, Mapping[str, object]]]:
+        """Return lines for the log about what this mount holds, each with its fields."""
+        return diagnosis(self)
 
     def open_contents(self) -> Mapping[int, int]:
         """Return the open file handles, each with the number of its content."""

@@ -65,6 +65,7 @@ class PodWorker:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda came, _: self._signals.append(came))
+        self._child.pass_on()
         self._child.start()
         while (code := self._step()) is None:
             self._wait(wake)

@@ -21,11 +21,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 KILLED_PAUSE = 0.4
 WELL_AFTER = 30.0  # seconds; after a life this long the next pause is the first again
 
+# What only the child answers (`diagnostics`); whoever sends them knows the parent's process id.
+FOR_CHILD = (signal.SIGUSR1, signal.SIGUSR2)
+
 _libc = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    for number in FOR_CHILD:
+        signal.signal(number, signal.SIG_IGN)  # they would end it before it has handlers
 
 
 class RestartedChild:
@@ -87,6 +92,11 @@ class RestartedChild:
         log.log(level, "a process ended", extra={"part": self.name, "code": code})
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return code
+
+    def pass_on(self) -> None:
+        """Have the child get, from now on, the signals that only it answers. Main thread."""
+        for number in FOR_CHILD:
+            signal.signal(number, lambda came, _: self.signal(came))
 
     def signal(self, number: int) -> None:
         """Pass a signal on to the process, if there is one."""

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -64,6 +64,9 @@ class ServedFilesystem(Protocol):
 
     def counts(self) -> Mapping[str, float]:
         """Return the numbers that a person wants to see of it, by name."""
+
+    def diagnosis(self) -> Iterable[tuple[str, Mapping[str, object]]]:
+        """Return lines for the log, each with its fields, for a person who looks for a fault."""
 
     def trouble(self) -> str:
         """Return what is wrong with the mount, "" for nothing."""
@@ -201,6 +204,14 @@ class ServedMount:
         """Note that the mount was unmounted from outside; dirty files are still uploaded."""
         self.state = UNMOUNTED_STATE
         log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
+
+    def diagnosis(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """Yield what a person who looks for a fault wants to know, each line with its fields."""
+        oldest = self._session.oldest_request() if self._session is not None else 0.0
+        yield "mount", {"mount": self.name, "state": self.state, "oldest_request": round(oldest, 3)}
+        if self.served is not None:
+            for what, told in self.served.diagnosis():
+                yield what, {"mount": self.name, **told}
 
     def gone(self) -> bool:
         """Return whether the mount ended from outside."""

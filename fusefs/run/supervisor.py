@@ -54,6 +54,7 @@ class Supervisor:
     def run(self) -> int:
         """Supervise; return the worker's last exit code, 1 for one that was killed."""
         signal.signal(signal.SIGTERM, self._came)
+        self.worker.pass_on()
         for number in (signal.SIGINT, signal.SIGHUP):
             # Ignored by nohup, or by a shell for background jobs: stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:

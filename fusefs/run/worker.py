@@ -21,6 +21,7 @@ from typing import NoReturn
 from fusefs.errors import SetupError
 from fusefs.keeper.client import KeeperClient
 from fusefs.run import health
+from fusefs.run.diagnostics import Diagnostics
 from fusefs.run.health import WorkerHealth
 from fusefs.run.servedmount import (
     GONE_STATE,
@@ -66,6 +67,7 @@ def run(
     ours = [ServedMount(config, options) for config in mounts]
     answering = Status(options.status_socket, lambda: {each.name: each.status() for each in ours})
     answering.start()
+    Diagnostics(lambda: (line for each in ours for line in each.diagnosis())).start()
     shown = WorkerHealth(
         os.environ,
         options.run_directory,
