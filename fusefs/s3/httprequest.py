@@ -105,7 +105,9 @@ def _body(others: Mapping[str, Any], headers: dict[str, str]) -> Any:
     """Return the body; add the headers that aren't written as they come."""
     if "CopySource" in others:
         source = others["CopySource"]
-        headers["x-amz-copy-source"] = encoded(f"{source['Bucket']}/{source['Key']}")
+        # An access point's ARN makes that of the object (S3 API reference, CopyObject).
+        below = "/object/" if source["Bucket"].startswith("arn:") else "/"
+        headers["x-amz-copy-source"] = encoded(f"{source['Bucket']}{below}{source['Key']}")
     if "Metadata" in others:
         for name, value in others["Metadata"].items():
             headers[META + name] = value

@@ -219,6 +219,14 @@ def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
     assert "process_resident_memory_bytes" in text
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_both_families_are_served() -> None:
+    """By default IPv4 and IPv6, also where the host's `bindv6only` says otherwise."""
+    with MetricsPort(dict, 0) as port:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port.port), 5).close()
+
+
 def test_a_port_that_is_taken_is_told() -> None:
     """By the option's name and the reason."""
     with (

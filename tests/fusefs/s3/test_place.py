@@ -13,6 +13,7 @@ import pytest
 from fusefs import errors
 from fusefs.s3.credentials import CredentialsDirectory
 from fusefs.s3.fastpath import FastPath, Wire
+from fusefs.s3.httprequest import request_of
 from fusefs.s3.place import authorities, place_of, static_keys
 from fusefs.s3.retry import RetryBudget
 from fusefs.s3.sdk import Sdk
@@ -67,7 +68,9 @@ def settings(bucket: str = "data", **told: object) -> StoreSettings:
     return replace(StoreSettings(bucket), **told)  # type: ignore[arg-type] # as tests name them
 
 
-def seen_of_boto3(told: StoreSettings) -> tuple[str, Mapping[str, str], str]:
+def seen_of_boto3(
+    told: StoreSettings, operation: str = "list_objects_v2", **arguments: object
+) -> tuple[str, Mapping[str, str], str]:
     """Return URL and headers of a request of boto3's, and the URL of its client."""
     seen: list[tuple[str, Mapping[str, str]]] = []
 
@@ -78,7 +81,8 @@ def seen_of_boto3(told: StoreSettings) -> tuple[str, Mapping[str, str], str]:
     sdk = Sdk(told, None)
     sdk.watch(sends)
     with pytest.raises(_Seen):
-        sdk.call("list_objects_v2", {"Bucket": told.bucket}, RetryBudget(0, time.monotonic(), 1))
+        budget = RetryBudget(0, time.monotonic(), 1)
+        sdk.call(operation, {"Bucket": told.bucket, **arguments}, budget)
     sdk.close()
     return *seen[0], sdk.endpoint
 
@@ -189,3 +193,25 @@ def test_a_wrong_endpoint_is_boto3s_to_refuse(environment: dict[str, str]) -> No
     """Before anything is mounted."""
     with pytest.raises(errors.SetupError, match="Invalid endpoint"):
         Sdk(settings(endpoint_url="http://my_minio:9000"), None)
+
+
+ACCESS_POINT = "arn:aws:s3:us-west-2:123456789012:accesspoint/mine"
+
+
+@pytest.mark.parametrize(
+    ("bucket", "path"),
+    [
+        ("data", "data/a%20b/%2B"),
+        (ACCESS_POINT, f"{ACCESS_POINT.replace(':', '%3A')}/object/a%20b/%2B"),
+    ],
+)
+@pytest.mark.usefixtures("environment")
+def test_a_copy_names_its_source_as_aws_documents_it(bucket: str, path: str) -> None:
+    """A bucket and a key; through an access point the ARN of the object. Both URL-encoded."""
+    source = {"Bucket": bucket, "Key": "a b/+"}
+    told = settings(bucket, region="us-west-2")
+    _, headers, _ = seen_of_boto3(told, "copy_object", Key="c", CopySource=source)
+    assert headers["x-amz-copy-source"] == path
+    direct = request_of("copy_object", {"Bucket": bucket, "Key": "c", "CopySource": source})
+    assert direct is not None
+    assert direct.headers["x-amz-copy-source"] == path
