@@ -4,8 +4,6 @@ import ctypes
 import mmap
 import struct
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +14,10 @@ from fusefs.kernel.messages import LEAST, Messages, Pool, request_size
 from fusefs.kernel.wire import Opcode
 from tests.fusefs.kernel.kernelside import SMALL, KernelSide, opened
 from tests.fusefs.kernel.memory import Memory
+from tests.waiting import until
 
 MIB = 1 << 20
 LARGE = b"x" * (60 << 10)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait up to 5 s."""
-    until = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def side_with_a_file(memory: Memory) -> tuple[KernelSide, int, int]:
@@ -43,7 +34,7 @@ def test_small_requests_under_way_take_no_buffers() -> None:
     side, node, handle = side_with_a_file(memory)
     gate = memory.gates["fsync"] = threading.Event()
     waiting = {side.send(Opcode.FSYNC, wire.FSYNC_IN.pack(handle, 0, 0), node) for _ in range(4)}
-    eventually(lambda: memory.calls["fsync"] == 4)
+    until(lambda: memory.calls["fsync"] == 4)
     assert side.session.messages.requests.made <= 4  # those that listen
     gate.set()
     assert {side.receive()[1] for _ in range(4)} == waiting
@@ -58,7 +49,7 @@ def test_large_writes_wait_where_all_buffers_are_taken() -> None:
     body = wire.WRITE_IN.pack(handle, 0, len(LARGE), 0, 0, 0, 0) + LARGE
     fitting, more = LEAST // 2 - 1, 2  # the last buffer is for who listens
     waiting = {side.send(Opcode.WRITE, body, node) for _ in range(fitting + more)}
-    eventually(lambda: memory.calls["write"] == fitting)
+    until(lambda: memory.calls["write"] == fitting)
     assert side.silent()  # a small request is read and answered all the same
     assert side.session.messages.bytes <= LEAST * (SMALL.max_request + 4096)
     gate.set()

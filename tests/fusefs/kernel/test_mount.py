@@ -20,6 +20,7 @@ from fusefs.kernel import mountcalls
 from fusefs.kernel.readers import Ending
 from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.memory import Memory
+from tests.waiting import until
 
 pytestmark = pytest.mark.mount
 
@@ -259,10 +260,10 @@ def test_changes_from_outside_are_seen_after_an_invalidation(mountpoint: Path) -
         node = memory.inodes[1].children["f"]
         memory.inodes[node].content[:] = b"newer"
         mount.invalidations.node_changed(node)
-        eventually(lambda: (mountpoint / "f").read_bytes() == b"newer")
+        until(lambda: (mountpoint / "f").read_bytes() == b"newer")
         del memory.inodes[1].children["f"]
         mount.invalidations.entry_changed(1, "f")
-        eventually(lambda: not (mountpoint / "f").exists())
+        until(lambda: not (mountpoint / "f").exists())
     finally:
         mount.unmount()
         mount.wait(10)
@@ -290,7 +291,7 @@ def test_nodes_that_nobody_uses_are_given_back_when_they_are_asked_for(
                     if prunes or name != "open"
                 ]
             )
-            eventually(lambda: not memory.lookups[nodes["a"]] and not memory.lookups[nodes["b"]])
+            until(lambda: not memory.lookups[nodes["a"]] and not memory.lookups[nodes["b"]])
             assert Path(f"/proc/{worker.pid}/cwd").readlink() == mountpoint / "work"
             assert memory.lookups[nodes["open"]] and memory.lookups[nodes["work"]]
         assert (mountpoint / "a").read_bytes() == b"x"
@@ -298,15 +299,6 @@ def test_nodes_that_nobody_uses_are_given_back_when_they_are_asked_for(
         worker.communicate(timeout=10)
         mount.unmount()
         mount.wait(10)
-
-
-def eventually(condition: object) -> None:
-    """Wait up to 5 s for a callable to return true."""
-    assert callable(condition)
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_an_invalidation_during_a_read_of_the_node_does_not_deadlock(mountpoint: Path) -> None:
@@ -317,7 +309,7 @@ def test_an_invalidation_during_a_read_of_the_node_does_not_deadlock(mountpoint:
     mount = driver.mount(lambda _: memory, str(mountpoint))
     gate = memory.gates["read_into"] = threading.Event()
     reader = subprocess.Popen(["cat", mountpoint / "f"], stdout=subprocess.PIPE)
-    eventually(lambda: memory.calls["read_into"] > 0)
+    until(lambda: memory.calls["read_into"] > 0)
     mount.invalidations.node_changed(node)
     assert names(mountpoint) == ["f"]
     gate.set()
@@ -379,7 +371,7 @@ def test_an_abort_in_the_middle_of_a_read_ends_the_session(mountpoint: Path) -> 
     (mountpoint / "f").write_bytes(b"x" * 5000)
     gate = memory.gates["flush"] = threading.Event()
     waiting = subprocess.Popen(["cp", "/dev/null", mountpoint / "g"], stderr=subprocess.PIPE)
-    eventually(lambda: memory.calls["flush"] > 1)
+    until(lambda: memory.calls["flush"] > 1)
     mountcalls.unmount(str(mountpoint), abort=True)
     assert waiting.wait(10) != 0 and waiting.communicate()[1]
     gate.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from fusefs.mount.retrier import Retrier
 from fusefs.write.flush import Flush
 from fusefs.write.unsent import DirtySet, Unsent
 from tests.fusefs.unsent import Pretended, fails
+from tests.waiting import until
 
 NEVER = threading.Event()
 
@@ -41,13 +41,6 @@ class Bench:
         file.retry.again_in(0)
         return file
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds."""
-        deadline = time.monotonic() + 10
-        while not holds():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
@@ -65,9 +58,9 @@ def test_a_bug_with_one_file_ends_neither_the_thread_nor_the_others(
     broken = bench.add("broken", fails(KeyError("posix")))
     bench.add("first")
     bench.retrier.start()
-    bench.until(lambda: bench.settled == ["first"])
+    until(lambda: bench.settled == ["first"])
     bench.add("second")
-    bench.until(lambda: bench.settled == ["first", "second"])
+    until(lambda: bench.settled == ["first", "second"])
     assert broken.retry.last_error and broken.tries <= 2
     assert {vars(line)["key"] for line in caplog.records if line.levelname == "ERROR"} == {"broken"}
 
@@ -79,7 +72,7 @@ def test_a_bug_while_renames_are_finished_doesn_t_end_the_uploads(
     bench.look = fails(ZeroDivisionError())
     bench.add("f")
     bench.retrier.start()
-    bench.until(lambda: bench.settled == ["f"])
+    until(lambda: bench.settled == ["f"])
     assert "a bug" in caplog.text
 
 
@@ -88,14 +81,14 @@ def test_a_file_that_hangs_holds_up_no_other(bench: Bench) -> None:
     release = threading.Event()
     hung = bench.add("hung", lambda: release.wait(20))
     bench.retrier.start()
-    bench.until(lambda: hung.tries == 1)
+    until(lambda: hung.tries == 1)
     bench.add("later")
-    bench.until(lambda: bench.settled == ["later"])
+    until(lambda: bench.settled == ["later"])
     bench.add("last").retry.over()
     stop, ends = threading.Event(), list[bool]()
     draining = threading.Thread(target=lambda: ends.append(bench.retrier.drain(stop)))
     draining.start()
-    bench.until(lambda: bench.settled == ["later", "last"])
+    until(lambda: bench.settled == ["later", "last"])
     stop.set()
     draining.join(10)
     release.set()

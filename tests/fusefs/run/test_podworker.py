@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fusefs.run.watchdog import Watchdog
+from tests.waiting import until
 
 # Runs a shell script in place of the worker; $HEARTBEAT is the descriptor of the pulse.
 MAIN = """
@@ -50,13 +50,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait(10)
-
-
-def until(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def starts(directory: Path) -> list[int]:

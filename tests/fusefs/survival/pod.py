@@ -90,6 +90,10 @@ class Pod:
         """Say what a probe of the worker would find wrong."""
         return status.verdict(None, str(self.status_socket))
 
+    def ready(self, part: str) -> bool:
+        """Say whether the readiness probe of `keeper` or `worker` passes."""
+        return (self.bus.parent / f"run/{part}.ready").exists()
+
     def wait_until_well(self, timeout: float = 15.0) -> None:
         deadline = time.monotonic() + timeout
         while self.verdict():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from fusefs.kernel import mountcalls
 from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.pod import Pod
+from tests.waiting import until
 
 pytestmark = pytest.mark.mount
 
@@ -39,13 +39,6 @@ def pod(base: Path) -> Iterator[HeldPod]:
     made.start()
     yield made
     made.clean_up()
-
-
-def until(look: Callable[[], object], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kill_keeper_proper(pod: HeldPod) -> None:

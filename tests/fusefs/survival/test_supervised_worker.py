@@ -5,27 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fusefs.survival.s3pod import S3Pod
 from tests.servers.s3 import Bucket
+from tests.waiting import until
 
 pytestmark = pytest.mark.mount
-
-
-def until(look: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ready(pod: S3Pod, part: str) -> bool:
-    return (pod.bus.parent / f"run/{part}.ready").exists()
 
 
 def serving(pod: S3Pod) -> int:
@@ -40,7 +29,7 @@ def supervised(base: Path, bucket: Bucket) -> Iterator[S3Pod]:
     """A pod with one mount, ready."""
     pod = S3Pod(base, bucket, supervise=True)
     pod.start()
-    until(lambda: ready(pod, "keeper") and ready(pod, "worker"))
+    until(lambda: pod.ready("keeper") and pod.ready("worker"))
     yield pod
     pod.clean_up()
 
@@ -63,14 +52,14 @@ def test_a_lost_mount_is_never_ready_again(supervised: S3Pod) -> None:
     supervised.keeper.kill()
     os.kill(serving(supervised), signal.SIGKILL)
     supervised.keeper.wait(10)
-    until(lambda: not ready(supervised, "worker"))
+    until(lambda: not supervised.ready("worker"))
     supervised.start_keeper()
     until(lambda: "delete the pod" in supervised.verdict())
-    assert not ready(supervised, "worker")
+    assert not supervised.ready("worker")
 
 
 def test_readiness_ends_with_the_worker(supervised: S3Pod) -> None:
     """A pod that is on its way out gets no new requests."""
     assert supervised.stop() == (0, 0)
-    assert not ready(supervised, "worker")
-    assert not ready(supervised, "keeper")
+    assert not supervised.ready("worker")
+    assert not supervised.ready("keeper")

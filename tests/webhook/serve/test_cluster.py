@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from tests.webhook import reviews
-from tests.webhook.serve.test_server import wait_until
 from webhook.platform.settings import Platform
 from webhook.review.decision import Decider, Denied, Injected
 from webhook.serve.cluster import ClusterLookup
@@ -75,7 +75,7 @@ Mirrored = Callable[..., tuple[ClusterLookup, ScriptedApi]]
 def test_every_page_of_a_list_is_mirrored(mirrored: Mirrored) -> None:
     """Labels of all namespaces are known once the list is complete."""
     lookup, _ = mirrored(namespaces=[entry("a", tier="gold"), entry("b"), entry("c", tier="tin")])
-    wait_until(lambda: lookup.labels("c") is not None)
+    until(lambda: lookup.labels("c") is not None)
     assert lookup.labels("a") == {"tier": "gold"}
     assert lookup.labels("unheard-of") is None
     assert lookup.has_secret("a", "x") is None
@@ -87,10 +87,10 @@ def test_changes_are_followed(mirrored: Mirrored) -> None:
     api.events.put({"type": "ADDED", "object": entry("b", tier="gold")})
     api.events.put({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}})
     api.events.put({"type": "MODIFIED", "object": entry("a", tier="tin")})
-    wait_until(lambda: lookup.labels("a") == {"tier": "tin"})
+    until(lambda: lookup.labels("a") == {"tier": "tin"})
     assert lookup.labels("b") == {"tier": "gold"}
     api.events.put({"type": "DELETED", "object": entry("b")})
-    wait_until(lambda: lookup.labels("b") is None)
+    until(lambda: lookup.labels("b") is None)
 
 
 def test_watch_goes_on_where_it_ended(mirrored: Mirrored) -> None:
@@ -98,7 +98,7 @@ def test_watch_goes_on_where_it_ended(mirrored: Mirrored) -> None:
     lookup, api = mirrored(namespaces=[entry("a")])
     api.events.put({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}})
     api.events.put(None)
-    wait_until(lambda: len(api.queries) == 3)
+    until(lambda: len(api.queries) == 3)
     assert [query.get("resourceVersion") for query in api.queries] == [None, "7", "9"]
     assert lookup.labels("a") == {}
 
@@ -106,20 +106,20 @@ def test_watch_goes_on_where_it_ended(mirrored: Mirrored) -> None:
 def test_forgotten_version_means_another_list(mirrored: Mirrored) -> None:
     """After an ERROR event everything is listed anew."""
     lookup, api = mirrored(namespaces=[entry("a")])
-    wait_until(lambda: lookup.labels("a") is not None)
+    until(lambda: lookup.labels("a") is not None)
     api.lists["/api/v1/namespaces"] = [entry("z")]
     api.events.put({"type": "ERROR", "object": {"code": 410}})
-    wait_until(lambda: lookup.labels("z") is not None)
+    until(lambda: lookup.labels("z") is not None)
     assert lookup.labels("a") is None
 
 
 def test_what_is_known_outlives_the_api_server(mirrored: Mirrored) -> None:
     """While the API server is away the last labels stay."""
     lookup, api = mirrored(namespaces=[entry("a", tier="gold")])
-    wait_until(lambda: lookup.labels("a") is not None)
+    until(lambda: lookup.labels("a") is not None)
     api.down = True
     api.events.put(None)
-    wait_until(lambda: len(api.queries) >= 3)
+    until(lambda: len(api.queries) >= 3)
     assert lookup.labels("a") == {"tier": "gold"}
 
 
@@ -134,36 +134,36 @@ ODD = [
 def test_mirrors_survive_odd_lines(mirrored: Mirrored, line: bytes) -> None:
     """A line of a watch that is no event: told, and everything is listed anew."""
     lookup, api = mirrored(namespaces=[entry("a")])
-    wait_until(lambda: lookup.labels("a") is not None)
+    until(lambda: lookup.labels("a") is not None)
     api.lists["/api/v1/namespaces"] = [entry("z")]
     api.events.put(line)
-    wait_until(lambda: lookup.labels("z") is not None)
+    until(lambda: lookup.labels("z") is not None)
 
 
 @pytest.mark.parametrize("page", [b"null", b"[]", b'{"items": [null]}', b'{"items": "x"}', b"{}"])
 def test_mirrors_survive_odd_lists(mirrored: Mirrored, page: bytes) -> None:
     """A list that is none: told, and asked for again."""
     lookup, api = mirrored(namespaces=[entry("a")])
-    wait_until(lambda: lookup.labels("a") is not None)
+    until(lambda: lookup.labels("a") is not None)
     api.spoilt = [page]
     api.lists["/api/v1/namespaces"] = [entry("z")]
     api.events.put({"type": "ERROR", "object": {"code": 410}})
-    wait_until(lambda: lookup.labels("z") is not None)
+    until(lambda: lookup.labels("z") is not None)
 
 
 def test_a_list_of_nothing_is_a_list(mirrored: Mirrored) -> None:
     """`items` is null where there are none: known, and not asked for again at once."""
     lookup, api = mirrored(secrets=[entry("a", "shop")])
-    wait_until(lambda: lookup.has_secret("shop", "a") is True)
+    until(lambda: lookup.has_secret("shop", "a") is True)
     api.spoilt = [b'{"metadata": {"resourceVersion": "8"}, "items": null}']
     api.events.put({"type": "ERROR", "object": {"code": 410}})
-    wait_until(lambda: lookup.has_secret("shop", "a") is False)
+    until(lambda: lookup.has_secret("shop", "a") is False)
 
 
 def test_missing_secret_is_warned_of(mirrored: Mirrored) -> None:
     """A Secret that isn't there yet is a warning, one that is there is none."""
     lookup, _ = mirrored(secrets=[entry("other", "shop"), entry("my-credentials", "shop")])
-    wait_until(lambda: lookup.has_secret("shop", "other") is not None)
+    until(lambda: lookup.has_secret("shop", "other") is not None)
     decider = Decider(Platform(), lookup=lookup)
     for namespace, expected in (("shop", []), ("empty", ["no-secret"])):
         decision = decider.decide(reviews.pod(), namespace)
@@ -174,7 +174,7 @@ def test_missing_secret_is_warned_of(mirrored: Mirrored) -> None:
 def test_reviews_ask_the_api_server_nothing(mirrored: Mirrored) -> None:
     """Everything is answered from memory, also about namespaces and Secrets nobody knows."""
     lookup, api = mirrored(namespaces=[entry("shop")], secrets=[entry("other", "shop")])
-    wait_until(lambda: sum("watch" in query for query in api.queries) == 2)
+    until(lambda: sum("watch" in query for query in api.queries) == 2)
     before = len(api.queries)
     decider = Decider(Platform(), lookup=lookup)
     for namespace in ("shop", "unknown") * 20:
@@ -186,7 +186,7 @@ def test_pod_security_level_is_seen(mirrored: Mirrored) -> None:
     """A namespace that will refuse the mount's container denies the pod with the remedy."""
     label = {"pod-security.kubernetes.io/enforce": "baseline"}
     lookup, _ = mirrored(namespaces=[entry("shop", **label)])
-    wait_until(lambda: lookup.labels("shop") is not None)
+    until(lambda: lookup.labels("shop") is not None)
     decision = Decider(Platform(), lookup=lookup).decide(reviews.pod(), "shop")
     assert isinstance(decision, Denied)
     assert "kubectl label namespace shop" in decision.problems[0].remedy

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.waiting import until
 from tests.webhook import reviews
 from tests.webhook.parse.test_jsontext import HOSTILE
-from tests.webhook.serve.test_server import JSON, Running, issue, running, wait_until
+from tests.webhook.serve.test_server import JSON, Running, issue, running
 from webhook.serve.door import HANDSHAKES_PER_PEER
 
 # Below the request of the container, 128 MiB; its limit is twice that.
@@ -77,7 +78,7 @@ def test_connections_that_say_nothing_are_few(webhook: Running) -> None:
     """Of many that never start TLS only so many of one peer stay, the latest."""
     with contextlib.ExitStack() as stack:
         silent = [connected(webhook, stack) for _ in range(600)]
-        wait_until(lambda: sum(map(is_open, silent)) <= HANDSHAKES_PER_PEER)
+        until(lambda: sum(map(is_open, silent)) <= HANDSHAKES_PER_PEER)
         answers(webhook)
 
 
@@ -103,7 +104,7 @@ def test_memory_of_bodies_goes_back_to_the_system(webhook: Running, at_rest: flo
     with contextlib.ExitStack() as stack:
         slow_bodies(webhook, stack)
         answers(webhook)
-    wait_until(lambda: mib(webhook, "VmRSS") < at_rest + 16)
+    until(lambda: mib(webhook, "VmRSS") < at_rest + 16)
 
 
 def test_handshakes_that_failed_hold_nothing(webhook: Running) -> None:
@@ -112,7 +113,7 @@ def test_handshakes_that_failed_hold_nothing(webhook: Running) -> None:
     for _ in range(3):
         with contextlib.ExitStack() as stack:
             silent = [connected(webhook, stack) for _ in range(600)]
-            wait_until(lambda all=silent: sum(map(is_open, all)) <= HANDSHAKES_PER_PEER)
+            until(lambda all=silent: sum(map(is_open, all)) <= HANDSHAKES_PER_PEER)
         before = before or mib(webhook, "VmRSS")
     assert mib(webhook, "VmRSS") < before + 8
 

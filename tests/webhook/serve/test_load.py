@@ -11,8 +11,9 @@ import httpx
 import pytest
 import trustme
 
+from tests.waiting import until
 from tests.webhook import reviews
-from tests.webhook.serve.test_server import JSON, Running, issue, running, wait_until
+from tests.webhook.serve.test_server import JSON, Running, issue, running
 
 CLIENTS = 4
 
@@ -42,7 +43,7 @@ class Load:
     def sent(self) -> Iterator[None]:
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: self.answered > 10)
+        until(lambda: self.answered > 10)
         try:
             yield
         finally:
@@ -72,7 +73,7 @@ def test_no_review_fails_while_draining(tmp_path: Path, ca: trustme.CA) -> None:
             server.process.send_signal(signal.SIGTERM)
             server.wait(503)
             before = load.answered
-            wait_until(lambda: load.answered > before + 10)
+            until(lambda: load.answered > before + 10)
         assert load.failed == []
         assert server.process.wait(15) == 0
 
@@ -87,7 +88,7 @@ def test_no_review_fails_while_certificates_change(tmp_path: Path, ca: trustme.C
             for _ in range(3):
                 before = server.serial()
                 issue(tmp_path, ca)
-                wait_until(lambda before=before: server.serial() != before)
+                until(lambda before=before: server.serial() != before)
         assert load.failed == []
 
 
@@ -99,7 +100,7 @@ def test_another_replica_takes_over_after_a_kill(tmp_path: Path, ca: trustme.CA)
         load = Load(server)
         with load.sent():
             server.process.kill()
-            wait_until(lambda: bool(load.failed))
+            until(lambda: bool(load.failed))
     with running(tmp_path, ca) as successor:
         successor.wait()
         with Load(successor).sent():
@@ -128,9 +129,9 @@ def test_policy_is_reloaded_under_way(tmp_path: Path, ca: trustme.CA) -> None:
     ):
         server.wait()
         policy.write_text("default: deny")
-        wait_until(lambda: not allowed(client))
+        until(lambda: not allowed(client))
         policy.write_text("default: [")
-        wait_until(lambda: "policy_valid 0.0" in server.metrics())
+        until(lambda: "policy_valid 0.0" in server.metrics())
         ready = client.get("/readyz")
         assert (ready.status_code, list(ready.json()["troubles"])) == (200, ["policy"])
         assert not allowed(client)

@@ -21,6 +21,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
+from tests.waiting import until
 from tests.webhook import reviews
 
 JSON = {"content-type": "application/json"}
@@ -151,7 +152,7 @@ def test_new_certificate_is_picked_up(webhook: Running) -> None:
     with webhook.client() as client:
         assert client.get("/healthz").status_code == 200
         issue(webhook.directory, webhook.ca)
-        wait_until(lambda: webhook.serial() != before)
+        until(lambda: webhook.serial() != before)
         assert client.get("/healthz").status_code == 200
 
 
@@ -160,7 +161,7 @@ def test_broken_certificate_is_refused(webhook: Running) -> None:
     before = webhook.serial()
     stranger = trustme.CA().issue_cert("localhost")
     (webhook.directory / "tls.key").write_bytes(stranger.private_key_pem.bytes())
-    wait_until(lambda: "certificate_refused_total 1.0" in webhook.metrics())
+    until(lambda: "certificate_refused_total 1.0" in webhook.metrics())
     assert webhook.serial() == before
     webhook.wait(200)
 
@@ -204,14 +205,6 @@ def test_drains_on_sigterm(tmp_path: Path, ca: trustme.CA) -> None:
         assert server.process.wait(10) == 0
 
 
-def wait_until(condition: object, seconds: float = 10) -> None:
-    assert callable(condition)
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never happened"
-        time.sleep(0.1)
-
-
 def test_directory_swapped_by_symlink(tmp_path: Path, ca: trustme.CA) -> None:
     """A mounted Secret replaces its files by one symbolic link."""
     for name in ("one", "two"):
@@ -223,7 +216,7 @@ def test_directory_swapped_by_symlink(tmp_path: Path, ca: trustme.CA) -> None:
         before = server.serial()
         (tmp_path / "next").symlink_to("two")
         (tmp_path / "next").rename(tmp_path / "tls")
-        wait_until(lambda: server.serial() != before)
+        until(lambda: server.serial() != before)
     shutil.rmtree(tmp_path / "one")
 
 
@@ -231,8 +224,8 @@ def test_expired_certificate_turns_readiness_off(tmp_path: Path, ca: trustme.CA)
     """A leaf nobody renewed: not ready, and ready again with a new one."""
     issue(tmp_path, ca, not_after=datetime.now(UTC) + timedelta(seconds=8))
     with running(tmp_path, ca) as server:
-        wait_until(lambda: server.process.poll() is None and "ready 1.0" in metrics_of(server))
-        wait_until(lambda: "webhook_ready 0.0" in metrics_of(server), 20)
+        until(lambda: server.process.poll() is None and "ready 1.0" in metrics_of(server))
+        until(lambda: "webhook_ready 0.0" in metrics_of(server), 20)
         issue(tmp_path, ca)
         server.wait(200)
 
