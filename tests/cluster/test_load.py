@@ -16,8 +16,8 @@ pytestmark = pytest.mark.alone
 Record = Callable[[str, object], None]
 COUNT = 20
 IDLE_SECONDS = 180
-# On 2 cores that have nothing else to do; a loaded machine is told by the pods without a bucket.
-TARGET, TARGET_OF_ONE = 15.0, 2.0
+# On 2 cores that have nothing else to do: there 20 pods without a bucket need less than 8 s.
+TARGET, TARGET_OF_ONE, QUIET = 15.0, 2.0, 8.0
 SIDECARS = ("s3-mount-keeper", "s3-mount-worker")
 SCRAPE = """
 import urllib.request
@@ -25,12 +25,10 @@ print(urllib.request.urlopen("http://127.0.0.1:20303/metrics", timeout=20).read(
 """
 
 
-def crowd(
-    place: Place, prefix: str, count: int, **notes: dict[str, str]
-) -> tuple[list[str], float]:
+def crowd(place: Place, prefix: str, count: int, notes: dict[str, str]) -> tuple[list[str], float]:
     """Start pods together; return their names, and the seconds until all are Ready."""
     names = [f"{prefix}-{number:02d}" for number in range(count)]
-    bodies = [pods.pod(name, place.namespace, place.template(**notes)) for name in names]
+    bodies = [pods.pod(name, place.namespace, place.template(notes=notes)) for name in names]
     begun = time.monotonic()
     place.cluster.create(*bodies)
     place.cluster.until_ready(place.namespace, *names, seconds=240)
@@ -38,26 +36,32 @@ def crowd(
 
 
 def test_twenty_pods_at_once(place: Place, record_property: Record) -> None:
-    """They are Ready within 15 s, or within what the same pods need without a bucket and 9 s."""
+    """They are Ready within 15 s and one within 2 s, on two cores that nobody else uses."""
     seconds = {}
+    cost = 0.0
     for what, notes in (("without", {"other": "x"}), ("with", place.notes())):
         for count in (1, COUNT):
-            names, seconds[what, count] = crowd(place, f"{what}-{count}", count, notes=notes)
+            names, seconds[what, count] = crowd(place, f"{what}-{count}", count, notes)
+            if (what, count) == ("with", COUNT):
+                cost = _cost(place, place.pod(names[0])["spec"]["nodeName"])[0] / COUNT
             place.end(*names, seconds=240)
+    busy = seconds["without", COUNT] > QUIET
     record_property(
         "measured",
         f"{COUNT} pods Ready after {seconds['with', COUNT]:.1f} s, "
         f"without a bucket {seconds['without', COUNT]:.1f} s; "
-        f"one after {seconds['with', 1]:.1f} s, without {seconds['without', 1]:.1f} s",
+        f"one after {seconds['with', 1]:.1f} s, without {seconds['without', 1]:.1f} s; "
+        f"{cost:.2f} core seconds of a pod's sidecars"
+        + ("; a busy machine, the targets weren't judged" if busy else ""),
     )
-    assert seconds["with", COUNT] < max(TARGET, seconds["without", COUNT] + 9)
-    assert seconds["with", 1] < max(TARGET_OF_ONE, seconds["without", 1] + 1.5)
+    assert busy or seconds["with", COUNT] < TARGET
+    assert busy or seconds["with", 1] < max(TARGET_OF_ONE, seconds["without", 1] + 1)
 
 
 def test_idle_pods_cost_nothing(place: Place, record_property: Record) -> None:
     """In three minutes 20 idle pods ask the store for nothing; the table has CPU and memory."""
     place.bucket.put_many((f"name-{number:03d}" for number in range(50)), b"x")
-    names, _ = crowd(place, "idle", COUNT)
+    names, _ = crowd(place, "idle", COUNT, place.notes())
     node = place.pod(names[0])["spec"]["nodeName"]
     # The kubelet has looked at the volumes once, and starts are over.
     time.sleep(30)

@@ -44,8 +44,12 @@ def test_restart_of_a_service(place: Place, the_node: Node, service: str) -> Non
     with application(place):
         the_node.stop(service)
         the_node.start(service)
-        until("the API answers", lambda: place.cluster.kubectl("get", "nodes").code == 0, 90)
+        until("API and kubelet answer", lambda: _answers(place), 90)
         going_on(place, "ledger")
+
+
+def _answers(place: Place) -> bool:
+    return place.cluster.kubectl("-n", place.namespace, "logs", "ledger", "--tail=1").code == 0
 
 
 def test_store_gone_for_a_minute(place: Place, the_node: Node) -> None:
