@@ -48,6 +48,16 @@ def test_pod_that_would_run_is_valid(case: goldens.Case, version: str) -> None:
         schemas.validate(copy.deepcopy(pod), version)
 
 
+def test_what_the_sidecars_mount_are_volumes_of_the_pod(case: goldens.Case) -> None:
+    """The API server refuses a pod whose containers name a volume that isn't there."""
+    decision = case.decide()
+    if isinstance(decision, Injected):
+        spec = goldens.injected(case, decision)["spec"]
+        ours = [c for c in spec["initContainers"] if c["name"].startswith("s3-mount-")]
+        named = {mount["name"] for each in ours for mount in each["volumeMounts"]}
+        assert named - {volume["name"] for volume in spec["volumes"]} == set()
+
+
 def test_every_result_belongs_to_a_case() -> None:
     """No golden file is left behind by a case that is gone or was decided otherwise."""
     expected = {

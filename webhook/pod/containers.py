@@ -38,7 +38,6 @@ BUS_DIRECTORY = "/bus"
 # mount has such a name. The worker gets the directory without the tmpfs: a subPath is not bound
 # recursively.
 _GATE = ".gate"
-GATE_DIRECTORY = "/gate"
 SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
 CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
@@ -55,6 +54,7 @@ _LOOKS = 400  # looks of one startup probe, 0.05 s apart
 _DRAIN_TIME = "24h"
 # Journals and data in flight come on top of the cache's own limit.
 _CACHE_SLACK = 64 * 2**20
+_GATE_MOUNT = {"name": BUS, "mountPath": "/gate", "subPath": _GATE}
 _EMPTY_MOUNT = {"name": EMPTY, "mountPath": ACCOUNT_DIRECTORY, "readOnly": True}
 
 
@@ -204,7 +204,7 @@ def _worker(
         # nobody's loss. Each probe costs the node a process, so there are few.
         readinessProbe=_probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30),
         volumeMounts=[
-            {"name": BUS, "mountPath": GATE_DIRECTORY, "subPath": _GATE},
+            *([] if platform.by_node else [_GATE_MOUNT]),
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
             {"name": CACHE, "mountPath": CACHE_DIRECTORY},
             _EMPTY_MOUNT,
