@@ -1,7 +1,8 @@
 """Clean content on disk by key and ETag, for this process and the ones after it.
 
 Evicted are whole versions that are not open, least recently used first; then the oldest blocks of
-open versions, by punching holes. A version pinned by `CacheFile.verified_fd` stays.
+open versions, by punching holes. A version pinned by `CacheFile.verified_fd` stays. Of versions
+that are not open a limited number is kept, however small they are: each takes memory.
 
 Not here: blocks of one version (`cachefile`), names on disk (`cachedir`), dirty data.
 
@@ -35,6 +36,9 @@ __all__ = ["Cache", "CacheFile"]
 
 log = logging.getLogger(__name__)
 
+# Memory of a version that is not open: its name, its key's and its files' (measured).
+VERSION_BYTES = 1200
+VERSIONS_MOST = 16_384
 # Bytes up to which an adopted file gets its checksums at once: about a millisecond.
 SEAL_AT_ONCE = 4 * 1024 * 1024
 # Seconds `close` waits for checksums of adopted files; blocks without one are fetched again.
@@ -53,8 +57,9 @@ class _Idle:
 class Cache:
     """The content cache in `root`, which is this process's alone until `close`."""
 
-    def __init__(self, root: Path, space: Space) -> None:
+    def __init__(self, root: Path, space: Space, versions_most: int = VERSIONS_MOST) -> None:
         self.root = root
+        self._most = versions_most
         self._dir = CacheDir(root)
         self._space = space
         self._account = Account(space)
@@ -73,6 +78,7 @@ class Cache:
             self._account.found(found.held)
         space.evictor(self.evict)
         self.evict(space.excess)
+        self._trim()
 
     @property
     def held(self) -> int:
@@ -134,6 +140,7 @@ class Cache:
         file.release()
         if not keep:
             self._discard(_Idle(file.pair, file.held))
+        self._trim()
 
     def peek(self, key: str, etag: str) -> bool:
         """Return whether any block of a version is on disk."""
@@ -195,6 +202,7 @@ class Cache:
             self._note(name)
         if former is not None:
             self._discard(former)
+        self._trim()
 
     def _seal(self, file: CacheFile) -> None:
         with self._lock:
@@ -292,11 +300,9 @@ class Cache:
         """Free `want` bytes of clean content, or all evictable; return the bytes freed."""
         freed = 0
         while freed < want:
-            with self._lock:
-                if not self._idle:
-                    break
-                name, idle = self._idle.popitem(last=False)
-                self._forget(name)
+            idle = self._oldest(beyond=0)
+            if idle is None:
+                break
             self._discard(idle)
             freed += idle.held
         for file in self._users() if freed < want else ():
@@ -304,6 +310,20 @@ class Cache:
                 freed += file.shed(want - freed)
             file.close()
         return freed
+
+    def _trim(self) -> None:
+        """Remove the versions that are too many to be remembered."""
+        while (idle := self._oldest(beyond=self._most)) is not None:
+            self._discard(idle)
+
+    def _oldest(self, beyond: int) -> _Idle | None:
+        """Take out the version used longest ago, where more than `beyond` are not open."""
+        with self._lock:
+            if len(self._idle) <= beyond:
+                return None
+            name, idle = self._idle.popitem(last=False)
+            self._forget(name)
+            return idle
 
     def _users(self) -> list[CacheFile]:
         """Return the open files, least recently opened first, each with one more user."""

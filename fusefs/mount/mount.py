@@ -79,7 +79,7 @@ class Mounted:
         self.mode = mode
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
-        self.cache = Cache(cache_dir / "blocks", space)
+        self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions)
         limits = ReadLimits(memory=settings.read_memory, parallel=settings.parallel)
         self.reader = Reader(store, self.cache, limits, store.counters)
         self._pools = Pools(settings)

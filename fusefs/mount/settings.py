@@ -11,6 +11,7 @@ from typing import Literal
 
 from fusefs import keys
 from fusefs.attributes import Defaults, Shown
+from fusefs.cache.cache import VERSION_BYTES
 from fusefs.errors import BadName, NameTooLong, SetupError
 from fusefs.mount import optionvalues
 from fusefs.s3.settings import StoreSettings
@@ -22,6 +23,7 @@ UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 NAMES_MOST = 48 << 20
+CACHED_PART = 8  # this part of the memory limit may be taken by the index of the cache
 MESSAGES_MOST = 32 << 20  # as many requests of 1 MiB as there are threads
 
 
@@ -76,7 +78,12 @@ class MountSettings:
     @property
     def read_memory(self) -> int:
         """The part of the memory limit for what is read ahead."""
-        return self.memory_limit - self.message_memory
+        return self.memory_limit - self.message_memory - self.memory_limit // CACHED_PART
+
+    @property
+    def cached_versions(self) -> int:
+        """How many versions the cache may keep, whatever their size; they take memory, too."""
+        return self.memory_limit // CACHED_PART // VERSION_BYTES
 
     @property
     def names_memory(self) -> NamesMemory:

@@ -20,6 +20,7 @@ from fusefs.interface import Invalidations
 from fusefs.locks import Rank
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.markers import Markers, is_old_form
+from fusefs.names.missing import MissingNames
 from fusefs.names.remembered import REMEMBERED, REMEMBERED_BYTES, Remembered
 from fusefs.names.rootattributes import RootAttributes
 from fusefs.names.tree import Node, Tree
@@ -70,7 +71,7 @@ class Lookup:
         self.negative_ttl = NEGATIVE_TTL
         self.root: RootAttributes | None = None
         # What S3 was found not to have, and nobody has been told a second time since.
-        self._just_missed: dict[tuple[int, str], float] = {}
+        self.just_missed = MissingNames(JUST_MISSED)
         self._pools = pools
         self._known = remembered or Remembered(REMEMBERED, REMEMBERED_BYTES)
         self._asked: dict[str, _Sent] = {}
@@ -161,7 +162,7 @@ class Lookup:
     ) -> bool:
         """Say whether S3 was asked so lately for a name that it still counts as not there."""
         with self._lock:
-            just = self._just_missed.pop((parent.id, name), float("-inf"))
+            just = self.just_missed.take(parent.id, name)
         if to_make:
             return time.monotonic() - just < NEGATIVE_TTL
         since = self.tree.missing_since(parent, name)
@@ -242,9 +243,7 @@ class Lookup:
                 self.tree.detach(gone)
             self.tree.missed(parent, name, asked)
         with self._lock:
-            self._just_missed[parent.id, name] = asked
-            if len(self._just_missed) > JUST_MISSED:
-                self._just_missed.pop(next(iter(self._just_missed)))
+            self.just_missed.note(parent.id, name, asked)
 
     def learn(
         self, parent: Node, name: str, info: ObjectInfo, asked: float, *, listed: bool = False

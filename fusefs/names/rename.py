@@ -289,7 +289,7 @@ class Renames:
         """
         with self.tree.lock:
             node.listing = None
-            node.negatives.clear()
+            self.tree.missing.drop(node.id)
         before, body = object_of(node), node.body
         if body is not None and body.info is None and body.key.startswith(moved.old):
             body.rekey(moved.key(body.key))  # created meanwhile

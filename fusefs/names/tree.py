@@ -20,6 +20,7 @@ from fusefs.interface import ROOT, Invalidations, KnownName, Silent
 from fusefs.locks import Rank
 from fusefs.names.inodes import Inodes
 from fusefs.names.listing import UNLIMITED, Entry, Listing
+from fusefs.names.missing import MissingNames
 from fusefs.names.pagememory import PageMemory
 from fusefs.objects import ObjectInfo
 from fusefs.session.sessionlog import LoggedNode, NoSessionJournal, SessionJournal, SessionState
@@ -31,7 +32,6 @@ NODE_BYTES = 1200  # with all it holds of a file, measured with tracemalloc
 NODES_STEP = 64
 RESTORED_AT_ONCE = 500  # nodes, for each time the lock is taken
 NO_CHILDREN: dict[str, "Node"] = {}
-NO_NEGATIVES: dict[str, float] = {}
 
 
 @dataclass(eq=False, slots=True)
@@ -56,15 +56,13 @@ class Node:
     cached_etag: str | None = None
     lock: threading.RLock = field(default_factory=partial(locks.rlock, Rank.NODE))
     children: dict[str, "Node"] = field(init=False)
-    negatives: dict[str, float] = field(init=False)
     listing: Listing | None = None
     changed_ns: int = 0  # when an entry of it was made, moved or removed here
     inode: int = 0  # where it is kept: of directories, and of what has lost its first name
 
     def __post_init__(self) -> None:
-        """Files have no children: they share two dictionaries, which stay empty."""
+        """Files have no children: they share a dictionary, which stays empty."""
         self.children = {} if self.directory else NO_CHILDREN
-        self.negatives = {} if self.directory else NO_NEGATIVES
 
     def at_least(self, posix: Posix) -> Posix:
         """Return a directory's attributes with the times of a later change of its entries."""
@@ -102,6 +100,7 @@ class Tree:
         self.root = Node(ROOT, None, "", directory=True, lookups=1)
         self.root.inode = ROOT
         self._inodes = Inodes()
+        self.missing = MissingNames()
         self._nodes: OrderedDict[int, Node] = OrderedDict({ROOT: self.root})
         self._next = ROOT + 1
 
@@ -175,7 +174,7 @@ class Tree:
             self._next += 1
             self._nodes[node.id] = node
             parent.children[name] = node
-            parent.negatives.pop(name, None)
+            self.missing.take(parent.id, name)
             self.journal.made(node.id, parent.id, directory, name)
             if len(self._nodes) > self._nodes_most and not node.id % NODES_STEP:
                 self._take_back()
@@ -246,7 +245,7 @@ class Tree:
                 self.detach(target)
             node.parent, node.name = parent, name
             parent.children[name] = node
-            parent.negatives.pop(name, None)
+            self.missing.take(parent.id, name)
             self.journal.moved(node.id, parent.id, name)
 
     def forget(self, node: int, count: int) -> None:
@@ -286,7 +285,7 @@ class Tree:
     def listed(self, parent: Node, name: str, entry: Entry) -> None:
         """Remember in the directory's listing that we made `name`."""
         with self.lock:
-            parent.negatives.pop(name, None)
+            self.missing.take(parent.id, name)
             if parent.listing is not None:
                 parent.listing.put(name, entry)
                 if parent.listing.crowded:
@@ -309,27 +308,21 @@ class Tree:
     def unlisted(self, parent: Node, name: str) -> None:
         """Remember that we removed `name`."""
         with self.lock:
-            self._note_missing(parent, name, time.monotonic())
+            self.missing.note(parent.id, name, time.monotonic())
             if parent.listing is not None:
                 parent.listing.remove(name)
-
-    @staticmethod
-    def _note_missing(parent: Node, name: str, since: float) -> None:
-        parent.negatives[name] = since
-        if len(parent.negatives) > 4096:
-            parent.negatives.pop(next(iter(parent.negatives)))
 
     def missed(self, parent: Node, name: str, asked: float) -> None:
         """Remember that S3, `asked` at this time, had no `name`."""
         with self.lock:
             if parent.listing is not None and parent.listing.get(name) is not None:
                 parent.listing.remove(name)
-            self._note_missing(parent, name, asked)
+            self.missing.note(parent.id, name, asked)
 
     def missing_since(self, parent: Node, name: str) -> float:
         """Return when `name` was last known not to be there (monotonic seconds)."""
         with self.lock:
-            return parent.negatives.get(name, float("-inf"))
+            return self.missing.since(parent.id, name)
 
     def current_listing(self, node: Node) -> Listing | None:
         """Return the directory's listing while it is trusted."""

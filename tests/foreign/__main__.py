@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="part of the names of the tests to run")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # not without cleaning up
     suite = SUITES[chosen.suite]
     suite.prepare(chosen.checkout)
     with stand(chosen.endpoint_url) as at:

@@ -27,10 +27,10 @@ class Known:
         return self.checks is None or check in self.checks
 
 
-def read(suite: str) -> list[Known]:
-    """Return what is known of a suite; nothing where it has no file."""
-    file = FOLDER / f"{suite}.txt"
-    lines = file.read_text().splitlines() if file.exists() else []
+def read(suite: str, driver: str = "native") -> list[Known]:
+    """Return what is known of a suite, and of it on a driver (`SUITE-DRIVER.txt`)."""
+    files = [FOLDER / f"{suite}.txt", FOLDER / f"{suite}-{driver}.txt"]
+    lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
     return [parse(line) for line in lines if line and not line.startswith("#")]
 
 

@@ -33,7 +33,7 @@ def prepare(checkout: Path) -> None:
 
 def run(checkout: Path, at: Stand, driver: str, only: str) -> Outcome:
     """Run its scripts, a few at once, each in a directory of its own."""
-    outcome = Outcome(known.read("pjdfstest"))
+    outcome = Outcome(known.read("pjdfstest", driver))
     copy = _without_devices(checkout, at.folder / "pjdfstest")
     names = sorted(str(each.relative_to(copy / "tests")) for each in copy.glob("tests/*/*.t"))
     wanted = [name for name in names if only in name]

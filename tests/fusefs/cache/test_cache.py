@@ -1,10 +1,12 @@
 """The content cache on disk: reuse, eviction, crashes, adoption, renaming."""
 
+import gc
 import logging
 import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusefs.cache.blockindex import BLOCK
-from fusefs.cache.cache import Cache, CacheFile
+from fusefs.cache.cache import VERSION_BYTES, Cache, CacheFile
 from fusefs.disk.space import Space
 from fusefs.errors import SetupError
 
@@ -488,3 +490,36 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     cache.adopt(staged(Space(tmp_path, MiB, 0), content(100)), "a", "e", 100)
     cache.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_versions_beyond_a_number_go_whatever_their_size(tmp_path: Path, space: Space) -> None:
+    """Each takes memory; those used longest ago go, from the disk and from what is counted."""
+    cache = Cache(tmp_path / "c", space, versions_most=3)
+    for number in range(5):
+        fill(cache, f"k{number}", b"small")
+    assert [cache.peek(f"k{number}", "e") for number in range(5)] == [False] * 2 + [True] * 3
+    assert space.used == cache.held == disk_usage(tmp_path / "c" / "content")
+    opened = cache.open("k2", "e", 5)  # isn't counted, and is used last when it is closed
+    fill(cache, "k5", b"small")
+    opened.close()
+    assert [cache.peek(f"k{number}", "e") for number in (2, 3, 4, 5)] == [True, False, True, True]
+    cache.close()
+    again = Cache(tmp_path / "c", Space(tmp_path, 64 * MiB, 0), versions_most=1)
+    assert [again.peek(f"k{number}", "e") for number in (2, 4, 5)].count(True) == 1
+    again.close()
+
+
+def test_a_version_that_is_not_open_takes_as_much_memory_as_is_counted(
+    tmp_path: Path, space: Space
+) -> None:
+    """So that their number can be limited by memory."""
+    cache = Cache(tmp_path / "c", space)
+    fill(cache, "first", b"small")
+    tracemalloc.start()
+    for number in range(200):
+        fill(cache, f"a/directory/and/a/name-{number}", b"small", f"{number:032x}")
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 200 * VERSION_BYTES
+    cache.close()

@@ -51,6 +51,7 @@ class Memory:
         self.lookups: Counter[int] = Counter()
         self.handles: dict[int, Handle] = {}
         self.calls: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self.gates: dict[str, threading.Event] = {}
         self.seen_resent: list[str] = []
         self._next_node = ROOT + 1
@@ -61,7 +62,8 @@ class Memory:
 
     def note(self, call: str) -> None:
         """Count a call, and wait where a test closed its gate."""
-        self.calls[call] += 1
+        with self._counting:  # a Counter's first increment can be lost to another thread's
+            self.calls[call] += 1
         if resend.is_resent():
             self.seen_resent.append(call)
         gate = self.gates.get(call)

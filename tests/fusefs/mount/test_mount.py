@@ -16,9 +16,11 @@ from fusefs.mount.settings import MountSettings
 from fusefs.mount.takeover import AT_LEAST, OTHER_DESCRIPTORS
 from fusefs.s3.conditions import IF_ABSENT
 from fusefs.s3.settings import StoreSettings
+from fusefs.write.flush import AT_ONCE
 from fusefs.write.staged import Record, Staged
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import posix
+from tests.proxy.faults import Hold
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket
 
@@ -60,10 +62,10 @@ def mounted(left: Path, bucket: Bucket) -> Iterator[Mounted]:
 def test_a_file_that_a_bug_befalls_holds_up_no_other(mounted: Mounted, bucket: Bucket) -> None:
     """The others are uploaded in the background, and again those that come later."""
     deadline = time.monotonic() + 10
-    while "well" not in bucket:
+    while [file.key for file in mounted.staging.dirty.all()] != ["broken"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert [file.key for file in mounted.staging.dirty.all()] == ["broken"]
+    assert "well" in bucket
     assert "broken" in mounted.trouble()
 
 
@@ -131,29 +133,42 @@ def test_files_that_wait_for_descriptors_are_told_of_at_the_end(
     assert len(bucket.keys()) + len(list((root / "staged").glob("*.log"))) == many
 
 
+def test_a_drain_has_as_many_files_under_way_as_there_are_threads(
+    benches: Benches, bucket: Bucket, proxy: Proxy
+) -> None:
+    """So the latency of a store counts for one of 32: 10 000 files at 20 ms wait 7 s in all."""
+    hold = Hold()
+    mounted = open_mount(settings(bucket, leave(benches, 2 * AT_ONCE), proxy.endpoint.url))
+    proxy.inject(hold, lambda seen: seen.method == "PUT", times=None)
+    drained: list[bool] = []
+    drain = threading.Thread(target=lambda: drained.append(mounted.drain(threading.Event())))
+    drain.start()
+    hold.wait_for(AT_ONCE)
+    hold.let_go()
+    drain.join(60)
+    mounted.close()
+    assert drained == [True] and len(bucket.keys()) == 2 * AT_ONCE
+
+
 @pytest.mark.soak
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ten_thousand_small_files_drain_in_a_grace_period_of_a_minute(
     benches: Benches, bucket: Bucket, proxy: Proxy
 ) -> None:
     """Against a store with 20 ms of latency, which 32 at once hide: a core's time is the limit.
 
-    That is measured, the proxy's share included, for other work on the machine is not of interest.
+    That is measured, the proxy's share included, for other work on the machine is not of interest;
+    the time on the clock is printed.
     """
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = min(10_000, descriptors // 2 - 500)  # a machine may allow fewer: as many, as fast
-    bench = benches("many")
-    for number in range(many):
-        key = f"d{number % 100}/{number}"
-        record = Record(key, IF_ABSENT, None, 0, posix=posix())
-        staged = Staged(bench.staging.directory / str(number), record, bench.space)
-        staged.write(0, b"x" * 1000)
-        staged.close()
-    bench.close()
+    root = leave(benches, many)
     proxy.latency = 0.02
-    mounted = open_mount(settings(bucket, bench.staging.directory.parent, proxy.endpoint.url))
-    began = time.process_time()
+    mounted = open_mount(settings(bucket, root, proxy.endpoint.url))
+    began, clock = time.process_time(), time.monotonic()
     assert mounted.drain(threading.Event())
-    assert time.process_time() - began < 60 * many / 10_000
+    used, passed = time.process_time() - began, time.monotonic() - clock
     mounted.close()
+    print(f"{many} files: {passed:.1f} s, {used:.1f} s of a core, this test's proxy included")
+    assert used < 60 * many / 10_000
     assert len(bucket.keys()) == many

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.one_driver
 SAYS = "the cache directory was removed"
 
 
-def use_and_remove(mount: OurMount, bucket: Bucket, remove: Callable[[], None]) -> dict[str, int]:
+def use_and_remove(mount: OurMount, bucket: Bucket, removal: Callable[[], None]) -> dict[str, int]:
     """Leave a file clean and cached, one dirty, one dirty and removed; then remove the cache.
 
     Return a descriptor of each.
@@ -35,15 +35,21 @@ def use_and_remove(mount: OurMount, bucket: Bucket, remove: Callable[[], None]) 
     os.write(held["dirty"], content(9 * MIB))
     os.pwrite(held["gone"], content(MIB), 0)
     (mount.path / "gone").unlink()
-    remove()
+    removal()
     return held
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory in which files appear meanwhile."""
+    while directory.exists():
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_a_removed_cache_directory_costs_nothing_acknowledged(
     mount: OurMount, bucket: Bucket
 ) -> None:
     """Reads, writes, new files and fsync go on; the log and the probe say what happened."""
-    held = use_and_remove(mount, bucket, lambda: shutil.rmtree(mount.cache))
+    held = use_and_remove(mount, bucket, lambda: remove(mount.cache))
     assert os.pread(held["dirty"], 9 * MIB, 0) == content(9 * MIB)
     assert os.pread(held["clean"], 3 * MIB, 0) == content(3 * MIB)
     assert os.pread(held["gone"], 2 * MIB, 0) == content(MIB)
@@ -82,7 +88,7 @@ def test_a_removed_volume_costs_nothing_acknowledged(
     there any more, not even the directory again."""
     source, target = volume
     mount = mounts(bucket, "-o", f"use_cache={target}/cache", where=room())
-    held = use_and_remove(mount, bucket, lambda: shutil.rmtree(source))
+    held = use_and_remove(mount, bucket, lambda: remove(source))
     os.pwrite(held["dirty"], b"more", 9 * MIB)
     assert eventually(lambda: SAYS in mount.said(), 10)
     assert os.pread(held["gone"], 2 * MIB, 0) == content(MIB)

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fusefs.mounted.conftest import Mounts
 from tests.mounts.mount import REPOSITORY
 from tests.mounts.ours import Directories, OurMount
 from tests.servers.child import descendants
-from tests.servers.s3 import Credentials, Endpoint
+from tests.servers.s3 import Bucket, Credentials, Endpoint
 
 MANY = 1_000_000
-MOST = 256 << 20
+MIB = 1 << 20
+MOST = 256 * MIB
+ROUNDS = 4_500
 HOURS = 3 * 3600
 
 
@@ -37,13 +40,18 @@ def crowd(tmp_path: Path) -> Iterator[OurMount]:
             store.kill()
 
 
-def peak(mount: OurMount) -> int:
-    """Return the sum of what its processes have had in memory at most, in bytes."""
+def memory(mount: OurMount, field: str) -> int:
+    """Return a figure of its processes in all, in bytes: VmHWM is the most, VmRSS that of now."""
     found = 0
     for pid in (mount.child.pid, *descendants(mount.child.pid)):
         status = Path(f"/proc/{pid}/status").read_text()
-        found += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        found += int(status.partition(f"{field}:")[2].split()[0]) * 1024
     return found
+
+
+def peak(mount: OurMount) -> int:
+    """Return the sum of what its processes have had in memory at most, in bytes."""
+    return memory(mount, "VmHWM")
 
 
 def lines(command: str, place: Path) -> int:
@@ -70,3 +78,23 @@ def test_memory_is_bounded_for_programs_that_use_1_000_000_names(crowd: OurMount
     print(f"MiB listed {listed >> 20}, found {found >> 20}, removed {removed >> 20}")
     assert max(listed, found, removed) < MOST
     assert crowd.complaints() == []
+
+
+@pytest.mark.soak
+@pytest.mark.one_driver
+@pytest.mark.timeout(HOURS)
+def test_memory_is_flat_over_4_500_rounds(mounts: Mounts, bucket: Bucket) -> None:
+    """Create, read, rename, unlink: the last 3 000 files leave what the first 1 500 did."""
+    mount = mounts(bucket)
+    after = {}
+    for number in range(1, ROUNDS + 1):
+        old, new = mount.path / f"old-{number}", mount.path / f"new-{number}"
+        old.write_bytes(b"x" * 5000)
+        assert old.read_bytes() == b"x" * 5000
+        old.rename(new)
+        new.unlink()
+        if number in (ROUNDS // 3, ROUNDS):
+            after[number] = memory(mount, "VmRSS")
+    first, last = after.values()
+    print(f"MiB after a third {first / MIB:.1f}, in the end {last / MIB:.1f}")
+    assert last - first < 6 * MIB
