@@ -92,7 +92,7 @@ bench-webhook: setup ## reviews per second, latency, memory
 bench: setup ## reads, sessions, and peers side by side
 	@$(BIN)/python -m bench.reader
 	@$(BIN)/python -m bench.session
-	@$(BIN)/python -m bench.peers
+	@$(BIN)/python -m bench.compare
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -105,7 +105,7 @@ NOT_NOUNS = {"utils", "util", "common", "helpers", "helper", "base", "manager", 
 TOP_LEVEL = {
     *("webhook", "fusefs", "certs", "deploy", "tests", "docs", "bench"),
     *("Dockerfile", "Makefile", "pyproject.toml", "poetry.lock"),
-    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("mkdocs.yml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
     *(".ci", ".gitignore", ".dockerignore"),
 }
 

@@ -34,7 +34,7 @@ def quoted() -> set[str]:
     """Return the sentences in code spans: what has blanks and is neither command nor format."""
     prose = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)
     sentences = {span for span in re.findall(r"`([^`\n]+)`", prose) if " " in span}
-    other = re.compile(r"python -m|fusefs \w+ |kubectl |[-\"]|[wztr] |s3mount_")
+    other = re.compile(r"python -m|fusefs \w+ |kill -|kubectl |[-\"]|[wztr] |s3mount_")
     formats = {span for span in sentences if other.match(span)}
     return sentences - formats - OTHERS
 

@@ -1,10 +1,18 @@
 """The documents under docs/ tell what the code does."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
+import pytest
+
+from webhook.offline import commands
+from webhook.offline.commands import Terminal
 from webhook.platform.settings import Platform
 from webhook.policy.file import parse_policy
+from webhook.policy.rules import Policy
+from webhook.review.decision import Decider
+from webhook.review.lookup import Told
 from webhook.serve import reference as settings
 from webhook.serve.settings import Serving
 from webhook.spec.reference import markdown
@@ -35,3 +43,21 @@ def test_example_policy_is_valid() -> None:
     (text,) = re.findall(r"## A policy\n\n```yaml\n(.*?)```", POLICY, re.DOTALL)
     names = [rule.name for rule in parse_policy(text, "docs").rules]
     assert names == ["team-ml", "production", "nothing-for-sandboxes"]
+
+
+RECIPES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/apps.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", RECIPES, ids=range(len(RECIPES)))
+def test_a_recipe_gets_its_bucket(text: str, tmp_path: Path) -> None:
+    """Each manifest of docs/apps.md is let through, with the worker and a mount in its app."""
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(text)
+    out, complaints = StringIO(), StringIO()
+    decider = Decider(Platform(), Policy, Told(None))
+    code = commands.inject(str(manifest), "team-a", decider, Terminal(out, complaints))
+    assert (code, complaints.getvalue()) == (0, "")
+    assert "s3-mount-worker" in out.getvalue()
+    paths = re.findall(r"s3\.mount/path\S*: (\S+)", text)
+    assert paths != []
+    assert [path for path in paths if f"mountPath: {path}" not in out.getvalue()] == []
