@@ -26,7 +26,7 @@ from tests.mounts.mount import REPOSITORY
 from tests.mounts.table import abort, connection_of, detach
 
 HELPER = Path("/sbin/mount.fuse.s3mount")
-SECONDS = 240
+SECONDS = 900
 NAMES = ("test", "scratch")
 # It knows FUSE by the type "fuse" alone, as `df` tells it; and it asks `df` for all mounts of the
 # machine, of which one may be dead.
