@@ -87,7 +87,6 @@ def _requests(place: Place, names: list[str]) -> float:
         found = re.findall(
             r"^s3mount_store_requests_total{.*} (\S+)$", place.cluster.must(*words), re.MULTILINE
         )
-        assert found, f"no metrics of {name}"
         total += sum(map(float, found))
     return total
 
