@@ -44,9 +44,16 @@ def application(
 
 
 def going_on(place: Place, name: str, files: int = 5, seconds: float = 120) -> None:
-    """Wait until the application has written some more files."""
-    before = len(ledger.promises(log(place, name)))
-    until("more files", lambda: len(ledger.promises(log(place, name))) >= before + files, seconds)
+    """Wait until the application has written some more files, and until its log can be read."""
+    (before,) = until("its log", lambda: _written(place, name), seconds)
+    enough = before + files
+    until("more files", lambda: _written(place, name) >= (enough,), seconds)
+
+
+def _written(place: Place, name: str) -> tuple[int, ...]:
+    """Return how many files the application has written; nothing where its log can't be read."""
+    said = place.cluster.kubectl("-n", place.namespace, "logs", name, "-c", "app")
+    return (len(ledger.promises(said.out)),) if said.code == 0 else ()
 
 
 def restarted(place: Place, name: str, container: str) -> Callable[[], bool]:
