@@ -86,6 +86,9 @@ e2e: setup ## checks on the cluster of KUBECONFIG, with IMAGE; ONLY=name
 image: ## the image and its bill of materials; BUILD="--build-arg …"
 	@deploy/container/build.sh $(BUILD)
 
+wings: setup ## draw the imports between wings into docs/design.md
+	@$(BIN)/python -m tests.wings --write
+
 bench-webhook: setup ## reviews per second, latency, memory
 	@$(BIN)/python -m bench.webhook
 

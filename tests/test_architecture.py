@@ -10,6 +10,7 @@ from collections import defaultdict
 import pytest
 
 from tests.sources import PACKAGES, REPOSITORY, foreign_imports, modules, own_imports, reach
+from tests.wings import wing
 
 # The one module of each package that knows a third party; what belongs together is one of them.
 THIRD_PARTIES = {
@@ -48,12 +49,12 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "run": {"mount", "keeper", "session", "kernel"},
         "mount": {
             *("posix", "names", "write", "read", "cache"),
-            *("session", "kernel", "s3", "disk"),
+            *("session", "s3", "disk"),
         },
         "posix": {"names", "write", "read", "cache", "session"},
         "names": {"write", "cache", "s3", "session"},
         "write": {"read", "cache", "s3", "disk"},
-        "read": {"cache", "s3"},
+        "read": {"cache"},
         "cache": {"disk"},
         "session": {"disk"},
         "node": {"keeper", "kernel"},
@@ -138,14 +139,6 @@ def test_each_third_party_is_imported_in_one_module_of_a_package() -> None:
 def test_imports_have_one_direction() -> None:
     """No module comes with itself."""
     assert [name for name in modules() if name in reach(name)] == []
-
-
-def wing(name: str) -> str:
-    """Return the wing that a module is in: its folder, `__main__`, or the ground."""
-    parts = name.split(".")
-    if len(parts) > 1 and parts[1] in WINGS[parts[0]]:
-        return parts[1]
-    return "ground"
 
 
 @pytest.mark.parametrize("package", WINGS)
