@@ -26,13 +26,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keeper", action="store_true")
     parser.add_argument("--socket", help="where the worker or keeper answers")
     parser.add_argument("--timeout", type=float, default=3.0, help="seconds (default 3)")
-    told = parser.parse_args(arguments)
-    if told.mountpoint is not None:
-        return probe(told.mountpoint, told.timeout)
-    if told.keeper:
-        reason = _keeper_reason(told.socket or protocol.SOCKET, told.timeout)
+    options = parser.parse_args(arguments)
+    if options.mountpoint is not None:
+        return probe(options.mountpoint, options.timeout)
+    if options.keeper:
+        reason = _keeper_reason(options.socket or protocol.SOCKET, options.timeout)
     else:
-        reason = status.verdict(None, told.socket or status.SOCKET, told.timeout)
+        reason = status.verdict(None, options.socket or status.SOCKET, options.timeout)
     if reason:
         print(reason, file=sys.stderr)  # noqa: T201 - what the kubelet shows
     return 1 if reason else 0

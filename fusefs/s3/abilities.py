@@ -1,7 +1,8 @@
-"""What a store was found not to do, so that it is asked without. No requests.
+"""The features of S3 that one store lacks. Requests leave out the headers of a missing feature.
 
-Everything counts as possible until an answer says otherwise; each loss is told in the log once.
-Any thread. `_lock`, a leaf, guards the changes of the set, which is replaced as a whole.
+Every feature counts as present until an answer of the store shows otherwise; each loss is logged
+once. Not here: requests (`capabilities`, `optional`). Any thread: `_lock`, a leaf, guards changes
+of the set, which is replaced as a whole.
 """
 
 import logging
@@ -46,38 +47,38 @@ WARNINGS = {
 
 
 class Abilities:
-    """What one store can do."""
+    """The features of one store."""
 
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
         self._missing: frozenset[Ability] = frozenset()
         self._lock = locks.lock(Rank.LEAF)
         self.proven = False  # it refused a write whose condition didn't hold
-        # Finds out what a request that has this needs to know of the store.
+        # Called before a request with this feature, to ask the store about it first.
         self.ask: Callable[[Ability], None] = lambda _: None
 
     def has(self, ability: Ability) -> bool:
-        """Say whether a store may be asked for something."""
+        """Return whether the store has a feature, as far as is known."""
         return ability not in self._missing
 
     def lose(self, ability: Ability, reason: object, warning: str | None = None) -> None:
-        """Remember that a store lacks something; `reason` is what showed it."""
+        """Note that the store lacks a feature; `reason` is the answer that showed it."""
         with self._lock:
             if ability in self._missing:
                 return
             self._missing |= {ability}
-        told = warning or WARNINGS.get(ability)
-        level = logging.WARNING if told else logging.INFO
-        message = told or f"this store is used without: {ability.value}"
+        warned = warning or WARNINGS.get(ability)
+        level = logging.WARNING if warned else logging.INFO
+        message = warned or f"this store is used without: {ability.value}"
         log.log(level, message, extra={"bucket": self._bucket, "reason": str(reason)})
 
     @property
     def missing(self) -> list[str]:
-        """The names of what it lacks, to be written down."""
+        """The names of the missing features, for `conditions.json`."""
         return sorted(ability.value for ability in self._missing)
 
     def recall(self, names: Iterable[str]) -> None:
-        """Take over what was written down; names of another version's are nothing."""
+        """Take over names read from `conditions.json`; unknown names are ignored."""
         known = {ability.value: ability for ability in Ability}
         with self._lock:
             self._missing |= {known[name] for name in names if name in known}

@@ -1,4 +1,7 @@
-"""What boto3 answers, or `fastpath` in its shapes, as our values. Pure."""
+"""Responses of S3, in boto3's shapes, as our own values. Pure functions.
+
+`fastpath` returns the same shapes as boto3, so both are read here.
+"""
 
 import time
 from collections.abc import Mapping
@@ -23,7 +26,7 @@ KEPT_HEADERS = (
 
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    """Return what a HEAD or GET tells of an object."""
+    """Return size, ETag, time and headers from the response to a HEAD or GET."""
     system = {name: answer[name] for name in KEPT_HEADERS if answer.get(name)}
     if answer.get("ExpiresString"):
         system["Expires"] = answer["ExpiresString"]

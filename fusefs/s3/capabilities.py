@@ -1,4 +1,4 @@
-"""Does the store honour conditions on writes? Asked before the first write that has one.
+"""Probes of the store: whether it honours conditions on writes.
 
 AWS does since 2024, MinIO and SeaweedFS do; others ignore them, and the mount then works without,
 after one warning. The questions are asked with a wrong ETag of a key nobody has, so that a store
@@ -89,34 +89,34 @@ class Conditions:
         return True
 
     def keep(self) -> None:
-        """Write down what was found out, for a process that goes on with the mount."""
-        told = {
+        """Write the findings to `conditions.json`, for the next process of this mount."""
+        record = {
             "version": VERSION,
             "missing": self._store.abilities.missing,
             "proven": self._store.abilities.proven,
             "asked": sorted(each.value for each in QUESTIONS if each in self._asked),
         }
-        (self._directory / FOUND).write_text(json.dumps(told), encoding="utf-8")
+        (self._directory / FOUND).write_text(json.dumps(record), encoding="utf-8")
 
     def recall(self) -> None:
-        """Take over what a former process found out; conditions are used where nobody knows.
+        """Read the findings of a previous process; without any, conditions are used.
 
-        Nor are findings of an unknown version; the next answer of the store replaces them.
+        A file of an unknown version is ignored, and replaced after the next probe.
         """
         abilities = self._store.abilities
         try:
-            told = json.loads((self._directory / FOUND).read_text(encoding="utf-8"))
-            if versions.check(told, (1, VERSION)) == 1:
+            record = json.loads((self._directory / FOUND).read_text(encoding="utf-8"))
+            if versions.check(record, (1, VERSION)) == 1:
                 found = {
-                    Ability.PUT_IF_MATCH: told["put"],
-                    Ability.COMPLETE_CONDITION: told["complete"],
+                    Ability.PUT_IF_MATCH: record["put"],
+                    Ability.COMPLETE_CONDITION: record["complete"],
                 }
                 abilities.recall(ability.value for ability, can in found.items() if not can)
             else:
-                abilities.recall(str(name) for name in told["missing"])
-                abilities.proven = bool(told["proven"])
+                abilities.recall(str(name) for name in record["missing"])
+                abilities.proven = bool(record["proven"])
             # Releases that didn't write it down had asked at the mount.
-            asked = told.get("asked", [each.value for each in QUESTIONS])
+            asked = record.get("asked", [each.value for each in QUESTIONS])
             self._asked = frozenset(each for each in QUESTIONS if each.value in asked)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("what the store can do is not known", extra={"error": str(error)})

@@ -50,8 +50,8 @@ def agree(answer: Mapping[str, Any], body: bytes | bytearray) -> bool:
     if answer.get("ChecksumType") == "COMPOSITE":
         return True
     for name, checksum in _KNOWN.items():
-        told = str(answer.get(name, ""))
-        if told and "-" not in told and told != checksum(body):
+        sent = str(answer.get(name, ""))
+        if sent and "-" not in sent and sent != checksum(body):
             return False
     return True
 

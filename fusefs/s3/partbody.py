@@ -1,8 +1,8 @@
-"""The body of a request that isn't held in memory: read where it is, as often as needed.
+"""A request body that is not held in memory: it is read from its source as often as needed.
 
-For the checksum, for the signature and for each try. A body that is a range of a file goes from the
-page cache to the connection without a copy here, where nothing encrypts it on the way. boto3 reads
-any as a file. Used by one thread at a time.
+It is read for the checksum, for the signature and for each attempt. A range of a file goes from
+the page cache to the connection without a copy here, unless the connection is encrypted. boto3
+reads any body as a file. Used by one thread at a time.
 """
 
 import io

@@ -1,6 +1,7 @@
-"""What the answers of a store tell of itself: whether it is there, and what time it has.
+"""Whether the store answers, and what its clock says: both from the responses to other requests.
 
-Any thread; each number is replaced in one step.
+Times are in seconds, moments on the monotonic clock. Any thread: each number is replaced in one
+step.
 """
 
 import time
@@ -10,7 +11,7 @@ from fusefs.s3.answers import skew_of
 
 
 class StorePresence:
-    """One store's; times in seconds, of the monotonic clock where they are moments."""
+    """The state of one store."""
 
     def __init__(self) -> None:
         self._answered = time.monotonic()
@@ -18,19 +19,19 @@ class StorePresence:
         self._skew = 0.0
 
     def answered(self, headers: Mapping[str, str]) -> None:
-        """An answer came, with a Date among its headers most likely."""
+        """Note a response; its `Date` header, if any, sets the clock."""
         self._answered, self._away_since = time.monotonic(), None
         self._skew = skew_of(headers, self._skew)
 
     def missed(self) -> float:
-        """No answer came; return since when that is so."""
-        # Into a variable first: another thread may have an answer just now.
+        """Note a request without a response; return when the first of them failed."""
+        # Read once: another thread may reset it.
         since = self._away_since or time.monotonic()
         self._away_since = since
         return since
 
     def server_time(self) -> float:
-        """Return the store's clock, from the Date of its last answer."""
+        """Return the store's time (Unix, seconds), from the `Date` of its last response."""
         return time.time() + self._skew
 
     def unreachable_for(self) -> float:
@@ -39,5 +40,5 @@ class StorePresence:
         return 0.0 if since is None else time.monotonic() - since
 
     def silent_for(self) -> float:
-        """Return the seconds since the store last answered anything."""
+        """Return the seconds since the last response."""
         return time.monotonic() - self._answered

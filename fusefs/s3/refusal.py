@@ -1,4 +1,4 @@
-"""What came of one try of a request that didn't succeed, whichever way it went. Values only."""
+"""The outcomes of one failed attempt, the same for `fastpath` and for boto3. Values only."""
 
 from collections.abc import Mapping
 from enum import Enum

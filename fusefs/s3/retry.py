@@ -1,7 +1,7 @@
-"""How long a request is tried again, with which pauses, and how long a store may say nothing.
+"""The retry budget of a request: how long it is retried, the pauses, and the longest silence.
 
-The budget is the call's, not each try's, and silence alone uses it up: while bytes move, however
-slowly, nothing is cut off. Values of one request, used by its thread.
+All attempts of one call share a budget. Only time in which no byte moves uses it up: a slow
+transfer is never cut off. Seconds throughout. Values of one request, used by its thread.
 """
 
 import random

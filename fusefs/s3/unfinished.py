@@ -1,4 +1,7 @@
-"""Multipart uploads that were begun and not ended: what the store tells of them. Any thread."""
+"""Multipart uploads that are neither complete nor aborted, as the store lists them.
+
+Not here: which of them may be aborted (`write/abandoned`). Any thread.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from fusefs.s3.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An upload; `begun` in seconds of the store's clock."""
+    """One upload; `begun` is Unix time by the store's clock, in seconds."""
 
     key: str
     upload: str
@@ -31,7 +34,7 @@ def unfinished(store: Store, prefix: str) -> Iterator[Unfinished]:
 
 
 def last_sent(store: Store, found: Unfinished) -> float:
-    """Return when the last part of an upload came, or it was begun."""
+    """Return the time of the last part of an upload (Unix, seconds), else of its start."""
     newest, behind = found.begun, 0
     while True:
         answer = store.client.call(
