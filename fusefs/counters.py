@@ -24,6 +24,8 @@ class Count(IntEnum):
     MISSED = 4  # bytes of reads served from the store, read-ahead included
     UPLOAD_FAILED = 5  # commits that failed and are retried
     CONFLICT = 6  # commits refused because another writer was first
+    AHEAD_USED = 7  # bytes of files that were fetched ahead and opened
+    AHEAD_WASTED = 8  # bytes of files that were fetched ahead and not opened
     CREDENTIALS = 7  # times that new credentials were taken
 
 

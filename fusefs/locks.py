@@ -29,6 +29,8 @@ class Rank(Enum):
     STATE = "PendingChanges.state"
     TREE = "Tree.lock"
     LOADING = "Listing._loading"
+    WALK = "_Walk._loading"
+    SWEEP = "Sweeps._lock"
     LISTING = "Listing._lock"
     BINDING = "Binding._lock"
     LEASE = "_Lease._lock"
@@ -40,7 +42,9 @@ class Rank(Enum):
 
 
 # These may be held over a request to the store; see the table.
-PATIENT = frozenset({Rank.DIRECTORIES, Rank.NODE, Rank.COMMIT, Rank.PROBING, Rank.LOADING})
+PATIENT = frozenset(
+    {Rank.DIRECTORIES, Rank.NODE, Rank.COMMIT, Rank.PROBING, Rank.LOADING, Rank.WALK}
+)
 
 _PLACE = {rank: place for place, rank in enumerate(Rank)}
 

@@ -25,6 +25,7 @@ NOT_FOR_PODS = {
     "--profile": "a pod has no AWS configuration files",
     "--allow-other": "the worker always does",
     "--sdk-only": "for comparing, on one machine",
+    "--without": "for comparing, and for finding out which of these is at fault",
     "--drain-time": "of the worker, not of a mount",
     "--driver": "the keeper has mounted already",
     "--metrics-port": "of the worker, not of a mount",

@@ -121,8 +121,10 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--abort-uploads", help="age of abandoned uploads to be aborted (default 24h, 0: none)")
     add("--negative-ttl", help="how long a missing name isn't asked for again (default 1s)")
+    add("--content-ttl", help="how old a version may be that an open to read gets (default 0s)")
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
+    add("--without", help=f"what not to do to save requests and time: {', '.join(parse.SAVINGS)}")
     add("--drain-time", help="how long uploads may take after SIGTERM (default 25s)")
     add("--full-wait", help="how long a write waits for room in a full cache (default 10s)")
     add("--on-conflict", choices=["fail", "overwrite"], default="fail")
@@ -215,6 +217,8 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
         attr_ttl=read(parse.seconds, "--attr-ttl", base.attr_ttl),
         abort_uploads=read(parse.seconds, "--abort-uploads", base.abort_uploads),
         negative_ttl=read(parse.seconds, "--negative-ttl", base.negative_ttl),
+        content_ttl=read(parse.seconds, "--content-ttl", base.content_ttl),
+        without=read(parse.savings, "--without", base.without),
         on_conflict=told.on_conflict,
         driver=told.driver,
         metrics_port=read(parse.port, "--metrics-port", base.metrics_port),

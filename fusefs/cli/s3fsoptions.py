@@ -169,7 +169,7 @@ SET = (
         "multireq_max",
         optionvalues.number(1, 256),
         _mount("requests"),
-        "requests for attributes, copies and deletes at once; default 32",
+        "copies and deletes at once, and four times as many requests for attributes; default 32",
     ),
     _set(
         "multipart_size",

@@ -189,6 +189,8 @@ ROWS: tuple[MetricRow, ...] = (
     _count(
         "conflicts", Count.CONFLICT, "Files kept in conflicts/ because another writer was first."
     ),
+    _count("ahead_used_bytes", Count.AHEAD_USED, "Bytes of files fetched ahead and then opened."),
+    _count("ahead_wasted_bytes", Count.AHEAD_WASTED, "Bytes of files fetched ahead in vain."),
     # Memory.
     _gauge(
         "memory_limit_bytes",

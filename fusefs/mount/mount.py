@@ -26,6 +26,7 @@ from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import MountSettings
 from fusefs.mount.takeover import Takeover, most_changed_files
+from fusefs.names.firstbytes import FirstBytes
 from fusefs.names.lookup import Lookup
 from fusefs.names.namespace import Namespace
 from fusefs.names.objectmoves import ObjectMover
@@ -37,6 +38,7 @@ from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import NODE_BYTES, Tree
 from fusefs.posix.filesystem import Filesystem
 from fusefs.posix.openfiles import OpenFiles
+from fusefs.posix.sweeps import Sweeps
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.capabilities import Conditions
 from fusefs.s3.store import Store
@@ -80,8 +82,8 @@ class Mounted:
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions)
-        limits = ReadLimits(memory=settings.read_memory, parallel=settings.parallel)
-        self.reader = Reader(store, self.cache, limits, store.counters)
+        self._limits = ReadLimits(memory=settings.read_memory, parallel=settings.parallel)
+        self.reader = Reader(store, self.cache, self._limits, store.counters)
         self._pools = Pools(settings)
         stored = settings.metadata == "posix"
         made(cache_dir / "staged")
@@ -107,9 +109,7 @@ class Mounted:
         lookup.root = RootAttributes(cache_dir) if stored else None
         dirty = self.staging.dirty
         copies = SelfCopies(tree, lookup, uploader, self.cache)
-        self.files = OpenFiles(
-            tree, lookup, copies, self._contents, self.cache, limits.first, settings.read_only
-        )
+        self.files = self._open_files(tree, lookup, copies)
         mover = ObjectMover(store, uploader, self._pools.moves)
         journals = cache_dir / "renames"
         renames = Renames(tree, lookup, copies, mover, self.cache, dirty, journals)
@@ -128,10 +128,24 @@ class Mounted:
         if mode is not StartMode.RESUMED and settings.abort_uploads and not settings.read_only:
             self._abandoned.start()
 
+    def _open_files(self, tree: Tree, lookup: Lookup, copies: SelfCopies) -> OpenFiles:
+        settings, first = self.settings, self._limits.first
+        ahead, ttl = self._pools.ahead, settings.content_ttl
+        sweeps = Sweeps(tree, lookup, self.cache, self.reader, ahead, first, ttl)
+        return OpenFiles(
+            tree, lookup, copies, self._contents, self.cache, first, settings.read_only, sweeps
+        )
+
     def _lookup(self, tree: Tree, stored: bool) -> Lookup:
         settings = self.settings
         remembered = Remembered(settings.remembered, settings.names_memory.remembered)
-        lookup = Lookup(tree, self.store, self._pools, settings.defaults, stored, remembered)
+        without = settings.without
+        # Only the native driver's kernel is told how long each attribute is valid.
+        asks_first = self.mode is not StartMode.SINGLE and "opens" not in without
+        first = FirstBytes(self.store, self._limits.first, enabled=asks_first)
+        lookup = Lookup(
+            tree, self.store, self._pools, settings.defaults, stored, remembered, without, first
+        )
         lookup.negative_ttl = settings.negative_ttl
         lookup.markers.folders = settings.folder_markers
         lookup.invalidations = tree.invalidations

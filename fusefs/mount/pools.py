@@ -28,14 +28,14 @@ class RequestPool(ThreadPoolExecutor):
 
 
 class Pools:
-    """The pools of one mount; `requests` and `uploads` of its settings are their sizes."""
+    """The pools of one mount; `requests`, `ahead` and `uploads` of its settings are their sizes."""
 
     def __init__(self, settings: MountSettings) -> None:
         def pool(name: str, size: int) -> Executor:
             return RequestPool(size, thread_name_prefix=name)
 
         self.asks = pool("ask", settings.requests)  # somebody waits for a name
-        self.ahead = pool("ahead", settings.requests)  # HEADs of a scan, sent before they are asked
+        self.ahead = pool("ahead", settings.ahead)  # HEADs of a scan, sent before they are asked
         self.moves = pool("move", settings.requests)  # copies and deletes of a directory's rename
         self.copies = pool("copy", settings.requests)  # parts copied server side: no memory
         self.uploads = pool("upload", settings.uploads)  # parts sent: each is held in memory

@@ -18,6 +18,11 @@ from fusefs.s3.settings import StoreSettings
 from fusefs.write.flush import AT_ONCE
 from fusefs.write.uploadplan import PlanSettings
 
+# What is done only to save requests or time, by the name that `--without` has for it:
+# lists: a directory is listed for the sake of lookups in it; opens: an open takes the answer to the
+# question before it in the same open(2); walks: what is below a directory is listed at once.
+SAVINGS = ("lists", "opens", "walks")
+
 # As Kubernetes has them, so that an option means what the annotation of that name does.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -57,6 +62,7 @@ class MountSettings:
     shown: Shown = field(default_factory=Shown)
     attr_ttl: float = 60.0
     negative_ttl: float = 1.0  # how long a name that S3 has not is not asked for again
+    content_ttl: float = 0.0  # how long before an open S3 may have been asked for its version
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
     parallel: int = 8  # GETs of readers, and parts of uploads, at once
@@ -68,6 +74,7 @@ class MountSettings:
     full_wait: float = 10.0  # a writer waits so long for room on a full cache disk
     abort_uploads: float = 86_400.0  # age of unfinished uploads that nobody goes on with; 0: keep
     debug: bool = False  # debug lines in the log
+    without: frozenset[str] = frozenset()  # of SAVINGS
     folder_markers: bool = False  # look for `NAME_$folder$` before any listing told of one
 
     @property
@@ -97,9 +104,14 @@ class MountSettings:
         return max(1, min(self.parallel, self.memory_limit // self.plan.part_size))
 
     @property
+    def ahead(self) -> int:
+        """HEADs of a scan at once: 128 by default, so 6 400 in a second of 20 ms round trips."""
+        return 4 * self.requests
+
+    @property
     def connections(self) -> int:
         """Connections all requests at once can need; more would be closed after each use."""
-        return 4 * self.requests + self.parallel + self.uploads + AT_ONCE
+        return 3 * self.requests + self.ahead + self.parallel + self.uploads + AT_ONCE
 
 
 def too_large(mount: MountSettings) -> list[str]:
@@ -161,6 +173,14 @@ def mode(text: str, name: str) -> int:
     if re.fullmatch(r"0?[0-7]{3,4}", text) is None:
         raise SetupError(f"{name}: {text!r} is not an octal mode; write for example 0644")
     return int(text, 8)
+
+
+def savings(text: str, name: str) -> frozenset[str]:
+    """Parse a comma separated list of SAVINGS; raises SetupError naming the option."""
+    words = frozenset(word.strip() for word in text.split(",") if word.strip())
+    if unknown := sorted(words.difference(SAVINGS)):
+        raise SetupError(f"{name}: {unknown[0]!r} is none of {', '.join(SAVINGS)}")
+    return words
 
 
 def path(text: str, name: str) -> Path:

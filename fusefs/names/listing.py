@@ -15,13 +15,15 @@ import heapq
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fusefs import keys, locks
 from fusefs.locks import Rank
 from fusefs.names.pagememory import PageMemory, Slot
-from fusefs.names.pages import HIDDEN, PAGE_MOST, Entry, PageRows, Row, name_of, raw
+from fusefs.names.pagerows import shown_rows, with_rows
+from fusefs.names.pages import HIDDEN, PAGE_MOST, Entry, PageRows, Row, name_of, order, raw
 from fusefs.names.pagetable import PageTable
+from fusefs.names.walks import WalkedPage
 from fusefs.objects import ObjectInfo, Page
 from fusefs.s3.store import Store
 
@@ -45,9 +47,9 @@ class Listing:
     """
 
     __slots__ = (
-        "_ended", "_extra", "_loading", "_lock", "_memory", "_own", "_removed", "_store",
-        "_successor", "_table", "_token", "_unshown", "behind", "marker", "prefix", "scan",
-        "sent_ahead", "started",
+        "_extra", "_loading", "_lock", "_memory", "_own", "_removed", "_store", "_successor",
+        "_table", "_token", "_unshown", "behind", "ended", "for_lookups", "marker", "prefix",
+        "scan", "sent_ahead", "started", "walked",
     )  # fmt: skip
 
     def __init__(
@@ -56,15 +58,17 @@ class Listing:
         self.prefix = prefix
         self.behind = behind
         self.started = time.monotonic()
+        self.for_lookups = False  # made by `firstpages`: a stream that is opened lists anew
+        # Gives what a walk has listed of it already, in place of its own LIST.
+        self.walked: Callable[[str], WalkedPage | None] | None = None
         self.marker: ObjectInfo | None = None
-        # Where attributes are being asked for in its order, and how far ahead: `lookup`'s, one
-        # value that is replaced as a whole, so a race costs a guess and nothing else.
+        # `headsahead`'s: where attributes are asked for in its order, and how far ahead.
         self.scan = (-1, 0)
         self.sent_ahead = 0  # the position up to which they were asked for
         self._store = store
         self._memory = memory or PageMemory(UNLIMITED)
         self._token: str | None = None
-        self._ended = False
+        self.ended = False  # read to its end
         self._table = PageTable(prefix, self._memory, behind, overlapping=False)
         self._own: dict[str, Entry] = {}
         self._extra: dict[str, str] = {}  # own names that are in no page, each with its key
@@ -84,7 +88,24 @@ class Listing:
     @property
     def complete(self) -> bool:
         """Whether a name that isn't in it isn't there: it was read to its end, and all is kept."""
-        return self._ended and not self.behind and self._table.all_kept
+        return self.ended and not self.behind and self._table.all_kept
+
+    @property
+    def pages(self) -> int:
+        """How many pages were read."""
+        return len(self._table.slots)
+
+    @property
+    def names(self) -> int:
+        """How many names the pages had."""
+        return sum(slot.rows for slot in self._table.slots)
+
+    def covers(self, name: str) -> bool:
+        """Say whether a name that isn't in it isn't there: the pages that would tell are kept."""
+        if self.complete:
+            return True
+        with self._lock:
+            return not self.behind and self._table.covers(name)
 
     @property
     def crowded(self) -> bool:
@@ -161,13 +182,7 @@ class Listing:
             if number < len(self._table.slots):
                 content = self._table.slots[number].content
                 return None if content is None else number * PAGE_MOST + content.after(key)
-            return number * PAGE_MOST if self._ended else None
-
-    def step(self, position: int) -> tuple[int, str, Entry] | None:
-        """Return the next entry from `position` on and the position after it; None at the end."""
-        for place, _, name, entry in self.steps(position, 1):
-            return place, name, entry
-        return None
+            return number * PAGE_MOST if self.ended else None
 
     def steps(
         self, position: int, want: int, told: str | None = None
@@ -226,7 +241,7 @@ class Listing:
         if more_than is not None and more_than < len(self._table.slots):
             return
         with self._loading:
-            while not self._ended:
+            while not self.ended:
                 if more_than is not None and len(self._table.slots) > more_than:
                     return
                 self._page()
@@ -235,17 +250,21 @@ class Listing:
         if not self._store.sorted:
             self._whole()
             return
-        page = self._ask(self._token, self.behind)
+        page = self._walked_page() or self._ask(self._token, self.behind)
         rows = self._rows(page)
         with self._lock:
             # Some stores tell a directory again where a page ends in the middle of it.
-            bound = self._table.bound
-            rows = [row for row in rows if raw(row[0]) > bound or self._is_new(row[0])]
+            bound, first, old = self._table.bound, raw(self.behind), self._table.row
+            keys_of = [(raw(row[0]), row) for row in rows]
+            rows = [row for key, row in keys_of if key > bound or (key > first and not old(row[0]))]
             self._token = page.next_token
             self._append(rows, last=page.next_token is None)
 
-    def _is_new(self, key: str) -> bool:
-        return raw(key) > raw(self.behind) and self._table.row(key) is None
+    def _walked_page(self) -> Page | None:
+        begun = bool(self.behind or self._table.slots)
+        found = self.walked(self.prefix) if self.walked is not None and not begun else None
+        self.started = min(self.started, found.asked) if found is not None else self.started
+        return found.page if found is not None else None
 
     def _ask(self, token: str | None, behind: str) -> Page:
         if behind and token is None:
@@ -254,18 +273,11 @@ class Listing:
         return self._store.list_page(self.prefix, token=token)
 
     def _rows(self, page: Page) -> list[Row]:
-        """Return what can be shown of an answer, in S3's order: `a-b` comes before `a/`."""
-        rows: list[Row] = []
-        for info in page.objects:
-            key = info.key[len(self.prefix) :]
-            if not key:
-                self.marker = info
-            else:
-                rows.append((key, None if key.endswith("/") else info))
-        rows += [(prefix[len(self.prefix) :], None) for prefix in page.prefixes]
-        shown = {key: info for key, info in rows if keys.shown(name_of(key)[0])}
-        self._unshown += len(rows) - len(shown)
-        return sorted(shown.items(), key=_order)
+        """Return what can be shown of an answer."""
+        found = shown_rows(page, self.prefix)
+        self.marker = found.marker or self.marker
+        self._unshown += found.unshown
+        return found.rows
 
     def _whole(self) -> None:
         """Read a LIST without order to its end, and sort it; compact at all times."""
@@ -278,7 +290,7 @@ class Listing:
             more = token is not None
         rows: list[Row] = []
         with self._lock:
-            for row in heapq.merge(*(part.rows(self.prefix) for part in parts), key=_order):
+            for row in heapq.merge(*(part.rows(self.prefix) for part in parts), key=order):
                 if len(rows) == PAGE_MOST:
                     self._append(rows, last=False)
                     rows = []
@@ -293,7 +305,7 @@ class Listing:
         first = self._table.bound
         bound = None if last else max(first, raw(rows[-1][0]) if rows else b"")
         self._table.add(self._with_extra(rows, first, bound), self._removed)
-        self._ended = last
+        self.ended = last
         if last and self._unshown:
             log.info(
                 "keys that can't be shown as names are left out",
@@ -312,7 +324,7 @@ class Listing:
             elif raw(key) > first and (bound is None or raw(key) <= bound):
                 del self._extra[name]
                 added.append(self._row(name, key))
-        return sorted(rows + added, key=_order)
+        return sorted(rows + added, key=order)
 
     def _row(self, name: str, key: str) -> Row:
         if key.endswith("/"):
@@ -322,7 +334,7 @@ class Listing:
     def _again(self, number: int, slot: Slot) -> PageRows:
         """List the range of a page again that was dropped."""
         first, bound = self._table.range_of(number)
-        last = self._ended and number == len(self._table.slots) - 1
+        last = self.ended and number == len(self._table.slots) - 1
         rows: list[Row] = []
         token, more = None, True
         while more:
@@ -354,7 +366,7 @@ class Listing:
                 return self
             made = Listing(self._store, self.prefix, self._memory, self.behind)
             made.started, made.marker = self.started, self.marker
-            made._token, made._ended = self._token, self._ended
+            made._token, made.ended = self._token, self.ended
             made._removed, made._own = dict(self._removed), dict(self._own)
             made._extra = dict(self._extra)
             made._table.overlapping = self._table.overlapping
@@ -369,7 +381,7 @@ class Listing:
 
     def _page_of(self, key: str) -> int:
         number = self._table.page_of(key)
-        return number - 1 if self._ended and number == len(self._table.slots) else number
+        return number - 1 if self.ended and number == len(self._table.slots) else number
 
     def _take_over(self, slot: Slot, bound: bytes, names: list[str]) -> None:
         """Make a page of another listing ours, with names of our own in it."""
@@ -378,22 +390,10 @@ class Listing:
             # What is dropped is listed again, and then has what reached S3 meanwhile.
             self._table.share(slot, bound)
             return
-        rows = [
-            (content.key(at), content.info(at, self.prefix), content.flags[at])
-            for at in range(len(content))
-        ]
-        added = [(*self._row(name, self._extra.pop(name)), 0) for name in names]
-        ordered = sorted(rows + added, key=lambda row: raw(row[0]))
-        for start in range(0, len(ordered), PAGE_MOST):
-            part = ordered[start : start + PAGE_MOST]
-            fresh = Slot(PageRows([(key, info) for key, info, _ in part]))
-            assert fresh.content is not None  # noqa: S101 - it was made just now
-            fresh.content.flags[:] = bytes(flags for *_, flags in part)
-            final = start + PAGE_MOST >= len(ordered)
-            end = max(raw(part[-1][0]), bound) if final else raw(part[-1][0])
-            self._table.share(fresh, end)
+        added = [self._row(name, self._extra.pop(name)) for name in names]
+        pages = with_rows(content, added, self.prefix)
+        for page in pages:
+            end = page.raw_key(len(page) - 1)
+            fresh = Slot(page)
+            self._table.share(fresh, max(end, bound) if page is pages[-1] else end)
             self._memory.filled(fresh)
-
-
-def _order(row: Row) -> bytes:
-    return raw(row[0])

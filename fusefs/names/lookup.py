@@ -1,16 +1,16 @@
 """Finding names in S3 and learning their attributes, with as few requests as there can be.
 
 A name in a trusted listing costs nothing, its stored attributes one HEAD, and none once they are
-remembered by key, ETag and time. A name nobody listed costs a HEAD and a LIST, at once. A scan
-(`ls -l`, `find`) is recognised and its HEADs are sent ahead, many at a time.
+remembered by key, ETag and time. A name nobody listed costs a HEAD and a LIST, at once; which LIST
+is for `firstpages` to say. A scan (`ls -l`, `find`) is recognised and its HEADs are sent ahead,
+many at a time.
 
 Any thread. `_lock` guards the memory and the requests under way; it is a leaf.
 """
 
 import time
-from concurrent.futures import Executor, Future
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Container
+from concurrent.futures import Executor
 from typing import Protocol
 
 from fusefs import attributes, keys, locks
@@ -18,30 +18,25 @@ from fusefs.attributes import Defaults, Posix
 from fusefs.errors import NotFound
 from fusefs.interface import Invalidations
 from fusefs.locks import Rank
+from fusefs.names.firstbytes import FirstBytes
+from fusefs.names.firstpages import FirstPages
+from fusefs.names.headsahead import HeadsAhead
 from fusefs.names.listing import Entry, Listing
 from fusefs.names.markers import Markers, is_old_form
 from fusefs.names.missing import MissingNames
 from fusefs.names.remembered import REMEMBERED, REMEMBERED_BYTES, Remembered
 from fusefs.names.rootattributes import RootAttributes
 from fusefs.names.tree import Node, Tree
+from fusefs.names.walks import Walks
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
 
-AHEAD_FIRST, AHEAD_MOST = 8, 128
 # Seconds for which a name that S3 has not counts as missing; how many that nobody asked for again.
 NEGATIVE_TTL = 1.0
 JUST_MISSED = 1024
 # A directory's own attributes have no ETag in its parent's LIST to be checked by, so they are
 # trusted longer than the names in it.
 DIRECTORY_TTLS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A HEAD sent ahead, and the time before it was."""
-
-    at: float
-    answer: Future[ObjectInfo]
 
 
 class LookupPools(Protocol):
@@ -52,7 +47,10 @@ class LookupPools(Protocol):
 
 
 class Lookup:
-    """Answers what a name is. `stored` says whether attributes are kept in object metadata."""
+    """Answers what a name is. `stored` says whether attributes are kept in object metadata.
+
+    `without` names what isn't done to save requests (`MountSettings.without`).
+    """
 
     def __init__(
         self,
@@ -62,6 +60,8 @@ class Lookup:
         defaults: Defaults,
         stored: bool,
         remembered: Remembered | None = None,
+        without: Container[str] = (),
+        first: FirstBytes | None = None,
     ) -> None:
         self.tree = tree
         self.store = store
@@ -69,15 +69,20 @@ class Lookup:
         self.stored = stored
         self.invalidations: Invalidations | None = None
         self.negative_ttl = NEGATIVE_TTL
+        # Gives what is being fetched already, by whoever knows that it will be opened.
+        self.fetched: Callable[[str], ObjectInfo | None] = lambda _: None
         self.root: RootAttributes | None = None
         # What S3 was found not to have, and nobody has been told a second time since.
         self.just_missed = MissingNames(JUST_MISSED)
         self._pools = pools
         self._known = remembered or Remembered(REMEMBERED, REMEMBERED_BYTES)
-        self._asked: dict[str, _Sent] = {}
         self._lock = locks.lock(Rank.LEAF)
         self._started = time.time_ns()
-        self.markers = Markers(tree, lambda key: self._head(key)[0])
+        self.first = first or FirstBytes(store, 0, enabled=False)
+        self.pages = FirstPages(tree, store, pools.asks, self._look, enabled="lists" not in without)
+        self.walks = Walks(store, enabled="walks" not in without)
+        self._heads = HeadsAhead(tree, store, pools.ahead, self._known, self.walks)
+        self.markers = Markers(tree, self._marker)
 
     # -- attributes ------------------------------------------------------------------------------
 
@@ -93,13 +98,7 @@ class Lookup:
         """Complete what a LIST told from memory; None where we don't know better."""
         if info.headers is not None:
             return info
-        if not self.stored:
-            return None
-        known = self._known.get(info.key)
-        # LIST and HEAD agree on whole seconds only: HEAD's LastModified has no fraction.
-        if known is None or known.etag != info.etag or int(known.modified) != int(info.modified):
-            return None
-        return ObjectInfo(info.key, info.size, info.etag, info.modified, known.headers)
+        return self._known.completed(info) if self.stored else None
 
     def posix(self, info: ObjectInfo | None, directory: bool) -> Posix:
         """Return the attributes an object tells of, defaults for the rest."""
@@ -126,14 +125,14 @@ class Lookup:
 
         Who removes or opens a file doesn't need them. Only its kind must be certain.
         """
-        listing = self.tree.current_listing(parent)
+        listing = self.pages.current(parent)
         entry = listing.get(name) if listing is not None else None
         if listing is None or entry is None or entry.info is None:
             return self.find(parent, name)
         node = parent.children.get(name)
         if node is not None and (node.posix is not None or node.body is not None):
             return self.find(parent, name)
-        if self.may_be_special(entry.info) or self._scanned(listing, name):
+        if self.may_be_special(entry.info) or self._heads.scanned(listing, name):
             return self.find(parent, name)
         full = self.with_headers(entry.info)
         return self.learn(parent, name, full or entry.info, listing.started, listed=True)
@@ -149,13 +148,25 @@ class Lookup:
         node = parent.children.get(name)
         if node is not None and self.known(node):
             return node
-        listing = tree.current_listing(parent)
+        listing = self.pages.current(parent)
         entry = listing.get(name) if listing is not None else None
         if listing is not None and entry is not None:
             return self._listed(parent, listing, name, entry)
         if self._is_missing(parent, name, listing, to_make=to_make):
             raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
+        renewed = self.pages.renewed(parent, name, listing)
+        if renewed is not None and not tree.holds_unsent(parent, name):
+            return self._renewed(parent, renewed, name)
         return self._ask(parent, name)
+
+    def _renewed(self, parent: Node, listing: Listing, name: str) -> Node:
+        """Answer from a listing that was asked for since the question."""
+        entry = listing.get(name)
+        if entry is not None:
+            return self._listed(parent, listing, name, entry)
+        key = self.tree.child_key(parent, name)
+        self._missing(parent, name, key, listing.started)
+        raise NotFound(f"{key}: no such file or directory")
 
     def _is_missing(
         self, parent: Node, name: str, listing: Listing | None, *, to_make: bool
@@ -169,7 +180,7 @@ class Lookup:
         latest = parent.listing
         if latest is not None and latest.started > since and latest.get(name) is not None:
             return False  # shown since then, by a listing that isn't trusted for long
-        if listing is not None and listing.complete:
+        if listing is not None and listing.complete and not listing.for_lookups:
             since = max(since, listing.started)
         return time.monotonic() - since < self.negative_ttl
 
@@ -195,20 +206,38 @@ class Lookup:
         if self.stored:
             full = self.with_headers(info)
             if full is None:
-                self._ahead(listing, name)
                 try:
-                    full = self._head(info.key)[0]
+                    full = self._asked(listing, name, info)
                 except NotFound:
                     self.tree.missed(parent, name, time.monotonic())
                     raise
             info = full
         return self.learn(parent, name, info, listing.started, listed=True)
 
+    def _asked(self, listing: Listing, name: str, listed: ObjectInfo) -> ObjectInfo:
+        """Learn the headers of an object in a listing: of one that is opened with its content."""
+        fetched = self.fetched(listed.key)
+        if fetched is not None:
+            return fetched
+        if self.first.likely(listed.key, listed, names_read=not listing.for_lookups):
+            changes = self.store.changes
+            info = changes.settled(listed.key, lambda: self.first.ask(listed.key, listed))[0]
+            self.remember(info)
+            return info
+        self._heads.ahead(listing, name)
+        return self._heads.head(listed.key)[0]
+
+    def _look(self, key: str) -> ObjectInfo:
+        """Ask for an object that nothing is known of."""
+        return self.first.ask(key) if self.first.likely(key) else self.store.head(key)
+
     def _ask(self, parent: Node, name: str) -> Node:
         key = self.tree.child_key(parent, name)
         if not keys.findable(name, key):
             raise NotFound(f"{key!r}: no such file or directory")
-        (info, directory), asked = self.store.changes.settled(key, lambda: self._what(key))
+        (info, directory), asked = self.store.changes.settled(
+            key, lambda: self.pages.what(parent, name, key)
+        )
         if info is None and not directory:
             info = self.markers.alone(key)
             directory = info is not None or self.tree.holds_unsent(parent, name)
@@ -220,17 +249,6 @@ class Lookup:
             raise NotFound(f"{key}: no such file or directory")
         self.remember(info)
         return self.learn(parent, name, info, asked)
-
-    def _what(self, key: str) -> tuple[ObjectInfo | None, bool]:
-        """Return the object of a key, and whether there are keys below it: two requests at once."""
-        below = self._pools.asks.submit(self.store.list_page, key + "/", "/", None, 1)
-        try:
-            info: ObjectInfo | None = self.store.head(key)
-        except NotFound:
-            info = None
-        finally:
-            page = below.result()
-        return info, bool(page.objects or page.prefixes)
 
     def _missing(self, parent: Node, name: str, key: str, asked: float) -> None:
         """Take over that S3 has no such name, unless a change of ours may be newer than that."""
@@ -294,61 +312,12 @@ class Lookup:
         node.posix = node.at_least(kept or self.posix(info, directory=True))
         node.checked = time.monotonic()
 
-    # -- sending HEADs ahead ---------------------------------------------------------------------
+    def _marker(self, key: str) -> ObjectInfo:
+        if self.walks.lacks(key):
+            raise NotFound(f"{key}: no such object")
+        return self._heads.head(key)[0]
 
-    def _head(self, key: str) -> tuple[ObjectInfo, float]:
-        """Return what a HEAD tells, perhaps one sent ahead, and when it was asked."""
-        with self._lock:
-            sent = self._asked.pop(key, None)
-        if sent is not None and self.tree.fresh(sent.at):
-            with suppress(NotFound):
-                info = sent.answer.result()
-                if not self.store.changes.overtook(key, sent.at):
-                    self.remember(info)
-                    return info, sent.at
-        info, asked = self.store.changes.settled(key, lambda: self.store.head(key))
-        self.remember(info)
-        return info, asked
-
-    def _ahead(self, listing: Listing, name: str) -> None:
-        """When names are asked for in the order of a listing, ask for the next ones already."""
-        last, window = listing.scan
-        position = listing.position(name, max(0, last))
-        if position is None or last < 0:
-            # The first of a listing, or a jump: one is not yet a scan.
-            position = listing.position(name, 0) if position is None else position
-            listing.scan = (position + 1 if position is not None else -1, 0)
-            listing.sent_ahead = 0
-            return
-        window = min(max(window * 2, AHEAD_FIRST), AHEAD_MOST)
-        listing.scan = (position + 1, window)
-        start, end = max(position + 1, listing.sent_ahead), position + 1 + window
-        listing.sent_ahead = end
-        for other, entry in listing.window(start, end - start):
-            if entry.info is not None and self.with_headers(entry.info) is None:
-                self._send(entry.info.key)
-            elif entry.directory:
-                self._send_directory(listing.prefix + other + "/")
-
-    def _scanned(self, listing: Listing, name: str) -> bool:
-        """Say whether attributes are being asked for in the listing's order, and `name` is next."""
-        at, window = listing.scan
-        return window > 0 and listing.position(name, at) is not None
-
-    def _send_directory(self, key: str) -> None:
-        known = self._known.get(key)
-        if known is None or not self.tree.fresh(known.at):
-            self._send(key)
-
-    def _send(self, key: str) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if key in self._asked:
-                return
-            if len(self._asked) >= 4 * AHEAD_MOST:  # a scan that was given up
-                self._asked.clear()
-            answer = self._pools.ahead.submit(self.store.head, key)
-            self._asked[key] = _Sent(now, answer)
+    # -- again -------------------------------------------------------------------------------------
 
     def refresh(self, node: Node) -> None:
         """Ask S3 again about a node whose TTL ended; raises NotFound when it is gone."""
@@ -361,9 +330,9 @@ class Lookup:
         parent = node.parent
         if parent is None or node.gone:
             return
-        listing = self.tree.current_listing(parent)
+        listing = self.pages.current(parent)
         if listing is not None and (listing.started > node.checked or node.posix is None):
             self.find(parent, node.name)
             return
-        info, asked = self._head(self.tree.key(node))
+        info, asked = self._heads.head(self.tree.key(node))
         self.learn(parent, node.name, info, asked)

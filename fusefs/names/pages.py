@@ -38,6 +38,11 @@ def raw(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
+def order(row: Row) -> bytes:
+    """Return what rows are sorted by."""
+    return raw(row[0])
+
+
 def name_of(key: str) -> tuple[str, bool]:
     """Return the name that a key below a directory stands for, and whether of a directory."""
     if key.endswith("/"):

@@ -116,6 +116,15 @@ class PageTable:
             hidden = hidden or found
         return hidden
 
+    def covers(self, name: str) -> bool:
+        """Say whether all keys that could make a name would be in pages that are kept."""
+        if self.overlapping:
+            return False
+        pages = {self.page_of(key) for key in (name, name + "/", name + keys.FOLDER_SUFFIX)}
+        return all(
+            number < len(self.slots) and self.slots[number].content is not None for number in pages
+        )
+
     def page_of(self, key: str) -> int:
         """Return the number of the page where a key belongs; behind all, the next one's."""
         return bisect_left(self._bounds, raw(key))

@@ -71,6 +71,16 @@ class Remembered:
         metadata, system = marshal.loads(told)  # noqa: S302 - bytes of our own memory
         return Known(etag, modified, Headers(metadata, system), at)
 
+    def completed(self, info: ObjectInfo) -> ObjectInfo | None:
+        """Return what a LIST told with the headers of that version; None where they aren't known.
+
+        LIST and HEAD agree on whole seconds only: HEAD's LastModified has no fraction.
+        """
+        known = self.get(info.key)
+        if known is None or known.etag != info.etag or int(known.modified) != int(info.modified):
+            return None
+        return ObjectInfo(info.key, info.size, info.etag, info.modified, known.headers)
+
     def forget(self, key: str) -> None:
         """Forget a key."""
         with self._lock:

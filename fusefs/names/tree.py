@@ -329,10 +329,15 @@ class Tree:
         listing = node.listing
         return listing if listing is not None and self.fresh(listing.started) else None
 
-    def relist(self, node: Node, listing: Listing) -> Listing:
-        """Begin a new listing; children that aren't in S3 yet are in it from the start."""
+    def relist(self, node: Node, listing: Listing, former: Listing | None = None) -> Listing:
+        """Begin a new listing; children that aren't in S3 yet are in it from the start.
+
+        A trusted one stays, and is returned, unless it is the `former` that is to be replaced.
+        """
         with self.lock:
             current = self.current_listing(node)
+            if current is former:
+                current = None
             if current is not None and current.behind == listing.behind:
                 return current
             for name, child in node.children.items():

@@ -43,7 +43,7 @@ class OpenDirectories:
 
     def open(self, node: Node) -> Opened:
         """Open a stream."""
-        before = self._files.opened_before(self._open)
+        before = self._files.opened_before(self._open.__contains__)
         if before is not None:
             return before
         number = self._files.number()
@@ -62,12 +62,19 @@ class OpenDirectories:
         """Return a trusted listing that can tell what is behind a key, or a new one."""
         tree, store = self._tree, self._lookup.store
         listing = tree.current_listing(node)
+        former = None
+        if listing is not None and listing.for_lookups:
+            listing, former = None, listing  # nobody has seen it: `ls` is to see what is there now
         if listing is not None and not behind and not listing.behind:
             return tree.merge(node, listing)
         if listing is not None and behind and listing.place_behind(behind) is not None:
             return listing
         start = behind if store.sorted else ""
-        made = tree.relist(node, Listing(store, tree.key(node), tree.pages, start))
+        new = Listing(store, tree.key(node), tree.pages, start)
+        above = tree.current_listing(node.parent) if node.parent is not None else None
+        if above is not None and not above.for_lookups:  # else nobody came from there
+            new.walked = self._lookup.walks.page
+        made = tree.relist(node, new, former)
         if start != behind:
             made.load()
         return made

@@ -82,7 +82,14 @@ class Filesystem:
             raise
         with self.tree.lock:
             node.lookups += 1
-        return self._attributes.of(node)
+        return self._told(node, by_lookup=True)
+
+    def _told(self, node: Node, *, by_lookup: bool = False) -> Attributes:
+        """Return what the kernel is told: without validity where its OPEN may take an answer."""
+        first = self.lookups.first
+        taken = first.waiting and first.told(self.tree.key(node), by_lookup=by_lookup)
+        told = self._attributes.of(node)
+        return replace(told, ttl=0.0) if taken else told
 
     def adopt(self, parent: int, name: str) -> Attributes | None:
         """Take the reference for a directory entry."""
@@ -116,14 +123,16 @@ class Filesystem:
             return self._attributes.of(found)
         body = self.files.body_of(handle)
         if body is not None and (body is not found.body or body.replaced):
+            self.lookups.first.lose(self.tree.key(found))
             return self._attributes.of_content(found, body)
         if found.posix is None or not (found.gone or (found.handles and current(found))):
             self.lookups.refresh(found)
-        return self._attributes.of(found)
+        return self._told(found)
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
         """Change attributes; see `interface.Change`."""
         found = self.tree.get(node)
+        self.lookups.first.lose(self.tree.key(found))
         self._writable()
         if change.size is not None:
             self.files.resize(found, change.size, handle)
@@ -189,7 +198,7 @@ class Filesystem:
 
     def open(self, node: int, flags: int) -> Opened:
         """Open a file."""
-        before = self.files.opened_before(self.files.open_handles())
+        before = self.files.opened_before(self.files.is_open)
         if before is not None:
             return before
         found = self.tree.get(node)
@@ -209,7 +218,7 @@ class Filesystem:
         directory = self._directory(parent)
         self.namespace.writable(directory, name)
         exclusive = bool(flags & os.O_EXCL)
-        before = self.files.opened_before(self.files.open_handles())
+        before = self.files.opened_before(self.files.is_open)
         made = self._made_before(directory, name) if exclusive else None
         try:
             # Nobody need ask before an exclusive creation: its PUT finds out.

@@ -1,29 +1,27 @@
-"""Open files: handles on bodies, and what can be done with them.
+"""Open files: what can be done with handles on bodies.
 
 Knows neither directories nor FUSE. Any thread; a node's `lock` guards its `body` and is held over
 the request that binds a body to a version (the handle's own), never while another node's is.
 """
 
-import itertools
 import logging
 import os
 import time
-from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from fusefs import locks
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
 from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
 from fusefs.interface import Opened
-from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.posix.copyrange import copy_range
+from fusefs.posix.handles import Handle, HandleTable
 from fusefs.posix.opening import Opening
-from fusefs.read.readahead import ReadAhead
+from fusefs.posix.sweeps import Sweeps
 from fusefs.resend import is_resent, unique
 from fusefs.session.sessionlog import LoggedVersion
 from fusefs.write.contents import FileContents
@@ -35,21 +33,6 @@ log = logging.getLogger(__name__)
 WRITING = os.O_WRONLY | os.O_RDWR
 SEEK_DATA, SEEK_HOLE = 3, 4
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
-
-
-@dataclass(eq=False)
-class Handle:
-    """One open file description of the kernel."""
-
-    node: Node
-    body: FileContent
-    flags: int
-    stream: ReadAhead | None = None
-
-    @property
-    def writes(self) -> bool:
-        """Whether it was opened for writing."""
-        return bool(self.flags & WRITING)
 
 
 class OpenFiles:
@@ -64,55 +47,55 @@ class OpenFiles:
         cache: Cache,
         first: int,
         read_only: bool,
+        sweeps: Sweeps | None = None,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
         self.copies = copies
         self.contents = contents
         self.read_only = read_only
-        self._opening = Opening(tree, lookup, contents, cache, first, self.attach)
-        self._handles: dict[int, Handle] = {}
-        self._next = itertools.count(1)
+        self._opening = Opening(tree, lookup, contents, cache, first, self.attach, sweeps)
+        self._handles = HandleTable()
         self._begun: Mapping[int, int] = {}
-        self._lock = locks.lock(Rank.LEAF)
         self.closing = False
 
     def number(self) -> int:
         """Return a handle number that wasn't used before, for a file or a directory."""
-        with self._lock:
-            return next(self._next)
+        return self._handles.number()
 
     def open_handles(self) -> Mapping[int, int]:
         """Return the open handles, each with its node."""
-        with self._lock:
-            return {number: handle.node.id for number, handle in self._handles.items()}
+        return self._handles.nodes()
 
     def body_of(self, handle: int | None) -> FileContent | None:
         """Return the content of a handle, None where it isn't open (any more)."""
-        found = self._handles.get(handle) if handle is not None else None
+        found = self._handles.get(handle)
         return found.body if found is not None else None
 
     def open_contents(self) -> Mapping[int, int]:
         """Return the open handles, each with the number of what it reads and writes."""
-        with self._lock:
-            return {number: handle.body.number for number, handle in self._handles.items()}
+        return self._handles.contents()
 
     def start_after(self, number: int, begun: Mapping[int, int]) -> None:
         """Give no handle a number up to this one: they were a former process's.
 
         `begun`: the handles, of files and directories, by the requests that opened them.
         """
-        self._next = itertools.count(number + 1)
+        self._handles.start_after(number)
         self._begun = begun
 
-    def opened_before(self, among: Container[int]) -> Opened | None:
+    def is_open(self, handle: int) -> bool:
+        """Say whether a file handle is open."""
+        return handle in self._handles
+
+    def opened_before(self, still_open: Callable[[int], bool]) -> Opened | None:
         """Return the handle that a former process opened for the running request, if it did."""
         number = self._begun.get(unique()) if is_resent() else None
-        return Opened(number) if number is not None and number in among else None
+        return Opened(number) if number is not None and still_open(number) else None
 
     def reopened(self, number: int, node: Node, body: FileContent, flags: int) -> None:
         """Go on with a handle of a former process."""
-        self._handles[number] = Handle(node, body, flags)
+        self._handles.add(number, _handle(node, body, flags))
         node.handles += 1
 
     def attach(self, node: Node, body: FileContent) -> None:
@@ -120,10 +103,9 @@ class OpenFiles:
         body.on_commit = lambda done: self._committed(node, done)
         node.body = body
 
-    def in_use(self, body: FileContent) -> bool:
-        """Say whether a handle has this content open."""
-        with self._lock:
-            return any(handle.body is body for handle in self._handles.values())
+    def in_use(self, node: Node, body: FileContent) -> bool:
+        """Say whether a handle of a node has this content open."""
+        return self._handles.uses(node, body)
 
     def get(self, handle: int) -> Handle:
         """Return an open handle; raises BadHandle."""
@@ -159,13 +141,9 @@ class OpenFiles:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
 
     def _register(self, node: Node, body: FileContent, flags: int, *, told: bool = True) -> Opened:
-        handle = Handle(node, body, flags)
         number = self.number()
-        with self._lock:
-            if node.handles and not body.apart:
-                others = (each for each in self._handles.values() if each.node is node)
-                body.apart = any(each.body is not body for each in others)
-            self._handles[number] = handle
+        others = self._handles.add(number, _handle(node, body, flags))
+        body.apart = body.apart or others
         with self.tree.lock:
             node.handles += 1
         if told:
@@ -249,8 +227,7 @@ class OpenFiles:
 
     def release(self, handle: int) -> None:
         """Close a handle. What couldn't be committed goes on being tried in the background."""
-        with self._lock:
-            found = self._handles.pop(handle, None)
+        found = self._handles.remove(handle)
         if found is None:
             if is_resent():
                 return
@@ -261,7 +238,7 @@ class OpenFiles:
                 body.commit()
         finally:
             with node.lock:
-                if not self.in_use(body):
+                if not self.in_use(node, body):
                     self._close(node, body)
             self.tree.journal.closed(handle)
             self.tree.released(node)
@@ -283,7 +260,7 @@ class OpenFiles:
         if body is None or body is not file:
             return
         with node.lock:
-            if not self.in_use(body):
+            if not self.in_use(node, body):
                 self._close(node, body)
         with self.tree.lock:
             node.handles += 1
@@ -355,6 +332,10 @@ class OpenFiles:
                 body.commit()
         finally:
             self.release(opened.handle)
+
+
+def _handle(node: Node, body: FileContent, flags: int) -> Handle:
+    return Handle(node, body, flags, writes=bool(flags & WRITING))
 
 
 def _version(info: ObjectInfo | None) -> LoggedVersion | None:

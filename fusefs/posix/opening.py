@@ -10,9 +10,11 @@ from collections.abc import Callable
 from fusefs.cache.cache import Cache
 from fusefs.changes import TRIES
 from fusefs.errors import NotFound
+from fusefs.names.firstbytes import Start
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
+from fusefs.posix.sweeps import Sweeps
 from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
 
@@ -33,6 +35,7 @@ class Opening:
         cache: Cache,
         first: int,
         attach: Callable[[Node, FileContent], None],
+        sweeps: Sweeps | None = None,
     ) -> None:
         self._tree = tree
         self._lookup = lookup
@@ -41,6 +44,7 @@ class Opening:
         self._cache = cache
         self._first = first
         self._attach = attach
+        self._sweeps = sweeps
 
     def bind(self, node: Node, flags: int, began: float) -> FileContent:
         """Return the body for a new handle: the one in use if its version is still the current.
@@ -54,7 +58,7 @@ class Opening:
                 return body
             asked = time.monotonic()
             try:
-                info, head = self._current(node, flags)
+                info, head, asked = self._current(node, flags)
             except NotFound:
                 if not self._overtook(node, asked):
                     raise
@@ -68,8 +72,7 @@ class Opening:
         else:
             if body is not None and body.failure is None:
                 return body  # it changes all the time, by us: it has been current meanwhile
-            asked = time.monotonic()
-            info, head = self._current(node, flags)
+            info, head, asked = self._current(node, flags)
         return self._fresh(node, info, head, asked)
 
     def _in_front(self, node: Node, body: FileContent, began: float) -> bool:
@@ -88,14 +91,30 @@ class Opening:
         self._attach(node, fresh)
         return fresh
 
-    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes]:
-        """Ask S3 which version there is: by the GET that brings the first bytes, or a HEAD."""
+    def _current(self, node: Node, flags: int) -> tuple[ObjectInfo, bytes, float]:
+        """Return which version there is, its first bytes if they came along, and when S3 was asked.
+
+        It was asked in the kernel's question before this OPEN, or it is by the GET that brings the
+        first bytes, or by a HEAD.
+        """
         key = self._tree.key(node)
+        reads = not flags & WRITING
+        start = self._lookup.first.take(key)
+        if start is None and reads and self._sweeps is not None:
+            start = self._sweeps.take(node, key)
+        if start is None:
+            start = self._asked(node, key, reads=reads)
+        self._learned(node, start.info, start.asked)
+        if reads and self._sweeps is not None:
+            self._sweeps.opened(node, start.info)
+        return start.info, start.head, start.asked
+
+    def _asked(self, node: Node, key: str, *, reads: bool) -> Start:
         asked = time.monotonic()
         known = node.info
         head = b""
         info: ObjectInfo | None = None
-        if not flags & WRITING and (known is None or known.size):
+        if reads and (known is None or known.size):
             cached = known is not None and self._cache.peek(key, known.etag)
             answer = self._store.get_start(
                 key,
@@ -110,8 +129,7 @@ class Opening:
         if info is None:
             info = self._store.head(key)
         self._lookup.remember(info)
-        self._learned(node, info, asked)
-        return info, head
+        return Start(info, head, asked)
 
     def _learned(self, node: Node, info: ObjectInfo, asked: float) -> None:
         with self._tree.lock:

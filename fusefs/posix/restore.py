@@ -23,7 +23,7 @@ def reopen(files: OpenFiles, state: SessionState, changed: Sequence[FileContent]
     for number, logged in state.files.items():
         _open(files, number, logged)
     for body in changed:
-        if body.unlinked and not files.in_use(body):
+        if body.unlinked and body.number not in files.open_contents().values():
             body.close()
 
 

@@ -29,6 +29,7 @@ OPTIONS = {
     "metadata": "--metadata",
     "attrTtl": "--attr-ttl",
     "negativeTtl": "--negative-ttl",
+    "contentTtl": "--content-ttl",
     "onConflict": "--on-conflict",
     "retryFor": "--retry-for",
     "fullWait": "--full-wait",

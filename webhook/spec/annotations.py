@@ -194,6 +194,16 @@ ANNOTATIONS = (
         setting="negativeTtl",
     ),
     Annotation(
+        "content-ttl",
+        "0s",
+        "How long before an open for reading S3 may have been asked for the file's version: with "
+        "more than 0 small files are fetched ahead, and cached ones open without a request.",
+        "must be a duration in s, m or h, at most 24h",
+        "60s",
+        values.parse_ttl,
+        setting="contentTtl",
+    ),
+    Annotation(
         "on-conflict",
         "fail",
         "What happens to a change of a file that somebody else has replaced meanwhile: `fail`: the "

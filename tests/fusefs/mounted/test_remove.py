@@ -133,7 +133,7 @@ def test_replacing_an_open_file_larger_than_the_cache(
         proxy.settle()
         with proxy.counting() as seen:
             (small_cache.path / "new").rename(path)
-        assert not [each for each in seen if each.operation == "GetObject"]
+        assert not seen.of("GetObject", "model")
         assert os.pread(file.fileno(), 1000, 0) == start
         assert end(file) == errno.ESTALE
     assert path.read_bytes() == b"new" == bucket.get("model")

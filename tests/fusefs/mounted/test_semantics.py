@@ -12,11 +12,15 @@ HELD_BY = {
     "Listing a directory": "sentences:test_names_keep_the_order_of_the_store "
     "sentences:test_only_attributes_tell_whether_a_small_object_is_a_link "
     "sentences:test_the_link_count_of_a_directory_hides_no_subdirectory "
-    "budgets:test_ls_is_list_and_nothing_else "
+    "budgets:test_ls_is_list_and_nothing_else savings:test_a_walk_lists_what_is_below_at_once "
     "names:test_a_stream_survives_removal_of_what_it_has_told",
     "Looking at a file": "budgets:test_stat_of_a_name_not_cached "
+    "savings:test_two_names_of_a_large_directory_cost_one_page "
     "budgets:test_ls_l_asks_for_attributes_in_parallel budgets:test_ls_l_again_after_the_ttl",
     "Opening and reading": "budgets:test_reading_a_small_file_just_listed "
+    "savings:test_reading_files_of_a_directory_nobody_listed "
+    "savings:test_an_epoch_in_any_order_and_another "
+    "savings:test_content_that_others_replace_between_stat_and_open "
     "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
     "consistency:test_a_reader_never_sees_two_versions_mixed "
     "versions:test_a_version_opened_beside_an_older_one",

@@ -74,8 +74,8 @@ def listing(keys: list[str], prefix: str = "d/", limit: int = 3) -> tuple[Listin
 
 
 def stream(listed: Listing, position: int = 0) -> Iterator[tuple[int, str]]:
-    while (step := listed.step(position)) is not None:
-        position, name, _ = step
+    while (step := next(listed.steps(position, 1), None)) is not None:
+        position, _, name, _ = step
         yield position, name
 
 

@@ -1,0 +1,193 @@
+"""Walking down a tree (`find`, `rm -r`): what is below a directory is listed at once.
+
+When the second directory of a parent is listed soon after the first, one LIST without a delimiter
+goes on from there, a thousand keys at a time, and tells of the next directories, at any depth,
+with their names in one request. A directory that it doesn't tell of whole within a few pages is
+listed by itself.
+
+Not here: listings (`listing`), which take a page from here in place of their first LIST.
+
+Any thread; `_lock` guards the walks, `_loading` of a walk is held over its LIST.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fusefs import locks
+from fusefs.locks import Rank
+from fusefs.objects import ObjectInfo, Page
+from fusefs.s3.store import Store
+
+# Behind each key of a directory, and before those of the next.
+LAST = "\U0010ffff"
+# Seconds between two directories of a parent that make a walk; and for which what was listed ahead
+# of it is good: nobody has seen it yet, so it isn't trusted like a listing that was read.
+TOGETHER = 10.0
+TRUST = 5.0
+# A directory that takes more pages is listed by itself. What it has below comes later.
+PAGES_MOST = 4
+# A walk of which a directory had to be listed by itself twice in a row isn't gone on with.
+FAILURES_MOST = 2
+GIVEN_UP = 60.0  # seconds for which its parent's directories are listed one by one then
+PARENTS, WALKS = 256, 4
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedPage:
+    """What a directory's own LIST would have told, and when it was asked."""
+
+    page: Page
+    asked: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """One page of a LIST without delimiter."""
+
+    objects: tuple[ObjectInfo, ...]
+    asked: float
+
+
+class _Walk:
+    """The keys below one prefix behind those of the directory `behind`, as far as they're needed.
+
+    Not every store sorts as S3 does, but in all the keys of a directory follow each other. So what
+    a page tells of a directory is taken only where some key of it was seen, and another behind.
+    """
+
+    def __init__(self, store: Store, prefix: str, behind: str) -> None:
+        self.prefix = prefix
+        self.failures = 0
+        self.ended = False  # as a walk: its keys are too old
+        self._store = store
+        self._behind = behind
+        self._pages: list[_Flat] = []
+        self._token: str | None = None
+        self._all = False
+        self._loading = locks.lock(Rank.WALK)
+
+    def take(self, prefix: str) -> WalkedPage | None:
+        """Return what is in a directory; None where that takes too many pages."""
+        with self._loading:
+            self._drop(prefix)
+            for _ in range(PAGES_MOST):
+                if self.ended:
+                    return None
+                if self._tells_of(prefix):
+                    self.failures = 0
+                    return self._page(prefix)
+                if self._all:
+                    break
+                self._load()
+            self.failures += 1
+            return None
+
+    def lacks(self, key: str) -> bool:
+        """Say whether a directory of which keys were seen has no marker; no request."""
+        pages = list(self._pages)
+        below = [info.key for page in pages for info in page.objects if info.key.startswith(key)]
+        if not below or key in below:
+            return False
+        asked = pages[0].asked
+        fresh = time.monotonic() - asked < TRUST
+        return fresh and not self._store.changes.overtook(key, asked)
+
+    def _drop(self, prefix: str) -> None:
+        """Forget pages that the walker has passed."""
+        while len(self._pages) > 1 and self._pages[0].objects[-1].key < prefix:
+            del self._pages[0]
+        now = time.monotonic()
+        self.ended = self.ended or any(now - page.asked > TRUST for page in self._pages)
+
+    def _load(self) -> None:
+        asked = time.monotonic()
+        after = None if self._pages else self._behind + LAST
+        answer = self._store.list_page(self.prefix, "", self._token, after=after)
+        self._token = answer.next_token
+        self._all = answer.next_token is None
+        if answer.objects:
+            self._pages.append(_Flat(answer.objects, asked))
+        elif not self._all:
+            self.ended = True  # not how S3 answers
+
+    def _tells_of(self, prefix: str) -> bool:
+        """Say whether keys below a prefix are in the pages, and what follows them."""
+        seen = any(info.key.startswith(prefix) for info in self._objects())
+        return seen and (self._all or not self._pages[-1].objects[-1].key.startswith(prefix))
+
+    def _page(self, prefix: str) -> WalkedPage | None:
+        asked = self._pages[0].asked
+        if self._store.changes.overtook_below(prefix, asked):
+            return None
+        objects: list[ObjectInfo] = []
+        below: dict[str, None] = {}
+        for info in self._objects():
+            if info.key.startswith(prefix):
+                name, slash, _ = info.key[len(prefix) :].partition("/")
+                if slash:
+                    below[f"{prefix}{name}/"] = None
+                else:
+                    objects.append(info)
+        return WalkedPage(Page(tuple(objects), tuple(below)), asked)
+
+    def _objects(self) -> Iterator[ObjectInfo]:
+        for page in self._pages:
+            yield from page.objects
+
+
+class Walks:
+    """The walks of one mount. `enabled`: else there are none."""
+
+    def __init__(self, store: Store, *, enabled: bool = True) -> None:
+        self._store = store
+        self._enabled = enabled and store.sorted
+        self._first: OrderedDict[str, tuple[str, float]] = OrderedDict()  # by parent
+        self._walks: OrderedDict[str, _Walk] = OrderedDict()
+        self._lock = locks.lock(Rank.LEAF)
+
+    def page(self, prefix: str) -> WalkedPage | None:
+        """Return what is in a directory that is being listed now, if a walk tells.
+
+        The caller puts what this mount changes from now on above it.
+        """
+        walk = self._walk_to(prefix) if self._enabled else None
+        if walk is None:
+            return None
+        page = walk.take(prefix)
+        if walk.failures >= FAILURES_MOST or walk.ended:
+            until = time.monotonic() + (0 if walk.ended else GIVEN_UP)
+            with self._lock:
+                self._walks.pop(walk.prefix, None)
+                self._first[_parent(prefix) if walk.ended else walk.prefix] = prefix, until
+        return page
+
+    def lacks(self, key: str) -> bool:
+        """Say whether a walk has found that there is no such key."""
+        return any(walk.lacks(key) for walk in list(self._walks.values()))
+
+    def _walk_to(self, prefix: str) -> _Walk | None:
+        """Note that a directory is listed; return the walk that comes by it, perhaps a new one."""
+        parent, now = _parent(prefix), time.monotonic()
+        with self._lock:
+            for walk in self._walks.values():
+                if prefix != walk.prefix and prefix.startswith(walk.prefix):
+                    return walk
+            before, at = self._first.pop(parent, (prefix, 0.0))
+            self._first[parent] = prefix, now
+            if len(self._first) > PARENTS:
+                self._first.popitem(last=False)
+            if now < at:
+                self._first[parent] = prefix, at
+            if before >= prefix or not 0 <= now - at <= TOGETHER:
+                return None
+            self._walks[parent] = made = _Walk(self._store, parent, before)
+            if len(self._walks) > WALKS:
+                self._walks.popitem(last=False)
+            return made
+
+
+def _parent(prefix: str) -> str:
+    above, slash, _ = prefix[:-1].rpartition("/")
+    return above + slash

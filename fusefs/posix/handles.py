@@ -1,0 +1,89 @@
+"""The open file handles of a mount, found by number, by content and by node.
+
+Opening and closing take as long with 10 000 handles as with one. Any thread; `_lock` is a leaf.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fusefs import locks
+from fusefs.locks import Rank
+from fusefs.names.tree import Node
+from fusefs.read.readahead import ReadAhead
+from fusefs.write.filecontent import FileContent
+
+
+@dataclass(eq=False)
+class Handle:
+    """One open file description of the kernel."""
+
+    node: Node
+    body: FileContent
+    flags: int
+    writes: bool  # whether it was opened for writing
+    stream: ReadAhead | None = None
+
+
+class HandleTable:
+    """All open handles; numbers are used once, for files and directories together."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, Handle] = {}
+        self._bodies: dict[Node, Counter[FileContent]] = {}  # handles on each content of a node
+        self._next = itertools.count(1)
+        self._lock = locks.lock(Rank.LEAF)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._handles
+
+    def get(self, number: int | None) -> Handle | None:
+        """Return an open handle."""
+        return self._handles.get(number) if number is not None else None
+
+    def number(self) -> int:
+        """Return a number that wasn't used before."""
+        with self._lock:
+            return next(self._next)
+
+    def start_after(self, number: int) -> None:
+        """Give no handle a number up to this one."""
+        self._next = itertools.count(number + 1)
+
+    def add(self, number: int, handle: Handle) -> bool:
+        """Add a handle; return whether its node is open with another content, too."""
+        with self._lock:
+            self._handles[number] = handle
+            bodies = self._bodies.setdefault(handle.node, Counter())
+            bodies[handle.body] += 1
+            return len(bodies) > 1
+
+    def remove(self, number: int) -> Handle | None:
+        """Remove a handle; None where there is none."""
+        with self._lock:
+            handle = self._handles.pop(number, None)
+            if handle is None:
+                return None
+            bodies = self._bodies[handle.node]
+            bodies[handle.body] -= 1
+            if not bodies[handle.body]:
+                del bodies[handle.body]
+            if not bodies:
+                del self._bodies[handle.node]
+            return handle
+
+    def uses(self, node: Node, body: FileContent) -> bool:
+        """Say whether a handle of a node has this content open."""
+        with self._lock:
+            return body in self._bodies.get(node, ())
+
+    def nodes(self) -> Mapping[int, int]:
+        """Return the open handles, each with its node."""
+        with self._lock:
+            return {number: handle.node.id for number, handle in self._handles.items()}
+
+    def contents(self) -> Mapping[int, int]:
+        """Return the open handles, each with the number of what it reads and writes."""
+        with self._lock:
+            return {number: handle.body.number for number, handle in self._handles.items()}

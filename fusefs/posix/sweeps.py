@@ -1,0 +1,234 @@
+"""Small files fetched before they are opened, where a directory is being read through.
+
+Only with a `--content-ttl`: what was fetched ahead is older than the open that takes it. With one,
+an open for reading also takes what was cached, where S3 was asked for its version within that time.
+
+After the second file of a directory the next ones of its listing are fetched, up to four for each
+that was opened, so that little is fetched in vain where the reader goes elsewhere; where it has
+come back to an earlier file, those before, too. Two seconds after the last open nothing more is
+begun.
+
+Any thread; `_lock` guards the sweeps, and is held over no request.
+"""
+
+import time
+from collections import OrderedDict
+from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import dataclass, field
+
+from fusefs import locks
+from fusefs.bulkhead import bulkhead
+from fusefs.cache.cache import Cache
+from fusefs.counters import Count
+from fusefs.errors import FsError
+from fusefs.locks import Rank
+from fusefs.names.firstbytes import READY_CLASSES, Start
+from fusefs.names.listing import Listing
+from fusefs.names.lookup import Lookup
+from fusefs.names.pages import PAGE_MOST
+from fusefs.names.tree import Node, Tree
+from fusefs.objects import ObjectInfo
+from fusefs.read.reader import Reader
+
+# Files fetched ahead for each that was opened, and at most: then the reader has to come for some.
+GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
+# Fetches at once: with 20 ms round trips so many are 1 600 files a second.
+AT_ONCE = 32
+IDLE = 2.0  # seconds without an open after which a directory isn't read through any more
+SWEEPS_MOST = 8
+
+
+@dataclass(slots=True)
+class _Fetch:
+    info: ObjectInfo
+    asked: float
+    answer: Future[ObjectInfo | None]
+
+
+@dataclass(eq=False, slots=True)
+class _Sweep:
+    """How far one directory has been read through."""
+
+    listing: Listing
+    start: int
+    position: int
+    wraps: bool = False
+    opened: int = 0
+    opened_at: float = 0.0
+    running: int = 0
+    unread: int = 0  # bytes
+    filling: bool = False
+    at_end: bool = False
+    fetches: dict[str, _Fetch] = field(default_factory=dict)
+
+
+class Sweeps:
+    """The directories of one mount that are read through. `ttl`: `--content-ttl`; 0: none are.
+
+    `length`: bytes of the largest file that counts as small.
+    """
+
+    def __init__(
+        self, tree: Tree, lookup: Lookup, cache: Cache, reader: Reader, pool: Executor,
+        length: int, ttl: float,
+    ) -> None:  # fmt: skip
+        self._tree = tree
+        self._lookup = lookup
+        self._store = lookup.store
+        self._cache = cache
+        self._reader = reader
+        self._pool = pool
+        self._length = length
+        self._ttl = ttl
+        self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()  # by the directory's node
+        self._opening: OrderedDict[str, None] = OrderedDict()  # keys asked for by opens, lately
+        self._lock = locks.lock(Rank.SWEEP)
+        if ttl:
+            lookup.fetched = self.fetched
+
+    def take(self, node: Node, key: str) -> Start | None:
+        """Return a file's version without a question, where S3 was asked for it within the TTL."""
+        if not self._ttl or node.parent is None:
+            return None
+        fetch = self._taken(node.parent, key)
+        info = _come(fetch) if fetch is not None else None
+        if fetch is not None and info is not None and self._is_new(key, fetch.asked):
+            return Start(info, b"", fetch.asked)
+        known, asked = node.info, node.checked
+        info = self._lookup.with_headers(known) if known is not None else None
+        whole = info is not None and info.size > 0 and self._cache.whole(key, info.etag)
+        if info is None or not whole or not self._is_new(key, asked):
+            return None
+        return Start(info, b"", asked)
+
+    def fetched(self, key: str) -> ObjectInfo | None:
+        """Return what is being fetched of a file, once it has come; None where nothing is."""
+        with self._lock:
+            every = [sweep.fetches.get(key) for sweep in self._sweeps.values()]
+        fetch = next((each for each in every if each is not None), None)
+        info = _come(fetch) if fetch is not None else None
+        return info if fetch is not None and self._is_new(key, fetch.asked) else None
+
+    def _is_new(self, key: str, asked: float) -> bool:
+        fresh = time.monotonic() - asked < self._ttl
+        return fresh and not self._store.changes.overtook(key, asked)
+
+    def _taken(self, parent: Node, key: str) -> _Fetch | None:
+        with self._lock:
+            self._opening[key] = None
+            if len(self._opening) > FILES_MOST:
+                self._opening.popitem(last=False)
+            sweep = self._sweeps.get(parent.id)
+            fetch = sweep.fetches.pop(key, None) if sweep is not None else None
+            if sweep is not None and fetch is not None:
+                sweep.unread -= fetch.info.size
+                self._store.counters.add(Count.AHEAD_USED, fetch.info.size)
+            return fetch
+
+    def opened(self, node: Node, info: ObjectInfo) -> None:
+        """Note that a file was opened for reading; fetch the next ones of its directory."""
+        parent = node.parent
+        if not self._ttl or parent is None or not 0 < info.size <= self._length:
+            return
+        listing = self._lookup.pages.current(parent)
+        if listing is None:
+            return
+        place = listing.place_behind(node.name) or 0
+        with self._lock:
+            sweep = self._of(parent, listing, place)
+            sweep.opened += 1
+            sweep.wraps = sweep.wraps or place < sweep.start
+            sweep.at_end = False
+            sweep.opened_at = time.monotonic()
+        self._go_on(sweep)
+
+    def _of(self, parent: Node, listing: Listing, place: int) -> _Sweep:
+        sweep = self._sweeps.pop(parent.id, None) or _Sweep(listing, place, place)
+        sweep.listing = listing  # the same names, or nearly, asked for anew
+        self._sweeps[parent.id] = sweep
+        if len(self._sweeps) > SWEEPS_MOST:
+            self._give_up(self._sweeps.popitem(last=False)[1])
+        return sweep
+
+    def _give_up(self, sweep: _Sweep) -> None:
+        self._store.counters.add(Count.AHEAD_WASTED, sweep.unread)
+        sweep.fetches.clear()
+        sweep.opened = 0
+
+    def _go_on(self, sweep: _Sweep) -> None:
+        """Begin as many fetches as the opens so far are worth; one thread at a time does."""
+        with self._lock:
+            if sweep.filling:
+                return
+            sweep.filling = True
+        more = True
+        while more:
+            found = self._next(sweep) if self._has_room(sweep) else None
+            with self._lock:
+                # Whoever took or ended a fetch meanwhile has left it to this thread to go on.
+                more = found is not None or (self._room(sweep) and not sweep.at_end)
+                sweep.filling = more
+                if found is not None:
+                    self._begin(sweep, found)
+
+    def _has_room(self, sweep: _Sweep) -> bool:
+        with self._lock:
+            return self._room(sweep)
+
+    def _room(self, sweep: _Sweep) -> bool:
+        most = min(GROWTH * sweep.opened, FILES_MOST)
+        read = sweep.opened > 1 and time.monotonic() - sweep.opened_at < IDLE
+        few = sweep.running < AT_ONCE and len(sweep.fetches) < most
+        return read and few and sweep.unread < BYTES_MOST
+
+    def _begin(self, sweep: _Sweep, listed: ObjectInfo) -> None:
+        sweep.running += 1
+        sweep.unread += listed.size
+        answer: Future[ObjectInfo | None] = self._pool.submit(self._fetch, sweep, listed)
+        sweep.fetches[listed.key] = _Fetch(listed, time.monotonic(), answer)
+
+    def _next(self, sweep: _Sweep) -> ObjectInfo | None:
+        """Return the next file of the pages there are that is worth it; None at their end."""
+        while sweep.position // PAGE_MOST < sweep.listing.pages:
+            step = next(sweep.listing.steps(sweep.position, 1), None)
+            if step is None:
+                break
+            sweep.position, info = step[0], step[3].info
+            if info is not None and self._is_worth_it(sweep, info):
+                return info
+        if sweep.wraps and sweep.start:
+            sweep.start = sweep.position = 0
+            return self._next(sweep)
+        sweep.at_end = True
+        return None
+
+    def _is_worth_it(self, sweep: _Sweep, info: ObjectInfo) -> bool:
+        if not 0 < info.size <= self._length or info.storage_class not in READY_CLASSES:
+            return False
+        key, opening = info.key, self._opening
+        if key in sweep.fetches or key in opening or self._lookup.first.is_asked(key):
+            return False
+        return not self._cache.peek(key, info.etag)
+
+    def _fetch(self, sweep: _Sweep, listed: ObjectInfo) -> ObjectInfo | None:
+        info: ObjectInfo | None = None
+        with bulkhead("fetching a file ahead", key=listed.key):
+            try:
+                start = self._store.get_start(listed.key, self._length, whole=True)
+            except FsError:  # whoever opens it asks again, and is told
+                start = None
+            if start is not None and start[0].size <= self._length:
+                info, head = start
+                self._lookup.remember(info)
+                self._reader.open(info.key, info.etag, info.size, head).close()
+        with self._lock:
+            sweep.running -= 1
+        self._go_on(sweep)
+        return info
+
+
+def _come(fetch: _Fetch) -> ObjectInfo | None:
+    try:
+        return fetch.answer.result()
+    except CancelledError:  # the mount ends
+        return None

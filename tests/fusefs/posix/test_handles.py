@@ -1,0 +1,55 @@
+"""The table of open handles: what an open and a close touch of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fusefs.names.tree import Node
+from fusefs.posix.handles import Handle, HandleTable
+
+
+def handle(node: Node, body: Any) -> Handle:
+    return Handle(node, body, 0, writes=False)
+
+
+def test_a_content_is_used_until_its_last_handle_is_gone() -> None:
+    """Also where the node is open with another one."""
+    table, node, first, second = HandleTable(), Node(2, None, "f", directory=False), "1", "2"
+    assert not table.add(1, handle(node, first))
+    assert not table.add(2, handle(node, first))
+    assert table.add(3, handle(node, second)), "with another content, too"
+    table.remove(1)
+    assert table.uses(node, first)  # type: ignore[arg-type]  # any object is a content here
+    table.remove(2)
+    assert not table.uses(node, first)  # type: ignore[arg-type]
+    assert table.uses(node, second)  # type: ignore[arg-type]
+    assert table.remove(3) is not None and table.remove(3) is None
+
+
+def test_an_open_and_a_close_look_at_no_other_handle() -> None:
+    """With 2 000 handles they touch one: nothing is copied, nothing searched."""
+    table = HandleTable()
+    nodes = [Watched(number) for number in range(2000)]
+    for number, node in enumerate(nodes):
+        table.add(number, handle(node, f"{number}"))  # type: ignore[arg-type]
+    Watched.compared = 0
+    table.add(2000, handle(nodes[0], "other"))  # type: ignore[arg-type]
+    table.uses(nodes[0], "other")  # type: ignore[arg-type]
+    table.remove(2000)
+    assert Watched.compared <= 4
+
+
+class Watched:
+    """A node that counts how often one of its kind is looked for."""
+
+    compared = 0
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+
+    def __hash__(self) -> int:
+        Watched.compared += 1
+        return self.id
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
