@@ -80,7 +80,7 @@ test: lint unit ## what CI runs
 soak: setup ## the long tests
 	@$(BIN)/python -m pytest -q -m soak -n $(WORKERS) --dist loadgroup
 
-e2e: setup ## checks on the cluster of KUBECONFIG, with IMAGE; ONLY=name
+e2e: setup ## checks on the cluster of KUBECONFIG, with IMAGE; MODE=node ONLY=name
 	@$(BIN)/python -m tests.cluster
 
 image: ## the image and its bill of materials; BUILD="--build-arg …"

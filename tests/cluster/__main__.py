@@ -16,6 +16,7 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation
+from tests.cluster.modes import Mode
 from tests.cluster.table import Table
 
 NEEDS = """\
@@ -27,6 +28,8 @@ and it takes, if they are set:
   E2E_NODE     a program that reaches the node; without it checks of kills and outages are left out
   E2E_S3_ENDPOINT, E2E_S3_ACCESS_KEY, E2E_S3_SECRET_KEY   an S3 server, in place of one of its own
   E2E_S3_HOST  the address of this machine on which pods reach a server of its own
+  MODE         pod or node (docs/node.md): which is installed; E2E_KUBELET_DIRECTORY with it where
+               the kubelet's directory is another than /var/lib/kubelet
   ONLY         an expression over the names of checks, as for pytest -k
 docs/testing.md has the details. Nothing was run."""
 TOGETHER = "4"  # checks at a time
@@ -45,7 +48,8 @@ def main(environ: Mapping[str, str]) -> int:
     codes = [pytest.main([*words, *phase], plugins=[table]) for phase in PHASES]
     cluster = Cluster(environ["KUBECONFIG"])
     with tempfile.TemporaryDirectory() as directory:
-        Installation(cluster, Path(directory), environ["IMAGE"]).uninstall()
+        mode = Mode.told(environ)
+        Installation(cluster, Path(directory), environ["IMAGE"], mode).uninstall()
     print("", cluster.versions(), "", *table.lines(), sep="\n")
     return next((int(code) for code in codes if code not in PASSED), 0)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import pods
+from tests.cluster import modes, pods
 from tests.cluster.cluster import Cluster, Manifest, until
 from tests.cluster.installation import Installation
 from tests.cluster.node import Node
@@ -28,6 +28,7 @@ class Place:
     namespace: str
     bucket: Bucket
     image: str
+    mode: str = modes.POD
 
     def notes(self, name: str = "", **more: str) -> dict[str, str]:
         """Return the annotations that mount the bucket."""
@@ -38,7 +39,9 @@ class Place:
         self, command: list[str] | None = None, notes: dict[str, str] | None = None, **spec: object
     ) -> Manifest:
         """Return a template of a pod that mounts the bucket at /data."""
-        return pods.template(self.notes() if notes is None else notes, self.image, command, **spec)
+        notes = self.notes() if notes is None else notes
+        made = pods.template(notes, self.image, command, **spec)
+        return pods.restricted(made) if self.mode == modes.NODE else made
 
     def start(
         self, name: str, template: Manifest | None = None, *, seconds: float = 90
@@ -104,7 +107,8 @@ def store() -> Iterator[Endpoint]:
 @pytest.fixture(scope="session")
 def product(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """The installed product; `__main__` removes it."""
-    installation = Installation(cluster, tmp_path_factory.mktemp("deploy"), image)
+    mode = modes.Mode.told(os.environ)
+    installation = Installation(cluster, tmp_path_factory.mktemp("deploy"), image, mode)
     installation.ensure()
     return installation
 
@@ -120,11 +124,12 @@ def place(
     """A namespace and a bucket for one check; both are gone afterwards."""
     words = re.findall(r"[a-z0-9]+", request.node.name.removeprefix("test_").lower())
     name = f"e2e-{'-'.join(words)[:40].rstrip('-')}-{secrets.token_hex(3)}"
-    cluster.create(pods.namespace(name))
+    mode = product.mode.name
+    cluster.create(pods.namespace(name, enforce=modes.ENFORCED[mode]))
     keys = store.credentials
     cluster.create(pods.secret(name, keys.access_key, keys.secret_key))
     bucket = store.create_bucket(name)
-    yield Place(cluster, node, name, bucket, product.image)
+    yield Place(cluster, node, name, bucket, product.image, mode)
     cluster.kubectl("delete", "namespace", name, "--wait=false")
     until(f"no pod in {name}", lambda: not cluster.pods(name), 120)
     bucket.destroy()
@@ -133,7 +138,10 @@ def place(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every check, so that `make test` leaves them out; and give each time for a cluster."""
     here = str(Path(__file__).parent)
+    mode = modes.Mode.told(os.environ).name
     for item in items:
         if str(item.path).startswith(here):
             item.add_marker(pytest.mark.cluster)
+            if why := modes.left_out(item.path.stem, item.name, mode):
+                item.add_marker(pytest.mark.skip(reason=why))
             item.add_marker(pytest.mark.timeout(600))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -11,17 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs.node.settings import KUBELET
 from tests.cluster.cluster import Cluster, Manifest, Said, until
+from tests.cluster.modes import NODE, Mode
 from tests.sources import REPOSITORY
 
 SYSTEM = "s3mount-system"
 DEPLOYMENT = "s3mount-webhook"
+PLUGIN = "s3mount-node"
 CONFIGURATION = "mount-s3-injector"
 LABEL = "app.kubernetes.io/name=s3mount"
 # Every kind of which something of ours may exist outside namespaces.
 KINDS = (
     "namespace,clusterrole,clusterrolebinding,priorityclass,mutatingwebhookconfiguration,"
-    "validatingadmissionpolicy,validatingadmissionpolicybinding,customresourcedefinition"
+    "validatingadmissionpolicy,validatingadmissionpolicybinding,customresourcedefinition,csidriver"
 )
 
 
@@ -32,11 +36,14 @@ class Installation:
     cluster: Cluster
     directory: Path
     image: str
+    mode: Mode = Mode()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
-        """Copy the manifests and name the image in the one place that has it."""
+        """Copy the manifests, name the image in the one place that has it, and the kubelet's."""
         shutil.copytree(REPOSITORY / "deploy", self.directory, dirs_exist_ok=True)
         self.use(self.image)
+        plugin = self.directory / "node" / "plugin.yaml"
+        plugin.write_text(plugin.read_text().replace(KUBELET, self.mode.kubelet))
 
     def use(self, image: str) -> None:
         """Name an image in deploy/image, as docs/install.md says."""
@@ -46,9 +53,10 @@ class Installation:
         values = {"newName": name, "newTag": tag}
         path.write_text("\n".join(_with_value(line, values) for line in lines) + "\n")
 
-    def apply(self, overlay: str = ".") -> Said:
-        """`kubectl apply -k` one overlay; it has to succeed."""
-        said = self.cluster.kubectl("apply", "-k", str(self.directory / overlay))
+    def apply(self, overlay: str = "") -> Said:
+        """`kubectl apply -k` one overlay, the mode's if none is named; it has to succeed."""
+        directory = self.directory / (overlay or self.mode.overlay)
+        said = self.cluster.kubectl("apply", "-k", str(directory))
         assert said.code == 0, said.err
         return said
 
@@ -61,6 +69,8 @@ class Installation:
     def install(self) -> None:
         """Apply the manifests, and wait until the webhook answers reviews."""
         until("no namespace on its way out", lambda: not self._namespace(), 120)
+        if self.mode.name == NODE:
+            self._make_key()
         self.apply()
         self.until_rolled_out()
         until("caBundle set", self.ca_bundle, 60)
@@ -88,6 +98,35 @@ class Installation:
             f"--timeout={seconds}s",
             seconds=seconds + 10,
         )
+        if self.mode.name == NODE:
+            self.until_plugins_rolled_out()
+
+    def until_plugins_rolled_out(self, seconds: int = 180) -> None:
+        """Wait for the rollout of the plugins of node mode."""
+        self.cluster.must(
+            *("-n", SYSTEM, "rollout", "status", f"daemonset/{PLUGIN}"),
+            f"--timeout={seconds}s",
+            seconds=seconds + 10,
+        )
+
+    def plugin(self) -> Manifest:
+        """Return the pod of the plugin, the only one that isn't on its way out."""
+        found = self.cluster.pods(SYSTEM, "app.kubernetes.io/component=node")
+        (running,) = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        return running
+
+    def _make_key(self) -> None:
+        """Make the key that webhook and plugins share, as docs/node.md says."""
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "s3mount-node-key", "namespace": SYSTEM},
+            "stringData": {"key": secrets.token_hex(32)},
+        }
+        for body in (namespace, secret):
+            said = self.cluster.apply(body)
+            assert said.code == 0, said.err
 
     def scale(self, replicas: int) -> None:
         """Set the number of replicas, and wait for it."""
@@ -127,7 +166,8 @@ class Installation:
         """Run the commands of docs/install.md, and wait for the end of the namespace."""
         text = (REPOSITORY / "docs" / "install.md").read_text().partition("\n## Uninstall\n")[2]
         for line in re.findall(r"^kubectl (.*)$", text.partition("\n```\n")[0], re.MULTILINE):
-            words = [str(self.directory) if word == "deploy/" else word for word in _words(line)]
+            ours = str(self.directory / self.mode.overlay)
+            words = [ours if word == "deploy/" else word for word in _words(line)]
             self.cluster.must(*words, seconds=180)
         until("namespace gone", lambda: not self._namespace(), 120)
 

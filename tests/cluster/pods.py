@@ -7,6 +7,7 @@ from typing import Any
 from tests.cluster.cluster import Manifest
 
 SECRET = "credentials"
+BUCKET = "s3.mount/bucket"
 SLEEP = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"]
 
 
@@ -50,6 +51,25 @@ def template(
     spec = {"securityContext": {"runAsUser": 0}, **spec}
     spec = {"terminationGracePeriodSeconds": 60, "containers": [app], **spec}
     return {"metadata": {"annotations": notes}, "spec": spec}
+
+
+def restricted(template: Manifest) -> Manifest:
+    """Return the template as Pod Security `restricted` admits it: its users own their mounts."""
+    spec, notes = template["spec"], template["metadata"]["annotations"]
+    user = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    given = {key: value for key, value in spec["securityContext"].items() if value}
+    alone = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    changed = {
+        field: [{**each, "securityContext": alone} for each in spec.get(field, [])]
+        for field in ("initContainers", "containers")
+    }
+    suffixes = [key.removeprefix(BUCKET) for key in notes if key.startswith(BUCKET)]
+    owner = {f"s3.mount/{what}{each}": "1000" for each in suffixes for what in ("uid", "gid")}
+    context = {"runAsUser": 1000, "runAsGroup": 1000, **given, **user}
+    return {
+        "metadata": {**template["metadata"], "annotations": owner | notes},
+        "spec": {**spec, **changed, "securityContext": context},
+    }
 
 
 def pod(name: str, namespace: str, template: Manifest) -> Manifest:

@@ -171,6 +171,18 @@ def test_the_plugin_has_its_directories_the_key_and_no_token() -> None:
     assert not pod.get("hostNetwork") and not pod.get("hostPID")
 
 
+def test_the_daemonset_selects_its_own_pods() -> None:
+    """And so does its NetworkPolicy; neither selects the webhook."""
+    spec = one("DaemonSet", "s3mount-node", OVERLAY)["spec"]
+    labels = spec["template"]["metadata"]["labels"]
+    webhook = one("Deployment", "s3mount-webhook", OVERLAY)["spec"]["template"]["metadata"]
+    policy = one("NetworkPolicy", "s3mount-node", OVERLAY)["spec"]["podSelector"]
+    for selector in (spec["selector"], policy):
+        wanted = selector["matchLabels"].items()
+        assert wanted <= labels.items()
+        assert not wanted <= webhook["labels"].items()
+
+
 def test_webhook_and_plugins_share_one_key() -> None:
     """One Secret, and the webhook signs with it because it is told to."""
     plugin = one("DaemonSet", "s3mount-node", OVERLAY)["spec"]["template"]["spec"]

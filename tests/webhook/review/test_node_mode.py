@@ -45,6 +45,16 @@ def test_a_token_is_for_namespace_account_mount_and_access() -> None:
     assert tokens(injected(decider, unnamed)) == {"default": expected}
 
 
+def test_every_volume_that_is_mounted_is_there() -> None:
+    """What both modes have in common mounts nothing of pod mode's."""
+    spec = injected(Decider(NODE), reviews.pod({**reviews.BUCKET, "s3.mount/secret": "keys"}))[
+        "spec"
+    ]
+    containers = [*spec["containers"], *spec["initContainers"]]
+    used = {mount["name"] for each in containers for mount in each["volumeMounts"]}
+    assert used == {volume["name"] for volume in spec["volumes"]}
+
+
 def test_a_second_review_changes_nothing() -> None:
     """Tokens don't depend on the time."""
     decider = Decider(NODE, node_key=KEY)
