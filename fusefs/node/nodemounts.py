@@ -89,6 +89,8 @@ class NodeMounts:
                 except TimeoutError:
                     stuck = True
                     log("error", "a pod's keeper hangs: its mount is aborted", pod=target.pod)
+                    self._forget(target.pod)
+                    keeper.close()  # its thread ends when it can; the pod is ending anyway
         try:
             mountcalls.unmount_stale(target.path, abort=stuck)
             with suppress(FileNotFoundError):
@@ -102,6 +104,10 @@ class NodeMounts:
             pods, self._pods = self._pods, {}
         for keeper in pods.values():
             keeper.close()
+
+    def _forget(self, pod: str) -> None:
+        with self._lock:
+            self._pods.pop(pod, None)
 
     def _socket_volume(self, asked: Publication) -> int:
         try:

@@ -23,7 +23,7 @@ from fusefs.keeper.requests import MountRequests
 from fusefs.node.socketvolume import SOCKET
 
 JOB_SECONDS = 10.0  # a mount(2) takes milliseconds
-END_SECONDS = 2.0  # a thread that hangs for longer is freed by the abort of its mount
+END_SECONDS = 1.0  # a thread that hangs for longer is freed by the abort of its mount
 LOOK_SECONDS = 30
 # A mount that nobody serves is given up after this. Its requests can't be killed, so a pod whose
 # worker doesn't come back could never end. The kubelet's longest pause between two starts of a
@@ -43,9 +43,11 @@ class PodKeeper:
         self._mounts: dict[str, KeptMount] = {}
         self._unserved: dict[str, float] = {}  # name -> since when
         self._jobs: deque[tuple[Callable[[], None], Future[None]]] = deque()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # Sockets, for one that is closed refuses; the number of a descriptor may be another's then.
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
         self._connections = WorkerConnections(MountRequests(self._mounts, worker_uid), worker_uid)
-        self._connections.watch(self._wake)
+        self._connections.watch(self._wake.fileno())
         self._listener: socket.socket | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"pod-{pod[:8]}", daemon=True)
@@ -57,8 +59,12 @@ class PodKeeper:
         return not self._mounts
 
     def listen(self, directory: int) -> None:
-        """Make the worker's socket in an open directory, unless that is done; OSError."""
-        self._do(lambda: self._listen(directory))
+        """Make the worker's socket in an open directory, unless that is done; OSError.
+
+        The descriptor stays the caller's: a thread that hangs may use its own one later.
+        """
+        own = os.dup(directory)
+        self._do(lambda: self._listen(own))
 
     def publish(self, name: str, path: str, *, read_only: bool) -> None:
         """Mount at a path, unless that is done; OSError. Nothing is asked of what is mounted."""
@@ -75,19 +81,19 @@ class PodKeeper:
     def close(self) -> None:
         """Hang up and end the thread; mounts stay as they are."""
         self._closing = True
-        os.eventfd_write(self._wake, 1)
+        self._waker.send(b"x")
 
     def _do(self, job: Callable[[], None], seconds: float = JOB_SECONDS) -> None:
         done: Future[None] = Future()
         self._jobs.append((job, done))
-        os.eventfd_write(self._wake, 1)
+        self._waker.send(b"x")
         done.result(seconds)
 
     def _run(self) -> None:
         while not self._closing:
             try:
-                if self._wake in self._connections.wait(LOOK_SECONDS * 1000):
-                    os.eventfd_read(self._wake)
+                if self._connections.wait(LOOK_SECONDS * 1000):
+                    self._wake.recv(4096)
                 self._work()
                 self._give_up()
             except Exception:  # noqa: BLE001 - a bug in one answer must not end the others
@@ -98,10 +104,13 @@ class PodKeeper:
             self._listener.close()
         for held in self._mounts.values():
             held.close()
-        os.close(self._wake)
+        self._waker.close()
+        self._wake.close()
+        while self._jobs:
+            self._jobs.popleft()[1].set_exception(ConnectionAbortedError("the pod is ending"))
 
     def _work(self) -> None:
-        while self._jobs:
+        while self._jobs and not self._closing:
             job, done = self._jobs.popleft()
             try:
                 job()
@@ -111,11 +120,14 @@ class PodKeeper:
                 done.set_result(None)
 
     def _listen(self, directory: int) -> None:
-        if self._listener is None:
-            self._listener = protocol.listen_in(
-                directory, SOCKET, self._worker_uid, MOST_CONNECTIONS
-            )
-            self._connections.listen(self._listener)
+        try:
+            if self._listener is None:
+                self._listener = protocol.listen_in(
+                    directory, SOCKET, self._worker_uid, MOST_CONNECTIONS
+                )
+                self._connections.listen(self._listener)
+        finally:
+            os.close(directory)
 
     def _publish(self, name: str, path: str, *, read_only: bool) -> None:
         held = self._mounts.get(name)

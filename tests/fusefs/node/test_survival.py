@@ -4,14 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fusefs.kernel import mountcalls
+from fusefs.node.nodemounts import NodeMounts
 from fusefs.node.podkeeper import ABANDONED_SECONDS, PodKeeper
+from fusefs.node.publication import target_of
 from tests.fusefs.node.kubelet import FakeKubelet, NodePod
 from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.test_attack import stopped
@@ -202,6 +206,28 @@ def test_a_descriptor_that_hangs_stops_that_pod_only(
         kubelet.wait_for_log("a pod's keeper hangs")
         assert not pod.mounted()
         other.unpublish()
+
+
+def test_a_keeper_that_hangs_ends_once_it_can(tmp_path: Path) -> None:
+    """Its pod has ended meanwhile; who waits for it is told."""
+    mounts, hangs = NodeMounts(str(tmp_path), 0), threading.Event()
+    path = tmp_path / "uid/volumes/kubernetes.io~csi/s3-mount-bucket-one/mount"
+    path.mkdir(parents=True)
+    target = target_of(str(path), str(tmp_path))
+    assert target is not None
+    with mounts._using("uid") as keeper:
+        keeper._jobs.append((lambda: hangs.wait(30), Future()))
+        mounts.unpublish(target)
+        assert mounts._pods == {}
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(keeper.publish, "two", str(tmp_path / "two"), read_only=False)
+            time.sleep(0.1)
+            hangs.set()
+            with pytest.raises(OSError):
+                late.result(5)
+        keeper._thread.join(5)
+        assert not keeper._thread.is_alive()
+    assert not path.exists()
 
 
 def test_only_the_workers_user_gets_the_mount(make_kubelet: Callable[..., FakeKubelet]) -> None:
