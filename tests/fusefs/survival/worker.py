@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fusefs.errors import SetupError
@@ -34,7 +34,6 @@ class Served:
         )
         self.times: Timings[tuple[str, int]] = Timings()
         self._left = int(str(config.get("dirty", 0)))
-        self.times: Timings[tuple[str, int]] = Timings()
 
     @property
     def calls(self) -> Calls:
@@ -47,6 +46,12 @@ class Served:
 
     def open_contents(self) -> Mapping[int, int]:
         return {}
+
+    def counts(self) -> Mapping[str, float]:
+        return {}
+
+    def diagnosis(self) -> Iterable[tuple[str, Mapping[str, object]]]:
+        return ()
 
     def trouble(self) -> str:
         file = self._config.get("trouble")
