@@ -53,8 +53,8 @@ class Prometheus:
     def _scrapes(self) -> bool:
         try:
             return len(self.query("up == 1")) == self._targets
-        except OSError:
-            return False
+        except (OSError, AssertionError):
+            return False  # it listens before it answers, and then says 503 for a while
 
     def wait_for(self, expression: str, seconds: float = 15.0) -> list[dict[str, Any]]:
         """Ask until there is an answer; what there is after so many seconds."""
