@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fusefs import keys
 from fusefs.errors import AccessDenied, FsError, NotFound, Unavailable
+from fusefs.s3.client import status_of
 from fusefs.s3.store import Store
 from fusefs.tools import place
 from fusefs.tools.place import SettingsOf
@@ -27,6 +28,7 @@ class Step:
     do: str = ""
 
 
+FORBIDDEN = 403
 NEEDED = {
     "LIST": "grant s3:ListBucket on the bucket",
     "HEAD": "grant s3:GetObject on the key (and s3:ListBucket, else a missing key looks forbidden)",
@@ -107,7 +109,8 @@ def _step(request: str, ask: Callable[[], str]) -> Step:
     except NotFound as error:
         return Step(request, False, str(error), "there is no such object, or no such bucket")
     except AccessDenied as error:
-        return Step(request, False, str(error), NEEDED[request])
+        refused = status_of(error) == FORBIDDEN
+        return Step(request, False, str(error), NEEDED[request] if refused else "give credentials")
     except Unavailable as error:
         return Step(request, False, str(error), "no answer: look at endpoint and network")
     except FsError as error:

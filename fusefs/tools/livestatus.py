@@ -18,6 +18,7 @@ from fusefs.run.status import MountStatus
 from fusefs.tools.place import SettingsOf
 from fusefs.tools.screen import Cells, Screen, duration, size
 
+WIDE = 130  # columns of a terminal that the whole row takes
 SUPERVISORS = "s3mount-run-*/worker.sock"  # of `fusefs mount`
 HEADS = (
     *("mount", "state", "read", "written", "from cache", "operations"),
@@ -43,7 +44,8 @@ class StatusCommand:
 
         def look() -> tuple[Cells, list[Cells]]:
             found = wanted(asked(sockets), told.mountpoint)
-            return HEADS, looked.rows(found, time.monotonic())
+            rows = looked.rows(found, time.monotonic())
+            return turned(HEADS, rows) if screen.columns() < WIDE else (HEADS, rows)
 
         first = wanted(asked(sockets), told.mountpoint)
         if screen.as_json:
@@ -54,6 +56,12 @@ class StatusCommand:
             if each.trouble:
                 screen.line(f"{name}: {each.trouble}")
         return 0 if all(_is_well(each) for each in first.values()) else 1
+
+
+def turned(heads: Cells, rows: list[Cells]) -> tuple[Cells, list[Cells]]:
+    """Return a table with a column for each mount, which fits where ten columns don't."""
+    columns: list[Cells] = list(zip(heads, *rows, strict=True))
+    return columns[0], columns[1:]
 
 
 def _is_well(mount: MountStatus) -> bool:

@@ -5,6 +5,7 @@ pods don't have) a terminal gets the plain lines, too. Main thread only.
 """
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,10 @@ class Screen:
         self.as_json = as_json
         self._out = out or sys.stdout
         self.live = self._out.isatty() and not as_json and _rich() is not None
+
+    def columns(self) -> int:
+        """Return how wide the terminal is; more than anything needs where there is none."""
+        return shutil.get_terminal_size().columns if self.live else 1 << 10
 
     def document(self, told: Any) -> None:
         """Write a result as JSON."""

@@ -208,6 +208,42 @@ def test_sizes_and_times_are_for_people() -> None:
     assert (duration(5), duration(65), duration(7260)) == ("5 s", "1 min 5 s", "2 h 1 min")
 
 
+class Terminal(io.StringIO):
+    """Text that thinks it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_tables_and_bars() -> None:
+    """Drawn by rich; names from a bucket are no markup of its."""
+    out = Terminal()
+    screen = Screen(out=out)
+    screen.table(("key", "size"), [("[red]a[/red]\x1b[2J", "1 B")])
+    with screen.progress("warming", 100.0) as shown:
+        shown(100.0)
+    assert "[red]a[/red]\\x1b[2J" in out.getvalue()
+    assert "┃" in out.getvalue()
+    assert "warming" in out.getvalue()
+
+
+def test_elsewhere_progress_is_a_line_in_a_while() -> None:
+    """And JSON is nothing but JSON."""
+    out = io.StringIO()
+    with Screen(as_json=True, out=out).progress("warming", 100.0) as shown:
+        shown(50.0)
+    assert out.getvalue() == ""
+
+
+def test_a_narrow_terminal_gets_a_column_for_each_mount() -> None:
+    """Ten columns don't fit into eighty characters."""
+    rows = [("/a", "serving"), ("/b", "draining")]
+    assert livestatus.turned(("mount", "state"), rows) == (
+        ("mount", "/a", "/b"),
+        [("state", "serving", "draining")],
+    )
+
+
 def test_status_shows_rates_from_the_second_look_on() -> None:
     """Totals first; then what was added in each second."""
     looked = livestatus.Looked()
