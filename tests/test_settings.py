@@ -24,6 +24,7 @@ NOT_FOR_PODS = {
     "--log-format": "a pod's log is read by programs",
     "--profile": "a pod has no AWS configuration files",
     "--allow-other": "the worker always does",
+    "--background-fill": "a quarter suits every cache size; to switch it off for comparing",
     "--sdk-only": "for comparing, on one machine",
     "--without": "for comparing, and for finding out which of these is at fault",
     "--drain-time": "of the worker, not of a mount",

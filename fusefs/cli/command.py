@@ -111,6 +111,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--cache-dir", help="where blocks and unsent changes are kept")
     add("--cache-size", help="limit of the cache (default 1Gi)")
     add("--memory-limit", help="limit of buffers; names take up to 3/8 of it more (default 128Mi)")
+    add("--background-fill", help="percent of the cache for a file read at random (default 25)")
     add("--read-only", action="store_true")
     add("--uid", help="owner of files without stored attributes (default 0)")
     add("--gid", help="group of files without stored attributes (default 0)")
@@ -197,6 +198,9 @@ def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSetting
     )
 
 
+_percent = partial(parse.number, most=100)
+
+
 def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> MountSettings:
     least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
     owner = base.defaults
@@ -205,6 +209,7 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
         cache_dir=read(parse.path, "--cache-dir", base.cache_dir),
         cache_size=read(least, "--cache-size", base.cache_size),
         memory_limit=read(least, "--memory-limit", base.memory_limit),
+        background_fill=read(_percent, "--background-fill", base.background_fill),
         read_only=told.read_only,
         allow_other=told.allow_other,
         metadata=told.metadata,

@@ -82,7 +82,7 @@ class Mounted:
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions)
-        self._limits = ReadLimits(memory=settings.read_memory, parallel=settings.parallel)
+        self._limits = _read_limits(settings)
         self.reader = Reader(store, self.cache, self._limits, store.counters)
         self._pools = Pools(settings)
         stored = settings.metadata == "posix"
@@ -303,6 +303,14 @@ class Mounted:
         self.store.close()
         if self._journal is not None:
             self._journal.close()
+
+
+def _read_limits(settings: MountSettings) -> ReadLimits:
+    return ReadLimits(
+        memory=settings.read_memory,
+        parallel=settings.parallel,
+        fill=settings.background_fill / 100,
+    )
 
 
 def _uploader(settings: MountSettings, store: Store, pools: Pools) -> Uploader:

@@ -54,6 +54,7 @@ class MountSettings:
     keep_free: int = 64 << 20  # bytes of the cache disk left to others (s3fs: ensure_diskfree)
     fake_disk_free: int | None = None  # test hook
     memory_limit: int = 128 << 20
+    background_fill: int = 25  # percent of the cache a file read at random may take; 0: not done
     read_only: bool = False
     allow_other: bool = False
     nonempty: bool = False

@@ -44,6 +44,7 @@ class ReadLimits:
     part: largest GET in bytes; the size S3's performance guidelines name
     first: bytes of the first GET at a new place; one block, one round trip
     window: how far one sequential run is read ahead, in bytes
+    fill: share of the cache that a file read here and there may take to be fetched whole; 0: none
     """
 
     memory: int = 128 * MiB
@@ -51,6 +52,7 @@ class ReadLimits:
     part: int = 8 * MiB
     first: int = 128 * KiB
     window: int = 64 * MiB
+    fill: float = 0.25
 
 
 class RangeSource(Protocol):
@@ -92,6 +94,7 @@ class ReadPool:
         self.buffers = Buffers(limits.memory)
         self._kept: OrderedDict[Fetch, Callable[[Fetch], None]] = OrderedDict()
         self._active: OrderedDict[tuple[int, int], float] = OrderedDict()
+        self._filled: dict[int, tuple[int, float]] = {}  # versions: size, and when last asked
         self._room = 0
         self._room_until = 0.0
 
@@ -111,6 +114,27 @@ class ReadPool:
             self._active.popitem(last=False)
         share = max(self._room, self.limits.memory) // (2 * len(self._active))
         return max(self.limits.first, min(self.limits.window, share))
+
+    def fills(self, size: int) -> bool:
+        """Return whether a version that is read here and there may be fetched whole."""
+        return size <= self.limits.fill * self._room
+
+    def filling(self, number: int, size: int) -> bool:
+        """Return whether the rest of a version may be fetched, and note that it is.
+
+        Not while others take the share of the cache: what they need would be pushed out.
+        """
+        now = time.monotonic()
+        others = {
+            each: (taken, at)
+            for each, (taken, at) in self._filled.items()
+            if each != number and at > now - ACTIVE
+        }
+        if not self.fills(size + sum(taken for taken, _ in others.values())):
+            self._filled = others
+            return False
+        self._filled = others | {number: (size, now)}
+        return True
 
     def make(self, start: int, stop: int, *, wanted: bool) -> Fetch | None:
         """Return a new part with a buffer, or None when memory is short."""

@@ -10,6 +10,7 @@ Threading: any thread; everything but the bytes themselves is guarded by the loc
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +18,7 @@ from functools import partial
 from fusefs.cache.cachefile import CacheFile
 from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
+from fusefs.read.backfill import AROUND, PIECE, Backfill
 from fusefs.read.fetches import Fetch, FetchMap
 from fusefs.read.readahead import ReadAhead
 from fusefs.read.readpool import ReadPool
@@ -50,6 +52,7 @@ class ObjectVersion:
         self._forget = forget
         self._parts = FetchMap()
         self._moving = 0
+        self._backfill = Backfill(max(1, supply.limits.parallel // 2))
 
     def stream(self) -> ReadAhead:
         """Return the state of one more handle."""
@@ -66,20 +69,26 @@ class ObjectVersion:
         what else `RangeSource.get_into` raises.
         """
         stop = min(offset + len(view), self.size)
-        position, tries = offset, 0
+        position, tries, missed = offset, 0, 0.0
         if offset < stop and self._file.whole:
             position += self._on_disk(offset, view[: stop - offset])
         if position < stop:
-            self._plan(position, stop, stream)
+            missed = self._plan(position, stop, stream)
         while position < stop:
             rest = view[position - offset : stop - offset]
             done = self._some(position, rest, insist=tries > TRIES)
             tries = 0 if done else tries + 1
             position += done
+        if missed:
+            with self._supply.lock:
+                self._backfill.took(time.monotonic() - missed)
         return max(0, stop - offset)
 
-    def _plan(self, offset: int, stop: int, stream: ReadAhead) -> None:
-        """Have fetched what a read needs and what the next ones will need."""
+    def _plan(self, offset: int, stop: int, stream: ReadAhead) -> float:
+        """Have fetched what a read needs and what the next ones will need.
+
+        Returns when that was, if the read has jumped to what isn't there; else 0.
+        """
         supply = self._supply
         supply.room()
         with supply.lock:
@@ -89,11 +98,54 @@ class ObjectVersion:
                 self._give_up_ahead(stream)
             least = offset // self._file.identity.block * self._file.identity.block
             need = max(stop, least + supply.limits.first) if fresh else stop
+            now, missed = time.monotonic(), 0.0
+            if jumped and supply.fills(self.size):
+                around = self._around(offset, stop)
+                if around:
+                    self._backfill.missed(now)
+                    need, missed = around, now
             self._request(offset, need, supply.part, None)
+            self._backfill.read(now)
+            self._fill()
             if cursor.sequential:
                 limit = supply.window((id(stream), cursor.number))
                 start, end, piece = stream.plan(cursor, self.size, limit)
                 stream.rewind(self._request(start, end, piece, stream))
+        return missed
+
+    def _around(self, offset: int, stop: int) -> int:
+        """Return up to where a read that jumped is fetched: to what is there, if that is near.
+
+        0 where what it needs first is there, or on its way.
+        """
+        for low, length in self._file.missing(offset, max(AROUND, stop - offset)):
+            for start, end in self._parts.gaps(low, low + length):
+                return max(stop, end) if start <= offset else 0
+        return 0
+
+    def _fill(self) -> None:
+        """Have more of the rest fetched, while readers go on to miss; the lock is held."""
+        fill, supply = self._backfill, self._supply
+        if not self.users or supply.closed or not fill.active(time.monotonic()):
+            return
+        mine = [part for part in self._parts if part.stream is fill.stream and not part.over]
+        if not supply.filling(id(self), self.size):
+            return
+        for _ in range(fill.parts - len(mine)):
+            found = self._next_missing(fill.at)
+            if found is None:
+                fill.over()
+                return
+            if not self._begin(*found, fill.stream):
+                return
+            fill.at = found[1]
+
+    def _next_missing(self, start: int) -> tuple[int, int] | None:
+        """Return the next range that is neither on disk nor on its way."""
+        for offset, length in self._file.missing(start, self.size - start):
+            for low, high in self._parts.gaps(offset, offset + length):
+                return low, min(low + PIECE, high)
+        return None
 
     def _some(self, offset: int, view: memoryview, *, insist: bool) -> int:
         """Fill some of `view`; 0 when what was on disk or in memory has gone meanwhile."""
@@ -193,6 +245,8 @@ class ObjectVersion:
             self._settle(part)
             self.pending -= 1
             gone = not self.users and self._emptied()
+            if error is None and part.stream is self._backfill.stream:
+                self._fill()
         if gone:
             self._file.close()
 
