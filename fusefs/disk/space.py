@@ -11,6 +11,7 @@ evicting, so evictors may take their own locks and call `give`. Call `take` with
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,10 @@ from pathlib import Path
 from fusefs import locks
 from fusefs.errors import NoSpace
 from fusefs.locks import Rank
+
+# A look at the disk is good for so many seconds, where it has so many bytes more than the floor:
+# nobody else writes as much meanwhile.
+LOOK_SECONDS, PLENTY = 0.1, 256 << 20
 
 
 class Space:
@@ -36,6 +41,7 @@ class Space:
         self._used = 0
         self._found = 0
         self._coming = 0
+        self._look = (0.0, 0, 0)  # until when the last one is good, bytes free and used then
         self._evictors: list[Callable[[int], int]] = []
         self._hints: list[Callable[[], str]] = []
 
@@ -115,11 +121,18 @@ class Space:
     def _disk_free(self) -> int:
         if self._fake_free is not None:
             return self._fake_free + self._found - self._used
+        until, free, used = self._look
+        if time.monotonic() < until:
+            free -= max(0, self._used - used) + self._coming
+            if free > self.floor + PLENTY:
+                return free
         try:
             disk = os.statvfs(self.root)
         except OSError:  # the volume is gone or fails; the write itself will report it
             return self.limit + self.floor
-        return disk.f_bavail * disk.f_frsize - self._coming
+        free = disk.f_bavail * disk.f_frsize
+        self._look = (time.monotonic() + LOOK_SECONDS, free, self._used)
+        return free - self._coming
 
 
 class Account:

@@ -28,6 +28,8 @@ class Ability(Enum):
     COPIED_CHECKSUMS = "copied-checksums"
     PART_COPY = "part-copy"
 
+    __hash__ = object.__hash__  # members are single; Enum's own is slow, and each request asks
+
 
 CONDITIONS = frozenset(
     {Ability.PUT_IF_MATCH, Ability.PUT_IF_NONE_MATCH, Ability.COMPLETE_CONDITION}

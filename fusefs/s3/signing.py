@@ -53,7 +53,7 @@ def payload_hash(body: Body, tls: bool) -> str:
 
 def _collapsed(value: str) -> str:
     # Spaces alone: other white space of str is a byte of somebody's UTF-8 here.
-    return " ".join(filter(None, value.split(" "))) if " " in value else value
+    return " ".join(filter(None, value.split(" ")))
 
 
 class Clock:
@@ -96,14 +96,18 @@ class Signer:
         headers["x-amz-date"] = stamp
         if keys.token:
             headers["x-amz-security-token"] = keys.token
-        signed = sorted(name for name in headers if name == "host" or name.startswith("x-amz-"))
+        # Lists and no calls: this runs for each header of each request.
+        signed = sorted([name for name in headers if name == "host" or name[:6] == "x-amz-"])
         names = ";".join(signed)
         canonical = "\n".join(
             [
                 method,
                 path,
                 query,
-                *(f"{name}:{_collapsed(headers[name])}" for name in signed),
+                *[
+                    f"{name}:{_collapsed(text) if ' ' in text else text}"
+                    for name, text in [(name, headers[name]) for name in signed]
+                ],
                 "",
                 names,
                 headers["x-amz-content-sha256"],

@@ -230,8 +230,9 @@ class FileContent:
     def _record(self, posix: Posix) -> Record:
         info = self.info
         condition = info.etag if info is not None else IF_ABSENT
-        record = Record(self.key, condition, info, self.size, self.headers, posix)
-        return replace(record, node=self.node, unlinked=self.unlinked)
+        return Record(
+            self.key, condition, info, self.size, self.headers, posix, self.node, self.unlinked
+        )
 
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""

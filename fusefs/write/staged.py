@@ -46,7 +46,7 @@ class Staged:
 
     def __init__(self, stem: Path, record: Record, space: Space) -> None:
         """Start a new staged file `stem`.data; raises OSError when the disk refuses."""
-        self.stem = stem
+        self.stem, self._data_path, self._log_path = stem, data_of(stem), log_of(stem)
         self.record = record
         self.dirty = RangeSet()
         self.copies = CopiedRanges()
@@ -56,12 +56,12 @@ class Staged:
         self.initial_size = record.size
         self.journaled: list[Record] = []  # by a former process: one of them may be in the bucket
         self._seal = Seal()
-        self._data = created(data_of(stem))
+        self._data = created(self._data_path)
         try:
-            self._journal = StagedJournal.begin(log_of(stem), record)
+            self._journal = StagedJournal.begin(self._log_path, record)
         except OSError:
             os.close(self._data)
-            data_of(stem).unlink(missing_ok=True)
+            self._data_path.unlink(missing_ok=True)
             raise
 
     @classmethod
@@ -81,7 +81,8 @@ class Staged:
             return None
         self = cls.__new__(cls)
         self._journal, lines = found
-        self.stem, self._space = stem, space
+        self.stem, self._data_path, self._log_path = stem, data_of(stem), log_of(stem)
+        self._space = space
         try:
             self._load(lines)
         except BaseException:
@@ -99,7 +100,7 @@ class Staged:
         self.journaled = [self.record]
         for line in lines[1:]:
             self._replay(line)
-        self._data = os.open(data_of(self.stem), os.O_RDWR | os.O_CLOEXEC)
+        self._data = os.open(self._data_path, os.O_RDWR | os.O_CLOEXEC)
         self._redo(lines[-1])
         self._cut()
 
@@ -267,7 +268,8 @@ class Staged:
         # A write beyond the end leaves a hole of zeros that S3 doesn't have either.
         self._changed(min(start, self.record.size), end)
         self.dirty.add(min(start, self.record.size), end)
-        self.record = replace(self.record, size=max(self.record.size, end))
+        if end > self.record.size:
+            self.record = replace(self.record, size=end)
         return self._stored.add(start, end)
 
     def zero(self, start: int, end: int) -> None:
@@ -348,7 +350,8 @@ class Staged:
 
     def change(self, record: Record) -> None:
         """Go on with another key, base or attributes; the size stays."""
-        self.record = replace(record, size=self.record.size)
+        same = record.size == self.record.size
+        self.record = record if same else replace(record, size=self.record.size)
         self._journal.say(self.record.told(), "r ")
 
     def read(self, offset: int, view: memoryview) -> None:
@@ -370,27 +373,27 @@ class Staged:
         """Close and remove the files."""
         self.close()
         self._space.give(self._stored.taken)
-        log_of(self.stem).unlink(missing_ok=True)
-        data_of(self.stem).unlink(missing_ok=True)
+        self._log_path.unlink(missing_ok=True)
+        self._data_path.unlink(missing_ok=True)
 
     def become_cache(self, cache: Cache, info: ObjectInfo) -> None:
         """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
         try:
             os.ftruncate(self._data, info.size)
-            data_of(self.stem).stat()
+            self._data_path.stat()
         except OSError:
             self.discard()
             return
         self.close()
-        log_of(self.stem).unlink(missing_ok=True)
-        cache.adopt(data_of(self.stem), info.key, info.etag, info.size, self._stored.taken)
+        self._log_path.unlink(missing_ok=True)
+        cache.adopt(self._data_path, info.key, info.etag, info.size, self._stored.taken)
 
     def keep_as_conflict(self, directory: Path) -> Path:
         """Move data and log to `directory`; return the data's new path."""
         directory.mkdir(parents=True, exist_ok=True)
         os.ftruncate(self._data, self.record.size)
         target = directory / self.stem.name
-        moved(self._data, data_of(self.stem), data_of(target))
+        moved(self._data, self._data_path, data_of(target))
         self._journal.move(log_of(target))
         self._space.give(self._stored.taken)  # whoever has the directory counts it from now on
         self.close()

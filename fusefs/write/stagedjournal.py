@@ -26,7 +26,7 @@ Not here: the bytes, and what a step does to them. Not thread-safe: `filecontent
 import errno
 import json
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from fusefs.write.stagedfiles import created, moved
 
 VERSION = 2
 KNOWN = (1, VERSION)
+POSIX = [each.name for each in fields(Posix)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ class Record:
 
     def told(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        posix = self.posix
-        packed = asdict(replace(posix, xattrs={})) if posix is not None else None
-        if packed is not None and posix is not None:
+        posix, base = self.posix, self.base
+        packed = None
+        if posix is not None:
+            packed = {name: getattr(posix, name) for name in POSIX}
             packed["xattrs"] = {name: value.hex() for name, value in posix.xattrs.items()}
-        base = self.base
         return {
             "key": self.key,
             "condition": self.condition,

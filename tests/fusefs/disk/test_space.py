@@ -1,11 +1,12 @@
 """The disk budget."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from fusefs.disk.space import Account, Space
+from fusefs.disk.space import PLENTY, Account, Space
 from fusefs.errors import NoSpace
 
 
@@ -105,3 +106,27 @@ def test_bytes_on_their_way_count_against_the_disk(tmp_path: Path) -> None:
     with Account(space).writing(free * 3 // 4), pytest.raises(NoSpace):
         space.take(free // 2)
     space.take(free // 2)
+
+
+def test_a_disk_with_plenty_is_not_looked_at_for_each_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look for many small writes; near the floor each has its own."""
+    looks: list[Path] = []
+    real = os.statvfs(tmp_path)
+
+    values = [*real[:4], 2 * PLENTY // real.f_frsize, *real[5:]]
+
+    def look(path: Path) -> os.statvfs_result:
+        looks.append(path)
+        return os.statvfs_result(values)
+
+    monkeypatch.setattr(os, "statvfs", look)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    space = Space(tmp_path, PLENTY * 4, 0)
+    for _ in range(100):
+        space.take(4096)
+    assert len(looks) == 1
+    space.take(PLENTY)
+    space.take(4096)
+    assert len(looks) == 2
