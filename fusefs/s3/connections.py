@@ -4,7 +4,7 @@ Not here: what is asked and what an answer means. Any thread; one connection is 
 time, the lock guards those that nobody uses. Errors are OSError.
 
 On plain connections the kernel keeps the time limits and fills a buffer by itself, so a head is two
-system calls and a body one for each `RECEIVED`. TLS has records of 16 KiB and the library's limits.
+system calls, a body one for each `RECEIVED`. TLS has records of 16 KiB and the library's limits.
 """
 
 import os
@@ -24,7 +24,9 @@ __all__ = ["LOW_WATER", "Answer", "BrokenAnswer", "Connections"]
 
 SENT = 1 << 16  # bytes sent at once where a piece too large would look like silence
 SENT_FILE = 1 << 20  # bytes of a file sent at once: what goes meanwhile is told
-RECEIVED = 256 << 10  # bytes of a body received at once, 3 ms of a connection of S3's
+# Bytes of a body received at once. Somebody may wait for the first; behind them fewer calls cost
+# less, though not in pieces that are small beside the kernel's buffers (256 KiB cost half more).
+FIRST_RECEIVED, RECEIVED = 128 << 10, 1 << 20
 # What the kernel takes of a body before the network does: the less it is, the sooner a line that is
 # merely slow is told from one that is dead. It doesn't limit what is on its way.
 WAITING_MOST = 128 << 10
@@ -192,7 +194,13 @@ class PlainLine(Line):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
+        self._piece = FIRST_RECEIVED
         sock.settimeout(None)
+
+    def send(self, head: bytes, body: Body) -> None:
+        """See `Line`."""
+        self._piece = FIRST_RECEIVED
+        super().send(head, body)
 
     def _take_limit(self, seconds: float) -> None:
         told = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)
@@ -228,8 +236,9 @@ class PlainLine(Line):
 
     def receive_into(self, view: memoryview) -> int:
         """See `Line`: what has come when the limit is over, at most `RECEIVED` at once."""
+        piece, self._piece = self._piece, RECEIVED
         try:
-            return self._sock.recv_into(view[:RECEIVED], 0, socket.MSG_WAITALL)
+            return self._sock.recv_into(view[:piece], 0, socket.MSG_WAITALL)
         except BlockingIOError as error:
             raise self._silent() from error
 

@@ -2,13 +2,14 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
-from fusefs.s3.connections import RECEIVED, PlainLine
+from fusefs.s3.connections import FIRST_RECEIVED, RECEIVED, PlainLine
 from fusefs.s3.httpanswer import HEAD_MOST, Answer, BrokenAnswer
 from fusefs.s3.httpdate import moment
 from fusefs.s3.partbody import PartBody
@@ -213,3 +214,18 @@ def test_a_range_of_a_file_is_sent_without_being_read(
         assert theirs.recv(100) == b"head:2345"
         with pytest.raises(OSError, match="a file of 10 bytes where 20 are to be sent"):
             line.send(b"", PartBody(fill, 5, 20, file.fileno()))
+
+
+def test_the_first_bytes_are_told_before_the_rest_has_come(
+    pair: tuple[PlainLine, socket.socket],
+) -> None:
+    """Somebody may wait for them; what follows comes in large pieces."""
+    line, theirs = pair
+    buffer = memoryview(bytearray(FIRST_RECEIVED + RECEIVED))
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(theirs.sendall, bytes(len(buffer)))
+        line.limit(5)
+        line.send(b"", b"")
+        assert line.receive_into(buffer) == FIRST_RECEIVED
+        assert line.receive_into(buffer) == RECEIVED
+        sent.result()
