@@ -92,10 +92,8 @@ wings: setup ## draw the imports between wings into docs/design.md
 bench-webhook: setup ## reviews per second, latency, memory
 	@$(BIN)/python -m bench.webhook
 
-bench: setup ## reads, sessions, and peers side by side
-	@$(BIN)/python -m bench.reader
-	@$(BIN)/python -m bench.session
-	@$(BIN)/python -m bench.compare
+bench: setup ## our mounts beside others', a table and charts; ONLY=workload
+	@$(BIN)/python -m bench.compare $(if $(ONLY),--only $(ONLY)) $(BENCH)
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

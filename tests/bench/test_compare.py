@@ -1,0 +1,65 @@
+"""The comparison with other file systems: what doesn't need them."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import chart, content
+from bench.content import MIB, WrongBytes
+from bench.workloads import WORKLOADS
+
+
+def result(peer: str, value: float | None, *, late: bool = False) -> dict[str, Any]:
+    """Return one file system's part of a row."""
+    return {"peer": peer, "value": value, "late": late}
+
+
+def row(better: str, *results: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
+    """Return a row of the table."""
+    return {
+        "name": "write",
+        "unit": "MB/s",
+        "better": better,
+        "limit": limit,
+        "results": list(results),
+    }
+
+
+def test_a_ratio_is_to_the_best_that_keeps_the_promise() -> None:
+    """A peer whose close() doesn't wait is no measure; less may be better."""
+    ours = result("ours", 120.0)
+    more = row("more", ours, result("a", 60.0), result("b", 900.0, late=True), limit=240.0)
+    assert chart.ratio(more, ours) == "2.00x the best peer, 50% of the limit"
+    less = row("less", ours, result("a", 60.0))
+    assert chart.ratio(less, ours) == "0.50x the best peer"
+    assert [each["peer"] for each in chart.ranked(less)] == ["a", "ours"]
+
+
+def test_a_chart_shows_who_failed() -> None:
+    """Last, and in so many words."""
+    drawn = chart.drawn(row("more", result("s3fs", None), result("ours", 1.0), limit=2.0))
+    said = [text.text for text in ElementTree.fromstring(drawn).iter() if text.text]  # noqa: S314 - our own
+    assert "failed" in said
+    assert said.index("ours") < said.index("s3fs")
+
+
+def test_wrong_bytes_are_seen() -> None:
+    """One in a block, or a block of another place."""
+    found = bytearray(content.block(3))
+    content.check(found, MIB, 3 * MIB)
+    with pytest.raises(WrongBytes):
+        content.check(found, MIB, 4 * MIB)
+    found[77] ^= 1
+    with pytest.raises(WrongBytes):
+        content.check(found, MIB, 3 * MIB)
+    with pytest.raises(WrongBytes):
+        content.check(found, MIB - 1, 3 * MIB)
+
+
+def test_workloads_are_named_once() -> None:
+    """`--only` takes one of them."""
+    names = [workload.name for workload in WORKLOADS]
+    assert len(set(names)) == len(names)
