@@ -75,8 +75,8 @@ class IncrementalUpload:
         try:
             headers = self._uploader.headers_for(record)
             copies = record.base is not None or bool(staged.copies)
-            self._uploader.prepare(record)
             upload = self._uploader.store.uploads.create(record.key, headers, copies)
+            self._uploader.prepare(record)
         except FsError as error:
             self._failed(record.key, error)
             return None

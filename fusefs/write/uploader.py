@@ -9,6 +9,7 @@ import logging
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -194,9 +195,9 @@ class Uploader:
     ) -> str:
         while True:
             copies = any(piece.source is not None for piece in plan.values())
-            self.prepare(record)
             checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
             upload = self.store.uploads.create(record.key, headers, copies)
+            self.prepare(record)
             try:
                 return self._complete(record, upload, plan, data, {})
             except Unsupported:
@@ -255,7 +256,8 @@ class Uploader:
     def prepare(self, record: Record) -> None:
         """Have the store asked what it honours while parts are on their way, not behind them."""
         if record.condition is not None:
-            self._copies.submit(self.store.abilities.ask, Ability.COMPLETE_CONDITION)
+            with suppress(FsError):  # the mount has ended
+                self._copies.submit(self.store.abilities.ask, Ability.COMPLETE_CONDITION)
 
     def part(
         self, key: str, upload: str, number: int, start: int, end: int, data: FileBytes
