@@ -125,7 +125,8 @@ class FirstPages:
 
     def _new(self, parent: Node, former: Listing | None) -> Listing:
         made = Listing(self._store, self._tree.key(parent), self._tree.pages)
-        made.for_lookups = True
+        made.tells_missing = False
+        made.for_lookups = former is None or former.for_lookups
         return self._tree.relist(parent, made, former)
 
     def _together(self, parent: Node, name: str) -> bool:

@@ -49,7 +49,7 @@ class Listing:
     __slots__ = (
         "_extra", "_loading", "_lock", "_memory", "_own", "_removed", "_store", "_successor",
         "_table", "_token", "_unshown", "behind", "ended", "for_lookups", "marker", "prefix",
-        "scan", "sent_ahead", "started", "walked",
+        "scan", "sent_ahead", "started", "tells_missing", "walked",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +58,7 @@ class Listing:
         self.prefix = prefix
         self.behind = behind
         self.started = time.monotonic()
+        self.tells_missing = True  # as long as an answer for one name would
         self.for_lookups = False  # made by `firstpages`: a stream that is opened lists anew
         # Gives what a walk has listed of it already, in place of its own LIST.
         self.walked: Callable[[str], WalkedPage | None] | None = None

@@ -180,7 +180,7 @@ class Lookup:
         latest = parent.listing
         if latest is not None and latest.started > since and latest.get(name) is not None:
             return False  # shown since then, by a listing that isn't trusted for long
-        if listing is not None and listing.complete and not listing.for_lookups:
+        if listing is not None and listing.complete and listing.tells_missing:
             since = max(since, listing.started)
         return time.monotonic() - since < self.negative_ttl
 
