@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 SILENT_AFTER = 60.0  # seconds without a heartbeat: the worker stopped it, or its interpreter hangs
 MOST_DEATHS = 6  # so many deaths within DEATHS_WITHIN seconds are a crash loop
 DEATHS_WITHIN = 60.0
+KEEPER_SECONDS = 5.0  # a keeper starts within 0.2 s, on a busy node within seconds
 PARTITION = "/gate/mounts"  # as a namespace without the mounts sees it
 LOOK_SECONDS = 1.0  # SIGCHLD wakes the loop at once; this is for the restart's pause
 
@@ -109,9 +110,18 @@ class PodWorker:
         return None
 
 
-def detach(directory: str, keeper_socket: str) -> None:
-    """Detach the pod's mounts unless a keeper is there to do it, or the pod has no partition."""
-    if not Path(directory).exists() or _answers(keeper_socket):
+def detach(directory: str, keeper_socket: str, patience: float = KEEPER_SECONDS) -> None:
+    """Detach the pod's mounts unless a keeper is there to do it, or the pod has no partition.
+
+    A keeper that is starting is waited for: the kubelet asks it to end after this process has
+    ended, and PID 1 doesn't hear that before it listens.
+    """
+    if not Path(directory).exists():
+        return
+    limit = time.monotonic() + patience
+    while not (answers := _answers(keeper_socket)) and time.monotonic() < limit:
+        time.sleep(LOOK_SECONDS / 10)
+    if answers:
         return
     log.warning("no keeper answers: the mounts are detached")
     try:

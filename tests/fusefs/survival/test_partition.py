@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ mount --bind "$1" "$2" && umount -l "$1/mounts" &&
 exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs "$3" -c '
 import sys
 from fusefs.run.podworker import detach
-detach(sys.argv[1] + "/mounts", sys.argv[2])' "$2" "$4"
+detach(sys.argv[1] + "/mounts", sys.argv[2], float(sys.argv[3]))' "$2" "$4" "$5"
 """
 
 
@@ -37,11 +38,12 @@ class PartitionedPod(Pod):
         told = ["--hold", "--socket", str(self.keeper_socket), "--worker-uid", str(self._uid)]
         return [sys.executable, "-m", "fusefs", "keeper", *told]
 
-    def detach(self) -> None:
+    def detach(self, patience: float = 0.0) -> None:
         """Do what a worker does at its end, as its user and with what it sees."""
         view = self.bus.parent / "view"
         view.mkdir(exist_ok=True)
-        words = ["sh", "-c", WORKER, "sh", self.gate, view, sys.executable, self.keeper_socket]
+        told = [self.gate, view, sys.executable, self.keeper_socket, str(patience)]
+        words = ["sh", "-c", WORKER, "sh", *told]
         subprocess.run(
             ["unshare", "--mount", "--propagation=private", *words], check=True, timeout=20
         )
@@ -110,6 +112,18 @@ def test_a_worker_leaves_the_mounts_to_a_living_keeper(pod: PartitionedPod) -> N
     pod.detach()
     assert len(pod.mounted()) == 3
     (pod.bus / "one/file").write_text("x")
+
+
+def test_a_worker_waits_for_a_keeper_that_starts(pod: PartitionedPod) -> None:
+    """It would mount anew what the worker has detached, and miss the signal that ends it."""
+    away = pod.keeper_socket.with_name("away")
+    pod.keeper_socket.rename(away)
+    back = threading.Timer(0.5, lambda: away.rename(pod.keeper_socket))
+    os.chown(away, 65534, -1)
+    back.start()
+    pod.detach(patience=15)
+    back.join()
+    assert len(pod.mounted()) == 3
 
 
 @pytest.mark.parametrize("name", [".gate/mounts", ".gate"])
