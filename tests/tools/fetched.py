@@ -1,6 +1,7 @@
 """Where the programs come from: a Debian package, and a wheel that AWS publishes.
 
-A program on PATH is taken as it is. Not here: how they are run.
+A program on PATH is taken as it is. Set-up goes on without one that can't be fetched at the time,
+and notes why: its tests are skipped for that reason. Not here: how they are run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,9 @@ def tool(name: str) -> Path:
         return Path(found)
     if not _fetchable(name):
         pytest.skip(f"{name} can't be fetched for this machine: install it to have this tested")
+    failure = _failure(name)
+    if failure.exists():
+        pytest.skip(f"{name} could not be fetched: {failure.read_text()}")
     raise FileNotFoundError(f"{name} isn't there: run `make setup`, or install it")
 
 
@@ -53,10 +58,30 @@ def fetch() -> None:
     for name in missing:
         if not _fetchable(name):
             print(f"{name} can't be fetched for this machine: install it, or its tests are skipped")
-    if {"promtool", "prometheus"} & set(filter(_fetchable, missing)):
-        _from_debian("prometheus", ["promtool", "prometheus"])
-    if "helm" in filter(_fetchable, missing):
-        _helm()
+    fetchable = set(filter(_fetchable, missing))
+    if debian := {"promtool", "prometheus"} & fetchable:
+        _attempt(debian, lambda: _from_debian("prometheus", ["promtool", "prometheus"]))
+    if "helm" in fetchable:
+        _attempt({"helm"}, _helm)
+
+
+def _attempt(names: set[str], get: Callable[[], None]) -> None:
+    """Fetch programs; note for `tool` why they aren't there if that fails."""
+    reason = None
+    try:
+        get()
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(error)
+        print(f"{', '.join(sorted(names))}: not fetched, tests are skipped: {reason}")
+    for name in names:
+        if reason is None:
+            _failure(name).unlink(missing_ok=True)
+        else:
+            _failure(name).write_text(reason)
+
+
+def _failure(name: str) -> Path:
+    return FOLDER / f"{name}.failed"
 
 
 def _there(name: str) -> bool:
