@@ -18,9 +18,9 @@ from typing import Any
 
 from fusefs import locks
 from fusefs.errors import FsError, Invalid, errno_of
+from fusefs.failurewarnings import Refusals
 from fusefs.interface import ROOT, Attributes, Caller, Calls, Change
 from fusefs.locks import Rank
-from fusefs.refusals import Refusals
 from fusefs.timings import Timings
 
 try:

@@ -35,7 +35,8 @@ FACES: dict[str, dict[str, str]] = {
         "node": "command",
         "keeper": "client command connections keptmount protocol requests",
         "kernel": "backing mountcalls negotiation notify session wire",
-        "s3": "abilities capabilities client conditions partbody settings store unfinished uploads",
+        "s3": "client conditionprobes conditions partbody settings store storefeatures unfinished"
+        " uploads",
         "disk": "audit boot diskhealth fallocate leftbehind linefile presence space",
     },
     "webhook": {

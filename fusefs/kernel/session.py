@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 
 from fusefs import resend
 from fusefs.errors import FsError, SetupError, errno_of
+from fusefs.failurewarnings import Refusals
 from fusefs.interface import Calls
 from fusefs.kernel import negotiation, wire
 from fusefs.kernel.backing import Backings
@@ -39,7 +40,6 @@ from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.rollback import undo
 from fusefs.kernel.wire import Init, Opcode
-from fusefs.refusals import Refusals
 from fusefs.timings import Timings
 
 log = logging.getLogger(__name__)

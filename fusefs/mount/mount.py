@@ -40,7 +40,7 @@ from fusefs.posix.filesystem import Filesystem
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.posix.sweeps import Sweeps
 from fusefs.read.reader import Reader, ReadLimits
-from fusefs.s3.capabilities import Conditions
+from fusefs.s3.conditionprobes import Conditions
 from fusefs.s3.store import Store
 from fusefs.session.sessionlog import SessionLog, SessionState
 from fusefs.session.startmode import StartMode

@@ -21,8 +21,8 @@ from fusefs.cache.cache import Cache
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.names.lookup import Lookup
-from fusefs.names.movedobjects import MovedObjects, object_of
 from fusefs.names.objectmoves import ObjectMover, forget_renames, resume_renames
+from fusefs.names.renamednodes import RenamedNodes, object_of
 from fusefs.names.renamejournal import RenameJournal
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
@@ -239,7 +239,7 @@ class Renames:
             for _, body in held:
                 if body.dirty:
                     body.commit()
-            moved = MovedObjects(old, new, self.tree.walk(node))
+            moved = RenamedNodes(old, new, self.tree.walk(node))
 
             def settle() -> None:
                 self._move_markers(node, new)
@@ -256,7 +256,7 @@ class Renames:
             self._mover.move_all(journal, moved.note, settle, replaces=replaces, resumed=resumed)
         return True
 
-    def _follow_all(self, node: Node, moved: MovedObjects, wanted: Callable[[Node], bool]) -> None:
+    def _follow_all(self, node: Node, moved: RenamedNodes, wanted: Callable[[Node], bool]) -> None:
         for child in self.tree.walk(node):
             if wanted(child):
                 with _locked(child):
@@ -281,7 +281,7 @@ class Renames:
         """Return the open files below a directory."""
         return [(child, child.body) for child in self.tree.walk(node) if child.body is not None]
 
-    def _follow(self, node: Node, moved: MovedObjects) -> ObjectInfo | None:
+    def _follow(self, node: Node, moved: RenamedNodes) -> ObjectInfo | None:
         """Tell a node below a renamed directory its object's new identity.
 
         Returns an object that still has to be moved: one of ours that the rename didn't list, or

@@ -20,7 +20,6 @@ from fusefs.changes import CHANGING, Changes
 from fusefs.counters import Count, Counters
 from fusefs.locks import Rank
 from fusefs.s3 import place
-from fusefs.s3.answers import attempts_of
 from fusefs.s3.credentials import CredentialsDirectory, Keys
 from fusefs.s3.errorcodes import (
     CONTENDED,
@@ -35,6 +34,7 @@ from fusefs.s3.fastpath import FastPath, Unclear, Wire
 from fusefs.s3.partbody import in_pieces, rewind
 from fusefs.s3.presence import StorePresence
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
+from fusefs.s3.responses import attempts_of
 from fusefs.s3.retry import LONG, BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.signing import Signature

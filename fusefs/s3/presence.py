@@ -7,7 +7,7 @@ step.
 import time
 from collections.abc import Mapping
 
-from fusefs.s3.answers import skew_of
+from fusefs.s3.responses import skew_of
 
 
 class StorePresence:

@@ -33,10 +33,10 @@ from urllib3.exceptions import HTTPError
 
 from fusefs import errors
 from fusefs.s3 import place, rawmetadata
-from fusefs.s3.answers import attempts_of, text
 from fusefs.s3.attempts import Attempts
 from fusefs.s3.credentials import CredentialsDirectory
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
+from fusefs.s3.responses import attempts_of, text
 from fusefs.s3.retry import RetryBudget
 from fusefs.s3.settings import USER_AGENT, StoreSettings
 from fusefs.s3.signing import Signature

@@ -16,16 +16,16 @@ from fusefs import errors
 from fusefs.counters import Count, Counters
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3 import checksums
-from fusefs.s3.abilities import Abilities, Ability
-from fusefs.s3.answers import info_of, page_of
 from fusefs.s3.client import Client, drain, status_of
 from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object, placing
-from fusefs.s3.optional import OptionalHeaders
+from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
+from fusefs.s3.responses import info_of, page_of
 from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
+from fusefs.s3.storefeatures import StoreFeature, StoreFeatures
 from fusefs.s3.uploads import Uploads
 
 # Who asks for so few keys wants to know whether there are any, and never goes on.
@@ -39,11 +39,11 @@ class Store:
         self.settings = settings
         self.counters = counters or Counters()
         self.bucket = settings.bucket
-        self.abilities = Abilities(settings.bucket)
+        self.features = StoreFeatures(settings.bucket)
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
-        self._optional = OptionalHeaders(self.client, self.abilities)
-        self.uploads = Uploads(settings, self.counters, self.client, self._optional, self.abilities)
+        self._optional = OptionalHeaders(self.client, self.features)
+        self.uploads = Uploads(settings, self.counters, self.client, self._optional, self.features)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class Store:
     def _start(
         self, key: str, length: int, arguments: Mapping[str, Any], whole: bool, tries: BodyAttempts
     ) -> tuple[ObjectInfo, bytes] | None:
-        asked = {Ability.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
+        asked = {StoreFeature.CHECKSUMS_ASKED: {"ChecksumMode": "ENABLED"}} if whole else {}
         try:
             answer = self._optional.call("get_object", key, asked, tries.budget, **arguments)
         except errors.FsError as error:
@@ -210,7 +210,7 @@ class Store:
             arguments |= placing(self.settings, placed or {})
         # A copy onto itself is already pinned by its source.
         pinned = None if source == key else condition
-        optional = condition_for(Ability.COPY_CONDITION, pinned)
+        optional = condition_for(StoreFeature.COPY_CONDITION, pinned)
         answer = self._optional.call("copy_object", key, optional, **arguments)["CopyObjectResult"]
         return opaque(answer["ETag"]), answer["LastModified"].timestamp()
 
@@ -242,7 +242,9 @@ class Store:
 
     def delete(self, key: str, etag: str | None = None) -> None:
         """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds."""
-        self._optional.call("delete_object", key, condition_for(Ability.DELETE_CONDITION, etag))
+        self._optional.call(
+            "delete_object", key, condition_for(StoreFeature.DELETE_CONDITION, etag)
+        )
 
     # -- the store itself ------------------------------------------------------------------------
 

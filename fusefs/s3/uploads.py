@@ -11,14 +11,14 @@ from fusefs import errors
 from fusefs.counters import Count, Counters
 from fusefs.objects import Headers
 from fusefs.s3 import checksums
-from fusefs.s3.abilities import Abilities, Ability
 from fusefs.s3.client import Client
 from fusefs.s3.conditions import condition_for
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.newobjects import new_object
-from fusefs.s3.optional import OptionalHeaders
+from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
 from fusefs.s3.settings import StoreSettings
+from fusefs.s3.storefeatures import StoreFeature, StoreFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +39,26 @@ class Uploads:
         counters: Counters,
         client: Client,
         optional: OptionalHeaders,
-        abilities: Abilities,
+        features: StoreFeatures,
     ) -> None:
         self._settings = settings
         self._counters = counters
         self._client = client
         self._optional = optional
-        self._abilities = abilities
+        self._abilities = features
         self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
 
     def create(self, key: str, headers: Headers, copies: bool = False) -> str:
         """Start a multipart upload; return its id. `copies`: some parts will be copied."""
-        checked = self._abilities.has(Ability.CHECKSUMS_SENT)
-        if copies and not self._abilities.has(Ability.COPIED_CHECKSUMS):
+        checked = self._abilities.has(StoreFeature.CHECKSUMS_SENT)
+        if copies and not self._abilities.has(StoreFeature.COPIED_CHECKSUMS):
             checked = False
-        optional = {Ability.CHECKSUMS_SENT: {"ChecksumAlgorithm": "CRC32"}} if checked else {}
+        optional = {StoreFeature.CHECKSUMS_SENT: {"ChecksumAlgorithm": "CRC32"}} if checked else {}
         answer = self._optional.call(
             "create_multipart_upload", key, optional, **new_object(self._settings, headers)
         )
         upload = str(answer["UploadId"])
-        if not checked or not self._abilities.has(Ability.CHECKSUMS_SENT):
+        if not checked or not self._abilities.has(StoreFeature.CHECKSUMS_SENT):
             self._unchecked.add(upload)
         return upload
 
@@ -83,7 +83,7 @@ class Uploads:
         """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`.
 
         Raises Unsupported where the store can't; an upload with checksums, too, where it tells the
-        source's in place of the part's: `abilities` then say so, and it has to be begun anew.
+        source's in place of the part's: `storefeatures` then says so, and it has to be begun anew.
         """
         answer = self._client.call(
             "upload_part_copy",
@@ -99,7 +99,7 @@ class Uploads:
         alien = told and not checksums.is_crc32(checksum)
         if alien and upload not in self._unchecked:
             reason = f"UploadPartCopy told {checksum or ', '.join(sorted(told))}"
-            self._abilities.lose(Ability.COPIED_CHECKSUMS, reason)
+            self._abilities.lose(StoreFeature.COPIED_CHECKSUMS, reason)
             raise errors.Unsupported(
                 f"s3://{self._settings.bucket}/{key}: {reason} as a part's CRC32"
             )
@@ -117,7 +117,7 @@ class Uploads:
         answer = self._optional.call(
             "complete_multipart_upload",
             key,
-            condition_for(Ability.COMPLETE_CONDITION, condition),
+            condition_for(StoreFeature.COMPLETE_CONDITION, condition),
             UploadId=upload,
             MultipartUpload={"Parts": listed},
         )

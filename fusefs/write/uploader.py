@@ -17,10 +17,10 @@ from fusefs import attributes
 from fusefs.attributes import DIRECTORY_TYPE
 from fusefs.errors import AccessDenied, FsError, NotFound, Stale, Unsupported
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.s3.abilities import Ability
 from fusefs.s3.client import refuses_header, status_of
 from fusefs.s3.partbody import PartBody
 from fusefs.s3.store import Store
+from fusefs.s3.storefeatures import StoreFeature
 from fusefs.s3.uploads import UploadedPart
 from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
@@ -195,14 +195,14 @@ class Uploader:
     ) -> str:
         while True:
             copies = any(piece.source is not None for piece in plan.values())
-            checked = self.store.abilities.has(Ability.COPIED_CHECKSUMS)
+            checked = self.store.features.has(StoreFeature.COPIED_CHECKSUMS)
             upload = self.store.uploads.create(record.key, headers, copies)
             self.prepare(record)
             try:
                 return self._complete(record, upload, plan, data, {})
             except Unsupported:
                 self.abort(record.key, upload)
-                if checked == self.store.abilities.has(Ability.COPIED_CHECKSUMS):
+                if checked == self.store.features.has(StoreFeature.COPIED_CHECKSUMS):
                     raise
             except BaseException:
                 self.abort(record.key, upload)
@@ -234,7 +234,7 @@ class Uploader:
     ) -> UploadedPart:
         """Make one part; without `data` there are no bytes to send in place of a copy."""
         source = piece.source
-        if source is not None and self.store.abilities.has(Ability.PART_COPY):
+        if source is not None and self.store.features.has(StoreFeature.PART_COPY):
             try:
                 return self.store.uploads.copy_part(
                     record.key,
@@ -248,7 +248,7 @@ class Uploader:
             except Unsupported as error:
                 if not refuses_header(error):
                     raise
-                self.store.abilities.lose(Ability.PART_COPY, error)
+                self.store.features.lose(StoreFeature.PART_COPY, error)
         if data is None:
             raise Unsupported(f"{record.key}: more than 5 GiB, and the store can't copy parts")
         return self.part(record.key, upload, number, piece.start, piece.end, data)
@@ -257,7 +257,7 @@ class Uploader:
         """Have the store asked what it honours while parts are on their way, not behind them."""
         if record.condition is not None:
             with suppress(FsError):  # the mount has ended
-                self._copies.submit(self.store.abilities.ask, Ability.COMPLETE_CONDITION)
+                self._copies.submit(self.store.features.ask, StoreFeature.COMPLETE_CONDITION)
 
     def part(
         self, key: str, upload: str, number: int, start: int, end: int, data: FileBytes

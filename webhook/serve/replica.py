@@ -14,9 +14,9 @@ from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import Lookup, Told
 from webhook.serve.app import make_app
-from webhook.serve.door import listen
 from webhook.serve.health import Health
 from webhook.serve.heap import freeze, return_large_blocks
+from webhook.serve.listener import listen
 from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import Logger, forward_libraries, make_logger
 from webhook.serve.metrics import Metrics, MetricsPort

@@ -19,8 +19,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from webhook.errors import CertificateError
-from webhook.serve.door import Door
 from webhook.serve.health import Health
+from webhook.serve.listener import Door
 from webhook.serve.log import Logger
 from webhook.serve.settings import Serving
 from webhook.serve.tls import LiveCertificate
@@ -72,7 +72,7 @@ class ImpatientProtocol(H11Protocol):
     A connection whose next request's head isn't complete in time is closed: uvicorn would wait for
     ever. Above the limit of connections one is closed, since uvicorn would refuse every client: of
     the client with the most, the one that is idle longest, else the one with the oldest request.
-    Handshakes (`door`) and bodies (`bodies`) have limits of their own.
+    Handshakes (`listener`) and bodies (`bodies`) have limits of their own.
     """
 
     door: Door | None = None

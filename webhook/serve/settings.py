@@ -13,7 +13,7 @@ from webhook.parse.quantities import parse_bytes, parse_seconds
 from webhook.parse.values import parse_boolean
 from webhook.platform.environment import Settings, parsed, read, read_both, setting
 from webhook.platform.settings import Platform
-from webhook.serve.door import EVERYWHERE
+from webhook.serve.listener import EVERYWHERE
 
 _Flag = Annotated[bool, parsed(parse_boolean, "must be true or false")]
 _Port = Annotated[int, parsed(settingvalues.parse_port, "")]

@@ -14,8 +14,8 @@ from fusefs.errors import Exists, FsError, Unavailable
 from fusefs.names.listing import Listing
 from fusefs.objects import Headers
 from fusefs.posix.dirstream import DOTS, DirStream
-from fusefs.s3.abilities import Ability
 from fusefs.s3.conditions import IF_ABSENT
+from fusefs.s3.storefeatures import StoreFeature
 from tests.fusefs.s3.conftest import MIB, Open
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import Status
@@ -57,7 +57,7 @@ def test_a_refusal_of_one_header_is_none_of_another(quirky: Open) -> None:
     fs = quirky(Quirk.IF_MATCH_501)
     store = fs.mounted.store
     fs.files.create("a", b"1")
-    assert not store.abilities.has(Ability.PUT_IF_MATCH)
+    assert not store.features.has(StoreFeature.PUT_IF_MATCH)
     fs.store.contents.put("b", b"theirs")
     with pytest.raises(FsError):
         store.put("b", b"ours", Headers(), IF_ABSENT)
@@ -73,7 +73,7 @@ def test_a_vague_refusal_takes_no_condition_that_was_seen_to_work(quirky: Open) 
     )
     with pytest.raises(Unavailable):
         fs.files.append("a", b"2")
-    assert fs.mounted.store.abilities.missing == []
+    assert fs.mounted.store.features.missing == []
     fs.proxy.heal()
 
 
@@ -90,7 +90,7 @@ def test_checksums_that_are_refused_are_left_out(
     sent = [*seen.of("PutObject"), *seen.of("UploadPart")]
     assert {each.status for each in sent} == {200}
     assert all("content-md5" in each.headers for each in sent)
-    assert warned(caplog) == ["this store refuses checksums: what is sent carries an MD5 instead"]
+    assert warned(caplog) == ["this store refuses checksums: an MD5 is sent instead"]
 
 
 def test_a_checksum_that_must_not_be_asked_for_is_asked_for_once(quirky: Open) -> None:

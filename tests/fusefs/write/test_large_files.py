@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.errors import NoSpace, Stale
-from fusefs.s3.capabilities import Conditions
+from fusefs.s3.conditionprobes import Conditions
 from fusefs.s3.partbody import READ, PartBody
 from fusefs.write.filecontent import FileContent
 from fusefs.write.multipart import Grid, MultipartUpload

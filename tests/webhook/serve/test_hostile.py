@@ -14,7 +14,7 @@ from tests.waiting import until
 from tests.webhook import reviews
 from tests.webhook.parse.test_jsontext import HOSTILE
 from tests.webhook.serve.test_server import JSON, Running, issue, running
-from webhook.serve.door import HANDSHAKES_PER_PEER
+from webhook.serve.listener import HANDSHAKES_PER_PEER
 
 # Below the request of the container, 128 MiB; its limit is twice that.
 RSS_MIB = 120

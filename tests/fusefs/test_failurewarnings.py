@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from fusefs.errors import NotFound, Unavailable
-from fusefs.refusals import Refusals
+from fusefs.failurewarnings import Refusals
 from fusefs.s3.errorcodes import error_for
 
 GET = "get_object s3://bucket/a/key"

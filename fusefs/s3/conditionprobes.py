@@ -20,8 +20,8 @@ from fusefs import locks, versions
 from fusefs.errors import AccessDenied, FsError, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.objects import Headers
-from fusefs.s3.abilities import CONDITIONS, Ability
 from fusefs.s3.store import Store
+from fusefs.s3.storefeatures import CONDITIONS, StoreFeature
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ FOUND = "conditions.json"
 VERSION = 2  # of that file; version 1, or none, told of two conditions only
 NEVER = "00000000000000000000000000000000"
 # What is asked, each once.
-QUESTIONS = (Ability.PUT_IF_MATCH, Ability.COMPLETE_CONDITION)
+QUESTIONS = (StoreFeature.PUT_IF_MATCH, StoreFeature.COMPLETE_CONDITION)
 
 
 class Conditions:
@@ -40,24 +40,24 @@ class Conditions:
         self._prefix = prefix
         self._directory = directory
         self._asking = locks.rlock(Rank.PROBING)
-        self._asked: frozenset[Ability] = frozenset()  # and answered; replaced as a whole
-        self._being_asked: set[Ability] = set()
-        store.abilities.ask = self.ask
+        self._asked: frozenset[StoreFeature] = frozenset()  # and answered; replaced as a whole
+        self._being_asked: set[StoreFeature] = set()
+        store.features.ask = self.ask
 
-    def ask(self, ability: Ability) -> None:
+    def ask(self, feature: StoreFeature) -> None:
         """Make sure that the store was asked what a write with this condition has to know."""
-        if ability not in CONDITIONS or self._known(ability):
+        if feature not in CONDITIONS or self._known(feature):
             return
         with self._asking:
-            self._ask(Ability.PUT_IF_MATCH)
-            if ability is Ability.COMPLETE_CONDITION:
-                self._ask(ability)
+            self._ask(StoreFeature.PUT_IF_MATCH)
+            if feature is StoreFeature.COMPLETE_CONDITION:
+                self._ask(feature)
 
-    def _known(self, ability: Ability) -> bool:
-        needed = {Ability.PUT_IF_MATCH, ability} - {Ability.PUT_IF_NONE_MATCH}
+    def _known(self, feature: StoreFeature) -> bool:
+        needed = {StoreFeature.PUT_IF_MATCH, feature} - {StoreFeature.PUT_IF_NONE_MATCH}
         return needed <= self._asked
 
-    def _ask(self, question: Ability) -> None:
+    def _ask(self, question: StoreFeature) -> None:
         # The questions are writes with conditions: those come here again.
         if question in self._asked or question in self._being_asked:
             return
@@ -70,13 +70,13 @@ class Conditions:
         finally:
             self._being_asked.discard(question)
 
-    def _answered(self, question: Ability) -> bool:
-        """Take away from the store's abilities what it refuses or ignores; False: no answer."""
+    def _answered(self, question: StoreFeature) -> bool:
+        """Take away from the store's features what it refuses or ignores; False: no answer."""
         store, key = self._store, f"{self._prefix}.s3mount-probe-{uuid4().hex}"
         try:
-            if question is Ability.PUT_IF_MATCH:
-                store.abilities.proven = _put_honours(store, key)
-            elif store.abilities.has(Ability.PUT_IF_MATCH):
+            if question is StoreFeature.PUT_IF_MATCH:
+                store.features.proven = _put_honours(store, key)
+            elif store.features.has(StoreFeature.PUT_IF_MATCH):
                 _probe_complete(store, key)
         except AccessDenied as error:
             log.warning(
@@ -92,8 +92,8 @@ class Conditions:
         """Write the findings to `conditions.json`, for the next process of this mount."""
         record = {
             "version": VERSION,
-            "missing": self._store.abilities.missing,
-            "proven": self._store.abilities.proven,
+            "missing": self._store.features.missing,
+            "proven": self._store.features.proven,
             "asked": sorted(each.value for each in QUESTIONS if each in self._asked),
         }
         (self._directory / FOUND).write_text(json.dumps(record), encoding="utf-8")
@@ -103,18 +103,18 @@ class Conditions:
 
         A file of an unknown version is ignored, and replaced after the next probe.
         """
-        abilities = self._store.abilities
+        features = self._store.features
         try:
             record = json.loads((self._directory / FOUND).read_text(encoding="utf-8"))
             if versions.check(record, (1, VERSION)) == 1:
                 found = {
-                    Ability.PUT_IF_MATCH: record["put"],
-                    Ability.COMPLETE_CONDITION: record["complete"],
+                    StoreFeature.PUT_IF_MATCH: record["put"],
+                    StoreFeature.COMPLETE_CONDITION: record["complete"],
                 }
-                abilities.recall(ability.value for ability, can in found.items() if not can)
+                features.recall(feature.value for feature, can in found.items() if not can)
             else:
-                abilities.recall(str(name) for name in record["missing"])
-                abilities.proven = bool(record["proven"])
+                features.recall(str(name) for name in record["missing"])
+                features.proven = bool(record["proven"])
             # Releases that didn't write it down had asked at the mount.
             asked = record.get("asked", [each.value for each in QUESTIONS])
             self._asked = frozenset(each for each in QUESTIONS if each.value in asked)
@@ -130,8 +130,8 @@ def _put_honours(store: Store, key: str) -> bool:
         return True
     with suppress(FsError):
         store.delete(key)
-    store.abilities.lose(
-        Ability.PUT_IF_MATCH,
+    store.features.lose(
+        StoreFeature.PUT_IF_MATCH,
         "it stored what shouldn't have been",
         "this store ignores conditional writes: of two writers the last one wins unnoticed",
     )
@@ -149,8 +149,8 @@ def _probe_complete(store: Store, key: str) -> None:
         return
     with suppress(FsError):
         store.delete(key)
-    store.abilities.lose(
-        Ability.COMPLETE_CONDITION,
+    store.features.lose(
+        StoreFeature.COMPLETE_CONDITION,
         "it stored what shouldn't have been",
         "this store ignores conditions on multipart uploads: of two writers of a large file "
         "the last one wins unnoticed",

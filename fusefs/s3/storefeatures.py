@@ -1,8 +1,8 @@
 """The features of S3 that one store lacks. Requests leave out the headers of a missing feature.
 
 Every feature counts as present until an answer of the store shows otherwise; each loss is logged
-once. Not here: requests (`capabilities`, `optional`). Any thread: `_lock`, a leaf, guards changes
-of the set, which is replaced as a whole.
+once. Not here: requests (`conditionprobes`, `optionalheaders`). Any thread: `_lock`, a leaf, guards
+changes of the set, which is replaced as a whole.
 """
 
 import logging
@@ -15,7 +15,7 @@ from fusefs.locks import Rank
 log = logging.getLogger(__name__)
 
 
-class Ability(Enum):
+class StoreFeature(Enum):
     """One thing AWS does and others may not; the value is its name in `conditions.json`."""
 
     PUT_IF_MATCH = "put-if-match"
@@ -32,55 +32,55 @@ class Ability(Enum):
 
 
 CONDITIONS = frozenset(
-    {Ability.PUT_IF_MATCH, Ability.PUT_IF_NONE_MATCH, Ability.COMPLETE_CONDITION}
+    {StoreFeature.PUT_IF_MATCH, StoreFeature.PUT_IF_NONE_MATCH, StoreFeature.COMPLETE_CONDITION}
 )
 LAST_WINS = "of two writers the last one wins unnoticed"
 # What an operator has to know; the rest is logged as information.
 WARNINGS = {
-    Ability.PUT_IF_MATCH: f"this store has no If-Match on writes: {LAST_WINS}",
-    Ability.PUT_IF_NONE_MATCH: f"this store has no If-None-Match on writes: {LAST_WINS}",
-    Ability.COMPLETE_CONDITION: (
+    StoreFeature.PUT_IF_MATCH: f"this store has no If-Match on writes: {LAST_WINS}",
+    StoreFeature.PUT_IF_NONE_MATCH: f"this store has no If-None-Match on writes: {LAST_WINS}",
+    StoreFeature.COMPLETE_CONDITION: (
         "this store has no conditions on multipart uploads: of two writers of a large file "
         "the last one wins unnoticed"
     ),
-    Ability.CHECKSUMS_SENT: "this store refuses checksums: what is sent carries an MD5 instead",
-    Ability.PART_COPY: "this store can't copy parts: changes of large files send all of it",
+    StoreFeature.CHECKSUMS_SENT: "this store refuses checksums: an MD5 is sent instead",
+    StoreFeature.PART_COPY: "this store can't copy parts: changes of large files send all of it",
 }
 
 
-class Abilities:
+class StoreFeatures:
     """The features of one store."""
 
     def __init__(self, bucket: str) -> None:
         self._bucket = bucket
-        self._missing: frozenset[Ability] = frozenset()
+        self._missing: frozenset[StoreFeature] = frozenset()
         self._lock = locks.lock(Rank.LEAF)
         self.proven = False  # it refused a write whose condition didn't hold
         # Called before a request with this feature, to ask the store about it first.
-        self.ask: Callable[[Ability], None] = lambda _: None
+        self.ask: Callable[[StoreFeature], None] = lambda _: None
 
-    def has(self, ability: Ability) -> bool:
+    def has(self, feature: StoreFeature) -> bool:
         """Return whether the store has a feature, as far as is known."""
-        return ability not in self._missing
+        return feature not in self._missing
 
-    def lose(self, ability: Ability, reason: object, warning: str | None = None) -> None:
+    def lose(self, feature: StoreFeature, reason: object, warning: str | None = None) -> None:
         """Note that the store lacks a feature; `reason` is the answer that showed it."""
         with self._lock:
-            if ability in self._missing:
+            if feature in self._missing:
                 return
-            self._missing |= {ability}
-        warned = warning or WARNINGS.get(ability)
+            self._missing |= {feature}
+        warned = warning or WARNINGS.get(feature)
         level = logging.WARNING if warned else logging.INFO
-        message = warned or f"this store is used without: {ability.value}"
+        message = warned or f"this store is used without: {feature.value}"
         log.log(level, message, extra={"bucket": self._bucket, "reason": str(reason)})
 
     @property
     def missing(self) -> list[str]:
         """The names of the missing features, for `conditions.json`."""
-        return sorted(ability.value for ability in self._missing)
+        return sorted(feature.value for feature in self._missing)
 
     def recall(self, names: Iterable[str]) -> None:
         """Take over names read from `conditions.json`; unknown names are ignored."""
-        known = {ability.value: ability for ability in Ability}
+        known = {feature.value: feature for feature in StoreFeature}
         with self._lock:
             self._missing |= {known[name] for name in names if name in known}

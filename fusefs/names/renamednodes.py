@@ -12,7 +12,7 @@ from fusefs.names.tree import Node
 from fusefs.objects import ObjectInfo
 
 
-class MovedObjects:
+class RenamedNodes:
     """The objects that nodes below a renamed directory know, and what each is now.
 
     `old` and `new` are the keys of the directory, with a slash at the end.

@@ -2,8 +2,8 @@
 
 A refusal says rarely which header it means. So one is left out after the other, then all: what was
 left out of the first request that the store looks at was the reason, and is remembered in
-`abilities`. A 400 may mean anything: so all is asked once more first, and conditions that a store
-was seen to honour are left out after a 501 only. Any thread.
+`storefeatures`. A 400 may mean anything: so all is asked once more first, and conditions that a
+store was seen to honour are left out after a 501 only. Any thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ from typing import Any
 
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
 from fusefs.s3 import checksums
-from fusefs.s3.abilities import CONDITIONS, Abilities, Ability
 from fusefs.s3.client import Client, refuses_header
 from fusefs.s3.partbody import Body, rewind
 from fusefs.s3.retry import RetryBudget
+from fusefs.s3.storefeatures import CONDITIONS, StoreFeature, StoreFeatures
 
-Headers = Mapping[Ability, Mapping[str, Any]]
+Headers = Mapping[StoreFeature, Mapping[str, Any]]
 
 
 class OptionalHeaders:
     """Asks one store."""
 
-    def __init__(self, client: Client, abilities: Abilities) -> None:
+    def __init__(self, client: Client, features: StoreFeatures) -> None:
         self._client = client
-        self._abilities = abilities
+        self._abilities = features
 
     def call(
         self,
@@ -36,8 +36,8 @@ class OptionalHeaders:
         **arguments: Any,
     ) -> Any:
         """Run an operation with the `optional` arguments that its store takes."""
-        for ability in optional:
-            self._abilities.ask(ability)
+        for feature in optional:
+            self._abilities.ask(feature)
         wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
         try:
             return self._client.call(operation, key, budget, **arguments, **_merged(wanted, ()))
@@ -51,16 +51,16 @@ class OptionalHeaders:
         operation: str,
         key: str,
         body: Body,
-        optional: Mapping[Ability, Mapping[str, Any]],
+        optional: Mapping[StoreFeature, Mapping[str, Any]],
         checked: bool = True,
         **arguments: Any,
     ) -> Any:
         """Send a body with its CRC32, which the store compares; with its MD5 to one that can't."""
-        if not checked or not self._abilities.has(Ability.CHECKSUMS_SENT):
+        if not checked or not self._abilities.has(StoreFeature.CHECKSUMS_SENT):
             md5 = checksums.md5_of(body)
             return self.call(operation, key, optional, Body=body, ContentMD5=md5, **arguments)
         checksum = checksums.crc32_of(body)
-        sent = {Ability.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
+        sent = {StoreFeature.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
         answer = self.call(operation, key, sent, Body=body, **arguments)
         if answer.get("ChecksumCRC32", checksum) != checksum:
             where = f"{self._client.where}/{key}"
@@ -90,21 +90,21 @@ class OptionalHeaders:
                 return answer
         raise refusal
 
-    def _rounds(self, wanted: Headers, refusal: FsError) -> list[tuple[Ability, ...]]:
+    def _rounds(self, wanted: Headers, refusal: FsError) -> list[tuple[StoreFeature, ...]]:
         """Return what to leave out, in turn."""
         vague = not refuses_header(refusal, certain=True)
         kept = CONDITIONS if vague and self._abilities.proven else frozenset()
         names = [name for name in wanted if name not in kept]
         several = [tuple(names)] if len(names) > 1 else []
-        once_more: list[tuple[Ability, ...]] = [()] if vague else []
+        once_more: list[tuple[StoreFeature, ...]] = [()] if vague else []
         return [*once_more, *((name,) for name in names), *several]
 
-    def _lose(self, abilities: Sequence[Ability], reason: FsError) -> None:
-        for ability in abilities:
-            self._abilities.lose(ability, reason)
+    def _lose(self, features: Sequence[StoreFeature], reason: FsError) -> None:
+        for feature in features:
+            self._abilities.lose(feature, reason)
 
 
-def _merged(wanted: Headers, left_out: Sequence[Ability]) -> dict[str, Any]:
+def _merged(wanted: Headers, left_out: Sequence[StoreFeature]) -> dict[str, Any]:
     return {
         argument: value
         for name, told in wanted.items()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.s3.abilities import Ability
-from fusefs.s3.capabilities import FOUND, Conditions
+from fusefs.s3.conditionprobes import FOUND, Conditions
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
+from fusefs.s3.storefeatures import StoreFeature
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def test_findings_are_recalled_with_their_version(store: Store, tmp_path: Path) 
     (tmp_path / FOUND).write_text(json.dumps(told))
     conditions = Conditions(store, "", tmp_path)
     conditions.recall()
-    assert not store.abilities.has(Ability.CHECKSUMS_SENT)
-    assert store.abilities.has(Ability.PUT_IF_MATCH)
+    assert not store.features.has(StoreFeature.CHECKSUMS_SENT)
+    assert store.features.has(StoreFeature.PUT_IF_MATCH)
     conditions.keep()
     asked = ["complete-condition", "put-if-match"]
     kept = {"version": 2, "missing": ["checksums-sent"], "proven": True, "asked": asked}
@@ -43,7 +43,7 @@ def test_findings_without_a_version_are_recalled(store: Store, tmp_path: Path, t
     """Release 0.1.0 wrote none, and version 1 told the same."""
     (tmp_path / FOUND).write_text(text)
     Conditions(store, "", tmp_path).recall()
-    assert store.abilities.missing == ["complete-condition", "put-if-match"]
+    assert store.features.missing == ["complete-condition", "put-if-match"]
 
 
 @pytest.mark.parametrize("text", ['{"version": 9, "put": false}', "[]", "", "null"])
@@ -53,6 +53,6 @@ def test_findings_of_an_unknown_form_are_left_and_reported(
     """Conditions are used, which is safe: a store that refuses them says so."""
     (tmp_path / FOUND).write_text(text)
     Conditions(store, "", tmp_path).recall()
-    assert store.abilities.missing == []
+    assert store.features.missing == []
     assert "what the store can do is not known" in caplog.text
     assert (tmp_path / FOUND).read_text() == text
