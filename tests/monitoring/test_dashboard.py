@@ -20,7 +20,7 @@ from tests.monitoring import dashboard, exposed
 from tests.monitoring.prometheus import Prometheus
 from tests.servers.s3 import REGION, Bucket
 from webhook.serve.metrics import Metrics as WebhookMetrics
-from webhook.serve.metrics import MetricsPort as WebhookPort
+from webhook.serve.metricsport import MetricsPort as WebhookPort
 
 # Absent where the memory of this process has no limit.
 MAYBE = "s3mount_container_memory_limit_bytes"

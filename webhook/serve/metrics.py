@@ -1,14 +1,12 @@
-"""The webhook's metrics, and the port they are served on.
+"""The webhook's metrics, and the application that serves them; `metricsport` has the port.
 
 prometheus_client is used here only, with a registry of our own. Thread safe, as its counters are.
 Names, help and labels are `metrictable`'s.
 """
 
 import math
-from collections.abc import Callable
-from threading import Thread
-from types import TracebackType
-from typing import Self
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,14 +16,12 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     generate_latest,
-    make_wsgi_app,
+    make_asgi_app,
 )
 
 from webhook import __version__
-from webhook.errors import SettingsError
 from webhook.serve import metrictable
 from webhook.serve.metrictable import BUCKETS, BUILD, PREFIX, REVIEW_SECONDS, MetricRow
-from webhook.serve.scrapes import ScrapeServer
 
 
 class Metrics:
@@ -88,32 +84,31 @@ class Metrics:
         """Have readiness evaluated when the metrics are read."""
         self._ready.set_function(ready)
 
+    def application(self) -> Callable[[Any, Any, Any], Awaitable[None]]:
+        """Return an ASGI application that serves the metrics; it closes each connection."""
+        served = make_asgi_app(self.registry)
+
+        async def application(scope: Any, _receive: Any, send: Any) -> None:
+            # The library's decodes all headers as UTF-8.
+            headers = [(name, value) for name, value in scope["headers"] if value.isascii()]
+            await served(scope | {"headers": headers}, _no_body, _closing(send))
+
+        return application
+
     def rendered(self) -> str:
         """Return all metrics in the text format, for tests and debugging."""
         return generate_latest(self.registry).decode()
 
 
-class MetricsPort:
-    """Serves the metrics over plain HTTP from a thread of its own, until closed."""
+async def _no_body() -> dict[str, Any]:
+    """Stand for the request's body, which nobody waits for."""
+    return {"type": "http.request"}
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        try:
-            self._server = ScrapeServer(host, port, make_wsgi_app(metrics.registry))
-        except (OSError, OverflowError) as error:
-            raise SettingsError(f"can't serve metrics on {host} port {port}: {error}") from error
-        self.port: int = self._server.server_port
-        self._thread = Thread(target=self._server.serve_forever, name="metrics", daemon=True)
-        self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
+def _closing(send: Any) -> Any:
+    async def send_closing(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"].append((b"connection", b"close"))
+        await send(message)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    return send_closing

@@ -19,7 +19,8 @@ from webhook.serve.heap import freeze, return_large_blocks
 from webhook.serve.listener import listen
 from webhook.serve.livepolicy import LivePolicy
 from webhook.serve.log import Logger, forward_libraries, make_logger
-from webhook.serve.metrics import Metrics, MetricsPort
+from webhook.serve.metrics import Metrics
+from webhook.serve.metricsport import MetricsPort
 from webhook.serve.reviewer import Reviewer
 from webhook.serve.server import make_server, wait_for_certificate, watching
 from webhook.serve.settings import Serving

@@ -1,13 +1,16 @@
 """The running server: it waits for its certificate, serves, drains, ends.
 
-uvicorn is used here only. One event loop on the main thread; the metrics have a thread of their
-own. On SIGTERM the replica becomes unready and answers reviews until the drain time is over, so
-that no API server finds the port closed; a second signal ends the drain.
+uvicorn is used here only, for the metrics, too (`metricsport`). One event loop on the main thread;
+the metrics' server has another on a thread of its own. On SIGTERM the replica becomes unready and
+answers reviews until the drain time is over, so that no API server finds the port closed; a second
+signal ends the drain.
 """
 
 import asyncio
 import contextlib
+import logging
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -37,6 +40,11 @@ HEAD_SECONDS = 5.0
 _HEADROOM = 2
 # Accepts in one turn of the event loop.
 _BURST = 16
+# Clients of the metrics: a few scrapers.
+_SCRAPES = 16
+# Our errors only: a client that sends no HTTP is worth no line.
+_scrape_log = logging.getLogger("uvicorn.metrics")
+_scrape_log.setLevel(logging.ERROR)
 _HOW_TO = "see that the certificate agent runs, or give a directory made by `certs issue`"
 
 
@@ -76,6 +84,7 @@ class ImpatientProtocol(H11Protocol):
     """
 
     door: Door | None = None
+    head_seconds = HEAD_SECONDS
     peer = ""
     _timer: asyncio.TimerHandle | None = None
     idle_since = 0.0
@@ -95,7 +104,7 @@ class ImpatientProtocol(H11Protocol):
         if self.idle:
             self._expect_head()
         else:
-            self._stop_expecting()
+            self._got_head()
 
     def on_response_complete(self) -> None:
         self.idle_since = self.loop.time()
@@ -132,7 +141,10 @@ class ImpatientProtocol(H11Protocol):
 
     def _expect_head(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+            self._timer = self.loop.call_later(self.head_seconds, self._give_up)
+
+    def _got_head(self) -> None:
+        self._stop_expecting()
 
     def _stop_expecting(self) -> None:
         if self._timer is not None:
@@ -144,13 +156,63 @@ class ImpatientProtocol(H11Protocol):
         self.end()
 
 
+class ScrapeProtocol(ImpatientProtocol):
+    """HTTP for scrapers: a connection ends after seconds, whatever the client does."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.logger = _scrape_log
+
+    def _got_head(self) -> None:
+        """Let the time run on: it is the response's, too."""
+
+
 def make_server(
     app: Any, serving: Serving, health: Health, log: Logger, tls: LiveCertificate | None, door: Door
 ) -> Server:
     """Return the server for an ASGI application; without a certificate over plain HTTP."""
-    config = uvicorn.Config(
+    config = _config(
         app,
-        http=type("DoorProtocol", (ImpatientProtocol,), {"door": door}),
+        ImpatientProtocol,
+        door,
+        serving.maximum_connections,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=serving.request_deadline + 1,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
+    )
+    return Server(config, health, log, serving.drain_seconds)
+
+
+class ScrapeServer(uvicorn.Server):
+    """Serves an ASGI application over plain HTTP to few clients, without signals and a drain."""
+
+    def __init__(self, app: Any, door: Door, seconds: float = HEAD_SECONDS) -> None:
+        """Serve `app` at `door`; a connection has `seconds`."""
+        protocol = type("TimedProtocol", (ScrapeProtocol,), {"head_seconds": seconds})
+        super().__init__(_config(app, protocol, door, _SCRAPES, lifespan="off"))
+
+    @property
+    def clients(self) -> int:
+        """Number of open connections."""
+        return len(self.server_state.connections)
+
+    def stop(self) -> None:
+        """End soon, without waiting for clients; from any thread."""
+        self.force_exit = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for each in list(self.server_state.connections):
+            cast(ScrapeProtocol, each).end()
+        await super().shutdown(sockets)
+
+
+def _config(
+    app: Any, protocol: type[ImpatientProtocol], door: Door, connections: int, **options: Any
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=type("DoorProtocol", (protocol,), {"door": door}),
         # The number of accepts at a time; the listen backlog is the door's.
         backlog=_BURST,
         ws="none",
@@ -158,12 +220,9 @@ def make_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=serving.maximum_connections * _HEADROOM,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=serving.request_deadline + 1,
-        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
+        limit_concurrency=connections * _HEADROOM,
+        **options,
     )
-    return Server(config, health, log, serving.drain_seconds)
 
 
 def wait_for_certificate(certificate: LiveCertificate, seconds: float) -> None:

@@ -167,10 +167,11 @@ def test_broken_certificate_is_refused(webhook: Running) -> None:
 
 
 def test_waits_for_its_first_certificate(tmp_path: Path, ca: trustme.CA) -> None:
-    """Started before its certificate, the server waits and then serves."""
+    """Started before its certificate, the server serves its metrics, waits, and then serves."""
     with running(tmp_path, ca) as server:
         time.sleep(1)
         assert server.process.poll() is None
+        until(lambda: "webhook_ready" in metrics_of(server))
         issue(tmp_path, ca)
         server.wait()
 
