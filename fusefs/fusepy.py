@@ -1,8 +1,8 @@
-"""The fusepy driver: libfuse 2's path calls onto the node-based core.
+"""The fusepy driver: translates libfuse 2's path calls to the node-based core.
 
-For laptops, macOS and unprivileged fusermount; in pods the kernel session replaces it. fusepy's own
-methods are overridden one by one: they decode names strictly, copy what is read twice and answer
-exceptions with garbage. Here every exception becomes an errno in `_wrapper`, and nowhere else.
+For laptops, macOS and unprivileged fusermount; pods use the kernel session instead. fusepy's own
+methods decode names strictly, copy read data twice and answer exceptions with garbage, so each is
+overridden. Every exception becomes an errno in `_wrapper`, and nowhere else.
 
 Threading: libfuse calls from its own threads, many at a time.
 """
@@ -40,16 +40,16 @@ log = logging.getLogger(__name__)
 UTIME_NOW = (1 << 30) - 1  # linux/stat.h
 UTIME_OMIT = (1 << 30) - 2
 UNCHANGED = 0xFFFFFFFF  # (uid_t) -1
-PREFERRED_IO = 128 << 10  # what stdio and cp take as their buffer
+PREFERRED_IO = 128 << 10  # st_blksize: the buffer size of stdio and cp
 ENTRIES = 256
 # The C library skips entries with inode 0; this is libfuse's own "not known".
 UNKNOWN_INODE = 0xFFFFFFFF
-# Nodes that a path call found are kept for the next call on that path.
+# Nodes kept after a path call, for the next call on the same path.
 HELD = 50_000
 
 
 class Operations:
-    """What fusepy asks for: which calls there are, and in which form."""
+    """The object that fusepy inspects: which calls exist, and in which form."""
 
     use_ns = True
     flag_nullpath_ok = 1
@@ -103,7 +103,10 @@ def run(
     times: Timings[tuple[str, int]],
     **options: Any,
 ) -> None:
-    """Mount and serve until the mount ends; `ready` is called once the kernel talks to us."""
+    """Mount and serve until the mount ends. Raises FsError where libfuse can't mount.
+
+    `ready` is called at FUSE_INIT; `times` collects the duration of each call, in seconds.
+    """
     _Fuse(calls, mountpoint, ready, times, options)
 
 
@@ -137,7 +140,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         return str(getattr(function, "__name__", function))
 
     def _guard(self, function: Callable[..., int | None], *arguments: Any) -> int:
-        """Call one operation and note how long it took."""
+        """Call one operation and note its duration; return its result or a negative errno."""
         began = time.monotonic()
         result = self._answer(function, arguments)
         self._times.note((self._name(function), max(0, -result)), time.monotonic() - began)
@@ -169,7 +172,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         return self._node(directory), os.fsdecode(name)
 
     def _hold(self, node: int) -> int:
-        """Keep one lookup reference per node, of the nodes used last."""
+        """Keep one lookup reference to each of the last `HELD` nodes used; return `node`."""
         with self._lock:
             extra = node in self._held
             self._held[node] = None
@@ -197,7 +200,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         return self._stat(self._calls.getattr(node, handle), buffer.contents)
 
     def _handle_node(self, handle: int) -> int:
-        """Return the node of a file that has no path any more."""
+        """Return the node of an open file that no longer has a path."""
         node = self._open_nodes.get(handle)
         if node is None:
             raise Invalid("a call without path and without open file")
@@ -289,7 +292,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         opened = self._calls.open(self._node(path), fields.flags)
         self._opened(opened.handle, self._node(path), fields)
         fields.keep_cache = opened.keep_cache
-        # libfuse has one inode for all versions: who opens another reads past its pages.
+        # libfuse has one inode for all versions: a handle of another bypasses the page cache.
         fields.direct_io = opened.direct_io or opened.apart
 
     def create(self, path: bytes, mode: int, info: Any) -> None:
@@ -377,7 +380,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
 
 
 def _give(data: bytes, buffer: Any, size: int) -> int:
-    """Answer a getxattr or listxattr: size 0 asks how much there is."""
+    """Answer a getxattr or listxattr, with the length only where `size` is 0."""
     if size == 0 or not buffer:
         return len(data)
     if len(data) > size:

@@ -1,13 +1,14 @@
 """Locks with a rank, and a check that every thread takes them in the order of the ranks.
 
-`Rank` is the table of docs/design.md, top to bottom: who holds a lock takes only locks below it. In
-production the functions here return the standard library's locks and nothing is checked. Where the
-environment has S3MOUNT_LOCK_ORDER, the name of a file, they return checked ones: a lock taken
-against the order, or a store that is waited for with the wrong lock held, adds a report to that
-file, which the tests look at. Tests set it for themselves and for every process they start.
+`Rank` is the table of docs/design.md, top to bottom: a thread that holds a lock takes only locks
+below it. In production the functions here return the standard library's locks and check nothing.
+Where S3MOUNT_LOCK_ORDER in the environment names a file, they return checked locks. These append a
+report to the file when a lock is taken against the order, or when a thread waits for the store
+while it holds a lock that isn't `PATIENT`. The tests set the variable for themselves and for every
+process they start, and fail on a report.
 
-A lock that is waited for only for a while (or not at all) can't be part of a deadlock: taking it is
-not checked, holding it is. Not here: what the locks guard. Any thread.
+A lock acquired with a timeout (or without waiting) can't be part of a deadlock: acquiring it isn't
+checked, holding it is. Not here: what the locks guard. Any thread.
 """
 
 import os
@@ -41,7 +42,7 @@ class Rank(Enum):
     LEAF = "leaves"
 
 
-# These may be held over a request to the store; see the table.
+# Locks that may be held during a request to the store; see the table.
 PATIENT = frozenset(
     {Rank.DIRECTORIES, Rank.NODE, Rank.COMMIT, Rank.PROBING, Rank.LOADING, Rank.WALK}
 )
@@ -54,11 +55,11 @@ class _Held(threading.local):
 
     def __init__(self) -> None:
         self.locks: list[_Checked] = []
-        self.gathering: Rank | None = None  # several of this rank are being taken, in their order
+        self.gathering: Rank | None = None  # several locks of this rank are being taken, in order
 
 
 class _Checker:
-    """Reports to the file `path` what goes against the order."""
+    """Appends a report to the file `path` for each breach of the order."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -90,13 +91,13 @@ class _Checker:
 
 
 class _Checked:
-    """A lock of the standard library that tells the checker; good for a Condition, too."""
+    """A lock of the standard library that reports to the checker; a Condition can use it."""
 
     def __init__(self, inner: Any, rank: Rank, checker: _Checker, *, again: bool) -> None:
         self.rank = rank
         self._inner = inner
         self._checker = checker
-        self._again = again  # may be taken again by who holds it
+        self._again = again  # its holder may take it again
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         held = self._checker.held.locks
@@ -155,13 +156,16 @@ def rlock(rank: Rank) -> threading.RLock:
 
 
 def condition(rank: Rank) -> threading.Condition:
-    """Return a new condition with a lock of this rank of its own."""
+    """Return a new condition with its own new lock of this rank."""
     return threading.Condition(lock(rank))
 
 
 @contextmanager
 def together(rank: Rank, locks: "Mapping[int, threading.RLock]") -> Iterator[None]:
-    """Hold several locks of one rank, taken in the order of their numbers: the only way to."""
+    """Hold several locks of one rank, taken in the order of their numbers.
+
+    There is no other way to: a thread that holds a lock of a rank may not take another of it.
+    """
     with ExitStack() as stack:
         with _gathering(rank):
             for number in sorted(locks):
@@ -182,6 +186,6 @@ def _gathering(rank: Rank) -> Iterator[None]:
 
 
 def waits_for_store() -> None:
-    """Say that the running thread is about to send a request and to wait for its answer."""
+    """Check the locks of this thread, which is about to send a request and wait for its answer."""
     if _CHECKER is not None:
         _CHECKER.waiting()

@@ -1,7 +1,8 @@
 """Log lines on stderr, made of standard `logging` records: JSON for machines, text on a terminal.
 
-`extra={…}` of a record becomes fields. Secrets never get here: see `credentials.Keys`. Not by
-structlog, which the webhook uses: loading it takes a third of the time in which a mount starts.
+The `extra={…}` of a record becomes fields. Secrets never reach a record: see `credentials.Keys`.
+structlog, which the webhook uses, isn't used here: importing it takes a third of the time that a
+mount takes to start. `set_up` is called once, by the main thread; any thread may log.
 """
 
 import json
@@ -15,12 +16,12 @@ from fusefs.loglimit import LogLimit
 
 FORMS = ("auto", "json", "text")
 AUTO = FORMS[0]  # text where stderr is a terminal
-# What every record has; the rest is `extra`.
+# Attributes of every record; all others are from `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LastWords(logging.Handler):
-    """Leaves the reason of the end where `kubectl describe pod` shows it."""
+    """Writes the reason why the process ends to where `kubectl describe pod` shows it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the message of a critical record; the last one counts."""
@@ -28,12 +29,12 @@ class LastWords(logging.Handler):
 
 
 class JsonLine(logging.Formatter):
-    """Makes one line of a record, whatever is in it."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return event, level, all of `extra`, the time in UTC, and the traceback if there is one.
 
-        What JSON doesn't know is shown as Python shows it.
+        A value that JSON can't hold is written as its `repr`.
         """
         line = {"event": record.getMessage(), "level": record.levelname.lower()}
         line |= {name: value for name, value in vars(record).items() if name not in _OWN}
@@ -45,22 +46,22 @@ class JsonLine(logging.Formatter):
 
 
 class TextLine(logging.Formatter):
-    """Makes a line for a person: time of day, level where it matters, event, all of `extra`."""
+    """Formats a record for a person: time of day, level unless info, event, all of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a traceback follows below it."""
         level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
-        told = ", ".join(
+        fields = ", ".join(
             f"{name}: {value}" for name, value in vars(record).items() if name not in _OWN
         )
         time = datetime.fromtimestamp(record.created).astimezone()
-        line = f"{time:%H:%M:%S} {level}{record.getMessage()}" + (f" ({told})" if told else "")
+        line = f"{time:%H:%M:%S} {level}{record.getMessage()}" + (f" ({fields})" if fields else "")
         trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
         return line.encode("utf-8", "backslashreplace").decode() + trace
 
 
 def form_of(arguments: Sequence[str]) -> str:
-    """Return what a command line says of the form of its log, before the rest of it is read."""
+    """Return the --log-format of a command line, before its other options are parsed."""
     for at, word in enumerate(arguments):
         name, _, value = word.partition("=")
         if name == "--log-format":
@@ -82,5 +83,5 @@ def set_up(level: int = logging.INFO, form: str = AUTO) -> None:
 
 
 def critical(message: str) -> None:
-    """Say why the process ends."""
+    """Log why the process ends; `LastWords` also leaves it in the pod's status."""
     logging.getLogger("fusefs").critical("%s", message)

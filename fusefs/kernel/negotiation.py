@@ -1,9 +1,9 @@
-"""What FUSE_INIT agrees: the kernel's offer in, our choice out.
+"""FUSE_INIT: parse the kernel's offer, choose flags and limits, and lay out the answer.
 
-The kernel sends INIT once in the life of a mount. A worker that takes a mount over needs what its
-predecessor agreed, so `Negotiated` goes to the keeper and back as a plain mapping.
+The kernel sends INIT once in the life of a mount. A worker that takes over a mount needs the result
+of its predecessor, so `Negotiated` is stored in the keeper as a plain mapping.
 
-Not here: sending anything (`session`), or what the flags do to a request (`entries`, `handles`).
+Not here: sending (`session`), the effect of a flag on a request (`entries`, `handles`).
 Pure functions over immutable values.
 """
 
@@ -19,11 +19,10 @@ MIB = 1 << 20
 MAX_REQUEST = MIB  # bytes of one READ or WRITE; the kernel's default fs.fuse.max_pages_limit
 # Bytes read ahead at most; the limit in force is /sys/class/bdi/…/read_ahead_kb (see `mounting`).
 MAX_READAHEAD = 16 * MIB
-MAX_BACKGROUND = 64  # read-ahead and async direct requests under way (the kernel's default is 12)
+MAX_BACKGROUND = 64  # read-ahead and async direct requests in flight (the kernel's default is 12)
 
-# Locks stay in the kernel (no POSIX_LOCKS, no FLOCK_LOCKS), writes go through (no WRITEBACK_CACHE:
-# it would let the kernel own sizes and times, which close-to-open can't have), and umask is the
-# kernel's work (no DONT_MASK).
+# The kernel handles locks (no POSIX_LOCKS, no FLOCK_LOCKS) and the umask (no DONT_MASK). Writes go
+# through (no WRITEBACK_CACHE: the kernel would own sizes and times, against close-to-open).
 WANTED = (
     Init.ASYNC_READ
     | Init.ATOMIC_O_TRUNC
@@ -46,11 +45,12 @@ WANTED = (
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What this mount would like beyond `WANTED`.
+    """The features that this mount asks for beyond `WANTED`.
 
     `posix_acl`: the kernel enforces ACLs stored as xattrs (costs a GETXATTR per node for callers
-    who aren't the owner). `passthrough`: there is somebody to register cache files with. `resend`:
-    a successor may ask for requests again; without it the kernel counts as one that can't.
+    who aren't the owner). `passthrough`: a keeper can register cache files. `resend`: a successor
+    may have the kernel resend requests; False treats the kernel as one without resend.
+    `max_request`: bytes of one READ or WRITE.
     """
 
     posix_acl: bool = True
@@ -61,7 +61,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What both sides agreed; `flags` as in `wire.Init`, `max_request` in bytes."""
+    """The result of INIT; `flags` as in `wire.Init`, `max_request` in bytes."""
 
     minor: int
     flags: int
@@ -77,10 +77,10 @@ class Negotiated:
 
     @classmethod
     def from_mapping(cls, fields: Mapping[str, object]) -> "Negotiated":
-        """Take back what `as_mapping` gave; raise KeyError or ValueError for anything else."""
+        """Return the value of an `as_mapping`; raise KeyError or ValueError for anything else."""
         values = [fields[name] for name in ("minor", "flags", "max_request")]
         if not all(isinstance(value, int) for value in values):
-            raise ValueError("what INIT agreed is numbers")
+            raise ValueError("the stored result of INIT has a value that isn't an integer")
         return cls(*(int(str(value)) for value in values))
 
 
@@ -94,7 +94,7 @@ class Offer(NamedTuple):
 
 
 def parse_offer(body: memoryview) -> Offer:
-    """Read `fuse_init_in`; `struct.error` where it is cut short."""
+    """Parse `fuse_init_in`; raise `struct.error` where it is cut short."""
     major, minor, max_readahead, flags = wire.INIT_IN.unpack_from(body)
     if flags & Init.INIT_EXT and len(body) >= wire.INIT_IN_EXT.size:
         flags |= wire.INIT_IN_EXT.unpack_from(body)[4] << 32
@@ -102,7 +102,7 @@ def parse_offer(body: memoryview) -> Offer:
 
 
 def agree(offer: Offer, wishes: Wishes) -> Negotiated:
-    """Choose from the kernel's offer; `SetupError` where its protocol is too old for us."""
+    """Choose from the kernel's offer; raise SetupError where its protocol is too old."""
     if (offer.major, offer.minor) < (wire.KERNEL_VERSION, wire.OLDEST_MINOR_VERSION):
         raise SetupError(
             f"the kernel speaks FUSE {offer.major}.{offer.minor}; 7.{wire.OLDEST_MINOR_VERSION} "
@@ -120,7 +120,7 @@ def agree(offer: Offer, wishes: Wishes) -> Negotiated:
 
 
 def init_out(chosen: Negotiated) -> bytes:
-    """Lay out `fuse_init_out` for what was agreed."""
+    """Return the `fuse_init_out` of a negotiation."""
     flags = chosen.flags
     return wire.INIT_OUT.pack(
         wire.KERNEL_VERSION,
@@ -140,5 +140,5 @@ def init_out(chosen: Negotiated) -> bytes:
 
 
 def other_major() -> bytes:
-    """Answer a newer major version: the kernel then sends INIT again with ours."""
+    """Return the answer to a newer major version; the kernel then sends INIT again with ours."""
     return wire.INIT_OUT.pack(wire.KERNEL_VERSION, wire.KERNEL_MINOR_VERSION, *([0] * 11))

@@ -1,15 +1,16 @@
-"""The first bytes of a file, fetched in place of a HEAD when an open is likely to follow.
+"""The first bytes of a file, fetched by a GET in place of a HEAD when an open is likely to follow.
 
-`open(2)` of a file whose attributes aren't known is a question of the kernel's (LOOKUP or GETATTR,
-for the permissions) and then OPEN. The answer to the question counts for that OPEN too, if it was
-asked within the same call: then a file costs one GET, and its content is no older than the open.
+For `open(2)` of a file whose attributes it doesn't know, the kernel sends LOOKUP or GETATTR (for
+the permissions) and then OPEN. The answer to the first also serves the OPEN, if S3 was asked within
+the same system call: then a file costs one GET, and its content is no older than the open.
 
-That it was the same call is known by what the kernel had to send otherwise. What an `ask` found
-is told with no validity at all, so every other call that comes to this file asks for attributes
-again before it opens, and `told` takes the answer back. After a LOOKUP the kernel asks once more
-within the call itself, for the permissions.
+That an OPEN belongs to the same call follows from the requests that the kernel would send
+otherwise. Attributes from `ask` go to the kernel with no validity, so every other call on this file
+asks for attributes again before it opens, and `told` then drops the answer. After a LOOKUP the
+kernel asks once more within the call itself, for the permissions.
 
-Whether an open is likely is learned for each directory: who only looks gets a HEAD soon.
+Whether an open is likely is learned for each directory: a program that only looks at attributes
+soon gets HEADs.
 
 Any thread; `_lock` is a leaf.
 """
@@ -26,14 +27,15 @@ from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
 
-# Storage classes that are read at once, and for nothing.
+# Storage classes whose objects can be read at once, without a retrieval fee.
 READY_CLASSES = frozenset({None, "", "STANDARD", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"})
 ANSWERS_MOST = 32
-# Seconds within which OPEN follows; only a call that opens what `O_PATH` has found comes so late.
+# Seconds within which the OPEN follows; only the open of an `O_PATH` descriptor comes later.
 FOLLOWS = 1.0
-# How likely an open is, by directory and in the whole mount: answers that may still be in vain. One
-# that an OPEN took is worth two, an open that had none a part of one. Who has read a directory's
-# names looks at all of them, mostly; what isn't small costs more in vain.
+# How likely an open is, by directory and for the whole mount: the number of GETs that may still be
+# wasted. A GET takes one off; an OPEN that uses its answer adds `TAKEN`, any other OPEN `OPENED`. A
+# program that read a directory's names mostly looks at them all (`AFTER_NAMES`); a file that isn't
+# `SMALL` costs more when wasted.
 FIRST_GUESS, AFTER_NAMES, BEST_GUESS = 12.0, 2.0, 24.0
 TAKEN, OPENED = 2.0, 0.25
 SMALL, NOT_SMALL_GUESS = 32 * 1024, 10.0
@@ -42,9 +44,9 @@ DIRECTORIES = 1024
 
 class _Stage(Enum):
     UNDER_WAY = auto()
-    NEW = auto()  # there, and not told yet
-    LOOKED_UP = auto()  # told to a LOOKUP: the same call asks for the permissions next
-    READY = auto()  # for an OPEN that comes next
+    NEW = auto()  # received, not reported to the kernel yet
+    LOOKED_UP = auto()  # reported to a LOOKUP: the same call asks for the permissions next
+    READY = auto()  # an OPEN that comes next may take it
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A version and its first bytes, and when S3 was asked."""
+    """A version, its first bytes, and when S3 was asked (monotonic seconds)."""
 
     info: ObjectInfo
     head: bytes
@@ -66,9 +68,9 @@ class Start:
 
 
 class FirstBytes:
-    """The answers that wait for their OPEN; `length` bytes of each at most.
+    """The answers that wait for their OPEN, each with at most `length` bytes.
 
-    `enabled` only where the kernel checks permissions itself, and asks as described above.
+    `enabled`: only where the kernel checks permissions itself, and so asks as described above.
     """
 
     def __init__(self, store: Store, length: int, *, enabled: bool) -> None:
@@ -83,10 +85,10 @@ class FirstBytes:
     def likely(
         self, key: str, listed: ObjectInfo | None = None, *, names_read: bool = False
     ) -> bool:
-        """Say whether a GET is worth more than a HEAD.
+        """Return whether to send a GET rather than a HEAD.
 
-        `listed` is what a LIST told of the object; `names_read` whether that was for a reader of
-        its directory.
+        `listed`: the object as a LIST described it. `names_read`: whether a program read the names
+        of its directory by that LIST.
         """
         if not self._enabled:
             return False
@@ -111,9 +113,10 @@ class FirstBytes:
         return guess
 
     def ask(self, key: str, listed: ObjectInfo | None = None) -> ObjectInfo:
-        """GET the first bytes of an object; keep them for the OPEN, and return the rest.
+        """GET the first bytes of an object, keep them for the OPEN, and return its attributes.
 
-        A HEAD where the GET is refused: some objects can be looked at and not read.
+        Sends a HEAD where the GET fails: some objects have attributes but can't be read. Raises
+        NotFound, or the FsError of the HEAD.
         """
         mine = _Answer(get_ident(), time.monotonic())
         with self._lock:
@@ -148,14 +151,13 @@ class FirstBytes:
         return bool(self._answers)
 
     def is_asked(self, key: str) -> bool:
-        """Say whether an answer for this key is under way, or waits for its OPEN."""
+        """Return whether the GET of this key is in flight, or its answer waits for the OPEN."""
         return key in self._answers
 
     def told(self, key: str, *, by_lookup: bool = False) -> bool:
-        """Note that the kernel is told a file's attributes; say whether they may have no validity.
+        """Note that a file's attributes go to the kernel; return whether with no validity.
 
-        That is so as long as the next OPEN may take the answer. To everybody else who asks it is
-        lost.
+        That is so while the next OPEN may take the answer. A request of any other call drops it.
         """
         with self._lock:
             answer = self._answers.get(key)
@@ -172,12 +174,12 @@ class FirstBytes:
             return True
 
     def lose(self, key: str) -> None:
-        """Forget an answer: the kernel is told attributes in a way that isn't looked at here."""
+        """Drop an answer: the kernel gets attributes in a way that isn't tracked here."""
         with self._lock:
             self._answers.pop(key, None)
 
     def take(self, key: str) -> Start | None:
-        """Return what was asked for within the call that sends this OPEN, if anything."""
+        """Return the answer fetched within the call that sends this OPEN, or None."""
         with self._lock:
             answer = self._answers.pop(key, None)
             late = answer is None or time.monotonic() - answer.asked > FOLLOWS

@@ -1,15 +1,15 @@
-"""Listing a directory for the sake of lookups: a page answers for a thousand names at once.
+"""Listing a directory to answer lookups: one page answers for a thousand names.
 
-One name costs a HEAD and a LIST of one key. When a second name of the same directory is asked for,
-that LIST is of the directory's first page instead, and most later names cost nothing. In a
-directory of more names the next page is asked for after each few names that the pages so far don't
-tell of, so that what is listed stays small beside what is asked. A page tells only of names that
-are in it: others may be as new as the question, and are asked for. In a small directory one LIST is
-that question, too.
+A lookup of one name costs a HEAD and a LIST of one key. At the lookup of a second name in the same
+directory, that LIST requests the directory's first page instead, and most later lookups cost
+nothing. In a larger directory the next page is requested after every `NAMES_A_PAGE` lookups of
+names beyond the pages so far, so that listing stays cheap beside the lookups. A page answers only
+for the names in it: any other name may be newer than the page, and is requested by itself, or in a
+small directory by listing it again.
 
-Not here: what an answer means (`lookup`), listings that are read as directories (`directories`).
+Not here: the meaning of an answer (`lookup`), listings read as directories (`directories`).
 
-Any thread; `_lock` guards what was asked lately and is a leaf.
+Any thread; `_lock` guards the record of recent lookups and is a leaf.
 """
 
 import logging
@@ -29,24 +29,25 @@ from fusefs.s3.store import Store
 
 log = logging.getLogger(__name__)
 
-# Two names of a directory that are asked for within so many seconds are worth a page.
+# Lookups of two names in a directory within so many seconds are worth a page.
 TOGETHER = 10.0
-# Seconds for which each page answers: nobody has seen it, so it isn't trusted like one that was
-# read. The next one costs little beside what is asked in that time.
+# Seconds for which each page answers: no program has seen it, so it isn't trusted as long as a page
+# that was read. A new one costs little beside the lookups of that time.
 TRUST = 5.0
-DIRECTORIES = 1024  # of so many is it known what was asked last
-# So many names that the pages don't tell of are worth one page more.
+DIRECTORIES = 1024  # directories whose last lookups are remembered
+# So many lookups of names beyond the pages are worth one more page.
 NAMES_A_PAGE = 4
-# A directory of so few names is listed again sooner than one of them is asked for.
+# A directory of at most so many names is listed again rather than requesting one name.
 FEW = 100
-# Names of a listing that is asked for again, for those that it lacks: one page.
+# A directory of more names, so of several pages, is never listed again for a name that it lacks.
 ONE_PAGE = 1000
 
 
 class FirstPages:
-    """The pages that lookups of one mount had listed. `enabled`: else names are asked for singly.
+    """The pages listed for the lookups of one mount.
 
-    `asks` runs the LIST of a lookup beside its HEAD, which `head` sends.
+    `asks` runs the LIST of a lookup beside its HEAD, which `head` sends. Without `enabled` each
+    name is requested by itself.
     """
 
     def __init__(
@@ -79,9 +80,10 @@ class FirstPages:
         return listing
 
     def what(self, parent: Node, name: str, key: str) -> tuple[ObjectInfo | None, bool]:
-        """Return the object of a name, and whether there are keys below it: two requests at once.
+        """Return the object of a name, and whether there are keys below it.
 
-        The second is the LIST of the directory's first page, where that is worth it.
+        Sends two requests at once, HEAD and LIST; the LIST is of the directory's first page where
+        that is worth it. Raises FsError where the store refuses one.
         """
         listing = self._begun(parent, name)
         if listing is None:
@@ -113,7 +115,7 @@ class FirstPages:
             return None
 
     def _begun(self, parent: Node, name: str) -> Listing | None:
-        """Return a new listing for a directory of which a second name is asked for."""
+        """Return a new listing for a directory in which a second name is looked up, or None."""
         together = self._together(parent, name)
         if not self.enabled:
             return None
@@ -130,7 +132,7 @@ class FirstPages:
         return self._tree.relist(parent, made, former)
 
     def _together(self, parent: Node, name: str) -> bool:
-        """Note that a name is asked for; say whether another of its directory was, lately."""
+        """Note a lookup; return whether another name of its directory was looked up recently."""
         now = time.monotonic()
         with self._lock:
             before, at = self._last.pop(parent.id, (name, 0.0))
@@ -140,7 +142,7 @@ class FirstPages:
         return before != name and now - at < TOGETHER
 
     def _go_on(self, parent: Node, listing: Listing) -> None:
-        """Count a name that is beyond the pages of a listing; ask for the next one in time."""
+        """Count a lookup beyond the pages of a listing; request the next page after a few."""
         if not listing.for_lookups or listing.ended:
             return
         with self._lock:
@@ -156,14 +158,14 @@ class FirstPages:
         with bulkhead("listing a directory ahead", directory=listing.prefix):
             try:
                 listing.load(listing.pages)
-            except FsError as error:  # whoever needs the page asks again, and is told
+            except FsError as error:  # a lookup that needs it gets its own error
                 log.debug("LIST of %s failed: %s", listing.prefix, error)
 
     def renewed(self, parent: Node, name: str, listing: Listing | None) -> Listing | None:
-        """Return a listing asked for now that tells of a name which `listing` lacks, or None.
+        """Return a new listing that covers a name which `listing` lacks, or None.
 
-        None where asking for the name alone is cheaper: in a directory of more than a page, or of
-        many names where it's the only one.
+        None where requesting the name alone is cheaper: in a directory of more than a page, or of
+        many names where no other is looked up.
         """
         if not self.enabled or listing is None or not listing.complete:
             return None

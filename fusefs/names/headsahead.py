@@ -1,10 +1,11 @@
-"""HEADs, and those sent before they are asked for: of the next names of a directory in its order.
+"""HEAD requests, some of them sent ahead for the next names of a directory in its order.
 
-Attributes that are asked for in a listing's order (`ls -l`, `find`) are a scan; its HEADs go ahead
-of it, more and more of them, so that it waits for one round trip in a hundred names.
+Requests for attributes in a listing's order (`ls -l`, `find`) are a scan. HEADs are sent ahead of
+it in a growing window, so that the scan waits for one round trip in a hundred names.
 
-Not here: what an answer means (`lookup`). Any thread; `_lock` guards the requests under way and is
-a leaf. Where a scan is, is one value of its listing, replaced as a whole: a race costs a guess.
+Not here: the meaning of an answer (`lookup`). Any thread; `_lock` guards the requests in flight and
+is a leaf. The position of a scan is one value of its listing, replaced as a whole: a race costs a
+wrong guess.
 """
 
 import time
@@ -22,24 +23,25 @@ from fusefs.names.walks import Walks
 from fusefs.objects import ObjectInfo
 from fusefs.s3.store import Store
 
-# The first window, and the last: twice the requests that are sent at once, so that none waits.
+# The first window and the largest, in names: twice the concurrent requests, so that none waits.
 AHEAD_FIRST, AHEAD_MOST = 8, 256
-# Within so many seconds after a long scan the first name of a directory begins another.
+# Within so many seconds of a long scan, the first name of the next directory begins another.
 NEXT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A HEAD sent ahead, and the time before it was."""
+    """A HEAD sent ahead, and the time just before it was sent (monotonic seconds)."""
 
     at: float
     answer: Future[ObjectInfo]
 
 
 class HeadsAhead:
-    """The HEADs of one mount; `known` is what is remembered of objects.
+    """The HEADs of one mount.
 
-    `walks` know of directories that have no marker.
+    `known`: objects remembered from earlier answers. `walks`: tell which directories have no
+    marker.
     """
 
     def __init__(
@@ -55,7 +57,10 @@ class HeadsAhead:
         self._lock = locks.lock(Rank.LEAF)
 
     def head(self, key: str) -> tuple[ObjectInfo, float]:
-        """Return what a HEAD tells, perhaps one sent ahead, and when it was asked."""
+        """Return an object by HEAD, perhaps one sent ahead, and when it was sent.
+
+        The time is in monotonic seconds. Raises NotFound, or another FsError of the store's.
+        """
         with self._lock:
             sent = self._asked.pop(key, None)
         if sent is not None and self._tree.fresh(sent.at):
@@ -69,7 +74,7 @@ class HeadsAhead:
         return info, asked
 
     def ahead(self, listing: Listing, name: str) -> None:
-        """When names are asked for in the order of a listing, ask for the next ones already."""
+        """Send HEADs for the next names, where lookups follow the order of a listing."""
         last, window = listing.scan
         position = listing.position(name, max(0, last))
         now = time.monotonic()
@@ -95,7 +100,7 @@ class HeadsAhead:
                 self._send_directory(listing.prefix + other + "/")
 
     def scanned(self, listing: Listing, name: str) -> bool:
-        """Say whether attributes are being asked for in the listing's order, and `name` is next."""
+        """Return whether a scan of the listing is under way, and `name` is its next."""
         at, window = listing.scan
         return window > 0 and listing.position(name, at) is not None
 
@@ -109,7 +114,7 @@ class HeadsAhead:
         with self._lock:
             if key in self._asked:
                 return
-            if len(self._asked) >= 4 * AHEAD_MOST:  # a scan that was given up
+            if len(self._asked) >= 4 * AHEAD_MOST:  # left by a scan that stopped
                 self._asked.clear()
             answer = self._pool.submit(self._store.head, key)
             self._asked[key] = _Sent(now, answer)

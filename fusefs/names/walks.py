@@ -1,13 +1,12 @@
-"""Walking down a tree (`find`, `rm -r`): what is below a directory is listed at once.
+"""Walks of a directory tree (`find`, `rm -r`): one LIST returns the content of many directories.
 
 When the second directory of a parent is listed soon after the first, one LIST without a delimiter
-goes on from there, a thousand keys at a time, and tells of the next directories, at any depth,
-with their names in one request. A directory that it doesn't tell of whole within a few pages is
-listed by itself.
+continues from there, a thousand keys at a time. Its pages hold the content of the next directories,
+at any depth. A directory that isn't complete within a few pages is listed by itself.
 
 Not here: listings (`listing`), which take a page from here in place of their first LIST.
 
-Any thread; `_lock` guards the walks, `_loading` of a walk is held over its LIST.
+Any thread; `_lock` guards the walks; the `_loading` of a walk is held during its LIST.
 """
 
 import time
@@ -20,23 +19,26 @@ from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo, Page
 from fusefs.s3.store import Store
 
-# Behind each key of a directory, and before those of the next.
+# Sorts after each key of a directory, and before those of the next.
 LAST = "\U0010ffff"
-# Seconds between two directories of a parent that make a walk; and for which what was listed ahead
-# of it is good: nobody has seen it yet, so it isn't trusted like a listing that was read.
+# Seconds between listing two directories of a parent that begin a walk; and for which a page of a
+# walk is valid: no program has seen it yet, so it isn't trusted as long as a listing that was read.
 TOGETHER = 10.0
 TRUST = 5.0
-# A directory that takes more pages is listed by itself. What it has below comes later.
+# A directory that takes more pages is listed by itself, its subdirectories later.
 PAGES_MOST = 4
-# A walk of which a directory had to be listed by itself twice in a row isn't gone on with.
+# A walk ends when so many directories in a row had to be listed by themselves.
 FAILURES_MOST = 2
-GIVEN_UP = 60.0  # seconds for which its parent's directories are listed one by one then
+GIVEN_UP = 60.0  # seconds for which the parent's directories are then listed one by one
 PARENTS, WALKS = 256, 4
 
 
 @dataclass(frozen=True, slots=True)
 class WalkedPage:
-    """What a directory's own LIST would have told, and when it was asked."""
+    """The page that a directory's own LIST would return, and when it was requested.
+
+    `asked`: monotonic seconds.
+    """
 
     page: Page
     asked: float
@@ -51,16 +53,16 @@ class _Flat:
 
 
 class _Walk:
-    """The keys below one prefix behind those of the directory `behind`, as far as they're needed.
+    """The keys below one prefix that follow those of the directory `behind`, loaded on demand.
 
-    Not every store sorts as S3 does, but in all the keys of a directory follow each other. So what
-    a page tells of a directory is taken only where some key of it was seen, and another behind.
+    Not every store sorts as S3 does, but in all of them the keys of a directory are consecutive. So
+    pages answer for a directory only where they hold a key of it, and a key that follows its last.
     """
 
     def __init__(self, store: Store, prefix: str, behind: str) -> None:
         self.prefix = prefix
         self.failures = 0
-        self.ended = False  # as a walk: its keys are too old
+        self.ended = False  # its keys are too old, or not what S3 would return
         self._store = store
         self._behind = behind
         self._pages: list[_Flat] = []
@@ -69,7 +71,7 @@ class _Walk:
         self._loading = locks.lock(Rank.WALK)
 
     def take(self, prefix: str) -> WalkedPage | None:
-        """Return what is in a directory; None where that takes too many pages."""
+        """Return the content of a directory; None where the walk can't or needs too many pages."""
         with self._loading:
             self._drop(prefix)
             for _ in range(PAGES_MOST):
@@ -85,7 +87,7 @@ class _Walk:
             return None
 
     def lacks(self, key: str) -> bool:
-        """Say whether a directory of which keys were seen has no marker; no request."""
+        """Return whether the pages hold keys of a directory but no marker; sends no request."""
         pages = list(self._pages)
         below = [info.key for page in pages for info in page.objects if info.key.startswith(key)]
         if not below or key in below:
@@ -95,7 +97,7 @@ class _Walk:
         return fresh and not self._store.changes.overtook(key, asked)
 
     def _drop(self, prefix: str) -> None:
-        """Forget pages that the walker has passed."""
+        """Drop pages before `prefix`; end a walk whose pages are too old."""
         while len(self._pages) > 1 and self._pages[0].objects[-1].key < prefix:
             del self._pages[0]
         now = time.monotonic()
@@ -113,7 +115,7 @@ class _Walk:
             self.ended = True  # not how S3 answers
 
     def _tells_of(self, prefix: str) -> bool:
-        """Say whether keys below a prefix are in the pages, and what follows them."""
+        """Return whether the pages hold keys below a prefix, and where those end."""
         seen = any(info.key.startswith(prefix) for info in self._objects())
         return seen and (self._all or not self._pages[-1].objects[-1].key.startswith(prefix))
 
@@ -138,7 +140,7 @@ class _Walk:
 
 
 class Walks:
-    """The walks of one mount. `enabled`: else there are none."""
+    """The walks of one mount; none begins without `enabled`."""
 
     def __init__(self, store: Store, *, enabled: bool = True) -> None:
         self._store = store
@@ -148,9 +150,9 @@ class Walks:
         self._lock = locks.lock(Rank.LEAF)
 
     def page(self, prefix: str) -> WalkedPage | None:
-        """Return what is in a directory that is being listed now, if a walk tells.
+        """Return the content of a directory that is being listed now, if a walk covers it.
 
-        The caller puts what this mount changes from now on above it.
+        The caller applies this mount's own changes from now on to it.
         """
         walk = self._walk_to(prefix) if self._enabled else None
         if walk is None:
@@ -164,11 +166,11 @@ class Walks:
         return page
 
     def lacks(self, key: str) -> bool:
-        """Say whether a walk has found that there is no such key."""
+        """Return whether a walk shows that the key doesn't exist; sends no request."""
         return any(walk.lacks(key) for walk in list(self._walks.values()))
 
     def _walk_to(self, prefix: str) -> _Walk | None:
-        """Note that a directory is listed; return the walk that comes by it, perhaps a new one."""
+        """Note that a directory is listed; return the walk that will reach it, maybe a new one."""
         parent, now = _parent(prefix), time.monotonic()
         with self._lock:
             for walk in self._walks.values():

@@ -1,12 +1,12 @@
-"""Small files fetched before they are opened, where a directory is being read through.
+"""Small files fetched before they are opened, where a program reads a directory's files in order.
 
-Only with a `--content-ttl`: what was fetched ahead is older than the open that takes it. With one,
-an open for reading also takes what was cached, where S3 was asked for its version within that time.
+Only with a `--content-ttl`: a file fetched ahead is older than the open that uses it. With one, an
+open for reading also uses cached content whose version S3 reported within that time.
 
-After the second file of a directory the next ones of its listing are fetched, up to four for each
-that was opened, so that little is fetched in vain where the reader goes elsewhere; where it has
-come back to an earlier file, those before, too. Two seconds after the last open nothing more is
-begun.
+After the second open in a directory the next files of its listing are fetched, up to four for each
+that was opened, so that little is wasted where the reader goes elsewhere; once the reader has gone
+back to an earlier file, those before its first file, too. From two seconds after the last open on,
+no fetch begins.
 
 Any thread; `_lock` guards the sweeps, and is held over no request.
 """
@@ -30,11 +30,11 @@ from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.read.reader import Reader
 
-# Files fetched ahead for each that was opened, and at most: then the reader has to come for some.
+# Files fetched ahead for each that was opened, in all, and their bytes until opens use some.
 GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
-# Fetches at once: with 20 ms round trips so many are 1 600 files a second.
+# Concurrent fetches: with round trips of 20 ms, 1 600 files a second.
 AT_ONCE = 32
-IDLE = 2.0  # seconds without an open after which a directory isn't read through any more
+IDLE = 2.0  # seconds without an open that end a sweep
 SWEEPS_MOST = 8
 
 
@@ -47,7 +47,7 @@ class _Fetch:
 
 @dataclass(eq=False, slots=True)
 class _Sweep:
-    """How far one directory has been read through."""
+    """The progress of one directory that is read file by file."""
 
     listing: Listing
     start: int
@@ -56,16 +56,17 @@ class _Sweep:
     opened: int = 0
     opened_at: float = 0.0
     running: int = 0
-    unread: int = 0  # bytes
+    unread: int = 0  # bytes fetched ahead and not opened yet
     filling: bool = False
     at_end: bool = False
     fetches: dict[str, _Fetch] = field(default_factory=dict)
 
 
 class Sweeps:
-    """The directories of one mount that are read through. `ttl`: `--content-ttl`; 0: none are.
+    """The sweeps of one mount: the directories that are read file by file.
 
-    `length`: bytes of the largest file that counts as small.
+    `length`: bytes of the largest file that counts as small. `ttl`: `--content-ttl` in seconds; 0
+    for no sweeps.
     """
 
     def __init__(
@@ -81,13 +82,13 @@ class Sweeps:
         self._length = length
         self._ttl = ttl
         self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()  # by the directory's node
-        self._opening: OrderedDict[str, None] = OrderedDict()  # keys asked for by opens, lately
+        self._opening: OrderedDict[str, None] = OrderedDict()  # keys of recent opens
         self._lock = locks.lock(Rank.SWEEP)
         if ttl:
             lookup.fetched = self.fetched
 
     def take(self, node: Node, key: str) -> Start | None:
-        """Return a file's version without a question, where S3 was asked for it within the TTL."""
+        """Return a file's version without a request, where S3 reported it within the TTL."""
         if not self._ttl or node.parent is None:
             return None
         fetch = self._taken(node.parent, key)
@@ -102,7 +103,7 @@ class Sweeps:
         return Start(info, b"", asked)
 
     def fetched(self, key: str) -> ObjectInfo | None:
-        """Return what is being fetched of a file, once it has come; None where nothing is."""
+        """Wait for the fetch of a file and return its version; None where no fetch is under way."""
         with self._lock:
             every = [sweep.fetches.get(key) for sweep in self._sweeps.values()]
         fetch = next((each for each in every if each is not None), None)
@@ -144,7 +145,7 @@ class Sweeps:
 
     def _of(self, parent: Node, listing: Listing, place: int) -> _Sweep:
         sweep = self._sweeps.pop(parent.id, None) or _Sweep(listing, place, place)
-        sweep.listing = listing  # the same names, or nearly, asked for anew
+        sweep.listing = listing  # the same names, or nearly, listed anew
         self._sweeps[parent.id] = sweep
         if len(self._sweeps) > SWEEPS_MOST:
             self._give_up(self._sweeps.popitem(last=False)[1])
@@ -156,7 +157,7 @@ class Sweeps:
         sweep.opened = 0
 
     def _go_on(self, sweep: _Sweep) -> None:
-        """Begin as many fetches as the opens so far are worth; one thread at a time does."""
+        """Begin as many fetches as the opens so far allow; one thread at a time does so."""
         with self._lock:
             if sweep.filling:
                 return
@@ -165,7 +166,7 @@ class Sweeps:
         while more:
             found = self._next(sweep) if self._has_room(sweep) else None
             with self._lock:
-                # Whoever took or ended a fetch meanwhile has left it to this thread to go on.
+                # A thread that took or ended a fetch meanwhile leaves the next ones to this one.
                 more = found is not None or (self._room(sweep) and not sweep.at_end)
                 sweep.filling = more
                 if found is not None:
@@ -188,7 +189,7 @@ class Sweeps:
         sweep.fetches[listed.key] = _Fetch(listed, time.monotonic(), answer)
 
     def _next(self, sweep: _Sweep) -> ObjectInfo | None:
-        """Return the next file of the pages there are that is worth it; None at their end."""
+        """Return the next file worth fetching in the pages so far; None at their end."""
         while sweep.position // PAGE_MOST < sweep.listing.pages:
             step = next(sweep.listing.steps(sweep.position, 1), None)
             if step is None:
@@ -215,7 +216,7 @@ class Sweeps:
         with bulkhead("fetching a file ahead", key=listed.key):
             try:
                 start = self._store.get_start(listed.key, self._length, whole=True)
-            except FsError:  # whoever opens it asks again, and is told
+            except FsError:  # the open requests it again and gets its own error
                 start = None
             if start is not None and start[0].size <= self._length:
                 info, head = start

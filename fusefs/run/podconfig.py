@@ -1,10 +1,10 @@
-"""The configuration of a pod's mounts, as the webhook writes it, to the settings of each.
+"""Translate a pod's configuration, which the webhook writes, to a command line per mount.
 
     {"version": 1, "mounts": [{"name": "default", "mountpoint": "/bus/default", "bucket": "b", …}]}
 
-Each mount's keys are translated to the options of `fusefs mount` and parsed by the same code, so
-that both say the same and fail the same. A supervisor on one machine writes `arguments`, the very
-words of its own command line, instead.
+Each mount's keys become options of `fusefs mount` and are parsed by the same code, so that both
+accept the same values and fail with the same errors. A supervisor on one machine writes the key
+`arguments` instead: the words of its own command line. Pure.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fusefs.errors import SetupError
 from fusefs.mount.settings import MountSettings
 
-# How a command line becomes settings; raises SetupError.
+# Parses a command line to settings; raises SetupError.
 SettingsOf = Callable[[Sequence[str]], MountSettings]
 
 OPTIONS = {

@@ -1,11 +1,11 @@
-"""`python -m fusefs probe`: whether a mount works.
+"""`python -m fusefs probe`: check whether mounts work.
 
-    probe              the worker of this container: all mounts serve, S3 answers, uploads go
+    probe              the worker of this container: all mounts serve, S3 answers, uploads succeed
     probe MOUNTPOINT   a FUSE mount whose root answers
     probe --keeper     the keeper of this container: it holds all its mounts, none is orphaned
 
 Standard library only, and few imports: a probe runs every few seconds. A filesystem whose daemon
-hangs blocks every caller, so a mountpoint is checked from a thread that may be left behind.
+hangs blocks every caller, so a mountpoint is checked in a thread that may be left behind.
 """
 
 import os
@@ -68,7 +68,7 @@ def probe(mountpoint: Path, timeout: float) -> int:
 
 
 def _reason(mountpoint: Path) -> str:
-    """Return the reason for a failure, or ''."""
+    """Return why the mount fails, "" where it works."""
     try:
         if not _mounted(mountpoint):
             return f"{mountpoint}: not mounted"

@@ -1,4 +1,4 @@
-"""One mount of a worker: taken from the keeper, served, and its status.
+"""One mount of a worker: take it from the keeper, serve it, and report its status.
 
 After a worker's death its successor has the kernel resend the requests that were not answered. On a
 kernel without resend (before Linux 6.9) a mount can't be taken over: it is aborted and mounted
@@ -34,7 +34,7 @@ from fusefs.timings import Timings
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.025  # between two checks for requests in flight, at the end
+LOOK_SECONDS = 0.025  # between two checks for requests in flight, in a drain
 GONE_STATE, UNMOUNTED_STATE = "gone", "unmounted"
 LOST = (
     "the mount was lost and mounted anew; containers that were started before have the dead one:"
@@ -63,16 +63,16 @@ class ServedFilesystem(Protocol):
         """Return these handles, each with the number of its content (`Opened.content`)."""
 
     def counts(self) -> Mapping[str, float]:
-        """Return the numbers that a person wants to see of it, by name."""
+        """Return the counts that the mount's status shows, by name."""
 
     def diagnosis(self) -> Iterable[tuple[str, Mapping[str, object]]]:
-        """Return lines for the log, each with its fields, for a person who looks for a fault."""
+        """Return log lines for fault finding, each as its event and fields."""
 
     def trouble(self) -> str:
-        """Return what is wrong with the mount, "" for nothing."""
+        """Return the fault that the mount's status shows, "" for none."""
 
     def activity(self) -> int:
-        """Return a number that grows with all background work of this mount."""
+        """Return a number that grows with every step of the mount's background work."""
 
     def refuse_writes(self) -> None:
         """Answer EROFS to all modifying calls from now on."""
@@ -134,7 +134,7 @@ class ServedMount:
         self.mountpoint = str(config["mountpoint"])
         self.served: ServedFilesystem | None = None
         self.state = "starting"
-        self.lost = False  # containers that were started before have the dead mount
+        self.lost = False  # containers started before still have the dead mount
         self._config = config
         self._options = options
         self._session: KernelSession | None = None
@@ -190,28 +190,28 @@ class ServedMount:
         self._session.start(resend=taken.resumed)
 
     def _serve_nobody(self, why: str, open_filesystem: OpenFilesystem) -> None:
-        """Only upload what a former worker left: there is no mount to serve."""
+        """Only upload the changes that a previous worker left: there is no mount to serve."""
         self.unmounted(why)
         try:
             self.served = open_filesystem(self._config, Silent(), StartMode.FIRST)
         except SetupError as error:
             log.error(  # noqa: TRY400 - it is one line for a person
-                "what a former worker left can't be uploaded now; it stays on the cache volume",
+                "changes of a previous worker can't be uploaded now; they stay on the cache volume",
                 extra={"mount": self.name, "error": str(error)},
             )
 
     def unmounted(self, why: str) -> None:
         """Note that the mount was unmounted from outside; dirty files are still uploaded."""
         self.state = UNMOUNTED_STATE
-        log.error("%s; what isn't in S3 is uploaded", why, extra={"mount": self.name})
+        log.error("%s; changes that aren't in S3 yet are uploaded", why, extra={"mount": self.name})
 
     def diagnosis(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        """Yield what a person who looks for a fault wants to know, each line with its fields."""
+        """Yield log lines for fault finding, each as its event and fields."""
         oldest = self._session.oldest_request() if self._session is not None else 0.0
         yield "mount", {"mount": self.name, "state": self.state, "oldest_request": round(oldest, 3)}
         if self.served is not None:
-            for what, told in self.served.diagnosis():
-                yield what, {"mount": self.name, **told}
+            for what, fields in self.served.diagnosis():
+                yield what, {"mount": self.name, **fields}
 
     def gone(self) -> bool:
         """Return whether the mount ended from outside."""
@@ -223,7 +223,7 @@ class ServedMount:
     def drain(self, stop: threading.Event) -> bool:
         """Upload all dirty files, and wait for modifying requests in flight; False if stopped.
 
-        A rename that ends half way would leave its directory under two names.
+        A rename cut off half way would leave its directory under two names.
         """
         assert self.served is not None  # noqa: S101 - it is open
         if self._session is None:

@@ -1,8 +1,8 @@
 """Serve the mounts of one configuration, with their metrics, until SIGTERM.
 
 The process is the worker of a pod, or of `fusefs mount` on one machine; a keeper in another process
-holds the mounts. Not here: words (`command`), the second driver (`portable`), the filesystem
-(`mount`), the protocols (`kernel`, `keeper.protocol`). Main thread only.
+holds the mounts. Not here: command-line options (`command`), the fusepy driver (`fusepy`), the
+filesystem (`mount`), the protocols (`kernel`, `keeper.protocol`). Main thread only.
 """
 
 import logging
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 class ServingSettings:
     """Settings of a worker for all its mounts together.
 
-    `config`: the configuration's file, None for the environment. `drain_seconds`: None for the
-    longest of the mounts; in a pod the grace period limits it. `reached`: the worker makes this
-    file once its mounts can start; nothing is mounted before.
+    `config`: path of the configuration, None for the environment. `drain_seconds`: longest drain
+    at the end; None for the longest of the mounts' own (in a pod the grace period limits it).
+    `reached`: a file that the worker makes once its mounts can start; it mounts nothing before.
     """
 
     config: str | None = None
@@ -42,7 +42,10 @@ class ServingSettings:
 
 
 def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: WorkerOptions) -> int:
-    """Serve the mounts of a configuration until SIGTERM; return the exit code."""
+    """Serve the mounts of a configuration until SIGTERM; return the exit code.
+
+    Raises SetupError for a wrong configuration, or for a mount that `check` refuses.
+    """
     allow_many_files()
     mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
@@ -68,9 +71,9 @@ def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: Wo
 
 
 def allow_many_files() -> None:
-    """Raise the limit of open files to its maximum: a changed file takes two.
+    """Raise the limit of open files to its maximum: a changed file takes two descriptors.
 
-    The usual limit of 1024 is for programs that use select(2); it would be EMFILE at 500 files.
+    The usual limit of 1024 is for programs that use select(2); 500 files would meet EMFILE.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

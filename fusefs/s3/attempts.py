@@ -1,8 +1,8 @@
-"""boto3's own tries of a request, kept within the budget of the call that makes them.
+"""boto3's own attempts at a request, kept within the retry budget of their call.
 
-boto3 gives every try the same time limits and makes all its tries, whatever has passed. Here each
-gets what its call has left, and none is begun when nothing is. Not here: boto3 itself, which
-`sdk` asks. Any thread: a call's tries are made by the thread that makes the call.
+boto3 gives every attempt the same time limits and makes all its attempts, however much time has
+passed. Here an attempt gets the time that its call has left, and none begins when no time is left.
+Not here: boto3's client (`sdk`). Any thread: the thread that makes a call makes all its attempts.
 """
 
 import threading
@@ -23,13 +23,13 @@ class _Call(threading.local):
 
 
 class Attempts:
-    """The tries of one client."""
+    """The attempts of one client; each thread has its own call."""
 
     def __init__(self) -> None:
         self._call = _Call()
 
     def bind(self, client: Any, settings: StoreSettings) -> None:
-        """Have a client of boto3's make no try but within its call's budget."""
+        """Limit the attempts of a boto3 client to the budget of their call."""
         session = client._endpoint.http_session  # noqa: SLF001 - its limits are fixed otherwise
         session._timeout = _Limits(self, settings)  # noqa: SLF001
         session._socket_options += LOW_WATER  # noqa: SLF001
@@ -58,7 +58,7 @@ class Attempts:
 
     @contextmanager
     def within(self, budget: RetryBudget, operation: str) -> Iterator[None]:
-        """Inside, the thread's tries are those of a call with this budget."""
+        """Give the attempts that this thread makes inside the budget of one call."""
         before = self._call.budget
         self._call.budget, self._call.at_once = budget, operation not in LONG
         try:
@@ -67,12 +67,12 @@ class Attempts:
             self._call.budget = before
 
     def begin(self) -> float | None:
-        """Begin a try; return for how many seconds the store may say nothing, None for as usual."""
+        """Begin an attempt; return how many seconds the store may be silent, None for the usual."""
         budget = self._call.budget
         return None if budget is None else budget.begin(self._call.at_once)
 
     def over(self) -> bool:
-        """A try failed: say whether it was the last the call has time for."""
+        """Note that an attempt failed; return whether the call has no time for another."""
         budget = self._call.budget
         if budget is None:
             return False
@@ -81,7 +81,7 @@ class Attempts:
 
 
 class _Limits(Timeout):
-    """boto3's time limits: a connection takes a copy for each try, with what its call has left."""
+    """boto3's time limits; a connection clones them for each attempt, with the time left."""
 
     def __init__(self, attempts: Attempts, settings: StoreSettings) -> None:
         super().__init__(connect=settings.connect_timeout, read=settings.read_timeout)
@@ -89,7 +89,7 @@ class _Limits(Timeout):
         self._settings = settings
 
     def clone(self) -> Timeout:
-        """Return the limits of the try that begins."""
+        """Return the limits of the attempt that begins."""
         silence = self._attempts.begin()
         if silence is None:
             return super().clone()

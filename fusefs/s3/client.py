@@ -1,11 +1,12 @@
-"""One request of a bucket: its answer or our error out, tried again while that can help.
+"""Send one S3 request: return its answer or raise our error; retry while that can help.
 
-What is waited for: a store that can't be reached or answers 5xx (an outage), credentials that ran
-out until new ones are there, a connection that broke before an answer came. What a request means
-is `store`'s; here it is a name of boto3 and its arguments. It goes by `fastpath` where it is plain,
-else by boto3 (`sdk`), which is loaded by the first request that needs it. Any thread; `_making`
-guards that boto3's client is made once, `_noticing` which key was signed with last; the few other
-numbers kept here are each written in one step.
+Three faults are waited for: a store that is unreachable or answers 5xx or 429 (an outage), expired
+credentials until new ones appear, and a connection that breaks before the answer. The meaning of a
+request is `store`'s concern; here it is a boto3 operation name and its arguments. A plain request
+is sent by `fastpath`, any other by boto3 (`sdk`), imported by the first request that needs it.
+
+Any thread. `_making` guards the creation of boto3's client, `_noticing` the access key signed with
+last; each of the few other numbers kept here is written in one step.
 """
 
 import os
@@ -47,15 +48,15 @@ EXPECTED = frozenset({304, 416})
 # How long a store may refuse expired credentials before we give up: kubelets and token webhooks
 # renew files within about a minute.
 RENEWAL_SECONDS = 90.0
-# Seconds that a request gets at least of its budget while the store is away.
+# Smallest budget of a request during an outage, in seconds.
 PROBE = 10.0
-STREAMED = "get_object"  # its body is read by `store`, which tells when all of it is here
-BEGAN = "s3mount-began"  # of an answer: the operation, and when its call began (monotonic)
-READ_MOST = 1 << 20  # bytes of a body asked for at once
+STREAMED = "get_object"  # `store` reads its body and calls `has_all` at the end
+BEGAN = "s3mount-began"  # added to an answer: operation, start of the call (monotonic seconds)
+READ_MOST = 1 << 20  # bytes of a body per read
 
 
 class Client:
-    """The ways to one bucket."""
+    """Sends the requests for one bucket, by the fast path or by boto3."""
 
     def __init__(self, settings: StoreSettings, counters: Counters) -> None:
         self.changes = Changes()
@@ -66,7 +67,7 @@ class Client:
         if settings.requester_pays:
             self._common["RequestPayer"] = "requester"
         self.presence = StorePresence()
-        self._renewed_at = 0.0  # when credentials changed last
+        self._renewed_at = 0.0  # when the credentials last changed (monotonic seconds)
         self._directory: CredentialsDirectory | None = None
         if settings.credentials_dir is not None:
             self._directory = CredentialsDirectory(settings.credentials_dir)
@@ -78,7 +79,7 @@ class Client:
         self.endpoint = self._find_ways()
 
     def _find_ways(self) -> str:
-        """Find the way without boto3, or else have boto3 show it; return the store's URL."""
+        """Set up the fast path, if need be with what boto3 finds out; return the endpoint's URL."""
         keys = place.static_keys(self._directory, os.environ)
         found = place.place_of(self._settings, os.environ) if keys is not None else None
         if keys is not None and found is not None:
@@ -92,12 +93,14 @@ class Client:
         return sdk.endpoint
 
     def _way(self, authorities: str | None, keys: Callable[[], Signature | None]) -> FastPath:
-        told = self._settings
-        wire = Wire(told.connect_timeout, told.read_timeout, told.connections, authorities)
-        return FastPath(told.bucket, wire, partial(self._noticed, keys))
+        settings = self._settings
+        wire = Wire(
+            settings.connect_timeout, settings.read_timeout, settings.connections, authorities
+        )
+        return FastPath(settings.bucket, wire, partial(self._noticed, keys))
 
     def _noticed(self, keys: Callable[[], Signature | None]) -> Signature | None:
-        """Return what to sign with; count when it is another than before."""
+        """Return the signing keys; count a change of the access key."""
         found = keys()
         if found is not None and found.access != self._signed_with:
             with self._noticing:
@@ -124,7 +127,10 @@ class Client:
     # -- one request -----------------------------------------------------------------------------
 
     def budget(self, most: float = float("inf")) -> RetryBudget:
-        """Return the budget of a request that begins now; it is less during an outage."""
+        """Return the retry budget of a request that begins now, of at most `most` seconds.
+
+        The time that an outage has lasted is subtracted; `PROBE` seconds are left at least.
+        """
         limit = min(most, self._settings.retry_for)
         silence = min(most, self._settings.read_timeout)
         spent = min(self.presence.unreachable_for(), max(limit, silence) - PROBE)
@@ -138,9 +144,10 @@ class Client:
         /,
         **arguments: Any,
     ) -> Any:
-        """Run a boto3 operation on the bucket; raise our error for any of theirs.
+        """Run a boto3 operation on the bucket and return its answer in boto3's shape.
 
-        `budget`: the budget, where this request is one of several that share it.
+        `budget`: the retry budget, where several requests share one. Raises an FsError for each
+        error of boto3's or the store's, when it isn't retried or the budget is used up.
         """
         locks.waits_for_store()
         budget = budget or self.budget()
@@ -156,7 +163,7 @@ class Client:
         return answer
 
     def has_all(self, answer: Mapping[str, Any]) -> None:
-        """Note that all of an answer is here, its body too."""
+        """Note that an answer has been received whole, with its body."""
         operation, began = answer[BEGAN]
         self._counters.answers.note(operation, time.monotonic() - began)
 
@@ -181,12 +188,12 @@ class Client:
                 cleared = reason is None
             except Unclear:
                 budget.ended()
-                lost = True  # boto3 finds out what is wrong
+                lost = True  # boto3 repeats the request and classifies the error
                 self._counters.add(Count.RETRIED)
             except NoAnswer as nothing:
-                told = self._unanswered(operation, key, nothing)
+                failure = self._unanswered(operation, key, nothing)
                 if not self._rides_out(nothing.why, budget):
-                    raise told from nothing
+                    raise failure from nothing
                 lost = True
             else:
                 self._counters.first_bytes.note(operation, time.monotonic() - sent)
@@ -204,81 +211,81 @@ class Client:
         *,
         lost: bool,
     ) -> None:
-        """Return when asking again may help; else raise our error for the store's."""
-        told = self._told(operation, key, error)
-        told.retried = lost or error.attempts > 0
-        if not self._asks_again(error, told, sent, budget):
-            raise told from error
+        """Return when a retry may help; else raise our error for the store's."""
+        failure = self._told(operation, key, error)
+        failure.retried = lost or error.attempts > 0
+        if not self._asks_again(error, failure, sent, budget):
+            raise failure from error
 
     def _reason(
         self, operation: str, arguments: Mapping[str, Any], error: Refusal, budget: RetryBudget
     ) -> Refusal | None:
-        """Ask by a GET why a HEAD was refused: its 400 has no body, so no code.
+        """Return why a request was refused; for a HEAD's 400, which has no error code, ask by GET.
 
-        None where the GET isn't refused: credentials were renewed between the two.
+        None where the GET isn't refused: the credentials were renewed between the two.
         """
         if operation != "head_object" or error.status != 400:
             return error
         try:
             ranged = {**arguments, "Range": "bytes=0-0"}
             self._loaded().call("get_object", ranged, budget)["Body"].close()
-        except Refusal as told:
-            return told if told.status in (400, 403) else None
+        except Refusal as found:
+            return found if found.status in (400, 403) else None
         except NoAnswer:
             return error
         return None
 
     def _directly(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
-        """Try it without boto3; None where that isn't possible. Raises Refusal and Unclear."""
+        """Send a request by the fast path; None where that can't. Raises Refusal and Unclear."""
         if self._direct is None:
             return None
         silence = budget.begin(operation not in LONG)
         return self._direct.send(operation, arguments, silence)
 
     def _unanswered(self, operation: str, key: str | None, error: NoAnswer) -> errors.FsError:
-        told: errors.FsError
+        failure: errors.FsError
         if error.why is Why.NO_CREDENTIALS:
-            told = errors.AccessDenied(
+            failure = errors.AccessDenied(
                 f"{self.where}: no AWS credentials found; give a Secret, a role or "
                 "the usual AWS environment variables"
             )
         else:
-            told = errors.Unavailable(f"{operation} {self.where}/{key or ''}: {error}")
-        self._counters.request(operation, type(told).__name__)
-        return told
+            failure = errors.Unavailable(f"{operation} {self.where}/{key or ''}: {error}")
+        self._counters.request(operation, type(failure).__name__)
+        return failure
 
     def _rides_out(self, why: Why, budget: RetryBudget) -> bool:
-        """Wait for a store that can't be reached; False when it has been away for too long."""
+        """Wait before a retry during an outage; False when the budget is used up."""
         if why not in (Why.AWAY, Why.UNTRUSTED):
-            return False  # what boto3 refuses to send is no outage
+            return False  # a request that boto3 refuses to send is no outage
         away_since = self.presence.missed()
         if why is Why.UNTRUSTED:
-            return False  # a wrong certificate doesn't pass
+            return False  # waiting doesn't mend a wrong certificate
         budget.since = min(budget.since, away_since)
         return budget.wait()
 
     def _told(self, operation: str, key: str | None, error: Refusal) -> errors.FsError:
         self.presence.answered(error.headers)
         what = f"{operation} {self.where}/{key or ''}"
-        told = error_for(error.code, error.status, what, error.message)
+        failure = error_for(error.code, error.status, what, error.message)
         if operation == "complete_multipart_upload" and error.code in CONTENDED:
-            told = errors.Contended(str(told))
-        outcome = "ok" if error.status in EXPECTED else type(told).__name__
+            failure = errors.Contended(str(failure))
+        outcome = "ok" if error.status in EXPECTED else type(failure).__name__
         self._counters.request(operation, outcome, error.attempts)
-        return told
+        return failure
 
     def _asks_again(
-        self, error: Refusal, told: errors.FsError, sent: float, budget: RetryBudget
+        self, error: Refusal, failure: errors.FsError, sent: float, budget: RetryBudget
     ) -> bool:
-        """Wait where asking again may help: an overload, credentials that ran out or changed."""
+        """Wait where a retry may help: after an overload, or for renewed credentials."""
         if error.code in EXPIRED or error.code in REFUSED:
             self._refresh_credentials()
-            # Another request may have brought new ones in while this was under way with the old.
+            # Another request may have renewed them while this one was in flight with the old.
             renewed = error.code in EXPIRED or self._renewed_at > sent
             return budget.wait(RENEWAL_SECONDS if renewed else 0)
         passing = error.status >= 500 or error.status == TOO_MANY
         passing = passing or error.code in PASSING | CONTENDED
-        return passing and isinstance(told, errors.Unavailable) and budget.wait()
+        return passing and isinstance(failure, errors.Unavailable) and budget.wait()
 
     def _refresh_credentials(self) -> None:
         if self._directory is not None:
@@ -304,9 +311,10 @@ class Client:
 def drain(
     answer: Mapping[str, Any], view: memoryview, what: str, arrived: Callable[[int], None]
 ) -> None:
-    """Read a body into `view` in as few copies as Python allows; the connection goes back.
+    """Read a body into `view` with as few copies as Python allows, and release the connection.
 
-    `arrived` is told the bytes so far. Raises BrokenBody when fewer come than `view` has.
+    `arrived` is called with the number of bytes received so far. Raises BrokenBody where the
+    connection breaks or the body is shorter than `view`.
     """
     # StreamingBody copies each byte twice more; the http.client response below urllib3's fills
     # a buffer of ours directly and still decodes chunks and checks the length.
@@ -327,18 +335,21 @@ def drain(
         raw.close()
         raise BrokenBody(f"{what}: the body ended after {have} of {len(view)} bytes", have)
     if int(answer["ContentLength"]) > len(view):
-        raw.close()  # more than was wanted is on its way
+        raw.close()  # the rest of the body is not wanted
     raw.release_conn()
 
 
 def status_of(error: errors.FsError) -> int:
-    """Return the HTTP status behind one of our errors, 0 where none came."""
+    """Return the HTTP status that caused one of our errors, 0 where there was no answer."""
     cause = error.__cause__
     return cause.status if isinstance(cause, Refusal) else 0
 
 
 def refuses_header(error: errors.FsError, certain: bool = False) -> bool:
-    """Say whether an error may be a store's refusal of a header, or (`certain`) says so itself."""
+    """Return whether an error may mean that the store refuses a header; with `certain`, must.
+
+    501 Not Implemented is certain; a 400 with an unspecific code is not.
+    """
     cause = error.__cause__
     if not isinstance(cause, Refusal):
         return False

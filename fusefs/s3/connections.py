@@ -1,10 +1,11 @@
-"""HTTP/1.1 connections to one host, kept open, with as little work per request as there can be.
+"""HTTP/1.1 connections to one host, kept open, with as little work per request as possible.
 
-Not here: what is asked and what an answer means. Any thread; one connection is used by one at a
-time, the lock guards those that nobody uses. Errors are OSError.
+Not here: the meaning of requests and answers. Any thread: one thread at a time uses a connection;
+the lock guards the idle ones. Errors are OSError.
 
-On plain connections the kernel keeps the time limits and fills a buffer by itself, so a head is two
-system calls, a body one for each `RECEIVED`. TLS has records of 16 KiB and the library's limits.
+On plain TCP the kernel enforces the time limits and fills a whole buffer per call, so a head takes
+two system calls and a body one for each `RECEIVED` bytes. TLS receives records of 16 KiB, with the
+time limits of the standard library.
 """
 
 import os
@@ -22,21 +23,21 @@ from fusefs.s3.partbody import Body, PartBody
 
 __all__ = ["LOW_WATER", "Answer", "BrokenAnswer", "Connections"]
 
-SENT = 1 << 16  # bytes sent at once where a piece too large would look like silence
-SENT_FILE = 1 << 20  # bytes of a file sent at once: what goes meanwhile is told
-# Bytes of a body received at once. Somebody may wait for the first; behind them fewer calls cost
-# less, though not in pieces that are small beside the kernel's buffers (256 KiB cost half more).
+SENT = 1 << 16  # bytes per send(): on a slow line a larger piece would look like silence
+SENT_FILE = 1 << 20  # bytes per sendfile(): it returns what it sent within the time limit
+# Bytes of a body per recv(). The first are few because a reader may wait for them; then fewer calls
+# cost less (256 KiB at once, little beside the kernel's buffers, cost half more).
 FIRST_RECEIVED, RECEIVED = 128 << 10, 1 << 20
-# What the kernel takes of a body before the network does: the less it is, the sooner a line that is
-# merely slow is told from one that is dead. It doesn't limit what is on its way.
+# Unsent bytes that the kernel accepts per connection: the fewer, the sooner a dead connection is
+# distinguished from a slow one. Bytes in flight are not limited by it.
 WAITING_MOST = 128 << 10
 LOW_WATER = (
     [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, WAITING_MOST)]
     if hasattr(socket, "TCP_NOTSENT_LOWAT")
     else []
 )
-# A limit that is this part of the wanted one is left as it is: what a request has left of its
-# budget is another number each time, and setting limits would be half of its system calls.
+# A limit of at least this share of the wanted one is left as it is: the rest of a budget differs at
+# each request, and setting the limit would be half of a request's system calls.
 NEAR = 0.9
 CLOSED = select.POLLIN | select.POLLHUP | select.POLLERR
 
@@ -58,7 +59,7 @@ class Connections:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._most = most
-        self._idle: list[Line] = []  # the one used last is used first
+        self._idle: list[Line] = []  # last in, first out
         self._lock = locks.lock(Rank.LEAF)
 
     def send(
@@ -69,13 +70,13 @@ class Connections:
         body: Body = b"",
         silence: float | None = None,
     ) -> Answer:
-        """Send one request and read the head of its answer.
+        """Send one request and read the head of its answer. Raises OSError.
 
-        `silence`: seconds without a byte, either way, that are allowed this time if they are
-        fewer than usual; for the answer's body, too.
+        `silence`: longest time without a byte in either direction, in seconds, if shorter than
+        usual; it also holds for the answer's body.
         """
-        told = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {target} HTTP/1.1\r\n{told}\r\n".encode("latin-1")
+        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
         line = self._idle_one() or self._connected(silence)
         try:
             line.limit(_less(self._read_timeout, silence))
@@ -86,7 +87,7 @@ class Connections:
             raise
 
     def _idle_one(self) -> "Line | None":
-        """Return a connection that the other side hasn't closed meanwhile."""
+        """Return an idle connection that the server hasn't closed, or None."""
         while True:
             with self._lock:
                 if not self._idle:
@@ -112,7 +113,7 @@ class Connections:
             raise
 
     def give_back(self, line: "Line") -> None:
-        """Keep a connection whose answer was read to its end."""
+        """Keep a connection, whose answer was read to its end, for the next request."""
         with self._lock:
             if len(self._idle) < self._most:
                 self._idle.append(line)
@@ -120,7 +121,7 @@ class Connections:
         line.close()
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for line in idle:
@@ -132,7 +133,7 @@ def _less(usual: float, allowed: float | None) -> float:
 
 
 class Line:
-    """One connection; `limit` says how many seconds it may be without a byte."""
+    """One connection; `limit` sets how many seconds may pass without a byte."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -141,7 +142,7 @@ class Line:
         self._poll.register(sock, CLOSED)
 
     def limit(self, seconds: float) -> None:
-        """Allow so many seconds without a byte from now on, or nearly so many."""
+        """Set the longest time without a byte, in seconds; a limit that is near enough is kept."""
         if not NEAR * seconds <= self._limit <= seconds:
             self._limit = seconds
             self._take_limit(seconds)
@@ -150,11 +151,11 @@ class Line:
         self._sock.settimeout(seconds)
 
     def stirs(self) -> bool:
-        """Whether something comes though nothing was asked: its end, most likely."""
+        """Return whether an idle connection has input: most likely the server closed it."""
         return bool(self._poll.poll(0))
 
     def send(self, head: bytes, body: Body) -> None:
-        """Send both; what goes at all is not too slow, however long the whole takes."""
+        """Send head and body; the time limit holds for each piece, not for the whole."""
         if isinstance(body, PartBody):
             self._send_all(memoryview(head))
             self._send_part(body)
@@ -177,11 +178,11 @@ class Line:
         return self._sock.send(piece)
 
     def receive(self, most: int) -> bytes:
-        """Return what has come, as soon as there is any; empty where the other side closed."""
+        """Return at most `most` bytes, as soon as there are any; b"" where the server closed."""
         return self._sock.recv(most)
 
     def receive_into(self, view: memoryview) -> int:
-        """Fill `view` with what has come, or with all it has room for; 0 where it was closed."""
+        """Receive into `view`; return the number of bytes, 0 where the server closed."""
         return self._sock.recv_into(view)
 
     def close(self) -> None:
@@ -190,7 +191,7 @@ class Line:
 
 
 class PlainLine(Line):
-    """One without TLS: blocking, with time limits that the kernel keeps."""
+    """A connection without TLS: a blocking socket whose time limits the kernel enforces."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -203,9 +204,9 @@ class PlainLine(Line):
         super().send(head, body)
 
     def _take_limit(self, seconds: float) -> None:
-        told = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)
+        timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._sock.setsockopt(socket.SOL_SOCKET, option, told)
+            self._sock.setsockopt(socket.SOL_SOCKET, option, timeval)
 
     def _send(self, piece: memoryview) -> int:
         try:
@@ -235,7 +236,7 @@ class PlainLine(Line):
             raise self._silent() from error
 
     def receive_into(self, view: memoryview) -> int:
-        """See `Line`: what has come when the limit is over, at most `RECEIVED` at once."""
+        """See `Line`: waits until `view` is full or the limit is over; at most `RECEIVED` bytes."""
         piece, self._piece = self._piece, RECEIVED
         try:
             return self._sock.recv_into(view[:piece], 0, socket.MSG_WAITALL)

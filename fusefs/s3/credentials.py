@@ -1,8 +1,7 @@
 """Credentials as files in a directory: a Kubernetes Secret as the kubelet mounts it.
 
-The kubelet swaps the files when the Secret changes, so they are looked at again at most once a
-second and read again when they changed. This module knows files, not boto3: `sdk` makes boto3's
-objects of them. Usable from any thread.
+The kubelet swaps the files when the Secret changes, so they are read again, at most once a second.
+Not here: boto3's credentials objects (`sdk` makes them of these keys). Any thread.
 """
 
 import time
@@ -27,7 +26,10 @@ class Keys:
 
 
 class CredentialsDirectory:
-    """The current `Keys` of a directory with files named like the environment variables."""
+    """The current `Keys` of a directory with files named like the environment variables.
+
+    Raises SetupError where the directory has no usable keys at the start.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,21 +39,21 @@ class CredentialsDirectory:
         self.changed_at = 0.0  # monotonic seconds
 
     def current(self, fresh: bool = False) -> Keys:
-        """Return the keys, read again when due or `fresh`; the old ones while files are missing."""
+        """Return the keys, read again if due or `fresh`; the last ones if files are missing."""
         with self._lock:
             if fresh or time.monotonic() - self._looked > LOOK_EVERY:
                 self._looked = time.monotonic()
                 try:
                     found = self._read()
                 except SetupError:
-                    # In the middle of a swap, or a Secret that lost a key: what worked stays.
+                    # In the middle of a swap, or a Secret that lost a key: keep the last good keys.
                     return self._keys
                 if found != self._keys:
                     self._keys, self.changed_at = found, time.monotonic()
             return self._keys
 
     def _read(self) -> Keys:
-        # A swap between two files would mix two keys: what is read twice alike is of one Secret.
+        # A swap between two files would mix two Secrets, so read until two results are equal.
         found = self._files()
         for _ in range(LOOKS_MOST):
             before, found = found, self._files()

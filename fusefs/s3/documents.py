@@ -1,7 +1,7 @@
-"""The XML documents of requests and answers, in the shapes of boto3. Pure.
+"""The XML documents of requests and answers, in boto3's shapes. Pure.
 
-An answer that isn't the expected document is a ValueError or one of `NONSENSE`: S3 sends errors
-with status 200, too.
+An answer that isn't the expected document raises one of `NONSENSE`: S3 also sends errors with
+status 200.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
-NONSENSE = (ElementTree.ParseError, ValueError, KeyError)  # of an answer that isn't understood
+NONSENSE = (ElementTree.ParseError, ValueError, KeyError)  # for an answer that can't be parsed
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
 def completion(parts: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write a CompleteMultipartUpload: what is told of each part, by S3's own names."""
+    """Return a CompleteMultipartUpload; each part is a mapping by S3's own element names."""
     root = ElementTree.Element("CompleteMultipartUpload", xmlns=NAMESPACE)
     for part in parts:
         element = ElementTree.SubElement(root, "Part")
@@ -25,7 +25,7 @@ def completion(parts: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def page(body: bytes) -> dict[str, Any]:
-    """Read a ListBucketResult; keys in it are encoded as in URLs where it says so."""
+    """Parse a ListBucketResult; keys and prefixes are URL-decoded where its EncodingType is url."""
     root = _xml(body, "ListBucketResult")
     page: dict[str, Any] = {"Contents": [], "CommonPrefixes": []}
     for child in root:
@@ -49,28 +49,28 @@ def page(body: bytes) -> dict[str, Any]:
 
 
 def copied(body: bytes) -> dict[str, Any]:
-    """Read a CopyObjectResult."""
-    told = _texts(body, "CopyObjectResult")
-    modified = datetime.fromisoformat(told["LastModified"])
-    return {"CopyObjectResult": {"ETag": told["ETag"], "LastModified": modified}}
+    """Parse a CopyObjectResult."""
+    fields = _texts(body, "CopyObjectResult")
+    modified = datetime.fromisoformat(fields["LastModified"])
+    return {"CopyObjectResult": {"ETag": fields["ETag"], "LastModified": modified}}
 
 
 def begun(body: bytes) -> dict[str, Any]:
-    """Read an InitiateMultipartUploadResult."""
+    """Parse an InitiateMultipartUploadResult."""
     return {"UploadId": _texts(body, "InitiateMultipartUploadResult")["UploadId"]}
 
 
 def completed(body: bytes) -> dict[str, Any]:
-    """Read a CompleteMultipartUploadResult, by whatever name: it can't be asked for again."""
+    """Parse a CompleteMultipartUploadResult, under any root name: a retry would find no upload."""
     return {"ETag": _texts(body, None)["ETag"]}
 
 
 def copied_part(body: bytes) -> dict[str, Any]:
-    """Read a CopyPartResult."""
-    told: dict[str, Any] = _texts(body, "CopyPartResult")
-    if not told["ETag"]:
+    """Parse a CopyPartResult."""
+    fields: dict[str, Any] = _texts(body, "CopyPartResult")
+    if not fields["ETag"]:
         raise ValueError("no ETag")
-    return {"CopyPartResult": told}
+    return {"CopyPartResult": fields}
 
 
 def _texts(body: bytes, name: str | None) -> dict[str, str]:
@@ -82,8 +82,8 @@ def _name(element: ElementTree.Element) -> str:
 
 
 def _xml(body: bytes, name: str | None) -> ElementTree.Element:
-    """Parse a document of the expected kind; None for any but an error."""
-    # While a long copy runs, S3 sends white space.
+    """Parse a document whose root element is `name`; None accepts any root but Error."""
+    # S3 sends white space while a long copy runs.
     root = ElementTree.fromstring(body.strip())  # noqa: S314 - from our store; expat expands no externals
     if _name(root) != name and (name is not None or _name(root) == "Error"):
         raise ValueError(f"not a {name} but a {root.tag}")

@@ -1,11 +1,11 @@
-"""The small requests without the SDK: signed and sent here, in a fifth of its time.
+"""Send the frequent requests without boto3, in a fifth of its time.
 
 boto3 needs some 2 ms of one core for a request, all under the interpreter's lock; a directory of
-10 000 files is 10 000 requests. So those that come by the thousand (HEAD, GET, LIST, PUT, COPY,
-DELETE, uploads and their parts) are made here, once each, with boto3's names and shapes. Whatever
-isn't plain is boto3's: arguments not known here, every error but "not there" and "the condition
-doesn't hold", retries, redirects, proxies, the sessions of directory buckets. Where the bucket is
-and how to sign for it is told (`place`), or learned by watching boto3's own requests.
+10 000 files is 10 000 requests. So the requests that come by the thousand (HEAD, GET, LIST, PUT,
+COPY, DELETE, uploads and their parts) are signed and sent here, once each, with boto3's names and
+shapes. Everything else is left to boto3: arguments not known here, every error but "not found" and
+"the condition doesn't hold", retries, redirects, proxies, the sessions of directory buckets. The
+bucket's URL and signing region come from `place`, or from boto3's own requests (`FastPath.learn`).
 
 Standard library only. Any thread.
 """
@@ -25,7 +25,7 @@ from fusefs.s3.refusal import Refusal
 from fusefs.s3.settings import USER_AGENT
 from fusefs.s3.signing import Clock, Signature, Signer, encoded, payload_hash, query_string
 
-# What an answer tells of an object, by header.
+# Response headers that describe an object, and boto3's names for them.
 TOLD = {
     "cache-control": "CacheControl",
     "content-disposition": "ContentDisposition",
@@ -45,7 +45,7 @@ TOLD = {
     "x-amz-tagging-count": "TagCount",
     "x-amz-website-redirect-location": "WebsiteRedirectLocation",
 }
-# How the document of an answer is read; other answers are in headers.
+# Parsers of the answers that are XML documents; all other answers are in headers.
 READ = {
     "complete_multipart_upload": documents.completed,
     "copy_object": documents.copied,
@@ -57,17 +57,21 @@ SERVICE = "s3"
 CODES = {304: "304", 404: "404", 412: "PreconditionFailed", 416: "InvalidRange"}
 
 
-# Where connections only boto3 can make don't work here, it is left alone for a while; seconds.
+# After so many failed connections in a row, boto3 gets all requests for `REST` seconds: it may
+# know how to connect where this module doesn't.
 FAILURES_MOST, REST = 10, 60.0
 
 
 class Unclear(Exception):
-    """No answer, or one that is left to boto3; the request may have been carried out."""
+    """No answer, or one that boto3 has to judge; the store may have carried out the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How connections are made: seconds, how many are kept, and whose certificates are trusted."""
+    """Settings of connections: timeouts in seconds, idle connections kept at most, CA bundle.
+
+    `authorities`: path of the CA bundle, None for the system's.
+    """
 
     connect_timeout: float
     read_timeout: float
@@ -76,27 +80,27 @@ class Wire:
 
 
 class FastPath:
-    """The direct way to one bucket; `keys` gives what to sign with, None for no way."""
+    """The fast path to one bucket; `keys` returns the signing keys, None without credentials."""
 
     def __init__(self, bucket: str, wire: Wire, keys: Callable[[], Signature | None]) -> None:
         self._bucket = bucket
         self._wire = wire
         self._keys = keys
         self._route: _Route | None = None
-        self._failures = 0  # connections in a row that didn't work
+        self._failures = 0  # failed connections in a row
         self._rests_until = 0.0
 
     @property
     def name(self) -> tuple[str, ...] | None:
-        """Where it leads and for which region it signs; None where there is no direct way."""
+        """Endpoint, base path, region and service of the requests; None without a route."""
         return None if self._route is None else self._route.name
 
     def learn(self, url: str, headers: Mapping[str, str]) -> None:
-        """Take over where a request of boto3's goes to, and for which region it is signed."""
+        """Take the URL and the signing region from a request that boto3 sends."""
         self._take(_Route.of(self._bucket, url, headers.get("Authorization", "")))
 
     def go(self, url: str, region: str) -> None:
-        """Ask there: `url` is the bucket's."""
+        """Send requests to `url`, the bucket's URL, signed for `region`."""
         self._take(_Route.at(self._bucket, url, region))
 
     def _take(self, route: "_Route | None") -> None:
@@ -111,9 +115,10 @@ class FastPath:
     def send(
         self, operation: str, arguments: Mapping[str, Any], silence: float | None = None
     ) -> dict[str, Any] | None:
-        """Return what boto3 would, or None where nothing was sent. Raises Refusal and Unclear.
+        """Send a request; return its answer in boto3's shape, or None where nothing was sent.
 
-        `silence`: seconds without a byte that are allowed, if fewer than usual.
+        `silence`: longest time without a byte, in seconds, if shorter than usual. Raises Refusal
+        for the statuses 304, 404 (no such key), 412 and 416, and Unclear for any other failure.
         """
         route, keys = self._route, self._keys()
         if route is None or keys is None or operation not in METHODS:
@@ -144,7 +149,7 @@ class FastPath:
 
 
 class _Route:
-    """Where one bucket is, and the connections to it."""
+    """The URL and signing region of one bucket, and the connections to it."""
 
     def __init__(self, url: str, host: str, base: str, signer: Signer) -> None:
         self.name = (url, base, signer.region, signer.service)
@@ -158,7 +163,7 @@ class _Route:
 
     @classmethod
     def of(cls, bucket: str, url: str, authorization: str) -> "_Route | None":
-        """Read a request of boto3's; None where it isn't a plain one with a signature of ours."""
+        """Return the route of a request that boto3 sends; None where it isn't signed for S3."""
         scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")[1:]
         if len(scope) != 4 or scope[2] != SERVICE:
             return None
@@ -166,7 +171,7 @@ class _Route:
 
     @classmethod
     def at(cls, bucket: str, url: str, region: str) -> "_Route | None":
-        """Return the route to a bucket of which `url` is one URL."""
+        """Return the route to a bucket; None where `url` isn't in the bucket, or isn't HTTP(S)."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https"):
             return None
@@ -180,7 +185,7 @@ class _Route:
         return cls(origin, parts.netloc, base, Signer(region, SERVICE))
 
     def connect(self, wire: Wire) -> None:
-        """Get ready to be asked."""
+        """Create the pool of connections; none is opened yet."""
         tls = None
         if self._url.scheme == "https":
             tls = ssl.create_default_context(cafile=wire.authorities)
@@ -196,7 +201,7 @@ class _Route:
     def ask(
         self, keys: Signature, method: str, request: HttpRequest, silence: float | None = None
     ) -> Answer:
-        """Send a request; raises what a connection raises."""
+        """Sign a request, send it and return its answer. Raises OSError."""
         path = encoded(f"{self._base}/{request.key}")
         query = query_string(request.query) if request.query else ""
         headers = {
@@ -217,7 +222,7 @@ class _Route:
 
 
 def _understood(operation: str, answer: Answer) -> dict[str, Any]:
-    """Return an answer in boto3's shape; ValueError for those that are left to boto3."""
+    """Return an answer in boto3's shape; raise ValueError for one that is left to boto3."""
     if answer.status in (200, 206) and operation == "get_object":
         return _object(answer) | {"Body": _Body(answer)}
     body = answer.read()
@@ -234,7 +239,7 @@ def _understood(operation: str, answer: Answer) -> dict[str, Any]:
 
 
 class _Body:
-    """A body as `client.drain` reads boto3's."""
+    """A body with the attribute that `client.drain` reads of boto3's."""
 
     def __init__(self, answer: Answer) -> None:
         self._raw_stream = answer
@@ -246,20 +251,20 @@ def _meta(answer: Answer) -> dict[str, Any]:
 
 
 def _told(answer: Answer) -> dict[str, Any]:
-    told: dict[str, Any] = _meta(answer)
+    fields: dict[str, Any] = _meta(answer)
     for name, value in answer.headers.items():
         if name in TOLD:
-            told[TOLD[name]] = value
-    return told
+            fields[TOLD[name]] = value
+    return fields
 
 
 def _object(answer: Answer) -> dict[str, Any]:
     headers = answer.headers
-    told = _told(answer)
-    told["ContentLength"] = int(headers["content-length"])
-    told["ETag"] = headers["etag"]
-    told["LastModified"] = moment(headers["last-modified"])
-    told["Metadata"] = {
+    fields = _told(answer)
+    fields["ContentLength"] = int(headers["content-length"])
+    fields["ETag"] = headers["etag"]
+    fields["LastModified"] = moment(headers["last-modified"])
+    fields["Metadata"] = {
         name[len(META) :]: value for name, value in headers.items() if name.startswith(META)
     }
-    return told
+    return fields

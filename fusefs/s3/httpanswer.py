@@ -1,56 +1,57 @@
-"""One answer of HTTP/1.1 as it comes from a connection: its head, and its body as far as wanted.
+"""One HTTP/1.1 answer, read from a connection: its head at once, its body as the caller reads it.
 
-The standard library reads a head as an e-mail's, which costs more than all else of a small request.
-Here it is cut at its line ends: a head comes with one system call, and in one dictionary. What a
-store never sends (folded lines, line ends without CR) is `BrokenAnswer`, so boto3's to judge.
+The standard library parses a head like an e-mail's, which costs more than all else of a small
+request. Here it is split at its line ends: a head takes one system call and one dictionary. What no
+store sends (folded lines, line ends without CR) raises `BrokenAnswer`, and boto3 gets the request.
 
-Not here: connections and what is sent (`connections`), what an answer means (`fastpath`). Used by
-one thread.
+Not here: connections and sending (`connections`), the meaning of an answer (`fastpath`). One thread
+uses an answer.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-HEAD_MOST = 64 << 10  # bytes of a head, as the standard library has it for a line
-FIRST = 32 << 10  # bytes received at once for a head: a small body comes along
-PIECE = 64 << 10  # bytes received at once of a body whose length isn't known
+HEAD_MOST = 64 << 10  # bytes of a head; the standard library's limit for one line
+FIRST = 32 << 10  # bytes per recv() for a head: a small body comes with it
+PIECE = 64 << 10  # bytes per recv() of a body of unknown length
 END = b"\r\n\r\n"
 BODYLESS = (204, 304)
-STRANGE = " \t"  # what a header's name never begins or ends with
+STRANGE = " \t"  # a header's name never begins or ends with these
 
 
 class BrokenAnswer(OSError):
-    """No answer, or none of HTTP/1.1."""
+    """The connection was closed too early, or the answer isn't valid HTTP/1.1."""
 
 
 class Incoming(Protocol):
-    """A connection an answer comes from; `connections.Line`."""
+    """A connection that an answer is read from; `connections.Line`."""
 
     def receive(self, most: int) -> bytes:
-        """Return what has come, as soon as there is any; empty where the other side closed."""
+        """Return at most `most` bytes, as soon as there are any; b"" where the server closed."""
 
     def receive_into(self, view: memoryview) -> int:
-        """Fill `view` with what has come, or with all it has room for; 0 where it was closed."""
+        """Receive into `view`; return the number of bytes, 0 where the server closed."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 class Answer:
-    """An answer whose body may still be on its way; names of `headers` are in lower case.
+    """An answer whose body may not have been received yet; names in `headers` are in lower case.
 
-    `keep` is called when the connection can be used again.
+    `keep` is called when the connection can be reused. Reading raises OSError, and
+    ValueError for a malformed chunk size.
     """
 
     def __init__(self, line: Incoming, method: str, keep: Callable[[], None]) -> None:
         self._line = line
         self._keep = keep
-        self._held = b""  # received and not yet looked at
+        self._held = b""  # received, not parsed yet
         self._open = True
         self.status, self.headers = self._head()
         headers = self.headers
         self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        # Bytes that are left of the body, or of its chunk; None: up to the end of the connection.
+        # Bytes left of the body, or of its chunk; None: the body ends with the connection.
         self._left: int | None = 0
         if method == "HEAD" or self.status in BODYLESS:
             self._chunked = False
@@ -58,13 +59,13 @@ class Answer:
             self._left = _length(headers)
 
     def _head(self) -> tuple[int, dict[str, str]]:
-        """Read the head, behind those that say only that an answer will come."""
+        """Return status and headers of the final answer; interim answers (1xx) are skipped."""
         while True:
             start, lines = self._lines()
-            version, _, told = start.partition(" ")
-            if not version.startswith("HTTP/1.") or not told[:3].isdigit():
+            version, _, code = start.partition(" ")
+            if not version.startswith("HTTP/1.") or not code[:3].isdigit():
                 raise BrokenAnswer(f"an answer that begins with {start[:40]!r}")
-            status = int(told[:3])
+            status = int(code[:3])
             if status < 200:
                 continue
             headers = {}
@@ -91,7 +92,7 @@ class Answer:
         return start, lines
 
     def read(self) -> bytes:
-        """Return the whole body; the connection goes back."""
+        """Return the whole body and release the connection."""
         try:
             body = self._whole()
         except BaseException:
@@ -121,7 +122,7 @@ class Answer:
         return bytes(body)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill `view` with what has come of the body; 0 at its end."""
+        """Read the next bytes of the body into `view`; return their number, 0 at its end."""
         if self._chunked and not self._left:
             self._next_chunk()
         if self._left == 0 or not view:
@@ -135,12 +136,12 @@ class Answer:
         return count
 
     def _receive_into(self, view: memoryview) -> int:
-        held = self._held
-        if not held:
+        buffered = self._held
+        if not buffered:
             return self._line.receive_into(view)
-        count = min(len(held), len(view))
-        view[:count] = held[:count]
-        self._held = held[count:]
+        count = min(len(buffered), len(view))
+        view[:count] = buffered[:count]
+        self._held = buffered[count:]
         return count
 
     def _next_chunk(self) -> None:
@@ -150,7 +151,7 @@ class Answer:
         self._left = size
         if not size:
             while self._text_line():
-                """A trailer, of no use here."""
+                """A trailer field: ignored."""
             self._chunked = False
 
     def _end_chunk(self, count: int) -> None:
@@ -160,7 +161,7 @@ class Answer:
             raise BrokenAnswer("a chunk that is longer than it says")
 
     def _text_line(self) -> bytes:
-        """Return the next line of what frames chunks."""
+        """Return the next line of the chunked framing."""
         while b"\r\n" not in self._held:
             received = self._line.receive(FIRST)
             if not received or len(self._held) > HEAD_MOST:
@@ -170,13 +171,13 @@ class Answer:
         return line
 
     def close(self) -> None:
-        """Give up the rest of the body, and the connection with it, unless it went back."""
+        """Close the connection, without reading the rest of the body, unless it was released."""
         if self._open:
             self._open = False
             self._line.close()
 
     def release_conn(self) -> None:
-        """The body was read: the connection may be used again, if nothing is left in it."""
+        """Release the connection for reuse if the body was read to its end; close it if not."""
         over = self._left == 0 and not self._chunked and not self._held
         if not over or not self._lasts:
             self.close()
@@ -186,9 +187,9 @@ class Answer:
 
 
 def _length(headers: dict[str, str]) -> int | None:
-    told = headers.get("content-length")
-    if told is None:
+    value = headers.get("content-length")
+    if value is None:
         return None
-    if not told.isdecimal():
-        raise BrokenAnswer(f"a body of {told[:40]!r} bytes")
-    return int(told)
+    if not value.isdecimal():
+        raise BrokenAnswer(f"a body of {value[:40]!r} bytes")
+    return int(value)

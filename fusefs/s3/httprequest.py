@@ -1,6 +1,7 @@
-"""boto3's names and arguments of a request as HTTP: method, query, headers and body. Pure.
+"""Translate boto3's operations and arguments to HTTP: method, query, headers and body. Pure.
 
-Not here: host, signature and connections (`fastpath`). What isn't known here is None: boto3's.
+Not here: host, signature and connections (`fastpath`). A request with an argument that isn't known
+here gives None, and is left to boto3.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from fusefs.s3 import documents
 from fusefs.s3.partbody import Body
 from fusefs.s3.signing import encoded
 
-# boto3's parameters and the headers they are, of the S3 API reference.
+# boto3's parameters and their headers (S3 API reference).
 HEADERS = {
     "ACL": "x-amz-acl",
     "CacheControl": "cache-control",
@@ -58,7 +59,7 @@ METHODS = {
     "upload_part": "PUT",
     "upload_part_copy": "PUT",
 }
-# What a query says whatever it asks for.
+# Query parameters that every request of the operation has.
 ALWAYS = {
     "create_multipart_upload": {"uploads": ""},
     "list_objects_v2": {"list-type": "2", "encoding-type": "url"},
@@ -71,7 +72,7 @@ WITH_BODY = ("PUT", "POST")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request for a key of one bucket, but for what signs it."""
+    """A request for a key of one bucket, without host and signature."""
 
     key: str
     query: Mapping[str, str]
@@ -80,7 +81,7 @@ class HttpRequest:
 
 
 def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | None:
-    """Write boto3's arguments as HTTP; None where that isn't known here."""
+    """Translate a request of boto3's; None where one of its arguments isn't known here."""
     headers: dict[str, str] = {}
     query: dict[str, str] = {}
     others: dict[str, Any] = {}
@@ -102,10 +103,10 @@ def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | No
 
 
 def _body(others: Mapping[str, Any], headers: dict[str, str]) -> Any:
-    """Return the body; add the headers that aren't written as they come."""
+    """Return the body; add the headers whose value isn't the argument itself."""
     if "CopySource" in others:
         source = others["CopySource"]
-        # An access point's ARN makes that of the object (S3 API reference, CopyObject).
+        # Behind an access point, the source is the object's ARN (S3 API reference, CopyObject).
         below = "/object/" if source["Bucket"].startswith("arn:") else "/"
         headers["x-amz-copy-source"] = encoded(f"{source['Bucket']}{below}{source['Key']}")
     if "Metadata" in others:
@@ -117,7 +118,7 @@ def _body(others: Mapping[str, Any], headers: dict[str, str]) -> Any:
 
 
 def _plain(headers: Mapping[str, str]) -> bool:
-    """Say whether headers can be sent; user metadata of others may have any bytes."""
+    """Return whether all headers can be sent; other programs' metadata may hold any bytes."""
     for name, text in headers.items():
         if not (name.isascii() and name.isprintable()):
             return False

@@ -1,10 +1,10 @@
-"""Where a bucket's requests go, for which region they are signed and by whom, where that is plain.
+"""The endpoint, the signing region and the keys of a bucket, found without boto3 in the plain case.
 
-boto3 works this out from profiles, chains of credentials and rules for every kind of bucket, which
-costs half a second and 25 MiB. In the ordinary case it needs none of them: static keys, no
-configuration files, a plain bucket name, an endpoint or a region of AWS. That case is here, with
-boto3's own answers (compared by test); all others are `None`, and boto3's. No requests. Pure but
-for a look at two files and the keys.
+boto3 derives them from profiles, chains of credentials and rules for every kind of bucket, which
+costs half a second and 25 MiB. The plain case needs none of these: static keys, no configuration
+files, a plain bucket name, an endpoint or a region of AWS. For it this module returns what boto3
+would (compared by test); for every other case it returns None, and boto3 decides. It sends no
+requests and is pure but for a check whether two files exist, and the keys.
 """
 
 import os
@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from fusefs.s3.credentials import CredentialsDirectory, Keys
 from fusefs.s3.settings import StoreSettings
 
-# Of the environment of AWS's SDKs, what is known here, or comes after static keys; with any other
-# variable boto3 decides.
+# Variables of AWS's SDKs that are read here, or that rank below static keys; with any other AWS_
+# variable in the environment, boto3 decides.
 KNOWN = frozenset(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"}
     | {"AWS_REGION", "AWS_CA_BUNDLE", "AWS_STS_REGIONAL_ENDPOINTS", "AWS_ROLE_ARN"}
@@ -29,26 +29,26 @@ KNOWN = frozenset(
 PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 CONFIGURATION = (".aws/config", ".aws/credentials")
 DEFAULT_REGION = "us-east-1"
-# Names that mean something: directory buckets, Outposts, access points, tables.
+# Names with a special meaning: directory buckets, Outposts, access points, tables.
 SPECIAL = re.compile(r"^arn:|--[a-z]+-s3$|-s3alias$")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 HOST_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-# Regions in the partitions whose domain is known here, but for what stands for none.
+# Regions of the partitions whose domain is known here; pseudo regions do not match.
 REGION = re.compile(
     r"(?:us|us-gov|eu|ap|sa|ca|me|af|il|mx)-(?:north|south|east|west|central)(?:east|west)?-\d"
 )
 CHINA = re.compile(r"cn-(?:north|northwest)-\d")
-# What an endpoint of somebody else may call its region.
+# Region names that an endpoint outside AWS may have.
 SOME_REGION = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 PSEUDO_REGION = re.compile(r"fips|^aws-|^s3-external")
-# As botocore demands; an underscore in it, it says, makes a URL invalid.
+# Host names that botocore accepts: it rejects a URL whose host has an underscore.
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 AWS_HOST = re.compile(r"\.amazonaws\.|\.api\.aws$")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`url` is the bucket's, `endpoint` what boto3 calls the client's."""
+    """The bucket's URL, the client's endpoint URL as boto3 gives it, and the signing region."""
 
     url: str
     endpoint: str
@@ -56,7 +56,7 @@ class Place:
 
 
 def place_of(settings: StoreSettings, environment: Mapping[str, str]) -> Place | None:
-    """Return what boto3 would find out; None where it has to be asked."""
+    """Return the place that boto3 would find; None where only boto3 can."""
     odd = settings.profile or settings.anonymous or not settings.direct
     if odd or SPECIAL.search(settings.bucket) or not BUCKET.fullmatch(settings.bucket):
         return None
@@ -69,7 +69,7 @@ def place_of(settings: StoreSettings, environment: Mapping[str, str]) -> Place |
 
 
 def _is_plain(environment: Mapping[str, str]) -> bool:
-    """Whether environment and home directory leave nothing to look up."""
+    """Return whether environment and home directory hold nothing that only boto3 reads."""
     if any(name.startswith("AWS_") and name not in KNOWN for name in environment):
         return False
     if any(value and name.lower() in PROXIES for name, value in environment.items()):
@@ -94,7 +94,7 @@ def _own(settings: StoreSettings, endpoint: str, region: str) -> Place | None:
 
 def _aws(bucket: str, region: str) -> Place | None:
     if REGION.fullmatch(region):
-        # boto3 asks the oldest region without its name.
+        # boto3 leaves the oldest region's name out of the host.
         host = "s3.amazonaws.com" if region == DEFAULT_REGION else f"s3.{region}.amazonaws.com"
     elif CHINA.fullmatch(region):
         host = f"s3.{region}.amazonaws.com.cn"
@@ -108,7 +108,7 @@ def _aws(bucket: str, region: str) -> Place | None:
 def static_keys(
     directory: CredentialsDirectory | None, environment: Mapping[str, str]
 ) -> Callable[[], Keys] | None:
-    """Return who has the keys to sign with, where they are static; None where boto3 finds them."""
+    """Return a function that returns the static keys; None where boto3 has to find keys."""
     if directory is not None:
         return directory.current
     access, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
@@ -119,11 +119,11 @@ def static_keys(
 
 
 def authorities(environment: Mapping[str, str]) -> str | None:
-    """Return the file of the certificates that boto3 trusts; None for the system's."""
-    told = environment.get("AWS_CA_BUNDLE") or environment.get("REQUESTS_CA_BUNDLE")
-    if told:
-        return told
-    # Found, not imported: both packages have theirs under the same name.
+    """Return the path of the CA bundle that boto3 uses; None for the system's."""
+    bundle = environment.get("AWS_CA_BUNDLE") or environment.get("REQUESTS_CA_BUNDLE")
+    if bundle:
+        return bundle
+    # Located, not imported: both packages have the file under the same name.
     for package in ("certifi", "botocore"):
         found = find_spec(package)
         if found is not None and found.origin is not None:

@@ -1,8 +1,8 @@
-"""boto3's client of one bucket: a request by its name in, its answer or our `refusal`s out.
+"""boto3's client of one bucket: send a request by its name, return its answer or raise `refusal`s.
 
-The only module that knows boto3 and botocore; importing it takes 0.3 s of one core and 20 MiB, so
-`client` does when a request needs it. boto3's own retries are in here, ours are not. Any thread:
-boto3's clients are thread-safe.
+The only module that imports boto3 and botocore. That takes 0.3 s of one core and 20 MiB, so
+`client` imports it when a request needs it. boto3's own retries happen in here, ours in `client`.
+Any thread: boto3's clients are thread-safe.
 """
 
 import os
@@ -57,7 +57,7 @@ class _DirectoryCredentials(Credentials):
 
 @cache
 def _descriptions(path: str | None) -> Loader:
-    """Return botocore's descriptions of S3: 0.1 s of reading and megabytes, once a process."""
+    """Return the loader of botocore's description of S3, shared: it takes 0.1 s and megabytes."""
     return create_loader(path)
 
 
@@ -72,7 +72,7 @@ def _config(settings: StoreSettings) -> Config:
         read_timeout=settings.read_timeout,
         max_pool_connections=settings.connections,
         tcp_keepalive=True,
-        # Checksums are sent and compared by us, per request.
+        # s3mount sends and compares checksums itself, per request.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path" if own_endpoint and settings.path_style else "auto"},
@@ -81,7 +81,10 @@ def _config(settings: StoreSettings) -> Config:
 
 
 class Sdk:
-    """boto3's client of one bucket; `directory` has the keys, else boto3's chain finds them."""
+    """boto3's client of one bucket; keys come from `directory`, or from boto3's chain if None.
+
+    Raises SetupError where boto3 refuses the settings.
+    """
 
     def __init__(self, settings: StoreSettings, directory: CredentialsDirectory | None) -> None:
         self._attempts = Attempts()
@@ -103,7 +106,7 @@ class Sdk:
 
     @property
     def proxied(self) -> bool:
-        """Whether the environment has requests go through a proxy."""
+        """Whether the environment sends requests through a proxy."""
         return bool(get_environ_proxies(self.endpoint))
 
     def call(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
@@ -112,16 +115,16 @@ class Sdk:
             return getattr(self._client, operation)(**arguments)
 
     def watch(self, sends: Callable[[str, Mapping[str, str]], None]) -> None:
-        """Have `sends` told the URL and the headers of each request before it goes."""
+        """Call `sends` with the URL and the headers of each request before it is sent."""
 
-        def told(request: Any, **_: Any) -> None:
+        def before_send(request: Any, **_: Any) -> None:
             headers = {name: text(value) for name, value in request.headers.items()}
             sends(request.url, headers)
 
-        self._client.meta.events.register("before-send.s3", told)
+        self._client.meta.events.register("before-send.s3", before_send)
 
     def keys(self) -> Signature | None:
-        """Return what to sign with; None without credentials."""
+        """Return the current signing keys; None without credentials."""
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None:
             return None
@@ -129,7 +132,7 @@ class Sdk:
         return Signature(frozen.access_key, frozen.secret_key, frozen.token)
 
     def renewed(self) -> bool:
-        """Have credentials that can be renewed be so; say whether they are others now."""
+        """Renew the credentials if they can be renewed; return whether they changed."""
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None or not hasattr(credentials, "_protected_refresh"):
             return False
