@@ -52,14 +52,15 @@ def test_a_size_too_small_to_work_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("60", 60), ("60s", 60), ("5m", 300), ("2h", 7200), ("250ms", 0.25)]
+    ("text", "value"),
+    [("60", 60), ("60s", 60), ("5m", 300), ("2h", 7200), ("1d", 86400), ("250ms", 0.25)],
 )
 def test_a_time_is_seconds_unless_it_says_otherwise(text: str, value: float) -> None:
-    """ms, s, m and h."""
+    """ms, s, m, h and d."""
     assert settings.seconds(text, "--attr-ttl") == value
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1d", "s", "1e3", "nan", "inf", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "-1", "1w", "s", "1e3", "nan", "inf", "9" * 5000])
 def test_what_is_no_time_is_told_with_its_option(text: str) -> None:
     """The message names the option."""
     with pytest.raises(SetupError, match="--attr-ttl"):

@@ -35,7 +35,9 @@ def stalled(base: Path, bucket: Bucket, proxy: Proxy) -> Iterator[S3Pod]:
     try:
         pod.start()
         assert (pod.root / "f").stat().st_size == 7
-        proxy.inject(Stall(60), lambda seen: seen.operation == "GetObject", times=None)
+        proxy.inject(
+            Stall(60), lambda seen: seen.operation == "GetObject" and seen.key == "f", times=None
+        )
         yield pod
     finally:
         proxy.heal()
