@@ -276,9 +276,12 @@ def test_rm_rf(
         f"{keys.prefix}{number % 3}/{number}" for number in range(300)
     )
     assert len(deleted) == len(set(deleted)), "the same key twice"
-    files = [exchange.key for exchange in seen.of("HeadObject") if exchange.key[-1] != "/"]
+    # A GET is in place of a HEAD until it is clear that nobody opens these files.
+    asked = [*seen.of("HeadObject"), *seen.of("GetObject")]
+    files = [exchange.key for exchange in asked if exchange.key[-1] != "/"]
     assert len(files) <= (300 if driver == "fusepy" else heads)
-    assert set(seen.operations) - {"HeadObject"} == {"DeleteObject", "ListObjectsV2"}
+    assert len(seen.of("GetObject")) <= 30
+    assert set(seen.operations) - {"HeadObject", "GetObject"} == {"DeleteObject", "ListObjectsV2"}
     assert seen.operations["ListObjectsV2"] <= 8
 
 

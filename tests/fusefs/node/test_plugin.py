@@ -64,10 +64,10 @@ def test_publishing_twice_changes_nothing(kubelet: FakeKubelet, application: App
     """A kubelet that was restarted asks again; the mount, its worker and open files stay."""
     pod = kubelet.pod()
     pod.start()
-    mounts = mounts_below(pod.target())
+    mounts = mounts_below(str(pod.target()))
     application.do(f"(file := open('{pod.target()}/file', 'w')).name")
     pod.publish()
-    assert mounts_below(pod.target()) == mounts != []
+    assert mounts_below(str(pod.target())) == mounts != []
     assert application.do("file.write('still there')") == "11"
 
 
