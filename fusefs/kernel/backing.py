@@ -283,8 +283,8 @@ class Backings:
     def _note(self, kernel_id: int, inode: _Inode, opened: Opened) -> None:
         self._owner[opened.handle] = kernel_id
         inode.opens.add(opened.handle)
-        inode.content = opened.content
         if opened.content:
+            inode.content = opened.content
             self._homes[opened.content] = kernel_id
 
     def _join(self, kernel_id: int, inode: _Inode, opened: Opened, identity: str) -> int:

@@ -91,7 +91,10 @@ class OpenFiles:
     def opened_before(self, still_open: Callable[[int], bool]) -> Opened | None:
         """Return the handle that a former process opened for the running request, if it did."""
         number = self._begun.get(unique()) if is_resent() else None
-        return Opened(number) if number is not None and still_open(number) else None
+        if number is None or not still_open(number):
+            return None
+        handle = self._handles.get(number)
+        return Opened(number, content=handle.body.number if handle is not None else 0)
 
     def reopened(self, number: int, node: Node, body: FileContent, flags: int) -> None:
         """Go on with a handle of a former process."""

@@ -315,3 +315,10 @@ def test_what_a_successor_reserved_goes_with_the_node(registry: Registry, whole:
     successor.released(5, NODE)
     successor.forgotten(NODE, lambda _: False)
     assert successor.kernel_ids(NODE) == (NODE,)
+
+
+def test_an_open_of_unknown_content_keeps_that_of_its_handle(backings: Backings) -> None:
+    """A resent open is such a one: attributes of the content are still the file's."""
+    backings.restore({}, {3: NODE}, {3: 11})
+    backings.opened(NODE, Opened(3), reader=False)
+    assert backings.holds(NODE, 11) and not backings.holds(NODE, 12)

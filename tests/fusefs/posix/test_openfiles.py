@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fusefs import resend
 from fusefs.errors import BadHandle, Exists
 from fusefs.names.tree import Node
 from tests.fusefs.memorystore import MemoryMount
@@ -81,3 +82,17 @@ def test_a_commit_sends_what_was_written_once(mount: MemoryMount) -> None:
     mount.files.commit(handle)
     mount.files.commit(handle)
     assert mount.store.content("f") == b"data" and mount.store.asked["put"] == 1
+
+
+def test_a_resent_open_is_answered_with_the_content_of_its_handle(mount: MemoryMount) -> None:
+    """The driver compares it with that of attributes: a change by name would be ESTALE."""
+    mount.store.others_put("f", b"old")
+    opened = mount.files.open(found(mount, "f"), os.O_RDWR)
+    mount.files.start_after(opened.handle, {5: opened.handle})
+    resend.asked(5, again=True)
+    try:
+        again = mount.files.opened_before(mount.files.is_open)
+    finally:
+        resend.asked(0)
+    assert again is not None and opened.content
+    assert (again.handle, again.content) == (opened.handle, opened.content)
