@@ -138,6 +138,8 @@ class FirstBytes:
             return self._store.head(key)
         if not whole and start[0].size <= self._length:
             self._forget(key, mine)  # a range comes without the checksum that a whole object has
+            with self._lock:
+                self._guess(key, 1)
             return start[0]
         mine.info, mine.head = start
         mine.stage = _Stage.NEW

@@ -77,13 +77,17 @@ def read_all(paths: list[Path], threads: int) -> None:
 def test_reading_files_of_a_directory_nobody_listed(
     tapped: Shared, given: Place, threads: int, order: int
 ) -> None:
-    """One GET a file, and four requests for all of them, whatever the order."""
+    """One GET a file, and few requests for all of them, whatever the order.
+
+    Files that are asked for before the directory is listed cost a GET more: the size of those isn't
+    known, and only a GET of a whole object has a checksum.
+    """
     given.keys.put_many((f"{number:03}" for number in range(200)), SMALL)
     assert given.path.is_dir()
     paths = [given / f"{number * order % 200:03}" for number in range(200)]
     seen = cost(tapped, lambda: read_all(paths, threads))
-    assert seen.operations["GetObject"] == 200
-    assert len(seen) <= 204, seen.operations
+    assert 200 <= seen.operations["GetObject"] <= 200 + threads + 1
+    assert len(seen) <= 204 + threads + 1, seen.operations
 
 
 def test_the_first_byte_of_a_large_file_nobody_has_looked_at(tapped: Shared, given: Place) -> None:
