@@ -90,16 +90,26 @@ def test_reading_files_of_a_directory_nobody_listed(
     assert len(seen) <= 204 + threads + 1, seen.operations
 
 
-def test_the_first_byte_of_a_large_file_nobody_has_looked_at(tapped: Shared, given: Place) -> None:
-    """One round trip: its name and its first bytes are asked for at once."""
-    given.keys.put("large", content(4 << 20))
-    assert given.path.is_dir()
+def test_the_first_byte_of_a_large_file_nobody_has_looked_at(
+    store: Endpoint, share: Share, request: pytest.FixtureRequest
+) -> None:
+    """One round trip: its name and its first bytes are asked for at once.
 
-    def first() -> None:
-        with (given / "large").open("rb", buffering=0) as opened:
-            assert opened.read(1) == content(4 << 20)[:1]
+    In a mount of its own: where few files that were asked for are opened it would be a HEAD.
+    """
+    with (
+        Proxy(store) as proxy,
+        share(proxy.endpoint, proxy) as shared,
+        shared.place(request) as given,
+    ):
+        given.keys.put("large", content(4 << 20))
+        assert given.path.is_dir()
 
-    seen = cost(tapped, first)
+        def first() -> None:
+            with (given / "large").open("rb", buffering=0) as opened:
+                assert opened.read(1) == content(4 << 20)[:1]
+
+        seen = cost(shared, first)
     assert seen.operations == {"GetObject": 1, "ListObjectsV2": 1}
 
 
