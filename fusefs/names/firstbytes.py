@@ -16,7 +16,6 @@ Any thread; `_lock` is a leaf.
 """
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
 from threading import get_ident
@@ -25,6 +24,7 @@ from fusefs import locks
 from fusefs.errors import FsError, NotFound
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
+from fusefs.recent import Recent
 from fusefs.s3.store import Store
 
 # Storage classes whose objects can be read at once, without a retrieval fee.
@@ -77,8 +77,8 @@ class FirstBytes:
         self._store = store
         self._length = length
         self._enabled = enabled
-        self._answers: OrderedDict[str, _Answer] = OrderedDict()
-        self._guesses: OrderedDict[str, float] = OrderedDict()
+        self._answers: Recent[str, _Answer] = Recent(ANSWERS_MOST)
+        self._guesses: Recent[str, float] = Recent(DIRECTORIES)
         self._tendency = FIRST_GUESS
         self._lock = locks.lock(Rank.LEAF)
 
@@ -104,12 +104,10 @@ class FirstBytes:
         self._tendency = max(0.0, min(self._tendency + change, FIRST_GUESS))
 
     def _changed(self, directory: str, change: float, first: float = FIRST_GUESS) -> float:
-        guess = self._guesses.pop(directory, None)
+        guess = self._guesses.get(directory)
         guess = min(first, self._tendency) if guess is None else guess
         guess = max(0.0, min(guess + change, BEST_GUESS))
         self._guesses[directory] = guess
-        if len(self._guesses) > DIRECTORIES:
-            self._guesses.popitem(last=False)
         return guess
 
     def ask(self, key: str, listed: ObjectInfo | None = None) -> ObjectInfo:
@@ -120,11 +118,8 @@ class FirstBytes:
         """
         mine = _Answer(get_ident(), time.monotonic())
         with self._lock:
-            self._answers.pop(key, None)
             self._answers[key] = mine
             self._guess(key, -1)
-            if len(self._answers) > ANSWERS_MOST:
-                self._answers.popitem(last=False)
         whole = listed is not None and listed.size <= self._length
         try:
             start = self._store.get_start(key, self._length, whole=whole)

@@ -14,7 +14,6 @@ Any thread; `_lock` guards the record of recent lookups and is a leaf.
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
 
@@ -25,6 +24,7 @@ from fusefs.locks import Rank
 from fusefs.names.listing import Listing
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
+from fusefs.recent import Recent
 from fusefs.s3.store import Store
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class FirstPages:
         self._asks = asks
         self._ask = head
         self.enabled = enabled and store.sorted
-        self._last: OrderedDict[int, tuple[str, float]] = OrderedDict()
-        self._uncovered: OrderedDict[int, int] = OrderedDict()
+        self._last: Recent[int, tuple[str, float]] = Recent(DIRECTORIES)
+        self._uncovered: Recent[int, int] = Recent(DIRECTORIES)
         self._lock = locks.lock(Rank.LEAF)
 
     def current(self, parent: Node) -> Listing | None:
@@ -135,10 +135,8 @@ class FirstPages:
         """Note a lookup; return whether another name of its directory was looked up recently."""
         now = time.monotonic()
         with self._lock:
-            before, at = self._last.pop(parent.id, (name, 0.0))
+            before, at = self._last.get(parent.id, (name, 0.0))
             self._last[parent.id] = (name, now)
-            if len(self._last) > DIRECTORIES:
-                self._last.popitem(last=False)
         return before != name and now - at < TOGETHER
 
     def _go_on(self, parent: Node, listing: Listing) -> None:
@@ -146,10 +144,8 @@ class FirstPages:
         if not listing.for_lookups or listing.ended:
             return
         with self._lock:
-            count = self._uncovered.pop(parent.id, 0) + 1
+            count = self._uncovered.get(parent.id, 0) + 1
             self._uncovered[parent.id] = count
-            if len(self._uncovered) > DIRECTORIES:
-                self._uncovered.popitem(last=False)
         if count % NAMES_A_PAGE == 0:
             self._asks.submit(self._next_page, listing)
 

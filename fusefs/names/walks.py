@@ -10,13 +10,13 @@ Any thread; `_lock` guards the walks; the `_loading` of a walk is held during it
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fusefs import locks
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo, Page
+from fusefs.recent import Recent
 from fusefs.s3.store import Store
 
 # Sorts after each key of a directory, and before those of the next.
@@ -145,8 +145,8 @@ class Walks:
     def __init__(self, store: Store, *, enabled: bool = True) -> None:
         self._store = store
         self._enabled = enabled and store.sorted
-        self._first: OrderedDict[str, tuple[str, float]] = OrderedDict()  # by parent
-        self._walks: OrderedDict[str, _Walk] = OrderedDict()
+        self._first: Recent[str, tuple[str, float]] = Recent(PARENTS)  # by parent
+        self._walks: Recent[str, _Walk] = Recent(WALKS)
         self._lock = locks.lock(Rank.LEAF)
 
     def page(self, prefix: str) -> WalkedPage | None:
@@ -176,17 +176,11 @@ class Walks:
             for walk in self._walks.values():
                 if prefix != walk.prefix and prefix.startswith(walk.prefix):
                     return walk
-            before, at = self._first.pop(parent, (prefix, 0.0))
-            self._first[parent] = prefix, now
-            if len(self._first) > PARENTS:
-                self._first.popitem(last=False)
-            if now < at:
-                self._first[parent] = prefix, at
+            before, at = self._first.get(parent, (prefix, 0.0))
+            self._first[parent] = prefix, max(now, at)
             if before >= prefix or not 0 <= now - at <= TOGETHER:
                 return None
             self._walks[parent] = made = _Walk(self._store, parent, before)
-            if len(self._walks) > WALKS:
-                self._walks.popitem(last=False)
             return made
 
 

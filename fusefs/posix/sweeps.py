@@ -29,6 +29,7 @@ from fusefs.names.pages import PAGE_MOST
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.read.reader import Reader
+from fusefs.recent import Recent
 
 # Files fetched ahead for each that was opened, in all, and their bytes until opens use some.
 GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
@@ -82,7 +83,7 @@ class Sweeps:
         self._length = length
         self._ttl = ttl
         self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()  # by the directory's node
-        self._opening: OrderedDict[str, None] = OrderedDict()  # keys of recent opens
+        self._opening: Recent[str, None] = Recent(FILES_MOST)  # keys of recent opens
         self._lock = locks.lock(Rank.SWEEP)
         if ttl:
             lookup.fetched = self.fetched
@@ -117,8 +118,6 @@ class Sweeps:
     def _taken(self, parent: Node, key: str) -> _Fetch | None:
         with self._lock:
             self._opening[key] = None
-            if len(self._opening) > FILES_MOST:
-                self._opening.popitem(last=False)
             sweep = self._sweeps.get(parent.id)
             fetch = sweep.fetches.pop(key, None) if sweep is not None else None
             if sweep is not None and fetch is not None:

@@ -9,8 +9,9 @@ Not here: fetching (`reader`). Pure arithmetic.
 Threading: none of its own; every call is made under the reader's lock.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
+
+from fusefs.recent import Recent
 
 MiB = 1024 * 1024
 CURSORS = 16
@@ -47,7 +48,7 @@ class ReadAhead:
     def __init__(self, first: int, part: int) -> None:
         self._first = first
         self._part = part
-        self._cursors: OrderedDict[int, Cursor] = OrderedDict()
+        self._cursors: Recent[int, Cursor] = Recent(CURSORS)
         self._made = 0
 
     @property
@@ -65,8 +66,6 @@ class ReadAhead:
         self._made += 1
         cursor = Cursor(self._made, offset, end)
         self._cursors[cursor.number] = cursor
-        if len(self._cursors) > CURSORS:
-            self._cursors.popitem(last=False)
         return cursor, self._made > 1
 
     def rewind(self, offset: int) -> None:
