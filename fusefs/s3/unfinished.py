@@ -3,10 +3,11 @@
 Not here: which of them may be aborted (`write/abandoned`). Any thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fusefs.errors import NotFound
 from fusefs.s3.store import Store
 
 
@@ -31,6 +32,24 @@ def unfinished(store: Store, prefix: str) -> Iterator[Unfinished]:
         if not answer.get("IsTruncated") or not after[0]:
             return
         behind = {"KeyMarker": after[0], "UploadIdMarker": after[1] or ""}
+
+
+def idle(
+    store: Store, prefix: str, since: float, spared: Callable[[Unfinished], bool] = lambda _: False
+) -> Iterator[Unfinished]:
+    """Yield those under a prefix that got no part after `since` (Unix, seconds, the store's clock).
+
+    `spared` ones are left out without asking for their parts.
+    """
+    for found in unfinished(store, prefix):
+        if found.begun > since or spared(found):
+            continue
+        try:
+            last = last_sent(store, found)
+        except NotFound:
+            continue  # ended meanwhile
+        if last <= since:
+            yield found
 
 
 def last_sent(store: Store, found: Unfinished) -> float:

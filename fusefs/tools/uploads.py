@@ -11,7 +11,7 @@ import time
 from fusefs.errors import FsError, NotFound
 from fusefs.mount import settings as parse
 from fusefs.s3.store import Store
-from fusefs.s3.unfinished import Unfinished, last_sent, unfinished
+from fusefs.s3.unfinished import Unfinished, idle
 from fusefs.tools import place
 from fusefs.tools.place import SettingsOf
 from fusefs.tools.screen import Screen, duration, plural
@@ -55,15 +55,7 @@ class UploadCommand:
 
 def old(store: Store, prefix: str, age: float) -> list[Unfinished]:
     """Return the uploads under a prefix that got no part for `age` seconds."""
-    oldest = store.server_time() - age
-    found = []
-    for each in unfinished(store, prefix):
-        try:
-            if each.begun <= oldest and last_sent(store, each) <= oldest:
-                found.append(each)
-        except NotFound:
-            continue  # ended meanwhile
-    return found
+    return list(idle(store, prefix, store.server_time() - age))
 
 
 def aborted(store: Store, upload: Unfinished) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from fusefs.bulkhead import bulkhead
 from fusefs.errors import FsError, NotFound
 from fusefs.s3.store import Store
-from fusefs.s3.unfinished import last_sent, unfinished
+from fusefs.s3.unfinished import Unfinished, idle
 
 log = logging.getLogger(__name__)
 
@@ -49,15 +49,12 @@ class AbandonedUploads:
         aborted = 0
         oldest = self._store.server_time() - self._age
         try:
-            for found in unfinished(self._store, self._prefix):
+            for found in idle(self._store, self._prefix, oldest, self._known):
                 if self._ended.is_set():
                     break
-                if found.begun > oldest or self._known(found.upload):
-                    continue
                 try:
-                    if last_sent(self._store, found) <= oldest:
-                        self._store.uploads.abort(found.key, found.upload)
-                        aborted += 1
+                    self._store.uploads.abort(found.key, found.upload)
+                    aborted += 1
                 except NotFound:
                     log.debug("ended meanwhile", extra={"key": found.key})
         except FsError as error:
@@ -69,9 +66,9 @@ class AbandonedUploads:
             log.info("aborted unfinished uploads of former processes", extra={"uploads": aborted})
         return aborted
 
-    def _known(self, upload: str) -> bool:
+    def _known(self, found: Unfinished) -> bool:
         """Say whether a file that isn't in the store yet goes on with this upload."""
-        return any(upload in _text(journal) for journal in self._staging.glob("*.log"))
+        return any(found.upload in _text(journal) for journal in self._staging.glob("*.log"))
 
 
 def _text(path: Path) -> str:
