@@ -182,6 +182,20 @@ def test_a_bad_byte_in_a_checksummed_answer_is_noticed(given: Place, proxy: Prox
     assert injection.hits == 1
 
 
+def test_a_bad_byte_of_an_object_that_became_small_is_noticed(given: Place, proxy: Proxy) -> None:
+    """The open expects a large one, of which it asks for a range: that has no checksum."""
+    client = given.keys.client
+    where = {"Bucket": given.keys.name, "Key": f"{given.keys.prefix}f"}
+    given.keys.put("f", content(300_000))
+    assert (given / "f").stat().st_size == 300_000
+    client.put_object(**where, ChecksumAlgorithm="CRC32", Body=content(10_000))
+    if "ChecksumCRC32" not in client.get_object(**where, ChecksumMode="ENABLED"):
+        pytest.skip("this store keeps no checksums")
+    injection = proxy.inject(Corrupt(at=5000), on("GetObject"), times=1)
+    assert (given / "f").read_bytes() == content(10_000)
+    assert injection.hits == 1
+
+
 @contextmanager
 def outage(proxy: Proxy, seconds: float) -> Iterator[None]:
     """Refuse connections for so long, from now on, while the block runs."""
