@@ -120,7 +120,8 @@ class FirstBytes:
         with self._lock:
             self._answers[key] = mine
             self._guess(key, -1)
-        whole = listed is not None and listed.size <= self._length
+        # A range has no checksum: what may be small is requested whole.
+        whole = listed is None or listed.size <= self._length
         try:
             start = self._store.get_start(key, self._length, whole=whole)
         except NotFound:
@@ -131,11 +132,6 @@ class FirstBytes:
         if start is None:
             self._forget(key, mine)
             return self._store.head(key)
-        if not whole and start[0].size <= self._length:
-            self._forget(key, mine)  # a range comes without the checksum that a whole object has
-            with self._lock:
-                self._guess(key, 1)
-            return start[0]
         mine.info, mine.head = start
         mine.stage = _Stage.NEW
         return start[0]

@@ -116,7 +116,7 @@ class Opening:
         info: ObjectInfo | None = None
         if reads and (known is None or known.size):
             cached = known is not None and self._cache.peek(key, known.etag)
-            whole = known is not None and known.size <= self._first
+            whole = known is None or known.size <= self._first
             unless = known.etag if cached and known is not None else None
             answer = self._store.get_start(key, self._first, unless, whole=whole)
             if answer is not None and not whole and 0 < answer[0].size <= self._first:

@@ -80,8 +80,9 @@ class Store:
     ) -> tuple[ObjectInfo, bytes] | None:
         """GET the first `length` bytes, or all; None when the object still has ETag `unless`.
 
-        With `whole` the object is expected not to be longer: then the store sends its checksum,
-        which it has for whole objects only, and a damaged answer is asked for again.
+        With `whole` the object may be no longer: then the store sends its checksum, which it has
+        for whole objects only, and a damaged answer is asked for again. The connection of one that
+        is longer is closed behind the first `length` bytes.
         """
         arguments: dict[str, Any] = {"Range": f"bytes=0-{length - 1}"}
         if whole:
