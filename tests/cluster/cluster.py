@@ -67,10 +67,10 @@ class Cluster:
         assert said.code == 0, f"kubectl {' '.join(words)}: {said.err}"
         return said.out
 
-    def apply(self, *manifests: Manifest) -> Said:
+    def apply(self, *manifests: Manifest, dry_run: str = "none") -> Said:
         """Apply objects as `kubectl apply -f -` does; warnings and denials are in `err`."""
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
-        return self.kubectl("apply", "-f", "-", stdin=text)
+        return self.kubectl("apply", f"--dry-run={dry_run}", "-f", "-", stdin=text)
 
     def create(self, *manifests: Manifest) -> None:
         """Apply objects that have to be accepted."""

@@ -15,7 +15,7 @@ OF_POD_MODE = {
     ("test_kills", "test_keeper_killed"),
     ("test_kills", "test_both_killed"),
     ("test_kills", "test_keeper_away_at_deletion"),
-    ("test_refused", "test_pod_security_baseline_refuses"),
+    ("test_refused", "test_pod_security_refuses"),
 }
 # They apply overlays of pod mode; what they check is the webhook's installation in either.
 OF_THE_INSTALLATION = {"test_installation", "test_upgrade", "test_guards"}

@@ -16,10 +16,27 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cluster.cluster import Manifest, status_of
+from tests.cluster.cluster import Manifest, status_of, until
 
 # Prints the ids of the processes of a container: of those whose cgroup is named after it.
 PIDS = "grep -l {id} /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | sort -n"
+# Goes to the cgroup that bounds the memory of process {pid}, under either version of cgroups
+# (cgroups(7)), and names its files there.
+CGROUP = """
+path=$(sed -n 's/^[0-9]*:memory://p' /proc/{pid}/cgroup)
+if [ "$path" ]; then
+  limit=memory.limit_in_bytes events=memory.oom_control
+  cd "/sys/fs/cgroup/memory$path" || exit 1
+else
+  limit=memory.max events=memory.events
+  cd "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/{pid}/cgroup)" || exit 1
+fi
+"""
+# Sets the limit to what its processes use without the pages of files, which the kernel frees first.
+TIGHTEN = """
+used=$(sed -n 's/^\\(rss\\|anon\\) //p' memory.stat)
+for more in 0 1 2 4 8 16; do echo $((used + more * 1048576)) >$limit && break; done
+"""
 
 
 class Node:
@@ -73,6 +90,23 @@ class Node:
         serving = self.processes(pod, container)[1:]
         assert serving, f"{container} has one process only"
         self.run(f"kill -9 {' '.join(map(str, serving))}")
+
+    @contextmanager
+    def out_of_memory(self, pod: Manifest, container: str) -> Iterator[None]:
+        """Give a container no byte more than it uses, until the kernel has killed for memory.
+
+        Inside, wait for nothing but what makes it ask for more; afterwards it has its limit again.
+        """
+        go = CGROUP.format(pid=self.processes(pod, container)[0])
+        killed = f"{go} sed -n 's/^oom_kill //p' $events"
+        limit, before = self.run(f"{go} cat $limit").strip(), self.run(killed).strip()
+        assert limit and before, f"no cgroup of {container} on the node"
+        try:
+            self.run(f"{go} {TIGHTEN}")
+            yield
+            until("killed for memory", lambda: self.run(killed).strip() != before, 120)
+        finally:
+            self.run(f"{go} echo {limit} > $limit")
 
     def mounts(self, uid: str) -> list[str]:
         """Return the FUSE mounts in the volumes of a pod."""

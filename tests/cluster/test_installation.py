@@ -65,6 +65,26 @@ def test_overlay_no_guards(product: Installation, place: Place) -> None:
         place.end("unguarded")
 
 
+def test_overlay_no_hints(product: Installation, place: Place) -> None:
+    """Nobody is warned of annotations in namespaces that have not opted in; pods get buckets."""
+    name = f"{place.namespace}-off"
+    place.cluster.create(pods.namespace(name, injection=False))
+    pod = pods.pod("plain", name, place.template())
+
+    def is_warned() -> bool:
+        said = place.cluster.apply(pod, dry_run="server")
+        assert said.code == 0, said.err
+        return "s3.mount/injection" in said.err
+
+    until("a warning", is_warned, 30)
+    place.cluster.must("delete", POLICIES, "s3mount-hints")
+    with product.variant("overlays/no-hints"):
+        until("no warning", lambda: not is_warned(), 30)
+        place.start("unhinted")
+        place.end("unhinted")
+    place.cluster.must("delete", "namespace", name, "--wait=false")
+
+
 def test_lookups(product: Installation, place: Place) -> None:
     """The webhook sees the labels of namespaces: it says itself what Pod Security would refuse."""
     overlay = product.directory / "overlays" / "lookups"

@@ -106,6 +106,14 @@ def test_worker_container_killed(place: Place, the_node: Node) -> None:
         until("the kubelet has started it again", restart, 60)
 
 
+def test_worker_out_of_memory(place: Place, the_node: Node) -> None:
+    """The kernel kills it at its limit while files are written: the application goes on."""
+    with application(place) as pod:
+        with the_node.out_of_memory(pod, WORKER):
+            pass
+        going_on(place, "ledger")
+
+
 @pytest.mark.parametrize("grace", [1, 0], ids=["grace-period 1", "force"])
 def test_deleted_while_writing(place: Place, the_node: Node, grace: int) -> None:
     """What was promised before the deletion is in the bucket, and nothing stays mounted."""

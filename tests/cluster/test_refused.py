@@ -63,10 +63,11 @@ def test_denials_name_what_is_wrong(place: Place, what: str) -> None:
     assert "denied the request" in said.err
 
 
-def test_pod_security_baseline_refuses(place: Place) -> None:
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+def test_pod_security_refuses(place: Place, level: str) -> None:
     """In a namespace that doesn't admit privileged pods the refusal names Pod Security."""
-    name = f"{place.namespace}-base"
-    place.cluster.create(pods.namespace(name, enforce="baseline"))
+    name = f"{place.namespace}-{level}"
+    place.cluster.create(pods.namespace(name, enforce=level))
     said = place.cluster.apply(pods.pod("refused", name, place.template()))
     place.cluster.must("delete", "namespace", name, "--wait=false")
     assert said.code != 0
