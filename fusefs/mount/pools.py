@@ -37,7 +37,8 @@ class Pools:
         self.asks = pool("ask", settings.requests)  # somebody waits for a name
         self.ahead = pool("ahead", settings.ahead)  # HEADs of a scan, sent before they are asked
         self.moves = pool("move", settings.requests)  # copies and deletes of a directory's rename
-        self.copies = pool("copy", settings.requests)  # parts copied server side: no memory
+        # Parts copied server side need no memory; one place more is for the question beside them.
+        self.copies = pool("copy", settings.requests + 1)
         self.uploads = pool("upload", settings.uploads)  # parts sent: each is held in memory
 
     def close(self) -> None:

@@ -25,7 +25,6 @@ class StoreFeature(Enum):
     DELETE_CONDITION = "delete-condition"
     CHECKSUMS_SENT = "checksums-sent"
     CHECKSUMS_ASKED = "checksums-asked"
-    COPIED_CHECKSUMS = "copied-checksums"
     PART_COPY = "part-copy"
 
     __hash__ = object.__hash__  # members are single; Enum's own is slow, and each request asks

@@ -74,7 +74,8 @@ class IncrementalUpload:
         record = replace(staged.record, posix=stored)
         try:
             headers = self._uploader.headers_for(record)
-            copies = record.base is not None or bool(staged.copies)
+            with self._state:
+                copies = staged.changed(record.base).copied()
             upload = self._uploader.store.uploads.create(record.key, headers, copies)
             self._uploader.prepare(record)
         except FsError as error:

@@ -193,20 +193,14 @@ class Uploader:
     def _upload(
         self, record: Record, headers: Headers, plan: Mapping[int, Piece], data: FileBytes | None
     ) -> str:
-        while True:
-            copies = any(piece.source is not None for piece in plan.values())
-            checked = self.store.features.has(StoreFeature.COPIED_CHECKSUMS)
-            upload = self.store.uploads.create(record.key, headers, copies)
-            self.prepare(record)
-            try:
-                return self._complete(record, upload, plan, data, {})
-            except Unsupported:
-                self.abort(record.key, upload)
-                if checked == self.store.features.has(StoreFeature.COPIED_CHECKSUMS):
-                    raise
-            except BaseException:
-                self.abort(record.key, upload)
-                raise
+        copies = any(piece.source is not None for piece in plan.values())
+        upload = self.store.uploads.create(record.key, headers, copies)
+        self.prepare(record)
+        try:
+            return self._complete(record, upload, plan, data, {})
+        except BaseException:
+            self.abort(record.key, upload)
+            raise
 
     def _complete(
         self,

@@ -58,6 +58,10 @@ class Changed:
     dirty: RangeSet
     copies: CopiedRanges = field(default_factory=CopiedRanges)
 
+    def copied(self) -> bool:
+        """Say whether any of its bytes can be copied server side."""
+        return any(source is not None for _, _, source in self.spans(0, self.size))
+
     def spans(self, start: int, end: int) -> Iterator[tuple[int, int, CopySource | None]]:
         """Cut a range where its bytes come from elsewhere."""
         kept = min(self.size, self.base.size) if self.base is not None else 0
