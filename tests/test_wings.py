@@ -44,7 +44,7 @@ FACES: dict[str, dict[str, str]] = {
         "serve": "reference replica settings",
         "review": "admission decision lookup warnings",
         "policy": "file rules unmatched",
-        "pod": "compatibility containers injection memory mesh placement ports",
+        "pod": "compatibility injection memory mesh placement ports",
         "spec": "annotations mountspec reference",
         "platform": "environment nodekey resources settings",
         "parse": (

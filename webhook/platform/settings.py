@@ -5,6 +5,7 @@ Immutable, safe to share between threads.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Self
 
 from webhook.parse import settingvalues, values
@@ -143,17 +144,18 @@ class Platform(Settings):
         """Whether the plugin of the node makes the mounts."""
         return self.keeper == settingvalues.NODE
 
-    @property
+    # Looked at several times in each review, so they are made once.
+    @cached_property
     def keeper_resources(self) -> Resources:
         """The keeper's requests and limits."""
         return self._resources("keeper")
 
-    @property
+    @cached_property
     def worker(self) -> Resources:
         """The worker's requests and limits, where a pod asks for none."""
         return self._resources("worker")
 
-    @property
+    @cached_property
     def maximum(self) -> Resources:
         """The most that a pod may ask for, for its worker."""
         return self._resources("maximum")
@@ -169,7 +171,10 @@ class Platform(Settings):
                 fields |= {f"{name}_{part}": getattr(value, part) for part in _PARTS}
             else:
                 fields[name] = value
-        return self.model_copy(update=fields)
+        changed = self.model_copy(update=fields)
+        for name in ("keeper_resources", "worker", "maximum"):
+            changed.__dict__.pop(name, None)  # a copy has what was made of the old values
+        return changed
 
 
 def read_platform(environ: Mapping[str, str]) -> Platform:

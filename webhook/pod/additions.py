@@ -101,7 +101,13 @@ def _holds_tokens_only(volume: Mapping[str, Any]) -> bool:
     )
 
 
-@bounded_cache
 def normal_path(path: str) -> str:
     """Return a path as the container runtime normalises it."""
+    if path.startswith("/") and "//" not in path and "/." not in path and path[-1] != "/":
+        return path  # as nearly all are
+    return _normalised(path)
+
+
+@bounded_cache
+def _normalised(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))

@@ -26,14 +26,18 @@ _KEEPER_STORAGE = {"requests": 8 * 2**20, "limits": 64 * 2**20}
 _PARSERS: dict[str, Callable[[str], int]] = {"cpu": parse_millicores, "memory": parse_bytes}
 
 
+def has_storage_limit(spec: dict[str, Any]) -> bool:
+    """Return whether a container of the pod's own has a limit of ephemeral storage."""
+    return any(STORAGE in section(section(c, "resources"), "limits") for c in _others(spec))
+
+
 def with_storage(
-    sidecar: Container, spec: dict[str, Any], wanted: Wanted, platform: Platform
+    sidecar: Container, wanted: Wanted, platform: Platform, *, limited: bool
 ) -> Container:
-    """Return the sidecar with its ephemeral storage."""
+    """Return the sidecar with its ephemeral storage; `limited`: with a limit, too."""
     cache = cache_volume_size(wanted)
     sizes = _KEEPER_STORAGE if sidecar["name"] == KEEPER else dict.fromkeys(_KEEPER_STORAGE, cache)
     resources = dict(section(sidecar, "resources"))
-    limited = any(STORAGE in section(section(c, "resources"), "limits") for c in _others(spec))
     for part, counts in (("requests", platform.request_storage), ("limits", limited)):
         if counts:
             resources[part] = section(resources, part) | {STORAGE: format_bytes(sizes[part])}
@@ -45,6 +49,8 @@ def within_pod(
 ) -> tuple[Wanted, Platform, list[Problem]]:
     """Return both sidecars' resources, capped by those of the pod as a whole, and problems."""
     whole = section(spec, "resources")
+    if not whole:
+        return wanted, platform, []
     worker = wanted.worker
     keeper = Resources() if platform.by_node else platform.keeper_resources
     problems: list[Problem] = []

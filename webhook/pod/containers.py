@@ -158,14 +158,8 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
         platform,
         args=["keeper", "--hold"],
         env=[_config(mounts)],
-        securityContext={
-            "privileged": True,
-            "runAsUser": 0,
-            "runAsGroup": 0,
-            "runAsNonRoot": False,
-            "readOnlyRootFilesystem": True,
-        },
-        startupProbe=_startup_probe("keeper"),
+        securityContext=_KEEPER_SECURITY,
+        startupProbe=_KEEPER_STARTUP,
         volumeMounts=[
             {"name": BUS, "mountPath": BUS_DIRECTORY, "mountPropagation": "Bidirectional"},
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
@@ -192,20 +186,9 @@ def _worker(
         ],
         ports=_metrics_ports(metrics_port),
         env=[_config(mounts), *_metadata_guard(wanted.mounts, ambient=ambient)],
-        securityContext={
-            "privileged": False,
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-            "runAsUser": _NOBODY,
-            "runAsGroup": _NOBODY,
-            "runAsNonRoot": True,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        startupProbe=_startup_probe("worker"),
-        # A mount that was lost with both containers is not ready again; the keeper's end alone is
-        # nobody's loss. Each probe costs the node a process, so there are few.
-        readinessProbe=_probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30),
+        securityContext=_WORKER_SECURITY,
+        startupProbe=_WORKER_STARTUP,
+        readinessProbe=_WORKER_READINESS,
         volumeMounts=[
             *([] if platform.by_node else [_GATE_MOUNT]),
             {"name": SOCKET, "mountPath": SOCKET_DIRECTORY},
@@ -244,7 +227,7 @@ def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:
 
 def _config(mounts: list[dict[str, Any]]) -> dict[str, str]:
     document = {"version": CONFIG_VERSION, "mounts": mounts}
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    text = _encode(document)
     return {"name": "S3MOUNT_CONFIG", "value": _literal(text)}
 
 
@@ -324,3 +307,28 @@ def _probe(command: list[str], *, period: int) -> dict[str, Any]:
 def _literal(text: str) -> str:
     """Return text escaped for the kubelet, which expands `$(NAME)` in args and env."""
     return text.replace("$", "$$")
+
+
+# The same for every pod, so they are made once.
+_KEEPER_SECURITY = {
+    "privileged": True,
+    "runAsUser": 0,
+    "runAsGroup": 0,
+    "runAsNonRoot": False,
+    "readOnlyRootFilesystem": True,
+}
+_WORKER_SECURITY = {
+    "privileged": False,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsUser": _NOBODY,
+    "runAsGroup": _NOBODY,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_KEEPER_STARTUP, _WORKER_STARTUP = _startup_probe("keeper"), _startup_probe("worker")
+# A mount that was lost with both containers is not ready again; the keeper's end alone is nobody's
+# loss. Each probe costs the node a process, so there are few.
+_WORKER_READINESS = _probe(["test", "-e", f"{SOCKET_DIRECTORY}/worker.ready"], period=30)
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode

@@ -6,7 +6,7 @@ The given pod is never changed; the copy shares every unchanged part.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from webhook import __version__
 from webhook.platform.resources import Resources
 from webhook.platform.settings import Platform
 from webhook.pod.additions import normal_path
-from webhook.pod.budget import with_storage, within_pod
+from webhook.pod.budget import has_storage_limit, with_storage, within_pod
 from webhook.pod.containers import (
     BUCKET,
     BUS,
@@ -43,6 +43,8 @@ REPLACEABLE = frozenset(
 # those in memory don't count.
 _EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 _LEAVE_OUT = "Leave it out"
+_BUCKETS = f"{BUCKET}-"
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _SHOWN_NAMES = 5
 
 
@@ -50,12 +52,14 @@ _SHOWN_NAMES = 5
 class Injection:
     """The pod with its mounts, or the problems; with problems the pod must not be used.
 
-    `replaced`: pointers to our containers and volumes that were reset; `undone`: the same for
-    people, each the name of a container or volume and its fields.
+    `places` are the given pod's containers. `replaced`: pointers to our containers and volumes that
+    were reset; `undone`: the same for people, each the name of a container or volume and its
+    fields.
     """
 
     pod: Pod
     problems: list[Problem]
+    places: list[Place]
     replaced: frozenset[str] = frozenset()
     undone: tuple[str, ...] = ()
 
@@ -87,8 +91,9 @@ def inject(
     problems += port_problems(spec, port)
     wanted, platform, little = within_pod(spec, wanted, platform)
     problems += little
+    limited = has_storage_limit(spec)
     needed = [
-        with_storage(sidecar, spec, wanted, platform)
+        with_storage(sidecar, wanted, platform, limited=limited)
         for sidecar in sidecars(wanted, platform, ambient=ambient, metrics_port=port)
     ]
     # The identity is copied when we add the worker; later it is its webhook's business.
@@ -101,13 +106,13 @@ def inject(
     _raise_grace(spec, wanted, platform)
     changed = {"metadata": _with_annotations(pod, wanted, platform), "spec": spec}
     replaced = REPLACEABLE | repairs.pointers
-    return Injection({**pod, **changed}, problems, replaced, tuple(repairs.told))
+    return Injection({**pod, **changed}, problems, found, replaced, tuple(repairs.told))
 
 
 def status(wanted: Wanted) -> str:
     """Return the status annotation: version and mounts, as JSON on one line."""
     mounts = {mount.name: f"{mount.source}:{mount.path}" for mount in wanted.mounts}
-    return json.dumps({"version": __version__, "mounts": mounts}, separators=(",", ":"))
+    return _encode({"version": __version__, "mounts": mounts})
 
 
 def _with_annotations(pod: Pod, wanted: Wanted, platform: Platform) -> dict[str, Any]:
@@ -159,15 +164,19 @@ def _path_problems(
 ) -> list[Problem]:
     """Return problems of mounts at, above or below another mount of the same container."""
     problems = []
+    taken = [(place, list(_taken(place.container))) for place in found]
     for number, mount in enumerate(mounts):
         clashes: dict[str, list[str]] = {}
-        for place in found:
+        wanted = f"{mount.path}/"
+        for place, own in taken:
             if not place.gets(mount, platform.mesh_containers):
                 continue
             earlier = [m for m in mounts[:number] if place.gets(m, platform.mesh_containers)]
-            for path, owner in _taken(place.container, earlier):
-                if _overlap(path, mount.path):
-                    clashes.setdefault(f"{path} ({owner})", []).append(place.name)
+            others = [(f"{m.path}/", "mount", m.name) for m in earlier]
+            for path, kind, name in own + others if others else own:
+                if path.startswith(wanted) or wanted.startswith(path):
+                    clash = f"{path.rstrip('/') or '/'} ({kind} {name})"
+                    clashes.setdefault(clash, []).append(place.name)
         for clash, names in clashes.items():
             rule = f"is equal to, above or below the mount at {clash} in {_listed(names)}"
             remedy = example(f'{mount.key("path")}: "/mnt/{mount.name}"')
@@ -175,18 +184,18 @@ def _path_problems(
     return problems
 
 
-def _taken(container: Container, earlier: Iterable[MountSpec]) -> Iterable[tuple[str, str]]:
+def _taken(container: Container) -> Iterator[tuple[str, str, str]]:
+    """Yield the path with a slash at its end, the kind and the name of a container's own mounts."""
     for item in items(container, "volumeMounts"):
-        if item["name"] != BUS and not item["name"].startswith(f"{BUCKET}-"):
-            yield normal_path(item["mountPath"]), f"volume {item['name']}"
+        name = item["name"]
+        if name != BUS and not name.startswith(_BUCKETS):
+            yield _closed(normal_path(item["mountPath"])), "volume", name
     for item in items(container, "volumeDevices"):
-        yield normal_path(item["devicePath"]), f"device {item['name']}"
-    for mount in earlier:
-        yield mount.path, f"mount {mount.name}"
+        yield _closed(normal_path(item["devicePath"])), "device", item["name"]
 
 
-def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(other + "/") or other.startswith(one.rstrip("/") + "/")
+def _closed(path: str) -> str:
+    return path if path == "/" else f"{path}/"
 
 
 def _listed(names: list[str]) -> str:
@@ -199,11 +208,11 @@ def _mount_applications(
     spec: dict[str, Any], found: list[Place], mounts: tuple[MountSpec, ...], platform: Platform
 ) -> None:
     lists = {field: list(items(spec, field)) for field in {place.field for place in found}}
+    ours = [(mount, application_mount(mount, platform)) for mount in mounts]
+    mesh = platform.mesh_containers
     for place in found:
-        gets = [m for m in mounts if place.gets(m, platform.mesh_containers)]
-        needed = [application_mount(m, platform) for m in gets]
         present = items(place.container, "volumeMounts")
-        missing = [item for item in needed if item not in present]
+        missing = [item for mount, item in ours if item not in present and place.gets(mount, mesh)]
         if missing:
             changed = {**place.container, "volumeMounts": [*present, *missing]}
             lists[place.field][place.index] = changed

@@ -24,11 +24,7 @@ class Place:
     index: int
     container: Container
     early: bool
-
-    @property
-    def name(self) -> str:
-        name: str = self.container["name"]
-        return name
+    name: str
 
     def gets(self, mount: MountSpec, mesh: Collection[str]) -> bool:
         """Return whether this container gets the mount: mesh proxies only if named."""
@@ -43,9 +39,10 @@ def places(spec: dict[str, Any], start: int) -> Iterator[Place]:
     """Yield all containers but our own, given the index where our sidecars start."""
     for field in ("initContainers", "containers"):
         for index, container in enumerate(items(spec, field)):
-            if not is_reserved(container["name"]):
+            name = container["name"]
+            if not is_reserved(name):
                 early = field == "initContainers" and index < start
-                yield Place(field, index, container, early)
+                yield Place(field, index, container, early, name)
 
 
 def start_index(spec: dict[str, Any], mesh: Collection[str]) -> int:

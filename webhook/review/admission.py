@@ -26,6 +26,8 @@ _UID = 200
 _NAMESPACE = 253
 # The API server truncates warnings after 4096 characters in all.
 SHOWN_WARNINGS = 10
+# Nothing that is encoded can hold itself: all comes from JSON, or is made here.
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def decide(request: Request, decider: Decider) -> Decision:
 def answer(request: Request, decision: Decision) -> bytes:
     """Return the AdmissionReview with a decision."""
     response: dict[str, Any] = {"uid": request.uid, "allowed": not isinstance(decision, Denied)}
+    patched: tuple[Operation, ...] = ()
     audit = {"version": __version__}
     warnings: tuple[Advice, ...] = ()
     match decision:
@@ -111,17 +114,21 @@ def answer(request: Request, decision: Decision) -> bytes:
             audit |= {"decision": "denied", "reason": reason}
         case Injected(patch, mounts, warnings, rule):
             audit |= {"decision": "injected", "mounts": _listed(mounts), "rule": rule}
-            if patch:
-                encoded = json.dumps(patch, separators=(",", ":")).encode()
-                response |= {
-                    "patchType": "JSONPatch",
-                    "patch": base64.b64encode(encoded).decode("ascii"),
-                }
+            patched = patch
     if warnings:
         response["warnings"] = [str(warning) for warning in warnings[:SHOWN_WARNINGS]]
     response["auditAnnotations"] = audit
     review = {"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}
-    return json.dumps(review, separators=(",", ":")).encode()
+    return _with_patch(_encode(review).encode(), patched)
+
+
+def _with_patch(review: bytes, patch: tuple[Operation, ...]) -> bytes:
+    """Return an encoded review with a patch: base64 needs no second encoding as JSON."""
+    if not patch:
+        return review
+    encoded = base64.b64encode(_encode(patch).encode())
+    # The response is the last member of the review, so both end here.
+    return b'%b,"patchType":"JSONPatch","patch":"%b"}}' % (review[:-2], encoded)
 
 
 def _listed(mounts: tuple[MountSpec, ...]) -> str:

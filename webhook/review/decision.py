@@ -122,7 +122,7 @@ class Decider:
         patch = additions(pod, injection.pod, injection.replaced)
         warnings = [
             *undone(injection.undone),
-            *advice(pod, wanted, platform, namespace, self.lookup),
+            *advice(pod, injection.places, wanted, platform, namespace, self.lookup),
         ]
         return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)
 

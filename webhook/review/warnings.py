@@ -10,9 +10,8 @@ from typing import Any
 
 from webhook.parse.quantities import format_bytes
 from webhook.platform.settings import Platform
-from webhook.pod.containers import is_reserved
 from webhook.pod.memory import needed
-from webhook.pod.placement import Place, places, start_index
+from webhook.pod.placement import Place
 from webhook.pod.ports import rivals
 from webhook.pods import Pod, annotations, items, section
 from webhook.review.lookup import Lookup
@@ -60,13 +59,17 @@ def undone(changes: Iterable[str]) -> Iterator[Advice]:
 
 
 def advice(
-    pod: Pod, wanted: Wanted, platform: Platform, namespace: str, lookup: Lookup
+    pod: Pod,
+    found: list[Place],
+    wanted: Wanted,
+    platform: Platform,
+    namespace: str,
+    lookup: Lookup,
 ) -> Iterator[Advice]:
-    """Return all warnings about a pod that gets its mounts."""
+    """Return all warnings about a pod that gets its mounts; `found` are its containers."""
     spec = pod["spec"]
-    found = list(places(spec, start_index(spec, platform.mesh_containers)))
     yield from misplaced(pod)
-    yield from _resources(spec, wanted, platform)
+    yield from _resources(found, wanted, platform)
     yield from _grace(spec, wanted, platform)
     yield from _order(spec, found, wanted, platform)
     yield from _metrics(spec, platform)
@@ -79,16 +82,15 @@ def advice(
             yield Advice("shared-processes", text)
 
 
-def _resources(spec: dict[str, Any], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
+def _resources(found: list[Place], wanted: Wanted, platform: Platform) -> Iterator[Advice]:
     if wanted.worker.unset:
         text = "the mount has no resource requests: it is the first to starve on a busy node"
         yield Advice("no-resources", text)
     yield from _memory(wanted)
-    containers = [*items(spec, "containers"), *items(spec, "initContainers")]
-    users = [container for container in containers if not is_reserved(container["name"])]
     keeper = platform.by_node or platform.keeper_resources.guaranteed
     ours = wanted.worker.guaranteed and keeper
-    if users and not ours and all(_guaranteed(section(c, "resources")) for c in users):
+    users = (section(place.container, "resources") for place in found)
+    if found and not ours and all(map(_guaranteed, users)):
         text = "the pod is no longer Guaranteed: the mount's containers have requests unlike limits"
         yield Advice("not-guaranteed", text)
 

@@ -108,6 +108,8 @@ class ImpatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         self.idle_since = self.loop.time()
+        # Not at the end of the turn: a client would wait for the reviews that arrived with its own.
+        cast(OneWrite, self.transport).flush()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

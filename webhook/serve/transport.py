@@ -1,4 +1,4 @@
-"""A transport that sends all that is written in one turn of the event loop at once.
+"""A transport that sends what is written together at once: at `flush`, or at the turn's end.
 
 uvicorn writes the head and the body of a response separately: two TLS records, two system calls,
 and a client that wakes up twice. Everything but `write`, `close` and `abort` is the inner
@@ -25,12 +25,12 @@ class OneWrite:
         if not data:
             return
         if not self._pending:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._pending.append(data)
 
     def close(self) -> None:
         """Send what was written, and close."""
-        self._flush()
+        self.flush()
         self._inner.close()
 
     def abort(self) -> None:
@@ -38,7 +38,8 @@ class OneWrite:
         self._pending.clear()
         self._inner.abort()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was written so far."""
         if self._pending:
             data = b"".join(self._pending)
             self._pending.clear()

@@ -36,6 +36,8 @@ _MOST_ANNOTATIONS = 500
 LONGEST_VALUE = 8192
 # A longer key isn't a typing error, and comparing it takes long.
 _LONGEST_TYPO = 40
+# Of each annotation in the table: problems come in its order.
+_POSITIONS = {annotation.name: position for position, annotation in enumerate(ANNOTATIONS)}
 _RESOURCES = ("cpu-request", "cpu-limit", "memory-request", "memory-limit")
 _UNITS = {"cpu": format_millicores, "memory": format_bytes}
 
@@ -242,15 +244,14 @@ def _missing_bucket(mount: str, instead: str) -> Problem:
 
 def _parsed(given: Mapping[str, str], suffix: str, found: list[Problem]) -> dict[str, Any]:
     parsed = {}
-    for annotation in ANNOTATIONS:
-        if annotation.name in given:
-            text = given[annotation.name]
-            try:
-                parsed[annotation.field] = annotation.parse(text)
-            except ValueError as error:
-                rule = str(error) or annotation.rule
-                where = annotation.key + suffix
-                found.append(Problem(where, text, rule, _example(annotation, suffix)))
+    for name in sorted(given, key=_POSITIONS.__getitem__):
+        annotation, text = BY_NAME[name], given[name]
+        try:
+            parsed[annotation.field] = annotation.parse(text)
+        except ValueError as error:
+            rule = str(error) or annotation.rule
+            where = annotation.key + suffix
+            found.append(Problem(where, text, rule, _example(annotation, suffix)))
     return parsed
 
 
@@ -278,8 +279,10 @@ def _worker(given: Mapping[str, int], platform: Platform, found: list[Problem]) 
     for kind, render in _UNITS.items():
         request, limit = (given.get(f"{kind}_{part}") for part in ("request", "limit"))
         for part, value in (("request", request), ("limit", limit)):
+            if value is None:
+                continue
             most = getattr(platform.maximum, f"{kind}_{part}")
-            if value is not None and most is not None and value > most:
+            if most is not None and value > most:
                 rule = f"the platform allows at most {render(most)}"
                 found.append(_resource_problem(kind, part, render(value), rule, render(most)))
         if request is not None and limit is not None and request > limit:

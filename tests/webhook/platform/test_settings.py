@@ -118,3 +118,13 @@ def test_grace_is_capped_at_an_hour() -> None:
 def test_guaranteed_is_what_kubernetes_calls_so(resources: Resources, expected: bool) -> None:
     """Limits on both, and requests equal to them or left out."""
     assert resources.guaranteed is expected
+
+
+def test_a_copy_has_resources_of_its_own() -> None:
+    """What was asked of the original before is not what the copy answers."""
+    platform = read_platform({"S3MOUNT_WORKER_CPU_REQUEST": "100m"})
+    assert platform.worker.cpu_request == 100
+    changed = platform.replaced(worker=Resources(7, 8, MIB, MIB), keeper_cpu_request=9)
+    assert changed.worker == Resources(7, 8, MIB, MIB)
+    assert changed.keeper_resources.cpu_request == 9
+    assert platform.worker.cpu_request == 100

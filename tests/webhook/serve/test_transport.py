@@ -3,6 +3,10 @@
 import asyncio
 from typing import Any
 
+import uvicorn
+from uvicorn.server import ServerState
+
+from webhook.serve.server import ImpatientProtocol
 from webhook.serve.transport import OneWrite
 
 
@@ -23,6 +27,13 @@ class Inner:
 
     def is_closing(self) -> bool:
         return "close" in self.calls
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
 
 
 async def written(*ends: str) -> list[Any]:
@@ -65,3 +76,28 @@ def test_later_writes_are_sent_later() -> None:
         return inner.calls
 
     assert asyncio.run(two_turns()) == [b"one", b"two"]
+
+
+def test_a_response_is_sent_before_the_next_request_is_looked_at() -> None:
+    """Requests that arrive together don't all wait for the last of them."""
+    inners = [Inner() for _ in range(3)]
+    sent_before: list[int] = []
+
+    async def application(_scope: Any, _receive: Any, send: Any) -> None:
+        sent_before.append(sum(bool(inner.calls) for inner in inners))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def together() -> None:
+        config = uvicorn.Config(application, log_config=None, limit_concurrency=100)
+        config.load()
+        state = ServerState()
+        for inner in inners:
+            protocol = ImpatientProtocol(config, state, {})
+            protocol.connection_made(inner)
+            protocol.data_received(b"GET / HTTP/1.1\r\nhost: webhook\r\n\r\n")
+        await asyncio.gather(*state.tasks)
+
+    asyncio.run(together())
+    assert sent_before == [0, 1, 2]
+    assert all(len(inner.calls) == 1 for inner in inners)
