@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -109,7 +110,10 @@ def product(cluster: Cluster, image: str, tmp_path_factory: pytest.TempPathFacto
     """The installed product; `__main__` removes it."""
     mode = modes.Mode.told(os.environ)
     installation = Installation(cluster, tmp_path_factory.mktemp("deploy"), image, mode)
-    installation.ensure()
+    # The directory above is shared by the workers of pytest-xdist: one of them installs.
+    with (tmp_path_factory.getbasetemp().parent / "installing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installation.ensure()
     return installation
 
 
