@@ -7,13 +7,14 @@ Threading: any thread; the lock is a leaf. One count takes less than a microseco
 per request and per read, never per byte or block.
 """
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from fusefs import locks
 from fusefs.locks import Rank
 from fusefs.timings import Timings
 
 
+@unique
 class Count(IntEnum):
     """The counters, each an index into a list, which is the fastest lookup."""
 
@@ -26,7 +27,10 @@ class Count(IntEnum):
     CONFLICT = 6  # commits refused because another writer was first
     AHEAD_USED = 7  # bytes of files that were fetched ahead and opened
     AHEAD_WASTED = 8  # bytes of files that were fetched ahead and not opened
-    CREDENTIALS = 7  # times that new credentials were taken
+    CREDENTIALS = 9  # times that new credentials were taken
+    NODE_READ = 10  # bytes read from the cache of the node
+    NODE_KEPT = 11  # bytes fetched from the store for all pods of the node
+    NODE_PASSED = 12  # bytes fetched for this mount alone, for the node's cache couldn't help
 
 
 class Counters:

@@ -36,6 +36,8 @@ class Rank(Enum):
     BINDING = "Binding._lock"
     LEASE = "_Lease._lock"
     READ_POOL = "ReadPool.lock"
+    SHARING = "Sharing._lock"
+    TURNS = "Turns._lock"
     SETUP = "CacheFile._setup"
     CACHE = "Cache._lock"
     SDK = "Client._making"

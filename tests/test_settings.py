@@ -10,6 +10,7 @@ import json
 import pytest
 
 from fusefs.cli import command
+from fusefs.keeper import cacheprotocol, protocol
 from fusefs.run import podconfig
 from tests.webhook import reviews
 from webhook.platform.settings import Platform
@@ -112,7 +113,18 @@ def test_both_tables_have_the_same_settings() -> None:
     """The webhook can write what the mount can read, and writes nothing else."""
     given = {a.field: a.example for a in ANNOTATIONS if a.setting}
     written = set(configured(bucket="my-bucket", **given))
-    assert written == {*podconfig.OPTIONS, *podconfig.OTHERS} - {"arguments"}
+    assert written == {*podconfig.OPTIONS, *podconfig.OTHERS} - {"arguments", "nodeCache"}
+
+
+def test_the_socket_of_the_nodes_cache_reaches_the_mount() -> None:
+    """Only where mounts share one."""
+    platform = Platform(keeper="node")
+    wanted, _ = mountspec.read(reviews.pod(), platform)
+    (worker,) = sidecars(wanted, platform, ambient=False, metrics_port=None, shares=True)
+    (mount,) = json.loads(worker["env"][0]["value"])["mounts"]
+    settings = command._settings_of(podconfig.arguments(mount))
+    name = cacheprotocol.NAME.format("default")
+    assert str(settings.node_cache) == f"{protocol.RUN_DIRECTORY}/{name}"
 
 
 def test_every_option_of_the_mount_is_for_pods_or_has_a_reason() -> None:

@@ -29,14 +29,14 @@ FACES: dict[str, dict[str, str]] = {
             "abandoned contents filecontent flush serversidecopy staged staging unsent "
             "uploader uploadplan"
         ),
-        "read": "readahead reader version",
-        "cache": "cache cachefile",
+        "read": "nodesource readahead reader version",
+        "cache": "blockindex cache cachefile",
         "session": "sessionlog startmode",
         "node": "command",
-        "keeper": "client command connections keptmount protocol requests",
+        "keeper": "cacheprotocol client command connections keptmount protocol requests",
         "kernel": "backing mountcalls negotiation notify session wire",
-        "s3": "client conditionprobes conditions partbody settings store storefeatures unfinished"
-        " uploads",
+        "s3": "client conditionprobes conditions credentials partbody settings store storefeatures"
+        " unfinished uploads",
         "disk": "audit boot diskhealth fallocate leftbehind linefile presence space",
     },
     "webhook": {
@@ -44,7 +44,7 @@ FACES: dict[str, dict[str, str]] = {
         "serve": "reference replica settings",
         "review": "admission decision lookup warnings",
         "policy": "file rules unmatched",
-        "pod": "compatibility injection memory mesh placement ports",
+        "pod": "compatibility injection memory mesh nodecache placement ports",
         "spec": "annotations mountspec reference",
         "platform": "environment nodekey resources settings",
         "parse": (

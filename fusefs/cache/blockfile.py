@@ -11,6 +11,7 @@ and `close` by one thread while no other thread is in a call.
 
 import os
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from zlib import crc32
 
@@ -78,6 +79,11 @@ class BlockFile:
         """Read one block into `data`, which has its length; return whether its CRC32 fits."""
         done = self.read(number * self._index.identity.block, data)
         return done == len(data) and crc32(data) == self._index.sums(number, 1)[0]
+
+    def lend(self, start: int, stop: int) -> tuple[int, Sequence[int]]:
+        """Return a new descriptor of the data for reading only, and the CRC32 of these blocks."""
+        sums = self._index.sums(start, stop - start)
+        return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC), sums
 
     def write(self, start: int, data: memoryview) -> None:
         """Write whole blocks from block `start` on, then mark them as present in the index."""

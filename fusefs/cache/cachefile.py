@@ -12,7 +12,7 @@ reads again when a block left in between.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from fusefs import locks
@@ -170,6 +170,35 @@ class CacheFile:
         if unchecked:
             self._check(0, self._table.count)
         return self._file.fd if self._table.pin() else -1
+
+    def lend(self, first: int, last: int) -> tuple[int, Sequence[int]] | None:
+        """Return the CRC32 of the blocks from `first` on, up to the first absent one or `last`.
+
+        With them a descriptor for reading them, the caller's to close. Who reads them compares:
+        they are evicted at any time. None if the first is absent.
+        """
+        self.prepare()
+        stop, _, _ = self._table.readable(first, last)
+        if stop == first or self._file is None:
+            return None
+        try:
+            return self._file.lend(first, stop)
+        except OSError as error:
+            log.warning("cached blocks of %s can't be read: %s", self.key, error)
+            return None
+
+    def absent(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Return the runs of blocks in [first, last) that can't be read."""
+        self.prepare()
+        return self._table.absent(first, last)
+
+    def recheck(self, number: int) -> None:
+        """Compare a block with its CRC32 once more; it is dropped if it doesn't fit."""
+        self.prepare()
+        scratch = memoryview(bytearray(self.identity.length(number, number + 1)))
+        epoch = self._table.epoch
+        if not self._intact(number, scratch):
+            self._lose(number, epoch)
 
     def _pread(self, offset: int, view: memoryview) -> int:
         try:

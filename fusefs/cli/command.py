@@ -110,6 +110,7 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--credentials-dir", help="directory with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …")
     add("--cache-dir", help="where blocks and unsent changes are kept")
     add("--cache-size", help="limit of the cache (default 1Gi)")
+    add("--node-cache", help="socket of the cache that the pods of a node share")
     add("--memory-limit", help="limit of buffers; names take up to 3/8 of it more (default 128Mi)")
     add("--background-fill", help="percent of the cache for a file read at random (default 25)")
     add("--read-only", action="store_true")
@@ -208,6 +209,7 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
         base,
         cache_dir=read(parse.path, "--cache-dir", base.cache_dir),
         cache_size=read(least, "--cache-size", base.cache_size),
+        node_cache=read(parse.path, "--node-cache", base.node_cache),
         memory_limit=read(least, "--memory-limit", base.memory_limit),
         background_fill=read(_percent, "--background-fill", base.background_fill),
         read_only=told.read_only,

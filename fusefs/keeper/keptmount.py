@@ -32,15 +32,16 @@ class KeptMount:
     `number` is its device number in the mount table; "" while not mounted by us.
 
     `mountpoint` is resolved up to its last component, as the mount table shows it; the last one may
-    be a mount whose server is dead. `partition`: the absolute path of the tmpfs that it is in (see
-    the module), where the configured mountpoint is a symbolic link to it; "" for none.
+    be a mount whose server is dead. `source`: a text for the mount table, "" for none. `partition`:
+    the absolute path of the tmpfs that it is in (see the module), where the configured mountpoint
+    is a symbolic link to it; "" for none.
     """
 
     def __init__(
         self,
         name: str,
         mountpoint: str,
-        bucket: str = "",
+        source: str = "",
         *,
         read_only: bool,
         partition: str = "",
@@ -50,7 +51,7 @@ class KeptMount:
         self._path = os.path.join(os.path.realpath(parent), last)  # noqa: PTH118 - pathlib
         self.partition = partition
         self.mountpoint = os.path.join(partition, last) if partition else self._path  # noqa: PTH118
-        self.source = f"{mountcalls.SOURCE}:{bucket}" if bucket else mountcalls.SOURCE
+        self.source = f"{mountcalls.SOURCE}:{source}" if source else mountcalls.SOURCE
         self.read_only = read_only
         self.device = -1
         self.number = ""

@@ -99,14 +99,17 @@ def unmount(mountpoint: str, *, abort: bool = False) -> None:
 
 def fuse_mounts() -> list[tuple[str, str]]:
     """Return our mounts in this mount namespace, oldest first: (path, "major:minor")."""
-    return [(path, number) for path, number, _ in fuse_mounts_with_access()]
+    return [(path, number) for path, number, *_ in fuse_mounts_with_details()]
 
 
-def fuse_mounts_with_access() -> list[tuple[str, str, bool]]:
-    """Return the same, each with whether it is mounted read-only."""
+def fuse_mounts_with_details() -> list[tuple[str, str, bool, str]]:
+    """Return the same, each with whether it is mounted read-only and what was told as its source.
+
+    The last is "" where `mount` was told nothing but `SOURCE`.
+    """
     return [
-        (path, number, "ro" in options.split(","))
-        for path, number, options, kind in _mounts()
+        (path, number, "ro" in options.split(","), source.partition(":")[2])
+        for path, number, options, kind, source in _mounts()
         if kind == TYPE
     ]
 
@@ -116,13 +119,15 @@ def is_mounted(directory: str) -> bool:
     return any(path == directory for path, *_ in _mounts())
 
 
-def _mounts() -> Iterator[tuple[str, str, str, str]]:
-    """Yield path, "major:minor", options and type of each mount here, oldest first."""
+def _mounts() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield path, "major:minor", options, type and source of each mount here, oldest first."""
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         before, _, after = line.partition(b" - ")
         fields = before.split(b" ")
-        kind = after.split(b" ", 1)[0].decode()
-        yield os.fsdecode(_unescaped(fields[4])), fields[2].decode(), fields[5].decode(), kind
+        kind, source = after.split(b" ", 2)[:2]
+        path = os.fsdecode(_unescaped(fields[4]))
+        options = fields[5].decode()
+        yield path, fields[2].decode(), options, kind.decode(), os.fsdecode(_unescaped(source))
 
 
 def unmount_stale(directory: str, *, abort: bool = True) -> list[str]:

@@ -162,6 +162,17 @@ ROWS: tuple[MetricRow, ...] = (
     _count("cache_hit_bytes", Count.HIT, "Bytes that reads took from the cache disk."),
     _count("cache_miss_bytes", Count.MISSED, "Bytes that reads took from the store, ahead or not."),
     _gauge("cache_bytes", lambda m: m.cache.held, "Bytes of cached content on disk."),
+    _count("node_cache_read_bytes", Count.NODE_READ, "Bytes taken from the cache of the node."),
+    _count(
+        "node_cache_kept_bytes",
+        Count.NODE_KEPT,
+        "Bytes that this mount got from the store for all pods of the node.",
+    ),
+    _count(
+        "node_cache_passed_bytes",
+        Count.NODE_PASSED,
+        "Bytes got from the store past the node's cache: it was away, full, or others took long.",
+    ),
     _gauge("cache_limit_bytes", lambda m: m.settings.cache_size, "What --cache-size allows."),
     _gauge(
         "cache_removed",

@@ -22,6 +22,7 @@ from fusefs.interface import Invalidations, Silent
 from fusefs.mount.cacheroot import CacheRoot, Owner, made
 from fusefs.mount.diagnosis import diagnosis
 from fusefs.mount.livecounts import LiveCounts
+from fusefs.mount.nodecacheclient import NodeCacheClient
 from fusefs.mount.pools import Pools
 from fusefs.mount.retrier import Retrier
 from fusefs.mount.settings import MountSettings
@@ -83,7 +84,7 @@ class Mounted:
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
         self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions)
         self._limits = _read_limits(settings)
-        self.reader = Reader(store, self.cache, self._limits, store.counters)
+        self.reader = Reader(store, self.cache, self._limits, store.counters, _node(settings))
         self._pools = Pools(settings)
         stored = settings.metadata == "posix"
         made(cache_dir / "staged")
@@ -142,7 +143,8 @@ class Mounted:
         without = settings.without
         # Only the native driver's kernel is told how long each attribute is valid.
         asks_first = self.mode is not StartMode.SINGLE and "opens" not in without
-        first = FirstBytes(self.store, self._limits.first, enabled=asks_first)
+        shared = settings.node_cache is not None
+        first = FirstBytes(self.store, self._limits.first, enabled=asks_first, shared=shared)
         lookup = Lookup(
             tree, self.store, self._pools, settings.defaults, stored, remembered, without, first
         )
@@ -311,6 +313,12 @@ def _read_limits(settings: MountSettings) -> ReadLimits:
         parallel=settings.parallel,
         fill=settings.background_fill / 100,
     )
+
+
+def _node(settings: MountSettings) -> NodeCacheClient | None:
+    if settings.node_cache is None:
+        return None
+    return NodeCacheClient.of(settings.node_cache, settings.store.credentials_dir)
 
 
 def _uploader(settings: MountSettings, store: Store, pools: Pools) -> Uploader:

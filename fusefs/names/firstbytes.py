@@ -71,12 +71,15 @@ class FirstBytes:
     """The answers that wait for their OPEN, each with at most `length` bytes.
 
     `enabled`: only where the kernel checks permissions itself, and so asks as described above.
+    `shared`: pods share a cache, so that only what is surely small may come with an open: the first
+    bytes of a large file are fetched once for all of them.
     """
 
-    def __init__(self, store: Store, length: int, *, enabled: bool) -> None:
+    def __init__(self, store: Store, length: int, *, enabled: bool, shared: bool = False) -> None:
         self._store = store
         self._length = length
         self._enabled = enabled
+        self._shared = shared
         self._answers: Recent[str, _Answer] = Recent(ANSWERS_MOST)
         self._guesses: Recent[str, float] = Recent(DIRECTORIES)
         self._tendency = FIRST_GUESS
@@ -90,7 +93,7 @@ class FirstBytes:
         `listed`: the object as a LIST described it. `names_read`: whether a program read the names
         of its directory by that LIST.
         """
-        if not self._enabled:
+        if not self._enabled or not self.may_come(listed):
             return False
         if listed is not None and (not listed.size or listed.storage_class not in READY_CLASSES):
             return False
@@ -98,6 +101,13 @@ class FirstBytes:
         with self._lock:
             guess = self._changed(_directory(key), 0, AFTER_NAMES if names_read else FIRST_GUESS)
         return guess >= (1 if small or names_read else NOT_SMALL_GUESS)
+
+    def may_come(self, known: ObjectInfo | None) -> bool:
+        """Return whether the first bytes of a file may come with its open, by what is known of it.
+
+        All of a small one comes in place of a HEAD, with the checksum of the whole.
+        """
+        return not self._shared or (known is not None and known.size <= self._length)
 
     def _guess(self, key: str, change: float) -> None:
         self._changed(_directory(key), change)

@@ -17,7 +17,8 @@ from fusefs.keeper.keptmount import log
 from fusefs.node.csidriver import CsiDriver, registration
 from fusefs.node.nodemounts import NodeMounts
 from fusefs.node.pluginserver import PluginServer
-from fusefs.node.settings import KUBELET, NAME, NodeSettings
+from fusefs.node.settings import KUBELET, NAME, NodeSettings, parse_percent, parse_size
+from fusefs.node.sharing import CacheLimits, Sharing
 from fusefs.node.token import TokenKeys
 from fusefs.probefiles import ProbeFile
 
@@ -32,11 +33,25 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kubelet-directory", default=KUBELET, help=f"default: {KUBELET}")
     parser.add_argument("--key-file", type=Path, required=True, help="keys of the webhook")
     parser.add_argument("--worker-uid", type=int, default=65534)
+    parser.add_argument(
+        "--cache-size", type=parse_size, default=0, help="of the cache that pods share; 0: none"
+    )
+    parser.add_argument(
+        "--cache-keep-free",
+        type=parse_percent,
+        default=20,
+        help="percent of the cache's disk that are left to others (default: 20)",
+    )
     told = parser.parse_args(arguments)
     if not told.node_name:
         parser.error("no node: set NODE_NAME or give --node-name")
     settings = NodeSettings(
-        told.node_name, told.kubelet_directory.rstrip("/"), told.key_file, told.worker_uid
+        told.node_name,
+        told.kubelet_directory.rstrip("/"),
+        told.key_file,
+        told.worker_uid,
+        told.cache_size,
+        told.cache_keep_free,
     )
     try:
         run(settings)
@@ -58,7 +73,9 @@ def run(settings: NodeSettings) -> None:
     keys = TokenKeys(settings.key_file)
     keys.keys()
     files = ProbeFile(settings.plugin, "node")
-    mounts = NodeMounts(settings.pods, settings.worker_uid)
+    limits = CacheLimits(settings.cache, settings.cache_size, settings.cache_keep_free)
+    sharing = Sharing(limits, settings.worker_uid)
+    mounts = NodeMounts(settings.pods, settings.worker_uid, sharing)
     mounts.restore()
     driver = CsiDriver(__version__, settings.node, settings.pods, mounts, keys)
     socket = f"{settings.plugin}/csi.sock"

@@ -20,6 +20,7 @@ from fusefs.kernel import mountcalls
 from fusefs.locks import Rank
 from fusefs.node.podkeeper import PodKeeper
 from fusefs.node.publication import Publication, PublishError, Target, target_of
+from fusefs.node.sharing import Sharing
 from fusefs.node.socketvolume import VOLUME, WAIT_SECONDS, SocketVolumes
 
 # The kubelet writes it before it asks for a volume and removes it after it has given it back.
@@ -34,11 +35,16 @@ class NodeMounts:
         self,
         pods: str,
         worker_uid: int,
+        sharing: Sharing | None = None,
         *,
         wait: float = WAIT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`pods`: the kubelet's directory. `wait`: seconds that a pod's socket volume may take."""
+        """`pods`: the kubelet's directory. `wait`: seconds that a pod's socket volume may take.
+
+        `sharing`: the mounts that use the node's cache.
+        """
+        self._sharing = sharing
         self._directory = pods
         self._worker_uid = worker_uid
         self._wait = wait
@@ -50,14 +56,14 @@ class NodeMounts:
 
     def restore(self) -> None:
         """Wait for the workers of what is mounted; unmount what belongs to pods that are gone."""
-        left: list[tuple[Target, str, bool]] = []
-        for path, number, read_only in mountcalls.fuse_mounts_with_access():
+        left: list[tuple[Target, str, bool, str]] = []
+        for path, number, read_only, scope in mountcalls.fuse_mounts_with_details():
             target = target_of(path, self._directory)
             if target is None:
                 continue
             record = os.path.join(os.path.dirname(target.path), RECORD)  # noqa: PTH118, PTH120
             if os.path.lexists(record):
-                left.append((target, number, read_only))
+                left.append((target, number, read_only, scope))
             else:
                 self._clean(path)
         with ThreadPoolExecutor(RESTORED_AT_ONCE) as pool:
@@ -70,7 +76,11 @@ class NodeMounts:
         try:
             with self._using(target.pod) as keeper:
                 keeper.listen(directory)
-                keeper.publish(target.name, target.path, read_only=asked.read_only)
+                keeper.publish(
+                    target.name, target.path, read_only=asked.read_only, source=asked.scope
+                )
+            if asked.scope and self._sharing is not None:
+                self._sharing.begin(target, asked.scope, directory)
         except (OSError, TimeoutError) as error:
             where = f"volume {target.volume} of pod {asked.namespace}/{asked.pod_name}"
             raise PublishError("INTERNAL", f"{where} can't be mounted: {error}") from error
@@ -80,6 +90,8 @@ class NodeMounts:
     def unpublish(self, target: Target) -> None:
         """End a mount and remove its directory, whatever is dead; no error if it is gone."""
         stuck = False
+        if self._sharing is not None:
+            self._sharing.end(target)
         with self._lock:
             known = target.pod in self._pods
         if known:
@@ -104,6 +116,8 @@ class NodeMounts:
             pods, self._pods = self._pods, {}
         for keeper in pods.values():
             keeper.close()
+        if self._sharing is not None:
+            self._sharing.close()
 
     def _forget(self, pod: str) -> None:
         with self._lock:
@@ -140,14 +154,19 @@ class NodeMounts:
             if unused:
                 keeper.close()
 
-    def _restore(self, target: Target, number: str, read_only: bool) -> None:
-        """Listen for the worker of a mount; failing that, the mount can only be unpublished."""
+    def _restore(self, target: Target, number: str, read_only: bool, scope: str) -> None:
+        """Listen for the worker of a mount; failing that, the mount can only be unpublished.
+
+        `scope`: of the node's cache. Only root makes mounts, so the mount table is believed.
+        """
         try:
             with self._using(target.pod) as keeper:
-                keeper.restore(target.name, target.path, number, read_only=read_only)
+                keeper.restore(target.name, target.path, number, read_only=read_only, source=scope)
                 directory = self._volumes.open(target.pod, wait=0)
                 try:
                     keeper.listen(directory)
+                    if scope and self._sharing is not None:
+                        self._sharing.begin(target, scope, directory)
                 finally:
                     os.close(directory)
         except OSError as error:

@@ -66,13 +66,18 @@ class PodKeeper:
         own = os.dup(directory)
         self._do(lambda: self._listen(own))
 
-    def publish(self, name: str, path: str, *, read_only: bool) -> None:
-        """Mount at a path, unless that is done; OSError. Nothing is asked of what is mounted."""
-        self._do(lambda: self._publish(name, path, read_only=read_only))
+    def publish(self, name: str, path: str, *, read_only: bool, source: str = "") -> None:
+        """Mount at a path, unless that is done; OSError. Nothing is asked of what is mounted.
 
-    def restore(self, name: str, path: str, number: str, *, read_only: bool) -> None:
+        `source`: a text for the mount table, from which the next plugin has it.
+        """
+        self._do(lambda: self._publish(KeptMount(name, path, source, read_only=read_only)))
+
+    def restore(
+        self, name: str, path: str, number: str, *, read_only: bool, source: str = ""
+    ) -> None:
         """Wait for the worker of a mount that a former plugin made."""
-        self._do(lambda: self._restore(name, path, number, read_only=read_only))
+        self._do(lambda: self._restore(KeptMount(name, path, source, read_only=read_only), number))
 
     def remove(self, name: str) -> None:
         """End a mount; TimeoutError when its thread hangs. No error if there is none."""
@@ -129,17 +134,16 @@ class PodKeeper:
         finally:
             os.close(directory)
 
-    def _publish(self, name: str, path: str, *, read_only: bool) -> None:
-        held = self._mounts.get(name)
-        if held is not None and held.mounted():
+    def _publish(self, asked: KeptMount) -> None:
+        held = self._mounts.get(asked.name, asked)
+        if held is not asked and held.mounted():
             return
-        held = held or KeptMount(name, path, "", read_only=read_only)
         held.mount(abort=False)
-        self._mounts[name] = held
+        self._mounts[held.name] = held
 
-    def _restore(self, name: str, path: str, number: str, *, read_only: bool) -> None:
-        held = self._mounts[name] = KeptMount(name, path, "", read_only=read_only)
+    def _restore(self, held: KeptMount, number: str) -> None:
         held.number = number
+        self._mounts[held.name] = held
 
     def _remove(self, name: str) -> None:
         held = self._mounts.pop(name, None)

@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fusefs.keeper.cacheprotocol import scope_of
 from fusefs.node.token import TokenKeys
 
 VOLUME = "s3-mount-bucket-"  # and the mount's name: the volume's name in the pod
 # What the kubelet adds to the attributes of a volume for `podInfoOnMount` (CSIDriver).
 INFO = "csi.storage.k8s.io/"
 OURS = {"mount", "token"}
+CACHE = "cache"  # where the mount uses the node's cache: what it shares with those that have it too
 
 
 class PublishError(Exception):
@@ -41,12 +43,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One volume of one pod."""
+    """One volume of one pod; `scope` is of the node's cache, "" where the mount doesn't use it."""
 
     target: Target
     namespace: str
     pod_name: str
     read_only: bool
+    scope: str = ""
 
 
 def target_of(path: str, pods: str) -> Target | None:
@@ -73,7 +76,17 @@ def publication(
     if info["pod.uid"] != target.pod:
         raise PublishError("INVALID_ARGUMENT", f"{path!r} isn't in the pod {info['pod.uid']}")
     _check(target, context, info, read_only=read_only, keys=keys)
-    return Publication(target, info["pod.namespace"], info["pod.name"], read_only)
+    return Publication(
+        target, info["pod.namespace"], info["pod.name"], read_only, _scope(context, info)
+    )
+
+
+def _scope(context: Mapping[str, str], info: Mapping[str, str]) -> str:
+    """Return the scope of the node's cache, for which the kubelet and the webhook answer."""
+    shared = context.get(CACHE)
+    if not shared:
+        return ""
+    return scope_of(info["pod.namespace"], info["serviceAccount.name"], shared)
 
 
 def _check(
@@ -89,9 +102,11 @@ def _check(
     token, namespace = ours.get("token", ""), info["pod.namespace"]
     account = info["serviceAccount.name"]
     if (
-        ours.keys() != OURS
+        ours.keys() - {CACHE} != OURS
         or ours["mount"] != target.name
-        or not keys.check(token, namespace, account, target.name, read_only=read_only)
+        or not keys.check(
+            token, namespace, account, target.name, read_only=read_only, cache=ours.get(CACHE)
+        )
     ):
         raise PublishError(
             "PERMISSION_DENIED",

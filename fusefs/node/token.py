@@ -2,8 +2,9 @@
 
 A volume's attribute `token` is an HMAC-SHA256 in hexadecimal, by a key that webhook and plugins
 share, of five lines: the word below, the pod's namespace, its service account, the mount's name,
-and `ro` or `rw`. So a pod that the webhook has not seen can't have a volume, save with a token
-that was copied from a pod of the same namespace and account: those are the guards' to refuse.
+and `ro` or `rw`; and of a sixth where the volume has the attribute `cache`: its value. So a pod
+that the webhook has not seen can't have a volume, save with a token that was copied from a pod of
+the same namespace and account: those are the guards' to refuse.
 
 A key file has one key a line; the webhook signs with the first, all are taken here, so a key can be
 replaced in two steps. Not here: signing, which is the webhook's (`webhook.platform.nodekey`).
@@ -28,10 +29,18 @@ class TokenKeys:
     file: Path
 
     def check(
-        self, token: str, namespace: str, account: str, name: str, *, read_only: bool
+        self,
+        token: str,
+        namespace: str,
+        account: str,
+        name: str,
+        *,
+        read_only: bool,
+        cache: str | None = None,
     ) -> bool:
         """Return whether a token is the webhook's for this volume; SetupError without a key."""
-        text = "\n".join((WORD, namespace, account, name, "ro" if read_only else "rw")).encode()
+        access, more = "ro" if read_only else "rw", () if cache is None else (cache,)
+        text = "\n".join((WORD, namespace, account, name, access, *more)).encode()
         matches = [
             hmac.compare_digest(hmac.new(key, text, hashlib.sha256).hexdigest(), token)
             for key in self.keys()

@@ -114,7 +114,7 @@ class Opening:
         known = node.info
         head = b""
         info: ObjectInfo | None = None
-        if reads and (known is None or known.size):
+        if reads and (known is None or known.size) and self._lookup.first.may_come(known):
             cached = known is not None and self._cache.peek(key, known.etag)
             whole = known is None or known.size <= self._first
             unless = known.etag if cached and known is not None else None

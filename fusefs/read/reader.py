@@ -11,7 +11,8 @@ import logging
 from fusefs.cache.cache import Cache
 from fusefs.counters import Counters
 from fusefs.errors import Unavailable
-from fusefs.read.readpool import RangeSource, ReadLimits, ReadPool
+from fusefs.read.nodesource import NodeBlocks, RangeSource
+from fusefs.read.readpool import ReadLimits, ReadPool
 from fusefs.read.version import ObjectVersion
 
 __all__ = ["ObjectVersion", "RangeSource", "ReadLimits", "Reader"]
@@ -26,9 +27,15 @@ class Reader:
     """All open versions, by key and ETag."""
 
     def __init__(
-        self, store: RangeSource, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+        self,
+        store: RangeSource,
+        cache: Cache,
+        limits: ReadLimits,
+        counters: Counters | None = None,
+        node: NodeBlocks | None = None,
     ) -> None:
-        self._supply = ReadPool(store, cache, limits, counters)
+        """`node`: the cache that the node's pods share, where there is one; closed with this."""
+        self._supply = ReadPool(store, cache, limits, counters, node)
         self._contents: dict[tuple[str, str], ObjectVersion] = {}
 
     @property
@@ -88,5 +95,6 @@ class Reader:
             supply.moved.notify_all()
             for content in self._contents.values():
                 content.abort(Unavailable("the filesystem is shutting down"))
+        supply.source.close()
         if not supply.fetcher.close(CLOSE_SECONDS):
             log.warning("requests to the store were still running at the end")

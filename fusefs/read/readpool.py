@@ -1,4 +1,4 @@
-"""What all contents of one reader share: the store, the cache, threads, and memory.
+"""What all contents of one reader share: where bytes come from, the cache, threads, and memory.
 
 Parts that are over stay in memory while the disk cache can't take them, or is so small that it
 would evict them unread. They go when memory is needed: first what was read to its end or that
@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from fusefs import locks
 from fusefs.cache.cache import Cache
@@ -25,6 +24,7 @@ from fusefs.locks import Rank
 from fusefs.read.buffers import Buffers
 from fusefs.read.fetcher import Fetcher
 from fusefs.read.fetches import Fetch
+from fusefs.read.nodesource import NodeBlocks, NodeSource, RangeSource
 
 KiB, MiB = 1024, 1024 * 1024
 # Seconds after which a part in memory that nobody came for may make way for read-ahead.
@@ -55,34 +55,19 @@ class ReadLimits:
     fill: float = 0.25
 
 
-class RangeSource(Protocol):
-    """Where bytes come from: the store, or a fake of it."""
-
-    def get_into(
-        self,
-        key: str,
-        etag: str,
-        offset: int,
-        view: memoryview,
-        arrived: Callable[[int], None],
-    ) -> None:
-        """Fill `view` with the object's bytes from `offset`, of the version `etag` only.
-
-        Calls `arrived` with the number of bytes in place as they come in, and with `len(view)`
-        in the end: what wasn't said to have arrived isn't used. Raises `Stale` when the key has
-        another ETag now, `NotFound`, `AccessDenied`, `Unavailable` after its own retries.
-        Once it returned or raised, it doesn't touch `view` any more: it is reused.
-        """
-
-
 class ReadPool:
     """One per reader."""
 
     def __init__(
-        self, store: RangeSource, cache: Cache, limits: ReadLimits, counters: Counters | None = None
+        self,
+        store: RangeSource,
+        cache: Cache,
+        limits: ReadLimits,
+        counters: Counters | None = None,
+        node: NodeBlocks | None = None,
     ) -> None:
-        self.store = store
         self.counters = counters or Counters()
+        self.source = NodeSource(store, node, self.counters)
         self.cache = cache
         self.limits = limits
         self.lock = locks.lock(Rank.READ_POOL)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from fusefs.cache.blockindex import Identity
 from fusefs.cache.cachefile import CacheFile
 from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
@@ -255,9 +256,8 @@ class ObjectVersion:
         while True:
             key, etag, done = self.key, self.etag, part.filled
             try:
-                self._supply.store.get_into(
-                    key,
-                    etag,
+                self._supply.source.get_into(
+                    Identity(key, etag, self.size),
                     part.start + done,
                     part.view[done:],
                     partial(part.arrived, base=done),

@@ -21,6 +21,7 @@ OPTIONS = {
     "credentialsDir": "--credentials-dir",
     "cacheDir": "--cache-dir",
     "cacheSize": "--cache-size",
+    "nodeCache": "--node-cache",
     "memoryLimit": "--memory-limit",
     "uid": "--uid",
     "gid": "--gid",

@@ -55,6 +55,12 @@ def test_what_the_webhook_injects_passes_the_guards() -> None:
     assert said() == []
 
 
+def test_what_shares_a_cache_passes_the_guards() -> None:
+    """The volume says so by one more attribute."""
+    change = "volumes['s3-mount-bucket-models']['csi']['volumeAttributes']['cache'] = 'x'"
+    assert said(change) == []
+
+
 REFUSED = {
     "no worker": ("init.clear()", "doesn't have the init containers s3-mount-worker"),
     "a keeper too": (

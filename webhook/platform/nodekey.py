@@ -22,11 +22,23 @@ class NodeKey:
 
     key: str = field(default="", repr=False)
 
-    def token(self, namespace: str, account: str, mount: str, *, read_only: bool) -> str:
-        """Return the token of one mount of a pod, as a volume's attribute."""
+    def token(
+        self,
+        namespace: str,
+        account: str,
+        mount: str,
+        *,
+        read_only: bool,
+        cache: str | None = None,
+    ) -> str:
+        """Return the token of one mount of a pod, as a volume's attribute.
+
+        `cache`: what the mount has in common with those that it shares the node's cache with.
+        """
         if not self.key:
             return UNSIGNED
-        text = "\n".join((WORD, namespace, account, mount, "ro" if read_only else "rw"))
+        access, more = "ro" if read_only else "rw", () if cache is None else (cache,)
+        text = "\n".join((WORD, namespace, account, mount, access, *more))
         return hmac.new(self.key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 

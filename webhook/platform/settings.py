@@ -71,6 +71,12 @@ class Platform(Settings):
         " [plugin of each node](node.md), which `deploy/overlays/node` brings. A policy rule may"
         " say otherwise for its namespaces",
     )
+    cache: Annotated[str, parsed(settingvalues.parse_keeper, "")] = setting(
+        "pod",
+        "whose the cache of content is: `pod`, each pod's own alone; `node`, in node mode pods also"
+        " [share one](node.md#one-cache-for-the-pods-of-a-node). A policy rule may say otherwise"
+        " for its namespaces",
+    )
     keeper_cpu_request: _Cpu = setting(
         "2m", "CPU that the keeper requests; empty is none. An idle one uses less than this"
     )
@@ -143,6 +149,11 @@ class Platform(Settings):
     def by_node(self) -> bool:
         """Whether the plugin of the node makes the mounts."""
         return self.keeper == settingvalues.NODE
+
+    @property
+    def caches_by_node(self) -> bool:
+        """Whether pods share a cache of their node, where that has a plugin."""
+        return self.cache == settingvalues.NODE
 
     # Looked at several times in each review, so they are made once.
     @cached_property

@@ -40,6 +40,8 @@ BUS_DIRECTORY = "/bus"
 _GATE = ".gate"
 SOCKET_DIRECTORY = "/run/s3mount"
 CACHE_DIRECTORY = "/cache"
+# Where the node's plugin answers the worker about its cache, for each mount.
+_NODE_CACHE = SOCKET_DIRECTORY + "/cache-{}.sock"
 CREDENTIALS_DIRECTORY = "/etc/s3mount/credentials"
 # Where the API server mounts the token of the pod's service account, unless something is there.
 ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -67,24 +69,35 @@ def is_reserved(name: str) -> bool:
 
 
 def sidecars(
-    wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
+    wanted: Wanted,
+    platform: Platform,
+    *,
+    ambient: bool,
+    metrics_port: int | None,
+    shares: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the native sidecars of a pod, in their start order; in node mode only the worker.
 
     `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: the
-    port of the worker's metrics, None for no metrics.
+    port of the worker's metrics, None for no metrics. `shares`: whether its mounts use the cache of
+    the node.
     """
-    worker = _worker(wanted, platform, ambient=ambient, metrics_port=metrics_port)
+    mounts = [_served(mount) | {"memoryLimit": buffers(wanted)} for mount in wanted.mounts]
+    if shares:
+        mounts = [each | {"nodeCache": _NODE_CACHE.format(each["name"])} for each in mounts]
+    worker = _worker(wanted, platform, mounts, ambient=ambient, metrics_port=metrics_port)
     return [worker] if platform.by_node else [_keeper(wanted, platform), worker]
 
 
-def volumes(wanted: Wanted, platform: Platform, tokens: Mapping[str, str]) -> list[dict[str, Any]]:
+def volumes(
+    wanted: Wanted, platform: Platform, published: Mapping[str, Mapping[str, str]]
+) -> list[dict[str, Any]]:
     """Return the volumes of the sidecars, some of them shared with the application.
 
-    `tokens`: in node mode, the token of each mount for the node's plugin, by the mount's name.
+    `published`: in node mode, the attributes of each mount's volume, by the mount's name.
     """
     return [
-        *(_published(wanted, tokens) if platform.by_node else _bus()),
+        *(_published(wanted, published) if platform.by_node else _bus()),
         {"name": CACHE, "emptyDir": {"sizeLimit": format_bytes(cache_volume_size(wanted))}},
         # Empty: it covers the token, which neither sidecar uses.
         {"name": EMPTY, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
@@ -110,7 +123,7 @@ def _bus() -> list[dict[str, Any]]:
     ]
 
 
-def _published(wanted: Wanted, tokens: Mapping[str, str]) -> list[dict[str, Any]]:
+def _published(wanted: Wanted, attributes: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return the mounts that the node's plugin makes, and the volume of its socket."""
     return [
         *(
@@ -119,7 +132,7 @@ def _published(wanted: Wanted, tokens: Mapping[str, str]) -> list[dict[str, Any]
                 "csi": {
                     "driver": DRIVER,
                     **({"readOnly": True} if mount.read_only else {}),
-                    "volumeAttributes": {"mount": mount.name, "token": tokens[mount.name]},
+                    "volumeAttributes": dict(attributes[mount.name]),
                 },
             }
             for mount in wanted.mounts
@@ -170,10 +183,14 @@ def _keeper(wanted: Wanted, platform: Platform) -> dict[str, Any]:
 
 
 def _worker(
-    wanted: Wanted, platform: Platform, *, ambient: bool, metrics_port: int | None
+    wanted: Wanted,
+    platform: Platform,
+    mounts: list[dict[str, Any]],
+    *,
+    ambient: bool,
+    metrics_port: int | None,
 ) -> dict[str, Any]:
     """Return the worker: it has the credentials and serves the mounts; unprivileged."""
-    mounts = [_served(mount) | {"memoryLimit": buffers(wanted)} for mount in wanted.mounts]
     return _container(
         WORKER,
         platform,

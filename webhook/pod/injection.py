@@ -26,6 +26,7 @@ from webhook.pod.containers import (
     volumes,
 )
 from webhook.pod.identity import with_identity
+from webhook.pod.nodecache import shares
 from webhook.pod.placement import Container, Place, places, start_index
 from webhook.pod.ports import metrics_port, port_problems
 from webhook.pod.repairs import Repairs, add_sidecars, add_volumes, settle_sidecars
@@ -71,12 +72,12 @@ def inject(
     most: Resources,
     *,
     ambient: bool,
-    tokens: Mapping[str, str],
+    published: Mapping[str, Mapping[str, str]],
 ) -> Injection:
     """Return the pod that would run, and every problem found.
 
-    `most` are the maxima for sidecars that are in the pod already; `tokens` are for the volumes of
-    node mode, by the mount's name.
+    `most` are the maxima for sidecars that are in the pod already; `published`: the attributes of
+    the volumes of node mode, by the mount's name.
     """
     problems: list[Problem] = []
     repairs = Repairs()
@@ -94,13 +95,19 @@ def inject(
     limited = has_storage_limit(spec)
     needed = [
         with_storage(sidecar, wanted, platform, limited=limited)
-        for sidecar in sidecars(wanted, platform, ambient=ambient, metrics_port=port)
+        for sidecar in sidecars(
+            wanted,
+            platform,
+            ambient=ambient,
+            metrics_port=port,
+            shares=shares(pod, platform),
+        )
     ]
     # The identity is copied when we add the worker; later it is its webhook's business.
     added = [*needed[:-1], with_identity(needed[-1], spec, wanted)]
     add_sidecars(spec, added, start, problems)
     settle_sidecars(spec, needed, most, repairs, problems)
-    add_volumes(spec, volumes(wanted, platform, tokens), repairs, problems)
+    add_volumes(spec, volumes(wanted, platform, published), repairs, problems)
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
     _raise_grace(spec, wanted, platform)

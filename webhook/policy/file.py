@@ -12,7 +12,7 @@ from typing import Any
 from webhook.errors import DocumentError, PolicyFileError
 from webhook.parse.globs import NAMESPACE
 from webhook.parse.quantities import parse_bytes, parse_millicores
-from webhook.parse.settingvalues import KEEPERS, parse_count
+from webhook.parse.settingvalues import KEEPERS, NODE, POD, parse_count
 from webhook.parse.values import parse_cache_size, parse_endpoint
 from webhook.parse.yamldocs import parse_documents, read_text
 from webhook.platform.resources import Resources
@@ -105,7 +105,7 @@ def _policy(node: _Node) -> Policy:
 def _rule(node: _Node) -> Rule:
     fields = node.fields(
         "name", "namespaces", "namespaceLabels", "buckets", "credentials", "secrets", "endpoints",
-        "maxima", "keeper",
+        "maxima", "keeper", "cache",
     )  # fmt: skip
     for needed in ("name", "buckets"):
         if needed not in fields:
@@ -113,6 +113,10 @@ def _rule(node: _Node) -> Rule:
     if "namespaces" not in fields and "namespaceLabels" not in fields:
         raise node.error("has neither namespaces nor namespaceLabels")
     maxima = _maxima(fields["maxima"]) if "maxima" in fields else {}
+    keeper = fields["keeper"].choice(*KEEPERS) if "keeper" in fields else None
+    cache = fields["cache"].choice(*KEEPERS) if "cache" in fields else None
+    if (keeper, cache) == (POD, NODE):
+        raise fields["cache"].error("needs keeper: node, for the node's plugin has the cache")
     return Rule(
         name=fields["name"].text(),
         namespaces=fields["namespaces"].texts() if "namespaces" in fields else ("*",),
@@ -129,7 +133,8 @@ def _rule(node: _Node) -> Rule:
             maxima.get("memoryRequest"),
             maxima.get("memoryLimit"),
         ),
-        keeper=fields["keeper"].choice(*KEEPERS) if "keeper" in fields else None,
+        keeper=keeper,
+        cache=cache,
     )
 
 

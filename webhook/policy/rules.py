@@ -50,7 +50,8 @@ def _names_bucket(pattern: str, bucket: str, namespace: str) -> bool:
 class Rule:
     """The permissions of the namespaces it matches; a maximum of None is no limit of the rule.
 
-    `keeper` says who makes the mounts where that isn't the platform's setting.
+    `keeper` says who makes the mounts where that isn't the platform's setting, `cache` likewise
+    whose the cache is.
 
     All `labels` are required; `secrets` and `endpoints` are globs, `aws` is a mount without one.
     """
@@ -66,6 +67,7 @@ class Rule:
     maximum_cache_size: int | None = None
     maximum: Resources = Resources()  # noqa: RUF009 - frozen: one for all is right
     keeper: str | None = None
+    cache: str | None = None
 
     def names(self, namespace: str) -> bool:
         """Return whether the rule's globs match the namespace's name."""
@@ -118,9 +120,11 @@ def policy_problems(rule: Rule, wanted: Wanted, namespace: str) -> list[Problem]
 
 
 def capped(platform: Platform, rule: Rule) -> Platform:
-    """Return the platform's settings: with the rule's keeper, and defaults capped by its maxima."""
+    """Return the platform's settings with a rule's choices, and defaults capped by its maxima."""
     if rule.keeper is not None:
         platform = platform.replaced(keeper=rule.keeper)
+    if rule.cache is not None:
+        platform = platform.replaced(cache=rule.cache)
     if rule.maximum_cache_size is None and rule.maximum.unset:
         return platform
     base, most = platform.worker, rule.maximum

@@ -16,6 +16,7 @@ from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
 from webhook.pod.memory import part_problems
 from webhook.pod.mesh import mesh_problems
+from webhook.pod.nodecache import in_common, shares
 from webhook.pods import Pod
 from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
 from webhook.problems import Problem
@@ -113,8 +114,8 @@ class Decider:
         if platform.check_pod_security and not platform.by_node:
             problems += security_problems(namespace, labels)
         most = ceiling(platform, rule)
-        tokens = self._tokens(pod, wanted, namespace) if platform.by_node else {}
-        injection = inject(pod, wanted, platform, most, ambient=rule.ambient, tokens=tokens)
+        published = self._published(pod, wanted, namespace, platform)
+        injection = inject(pod, wanted, platform, most, ambient=rule.ambient, published=published)
         problems += injection.problems
         refused = policy_problems(rule, wanted, namespace)
         if problems or refused:
@@ -126,14 +127,22 @@ class Decider:
         ]
         return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)
 
-    def _tokens(self, pod: Pod, wanted: Wanted, namespace: str) -> dict[str, str]:
-        """Return a token for each mount, by its name."""
+    def _published(
+        self, pod: Pod, wanted: Wanted, namespace: str, platform: Platform
+    ) -> dict[str, dict[str, str]]:
+        """Return the attributes of the volume of each mount for the node's plugin, by its name."""
         key = self.node_key or NodeKey()
         account = pod["spec"].get("serviceAccountName") or _ACCOUNT
-        return {
-            mount.name: key.token(namespace, account, mount.name, read_only=mount.read_only)
-            for mount in wanted.mounts
-        }
+        shared = shares(pod, platform)
+        found: dict[str, dict[str, str]] = {}
+        for mount in wanted.mounts if platform.by_node else ():
+            cache = in_common(mount, pod) if shared else None
+            token = key.token(
+                namespace, account, mount.name, read_only=mount.read_only, cache=cache
+            )
+            more = {} if cache is None else {"cache": cache}
+            found[mount.name] = {"mount": mount.name, "token": token, **more}
+        return found
 
     def _key_problems(self, platform: Platform) -> list[Problem]:
         if not platform.by_node or self.node_key is not None:

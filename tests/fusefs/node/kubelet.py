@@ -60,12 +60,14 @@ class FakeKubelet:
         self.key_file.write_text(KEY + "\n")
         self.log = root / "plugin.log"
         self.plugin: subprocess.Popen[bytes] | None = None
+        self.cache_size = 1 << 30
         self.pods: list[NodePod] = []
         self._call: Call | None = None
 
     def start_plugin(self) -> None:
         """Start the plugin, as the DaemonSet does, and wait until it can be asked."""
         told = ["--node-name", "node-1", "--kubelet-directory", str(self.root)]
+        told += ["--cache-size", str(self.cache_size), "--cache-keep-free", "0"]
         told += ["--key-file", str(self.key_file), "--worker-uid", str(self.worker_uid)]
         ready = self.log.read_text().count('"ready"') if self.log.exists() else 0
         with self.log.open("ab") as log:
@@ -111,8 +113,12 @@ class FakeKubelet:
 
     def pod(self, *names: str, **options: Any) -> "NodePod":
         """Make the directories of a pod that has mounts of these names."""
-        self.pods.append(NodePod(self, names or ("one",), **options))
-        return self.pods[-1]
+        return self.add(NodePod(self, names or ("one",), **options))
+
+    def add(self, pod: "NodePod") -> "NodePod":
+        """Have a pod cleaned up at the end."""
+        self.pods.append(pod)
+        return pod
 
     def clean_up(self) -> None:
         """End whatever a failed test left; nothing may hang."""
@@ -126,7 +132,13 @@ class FakeKubelet:
 
 
 class NodePod(Pod):
-    """A pod of a node: its volumes, made and given back by the kubelet, and its worker."""
+    """A pod of a node: its volumes, made and given back by the kubelet, and its worker.
+
+    `cache` is what its mounts share with others, as the webhook writes it; None: nothing.
+    """
+
+    namespace, account = "team", "default"
+    cache: str | None = None
 
     def __init__(self, kubelet: FakeKubelet, names: tuple[str, ...], **options: Any) -> None:
         self.uid = str(uuid.uuid4())
@@ -160,12 +172,13 @@ class NodePod(Pod):
         info = {
             "pod.uid": self.uid,
             "pod.name": "reader",
-            "pod.namespace": "team",
-            "serviceAccount.name": "default",
+            "pod.namespace": self.namespace,
+            "serviceAccount.name": self.account,
             "ephemeral": "true",
         }
-        token = key.token("team", "default", name, read_only=read_only)
+        token = key.token(self.namespace, self.account, name, read_only=read_only, cache=self.cache)
         ours = {"mount": name, "token": token}
+        ours |= {} if self.cache is None else {"cache": self.cache}
         return ours | {f"csi.storage.k8s.io/{each}": value for each, value in info.items()}
 
     def publish(self, name: str = "one", *, read_only: bool = False, **changed: str) -> None:

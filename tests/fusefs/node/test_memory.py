@@ -4,10 +4,14 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
+from fusefs.cache.blockindex import BLOCK, Identity
 from fusefs.keeper import protocol
+from fusefs.mount.nodecacheclient import NodeCacheClient
+from fusefs.read.nodesource import Turn
 from tests.fusefs.node.kubelet import FakeKubelet, NodePod
 
 pytestmark = pytest.mark.mount
@@ -29,15 +33,35 @@ def take(pod: NodePod) -> tuple[socket.socket, int]:
     return peer, device
 
 
-def test_a_hundred_mounts_fit_into_the_limit_of_the_daemonset(kubelet: FakeKubelet) -> None:
-    """Each pod costs a thread, a socket and a descriptor, and they go with the pod."""
+def ask(pod: NodePod) -> NodeCacheClient:
+    """Put a block into the node's cache, as a worker does; return the open connection."""
+    client = NodeCacheClient(pod.keeper_socket.with_name("cache-one.sock"), pod.uid)
+    version = Identity("key", pod.uid, 1 << 30)
+    assert client.find(version, 0, 8, doubt=False) == Turn(8)
+    client.keep(version, 0, [crc32(bytes(BLOCK))] * 8, memoryview(bytes(8 * BLOCK)))
+    return client
+
+
+@pytest.mark.parametrize("cache", [None, "in-common"], ids=["alone", "sharing"])
+def test_a_hundred_mounts_fit_into_the_limit_of_the_daemonset(
+    kubelet: FakeKubelet, cache: str | None
+) -> None:
+    """Each pod costs a thread, a socket and a descriptor, and they go with the pod.
+
+    Where they share a cache each costs another one of each.
+    """
     pods = [kubelet.pod() for _ in range(MOUNTS)]
+    for pod in pods:
+        pod.cache = cache
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda pod: (pod.make_volumes(), pod.publish()), pods))
     taken = [take(pod) for pod in pods]
+    asking = [ask(pod) for pod in pods if pod.cache]
     assert kubelet.plugin is not None
     status = Path(f"/proc/{kubelet.plugin.pid}/status").read_text()
     resident = int(status.split("VmRSS:")[1].split()[0]) << 10
+    for client in asking:
+        client.close()
     for peer, device in taken:
         peer.close()
         os.close(device)

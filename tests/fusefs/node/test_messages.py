@@ -57,6 +57,21 @@ def test_fields_that_are_not_used_are_skipped() -> None:
 
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize("key", KEYS)
+def test_the_token_covers_what_a_mount_shares(tmp_path: Path, key: str, read_only: bool) -> None:
+    """It can be neither changed nor added nor taken away."""
+    file = tmp_path / "key"
+    file.write_text("\n".join(KEYS) + "\n")
+    given, keys = ("team", "default", "one"), TokenKeys(file)
+    token = NodeKey(key).token(*given, read_only=read_only, cache="common")
+    assert keys.check(token, *given, read_only=read_only, cache="common")
+    for other in ("other", "", None):
+        assert not keys.check(token, *given, read_only=read_only, cache=other)
+    alone = NodeKey(key).token(*given, read_only=read_only)
+    assert not keys.check(alone, *given, read_only=read_only, cache="common")
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("key", KEYS)
 def test_a_token_of_the_webhook_is_taken(tmp_path: Path, key: str, read_only: bool) -> None:
     """With each key of the file; with any other value it isn't."""
     file = tmp_path / "key"

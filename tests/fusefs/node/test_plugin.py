@@ -105,6 +105,7 @@ def test_the_socket_volume_may_come_later(kubelet: FakeKubelet) -> None:
         {"csi.storage.k8s.io/pod.namespace": "other"},
         {"csi.storage.k8s.io/serviceAccount.name": "other"},
         {"bucket": "any"},
+        {"cache": "another's"},
     ],
     ids=lambda changed: next(iter(changed)).rpartition("/")[2],
 )
