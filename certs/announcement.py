@@ -36,19 +36,19 @@ class Announcement:
         self._clock = clock
         self._replica = replica
         self._image = image
-        self._told: float | None = None
+        self._announced: float | None = None
         # Beat of each other replica, and since when (monotonic) it is unchanged.
         self._heard: dict[str, tuple[str, float]] = {}
 
     @property
     def made(self) -> bool:
         """Whether the image is announced."""
-        return self._told is not None
+        return self._announced is not None
 
     def step(self) -> CertsError | None:
         """Announce when due; return the reason of a failure, which the next step retries."""
         now = self._clock.monotonic()
-        if self._told is not None and now - self._told < BEAT_SECONDS:
+        if self._announced is not None and now - self._announced < BEAT_SECONDS:
             return None
         try:
             beat = self._clock.now().isoformat()
@@ -57,7 +57,7 @@ class Announcement:
                 self._board.withdraw(silent)
         except (Conflict, Missing, Unreachable) as error:
             return error
-        self._told = now
+        self._announced = now
         return None
 
     def _silent(self, beats: Mapping[str, str], now: float) -> list[str]:

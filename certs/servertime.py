@@ -32,7 +32,7 @@ class ServerTime:
         self._clock = clock
         self._seen: tuple[datetime, float] | None = None
         # Reported differences, and when each was last seen; the first is none.
-        self._told: list[tuple[timedelta, float]] = []
+        self._skews: list[tuple[timedelta, float]] = []
 
     def now(self) -> datetime:
         """Return the API server's time; the wall clock's before its first answer."""
@@ -45,12 +45,12 @@ class ServerTime:
         """Note a time of the API server; return our clock's difference if it is to be reported."""
         now = self._clock.monotonic()
         self._seen = date.astimezone(UTC), now
-        self._told = [each for each in self._told if now - each[1] <= _REMEMBERED]
+        self._skews = [each for each in self._skews if now - each[1] <= _REMEMBERED]
         skew = date - self._clock.now()
         return skew if abs(skew) > SKEW_TOLERANCE and self._is_news(skew, now) else None
 
     def _is_news(self, skew: timedelta, now: float) -> bool:
-        near = [told for told, _ in self._told if abs(told - skew) <= SKEW_TOLERANCE]
-        others = [each for each in self._told if each[0] not in near]
-        self._told = [*others, *((told, now) for told in near or [skew])]
+        near = [known for known, _ in self._skews if abs(known - skew) <= SKEW_TOLERANCE]
+        others = [each for each in self._skews if each[0] not in near]
+        self._skews = [*others, *((known, now) for known in near or [skew])]
         return not near

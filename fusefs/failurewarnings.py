@@ -1,6 +1,6 @@
 """Says why a call failed where the store refused it: one warning for each reason and minute.
 
-For the adapters, which tell a program no more than an errno. Uploads have lines of their own. Any
+For the adapters, which give a program no more than an errno. Uploads have lines of their own. Any
 thread; one dictionary operation each, so a race costs a line more.
 """
 
@@ -17,23 +17,25 @@ UPLOADING = frozenset({"write", "flush", "fsync", "release", "syncfs"})
 
 
 class Refusals:
-    """What was said when."""
+    """When each reason was logged last, and how often it came since."""
 
     def __init__(self, pause: float = PAUSE) -> None:
         self._pause = pause
-        self._said: dict[str, float] = {}
-        self._unsaid: dict[str, int] = {}
+        self._logged: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
 
-    def tell(self, call: str, error: BaseException) -> None:
-        """Log why `call` failed, if the store gave a reason that wasn't told lately."""
+    def warn(self, call: str, error: BaseException) -> None:
+        """Log why `call` failed, if the store gave a reason that wasn't logged lately."""
         reason = error.refusal if isinstance(error, FsError) else ""
         if not reason or call.lower() in UPLOADING:
             return
         now = time.monotonic()
-        if now - self._said.get(reason, float("-inf")) < self._pause:
-            self._unsaid[reason] = self._unsaid.get(reason, 0) + 1
+        if now - self._logged.get(reason, float("-inf")) < self._pause:
+            self._left_out[reason] = self._left_out.get(reason, 0) + 1
             return
-        self._said[reason] = now
-        more = self._unsaid.pop(reason, 0)
-        told = {"call": call.lower(), "error": str(error)} | ({"more_of_it": more} if more else {})
-        log.warning("the store refuses: %s", reason, extra=told)
+        self._logged[reason] = now
+        more = self._left_out.pop(reason, 0)
+        fields = {"call": call.lower(), "error": str(error)} | (
+            {"more_of_it": more} if more else {}
+        )
+        log.warning("the store refuses: %s", reason, extra=fields)

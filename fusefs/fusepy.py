@@ -151,7 +151,7 @@ class _Fuse(fuse.FUSE):  # type: ignore[misc]  # fusepy has no types
         try:
             return function(*arguments) or 0
         except (FsError, OSError) as error:
-            self._refusals.tell(self._name(function), error)
+            self._refusals.warn(self._name(function), error)
             log.debug("%s failed", self._name(function), exc_info=True)
             return -errno_of(error)
         except BaseException as error:

@@ -70,7 +70,7 @@ class Opened:
     """An open file or directory.
 
     `keep_cache`: what the kernel has cached of this file is still true (same ETag as before).
-    `changed`: the attributes it was told before are not: others replaced the object.
+    `changed`: the attributes that the kernel has are not: others replaced the object.
     `whole_fd`: a descriptor of a cache file that holds exactly this content, for FUSE passthrough,
     or -1. It belongs to the handle: valid until `release`, not to be closed by the adapter.
     `content`: what the handle reads and writes; handles of one content see each other's writes.
@@ -92,7 +92,7 @@ class DirEntry:
 
     `mode` holds type bits only, 0 where the type isn't known (DT_UNKNOWN). `offset` is the opaque
     cookie that continues the stream after this entry. `known` says that `adopt` would cost no
-    request (for READDIRPLUS). `inode` is what `stat` will tell; 0 where that isn't known.
+    request (for READDIRPLUS). `inode` is what `stat` will return; 0 where that isn't known.
     """
 
     name: str
@@ -226,7 +226,7 @@ class Calls(Protocol):
     def readdir(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
         """Up to `want` entries after cookie `offset` (0 starts), `.` and `..` included; [] ends.
 
-        A stream tells each name at most once, however the directory changes meanwhile.
+        A stream returns each name at most once, however the directory changes meanwhile.
         """
 
     def releasedir(self, handle: int) -> None: ...

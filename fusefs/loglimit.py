@@ -1,6 +1,6 @@
 """Keeps one message from filling the log: some of each at once, then one in a while.
 
-What was left out is counted and told by the next line of that message that goes through, as
+What was left out is counted, and the next line of that message that goes through has the count as
 `left_out`. Critical lines always go through, for they end the process, and so does what a person
 has asked for.
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fusefs import locks
 from fusefs.locks import Rank
 
-# A crowd of files that fail together is told one by one; what goes on for ever isn't.
+# A crowd of files that fail together is logged one by one; what goes on for ever isn't.
 BURST = 50
 SECONDS = 5.0  # between two lines of a message whose burst is used up
 ASKED_FOR = frozenset({"fusefs.run.diagnostics"})

@@ -40,8 +40,8 @@ class ObjectInfo:
     @property
     def placed(self) -> Mapping[str, str]:
         """Storage class and encryption, which a copy has to repeat: else S3 takes the defaults."""
-        told = self.headers.system if self.headers is not None else {}
-        kept = {name: told[name] for name in PLACED if name in told}
+        stored = self.headers.system if self.headers is not None else {}
+        kept = {name: stored[name] for name in PLACED if name in stored}
         if self.storage_class not in (None, "STANDARD"):
             kept.setdefault("StorageClass", str(self.storage_class))
         return kept

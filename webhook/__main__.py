@@ -25,7 +25,7 @@ from webhook.platform.settings import read_platform
 from webhook.policy.file import read_policy
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 from webhook.serve import reference as settings
 from webhook.serve.settings import read_serving, read_settings
 from webhook.spec import reference as annotations
@@ -122,7 +122,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _decider(arguments: argparse.Namespace, policy: Policy) -> Decider:
     text = arguments.namespace_labels
     labels = None if text is None else dict(parse_labels(text))
-    return Decider(read_platform(os.environ), lambda: policy, Told(labels))
+    return Decider(read_platform(os.environ), lambda: policy, FixedFacts(labels))
 
 
 def _offline(arguments: argparse.Namespace) -> Decider:

@@ -5,9 +5,9 @@
     ROOT/content/NAME.SERIAL.data   the bytes of a version (sparse)
     ROOT/content/NAME.SERIAL.index  which blocks, and their CRC32 (see `blockindex`)
 
-NAME is made of hashes of key and ETag (`blockindex.Identity`); SERIAL tells two files of one
-version apart, so that files being removed never clash with their successor. Listing opens no file:
-a pair is opened when it is first used.
+NAME is made of hashes of key and ETag (`blockindex.Identity`); SERIAL distinguishes two files of
+one version, so that files being removed never clash with their successor. Listing opens no file: a
+pair is opened when it is first used.
 
 Threading: `pair` from any thread; the rest is called at start and end only.
 """

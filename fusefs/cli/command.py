@@ -43,27 +43,27 @@ def run(arguments: list[str]) -> int:
         from fusefs.tools import command as tools
 
         return tools.run(arguments[0], arguments[1:], _settings_of)
-    told = _parser().parse_args(arguments)
-    if told.command == "options":
+    args = _parser().parse_args(arguments)
+    if args.command == "options":
         print(optionlist.markdown(), end="")  # noqa: T201 - that is the command
         return 0
-    if told.command == "worker":
-        _work(told)
+    if args.command == "worker":
+        _work(args)
     return mount(_settings_of(arguments), arguments)
 
 
-def _work(told: argparse.Namespace) -> NoReturn:
+def _work(args: argparse.Namespace) -> NoReturn:
     _say_version()
     # Imported late: a supervisor doesn't need boto3.
     from fusefs.run import serving
     from fusefs.run import worker as workers
     from fusefs.run.servedmount import WorkerOptions
 
-    session = WorkerOptions(told.socket, told.status_socket, once=told.once)
-    port = parse.port(told.metrics_port, "--metrics-port") if told.metrics_port else None
-    drain = parse.seconds(told.drain_time, "--drain-time") if told.drain_time else None
-    reached = Path(told.reached) if told.reached else None
-    how = serving.ServingSettings(told.config, port, drain, reached)
+    session = WorkerOptions(args.socket, args.status_socket, once=args.once)
+    port = parse.port(args.metrics_port, "--metrics-port") if args.metrics_port else None
+    drain = parse.seconds(args.drain_time, "--drain-time") if args.drain_time else None
+    reached = Path(args.reached) if args.reached else None
+    how = serving.ServingSettings(args.config, port, drain, reached)
     workers.leave(serving.worker(_settings_of, how, session))
 
 
@@ -156,13 +156,13 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
 class _Reader:
     """Reads the options of a command line, and collects the errors in them."""
 
-    def __init__(self, told: argparse.Namespace) -> None:
-        self._told = told
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
         self.wrong: list[str] = []
 
     def __call__(self, parse: Callable[[str, str], T], option: str, otherwise: T) -> T:
         """Return the value of an option, or `otherwise` if it is missing or wrong."""
-        text = getattr(self._told, option.removeprefix("--").replace("-", "_"))
+        text = getattr(self._args, option.removeprefix("--").replace("-", "_"))
         if text is None:
             return otherwise
         try:
@@ -172,13 +172,13 @@ class _Reader:
             return otherwise
 
 
-def mount_settings(told: argparse.Namespace) -> MountSettings:
+def mount_settings(args: argparse.Namespace) -> MountSettings:
     """Return the settings of `fusefs mount`; raises SetupError naming every wrong option."""
-    read = _Reader(told)
-    named = optionlist.read(told.options)
+    read = _Reader(args)
+    named = optionlist.read(args.options)
     bucket, prefix = read(lambda text, _: parse.bucket_and_prefix(text), "bucket", ("", ""))
-    base = MountSettings(_store(bucket, told, read), Path(told.mountpoint), prefix)
-    mount = named.applied(_mount(base, told, read))
+    base = MountSettings(_store(bucket, args, read), Path(args.mountpoint), prefix)
+    mount = named.applied(_mount(base, args, read))
     if wrong := [*read.wrong, *named.problems, *parse.too_large(mount)]:
         raise SetupError("; ".join(wrong))
     if named.idle:
@@ -187,14 +187,14 @@ def mount_settings(told: argparse.Namespace) -> MountSettings:
     return replace(mount, store=replace(mount.store, connections=connections))
 
 
-def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSettings:
+def _store(bucket: str, args: argparse.Namespace, read: _Reader) -> StoreSettings:
     return StoreSettings(
         bucket,
         endpoint_url=read(parse.endpoint, "--endpoint-url", None),
-        region=told.region,
-        profile=told.profile,
+        region=args.region,
+        profile=args.profile,
         credentials_dir=read(parse.path, "--credentials-dir", None),
-        direct=not told.sdk_only,
+        direct=not args.sdk_only,
         retry_for=read(parse.seconds, "--retry-for", RETRY_FOR),
     )
 
@@ -202,7 +202,7 @@ def _store(bucket: str, told: argparse.Namespace, read: _Reader) -> StoreSetting
 _percent = partial(parse.number, most=100)
 
 
-def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> MountSettings:
+def _mount(base: MountSettings, args: argparse.Namespace, read: _Reader) -> MountSettings:
     least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
     owner = base.defaults
     return replace(
@@ -212,9 +212,9 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
         node_cache=read(parse.path, "--node-cache", base.node_cache),
         memory_limit=read(least, "--memory-limit", base.memory_limit),
         background_fill=read(_percent, "--background-fill", base.background_fill),
-        read_only=told.read_only,
-        allow_other=told.allow_other,
-        metadata=told.metadata,
+        read_only=args.read_only,
+        allow_other=args.allow_other,
+        metadata=args.metadata,
         defaults=Defaults(
             read(parse.number, "--uid", owner.uid),
             read(parse.number, "--gid", owner.gid),
@@ -226,8 +226,8 @@ def _mount(base: MountSettings, told: argparse.Namespace, read: _Reader) -> Moun
         negative_ttl=read(parse.seconds, "--negative-ttl", base.negative_ttl),
         content_ttl=read(parse.seconds, "--content-ttl", base.content_ttl),
         without=read(parse.savings, "--without", base.without),
-        on_conflict=told.on_conflict,
-        driver=told.driver,
+        on_conflict=args.on_conflict,
+        driver=args.driver,
         metrics_port=read(parse.port, "--metrics-port", base.metrics_port),
         drain_seconds=read(parse.seconds, "--drain-time", base.drain_seconds),
         full_wait=read(parse.seconds, "--full-wait", base.full_wait),

@@ -82,10 +82,10 @@ def _nearest(name: str) -> str:
 
 def _wrong(option: Option) -> str:
     # Without the value: it may be a secret.
-    told = f"-o {option.name}: the value must be {option.value.rule}"
+    sentence = f"-o {option.name}: the value must be {option.value.rule}"
     if not option.value.example:
-        return told
-    return f"{told}; for example {option.name}={option.value.example}"
+        return sentence
+    return f"{sentence}; for example {option.name}={option.value.example}"
 
 
 def markdown() -> str:

@@ -48,7 +48,7 @@ def _shown(field: str) -> Change:
 
 
 def _url(mount: MountSettings, url: str) -> MountSettings:
-    # s3fs puts the bucket into the host name unless told otherwise.
+    # s3fs puts the bucket into the host name unless an option says otherwise.
     return replace(mount, store=replace(mount.store, endpoint_url=url, path_style=False))
 
 
@@ -247,7 +247,7 @@ ACCEPTED = tuple(
         ("instance_name", ANYTHING, _ONE_LOG),
         ("logfile", ANYTHING, _ONE_LOG),
         ("no_time_stamp_msg", FLAG, _ONE_LOG),
-        ("curldbg", ANYTHING, "there is no curl; `dbglevel=debug` tells more"),
+        ("curldbg", ANYTHING, "there is no curl; `dbglevel=debug` logs more"),
         ("set_check_cache_sigusr1", ANYTHING, "cached blocks are checked whenever they are read"),
         ("fd_page_size", ANYTHING, "s3fs itself doesn't use it any more"),
         *((name, FLAG, "always so") for name in ("nosuid", "nodev", "default_permissions")),

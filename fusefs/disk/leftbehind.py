@@ -23,7 +23,7 @@ class LeftBehind:
         self._lock = locks.lock(Rank.LEAF)
         self._sizes: dict[str, int] = {}
         self.recount()
-        space.evictor(self._given_back, self._told)
+        space.evictor(self._given_back, self._explanation)
 
     def recount(self) -> int:
         """Count the files again; return how many bytes were freed since the last count."""
@@ -38,7 +38,7 @@ class LeftBehind:
     def _given_back(self, _: int) -> int:
         return self.recount() if self._sizes else 0
 
-    def _told(self) -> str:
+    def _explanation(self) -> str:
         held = self._account.held
         return f"{held} of them kept in {self._directory} until you remove them" if held else ""
 

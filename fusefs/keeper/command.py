@@ -18,13 +18,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--worker-uid", type=int, default=65534)
     parser.add_argument("--hold", action="store_true", help="start it again when it dies")
     parser.add_argument("--held-by", type=int, help=argparse.SUPPRESS)
-    told = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
-        if told.hold:
+        mounts = protocol.parse_document(protocol.read_document(os.environ, args.config))
+        if args.hold:
             return holder.run(mounts, [word for word in arguments if word != "--hold"])
-        holding = None if told.held_by is None else Holding(told.held_by)
-        return keeper.run(mounts, told.socket, told.worker_uid, holding)
+        holding = None if args.held_by is None else Holding(args.held_by)
+        return keeper.run(mounts, args.socket, args.worker_uid, holding)
     except SetupError as error:
         log("critical", str(error))
         termination.write(str(error))

@@ -2,7 +2,7 @@
 
 It keeps a duplicate of each mount's descriptor and the record that the next worker needs, and has
 no other work, so it has no reason to die. The keeper proper is its child: it mounts, answers
-workers and registers cache files, tells the holder of each change, and is started again at once,
+workers and registers cache files, reports each change to the holder, and is started again at once,
 with all that is held, when it dies or says nothing for a minute. At SIGTERM the holder unmounts
 lazily.
 

@@ -33,7 +33,7 @@ class MountRequests:
         worker_uid: int,
         changed: Callable[[KeptMount], None] = lambda _: None,
     ) -> None:
-        """`mounts` is the caller's own and may change; `changed` is told of each mount that has."""
+        """`mounts` is the caller's own and may change; `changed` gets each mount that has."""
         self._held = mounts
         self._worker_uid = worker_uid
         self._changed = changed

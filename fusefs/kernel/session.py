@@ -79,7 +79,7 @@ class KernelSession:
 
     `negotiated`: the result of a predecessor's INIT, when the connection is taken over.
     `on_negotiated` is called before INIT is answered, so that a successor always knows its result.
-    `times` is told how long each operation took, by name and errno.
+    `times` counts how long each operation took, by name and errno.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class KernelSession:
     def _undo(self, request: Request, answer: bytes | memoryview) -> None:
         try:
             undo(self._calls, self._backings, request, answer)
-        except Exception as error:  # noqa: BLE001 - there is nobody to be told but the log
+        except Exception as error:  # noqa: BLE001 - only the log can take it
             self._errno(request, error)
 
     def _table(self, negotiated: Negotiated) -> Handlers:
@@ -280,7 +280,7 @@ class KernelSession:
     def _errno(self, request: Request, error: Exception) -> int:
         """Turn what a request ended in into the errno of its reply, and say so where it matters."""
         number, call = errno_of(error), _name(request.opcode)
-        self._refusals.tell(call, error)
+        self._refusals.warn(call, error)
         if isinstance(error, SetupError):
             log.error("%s", error)
         elif isinstance(error, (FsError, OSError)):

@@ -5,7 +5,7 @@ store than it was begun for: `owner.json` says which. It is written once the buc
 that a mistyped bucket doesn't take the directory.
 
 Not here: what is in it (`cache`, `write.staged`, `session`). Used at the start, by one thread; two
-processes that claim one directory at once are told apart by `link(2)`.
+processes that claim one directory at once are kept apart by `link(2)`.
 """
 
 import hashlib
@@ -134,9 +134,9 @@ class CacheRoot:
         if not text.strip("\0 \n"):
             return None
         try:
-            told = json.loads(text)
-            versions.check(told, (VERSION,))
-            return Owner(told["bucket"], told["prefix"], told["endpoint"])
+            document = json.loads(text)
+            versions.check(document, (VERSION,))
+            return Owner(document["bucket"], document["prefix"], document["endpoint"])
         except versions.UnknownVersion as error:
             raise SetupError(
                 f"cache directory {self.path} is of another version of s3mount and is left as it "

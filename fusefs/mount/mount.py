@@ -55,7 +55,7 @@ from fusefs.write.uploader import Uploader
 log = logging.getLogger(__name__)
 
 
-# A file of a resumed mount may still be open: its writer's own close comes first, and tells the
+# A file of a resumed mount may still be open: its writer's own close comes first, and gives the
 # writer.
 RESTORED_WAIT = 5.0
 # How long a store may be away before the mount counts as unwell; retries bridge shorter gaps.
@@ -141,7 +141,7 @@ class Mounted:
         settings = self.settings
         remembered = Remembered(settings.remembered, settings.names_memory.remembered)
         without = settings.without
-        # Only the native driver's kernel is told how long each attribute is valid.
+        # Only the native driver's kernel learns how long each attribute is valid.
         asks_first = self.mode is not StartMode.SINGLE and "opens" not in without
         shared = settings.node_cache is not None
         first = FirstBytes(self.store, self._limits.first, enabled=asks_first, shared=shared)

@@ -29,7 +29,7 @@ LONGEST_PAUSE = 5.0  # between two rounds over what a drain couldn't upload
 class Retrier:
     """The background uploads of one mount.
 
-    `settle(file)` is told of each file that was committed with nobody waiting for it;
+    `settle(file)` is called for each file that was committed with nobody waiting for it;
     `finish_renames()` is called at each look, and has what is left of renames done when it is time.
     """
 
@@ -105,12 +105,12 @@ class Retrier:
         try:
             if error is not None and file.retry.retry_at <= time.monotonic():
                 file.retry.failed(error)  # of something its own commit didn't foresee
-            self._told(file, error)
+            self._note_success(file, error)
         finally:
             with self._lock:
                 self._under_way.discard(id(file))
 
-    def _told(self, file: Unsent, error: Exception | None) -> None:
+    def _note_success(self, file: Unsent, error: Exception | None) -> None:
         if error is None:
             log.info("uploaded after an earlier failure", extra={"key": file.key})
         self._settled(file, error)
@@ -119,7 +119,7 @@ class Retrier:
         if error is None:
             self._settle(file)
         elif isinstance(error, FsError) and not isinstance(error, Stale):
-            # Stale was told and kept by the commit itself, a bug said where it was caught.
+            # Stale was logged and kept by the commit itself, a bug logged where it was caught.
             log.warning(
                 "upload failed; it is tried again", extra={"key": file.key, "error": str(error)}
             )

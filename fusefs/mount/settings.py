@@ -1,4 +1,4 @@
-"""Everything a mount can be told, parsed once into frozen values.
+"""All settings of a mount, parsed once into frozen values.
 
 `MountSettings` is what `python -m fusefs mount` and the configuration of a pod both come down to.
 No requests, no side effects.
@@ -77,7 +77,7 @@ class MountSettings:
     abort_uploads: float = 86_400.0  # age of unfinished uploads that nobody goes on with; 0: keep
     debug: bool = False  # debug lines in the log
     without: frozenset[str] = frozenset()  # of SAVINGS
-    folder_markers: bool = False  # look for `NAME_$folder$` before any listing told of one
+    folder_markers: bool = False  # look for `NAME_$folder$` before any listing had one
 
     @property
     def message_memory(self) -> int:

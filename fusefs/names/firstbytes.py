@@ -6,7 +6,7 @@ the same system call: then a file costs one GET, and its content is no older tha
 
 That an OPEN belongs to the same call follows from the requests that the kernel would send
 otherwise. Attributes from `ask` go to the kernel with no validity, so every other call on this file
-asks for attributes again before it opens, and `told` then drops the answer. After a LOOKUP the
+asks for attributes again before it opens, and `reported` then drops the answer. After a LOOKUP the
 kernel asks once more within the call itself, for the permissions.
 
 Whether an open is likely is learned for each directory: a program that only looks at attributes
@@ -160,7 +160,7 @@ class FirstBytes:
         """Return whether the GET of this key is in flight, or its answer waits for the OPEN."""
         return key in self._answers
 
-    def told(self, key: str, *, by_lookup: bool = False) -> bool:
+    def reported(self, key: str, *, by_lookup: bool = False) -> bool:
         """Note that a file's attributes go to the kernel; return whether with no validity.
 
         That is so while the next OPEN may take the answer. A request of any other call drops it.

@@ -40,7 +40,7 @@ class _Sent:
 class HeadsAhead:
     """The HEADs of one mount.
 
-    `known`: objects remembered from earlier answers. `walks`: tell which directories have no
+    `known`: objects remembered from earlier answers. `walks`: know which directories have no
     marker.
     """
 

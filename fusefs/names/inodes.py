@@ -1,8 +1,8 @@
-"""Inode numbers: what `stat` and a directory tell of a name, whether anybody has asked or not.
+"""Inode numbers: what `stat` and a directory return for a name, whether anybody has asked or not.
 
-A directory of a million names must tell numbers without a node for each, so the number is a hash of
-the directory's number and the name. A file keeps its number when it is renamed or removed, as long
-as its node lives: that is a claim on it, and a new file under the old name then gets another.
+A directory of a million names must return numbers without a node for each, so the number is a hash
+of the directory's number and the name. A file keeps its number when it is renamed or removed, as
+long as its node lives: that is a claim on it, and a new file under the old name then gets another.
 
 Not the ids of nodes, which the kernel and the session journal know. Its caller holds the tree's
 lock.
@@ -10,7 +10,7 @@ lock.
 
 from hashlib import blake2b
 
-BITS = 48  # what is above tells versions of one file apart (`kernel.backing`)
+BITS = 48  # the bits above distinguish versions of one file (`kernel.backing`)
 
 
 class Inodes:
@@ -42,5 +42,5 @@ class Inodes:
 
 def _hash(parent: int, name: str, salt: int) -> int:
     key = parent.to_bytes(8, "little") + salt.to_bytes(8, "little")
-    told = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=BITS // 8, key=key)
-    return int.from_bytes(told.digest(), "little") | 2  # neither 0 nor the root's
+    hashed = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=BITS // 8, key=key)
+    return int.from_bytes(hashed.digest(), "little") | 2  # neither 0 nor the root's

@@ -1,7 +1,7 @@
 """One LIST of one directory, read page by page, with our own changes on top.
 
 A listing keeps S3's order and only grows, so a position in it is a cookie that stays good: a
-stream tells each name at most once, whatever is created or removed meanwhile. Pages that memory
+stream returns each name at most once, whatever is created or removed meanwhile. Pages that memory
 has no room for are dropped and listed again, from the key before them, when a stream needs them;
 a lookup doesn't. It knows nothing of nodes or attributes.
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 OWN_MOST = 4096
 # A removed name may still come with a LIST that was under way; S3 forgets it at once.
 REMOVED_MOST = 4096
-# The last key that can begin with a directory's: a LIST behind it doesn't tell the directory again.
+# The last key that can begin with a directory's: a LIST behind it has the directory no more.
 LAST = "\U0010ffff"
 UNLIMITED = 1 << 62
 
@@ -102,7 +102,7 @@ class Listing:
         return sum(slot.rows for slot in self._table.slots)
 
     def covers(self, name: str) -> bool:
-        """Say whether a name that isn't in it isn't there: the pages that would tell are kept."""
+        """Say whether a name that isn't in it isn't there: the page that would have it is kept."""
         if self.complete:
             return True
         with self._lock:
@@ -186,11 +186,11 @@ class Listing:
             return number * PAGE_MOST if self.ended else None
 
     def steps(
-        self, position: int, want: int, told: str | None = None
+        self, position: int, want: int, last_key: str | None = None
     ) -> Iterator[tuple[int, str, str, Entry]]:
         """Yield up to `want` times the position behind an entry, its key, its name, and itself.
 
-        `told` is the key before `position`: the place in a page that was listed again meanwhile.
+        `last_key` is the key before `position`: the place in a page that was listed anew meanwhile.
         """
         number, row = divmod(position, PAGE_MOST)
         while want > 0:
@@ -198,8 +198,8 @@ class Listing:
             if content is None:
                 return
             rows = self._table.slots[number].rows
-            if row and told is not None:
-                row = content.after(told)
+            if row and last_key is not None:
+                row = content.after(last_key)
             elif row and rows != len(content):
                 row = max(0, row - abs(rows - len(content)))  # rather twice than never
             with self._lock:
@@ -254,7 +254,7 @@ class Listing:
         page = self._walked_page() or self._ask(self._token, self.behind)
         rows = self._rows(page)
         with self._lock:
-            # Some stores tell a directory again where a page ends in the middle of it.
+            # Some stores return a directory again where a page ends in the middle of it.
             bound, first, old = self._table.bound, raw(self.behind), self._table.row
             keys_of = [(raw(row[0]), row) for row in rows]
             rows = [row for key, row in keys_of if key > bound or (key > first and not old(row[0]))]
@@ -360,7 +360,7 @@ class Listing:
         """Return a listing with what we made at its place among the rest; itself if it is so.
 
         Pages without a change are shared. Streams that read this one go on with it; what we do
-        from now on is told to both.
+        from now on goes to both.
         """
         with self._loading, self._lock:
             if not self._extra:

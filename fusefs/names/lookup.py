@@ -72,7 +72,7 @@ class Lookup:
         # Gives what is being fetched already, by whoever knows that it will be opened.
         self.fetched: Callable[[str], ObjectInfo | None] = lambda _: None
         self.root: RootAttributes | None = None
-        # What S3 was found not to have, and nobody has been told a second time since.
+        # What S3 was found not to have, and has answered to nobody a second time since.
         self.just_missed = MissingNames(JUST_MISSED)
         self._pools = pools
         self._known = remembered or Remembered(REMEMBERED, REMEMBERED_BYTES)
@@ -87,7 +87,7 @@ class Lookup:
     # -- attributes ------------------------------------------------------------------------------
 
     def remember(self, info: ObjectInfo) -> None:
-        """Remember the headers of an object a HEAD, GET or our own request told of."""
+        """Remember the headers of an object that a HEAD, a GET or our own request returned."""
         self._known.add(info)
 
     def forget(self, key: str) -> None:
@@ -95,13 +95,13 @@ class Lookup:
         self._known.forget(key)
 
     def with_headers(self, info: ObjectInfo) -> ObjectInfo | None:
-        """Complete what a LIST told from memory; None where we don't know better."""
+        """Add the remembered headers to an object of a LIST; None where there are none."""
         if info.headers is not None:
             return info
         return self._known.completed(info) if self.stored else None
 
     def posix(self, info: ObjectInfo | None, directory: bool) -> Posix:
-        """Return the attributes an object tells of, defaults for the rest."""
+        """Return the attributes in an object's headers, defaults for the rest."""
         if info is None:
             plain = attributes.plain(None, self.defaults, directory)
             at = self._started
@@ -141,7 +141,7 @@ class Lookup:
         """Return the node of a name, with its attributes known; raises NotFound.
 
         What isn't there is asked for again after `negative_ttl`. Who is about to make the name
-        (`to_make`) is only told so by an answer to the lookup before, which the kernel always
+        (`to_make`) gets that only from an answer to the lookup before, which the kernel always
         sends: what others made meanwhile must not be taken for a new name.
         """
         tree = self.tree
@@ -266,7 +266,7 @@ class Lookup:
     def learn(
         self, parent: Node, name: str, info: ObjectInfo, asked: float, *, listed: bool = False
     ) -> Node:
-        """Take over what S3, `asked` at this time, told of a file; returns its node.
+        """Take over what S3, `asked` at this time, answered about a file; returns its node.
 
         Where a change of ours may be newer than that, what we know already stands. A listing
         (`listed`) has our changes in it.

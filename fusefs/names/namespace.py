@@ -96,10 +96,10 @@ class Namespace:
             return None
         body, info = node.body, node.info
         posix = body.posix if body is not None and body.dirty else node.posix
-        told = posix is not None and (
+        has_atime = posix is not None and (
             node.local or (info is not None and "atime" in (info.headers or Headers()).metadata)
         )
-        return node if not told or posix is None or posix.atime_ns == began else None
+        return node if not has_atime or posix is None or posix.atime_ns == began else None
 
     def new_node(self, parent: Node, name: str, directory: bool) -> Node:
         """Take a place in the tree for something new."""
@@ -178,16 +178,16 @@ class Namespace:
     ) -> ObjectInfo:
         """Return what an earlier try made whose answer was lost; raises Exists for another's.
 
-        The times in nanoseconds tell them apart. Where none are stored (some stores keep no
+        The times in nanoseconds distinguish them. Where none are stored (some stores keep no
         metadata of markers) it is ours if it came into being since `retried`, when we began.
         """
         try:
             found = self._store.head(key)
         except NotFound as error:
             raise Exists(f"{key} was made and removed by somebody else meanwhile") from error
-        told = found.headers.metadata if found.headers is not None else {}
-        if told:
-            ours = told == headers.metadata
+        stored = found.headers.metadata if found.headers is not None else {}
+        if stored:
+            ours = stored == headers.metadata
         else:
             ours = retried is not None and found.modified >= int(retried)
         if not ours or found.size != size:

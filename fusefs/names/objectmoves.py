@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 class ObjectMover:
-    """Moves objects of one store; `told(before, after)` hears of each moved key of a directory."""
+    """Moves objects of one store; `moved` is called with each moved key of a directory."""
 
     def __init__(self, store: Store, uploader: Uploader, pool: Executor) -> None:
         self._store = store
@@ -94,7 +94,7 @@ class ObjectMover:
     def move_all(
         self,
         journal: RenameJournal,
-        told: Callable[[Copied], None],
+        moved: Callable[[Copied], None],
         settle: Callable[[], None] = lambda: None,
         *,
         replaces: bool = False,
@@ -113,9 +113,9 @@ class ObjectMover:
         except (FsError, OSError):
             self._undo(journal, replaces)
             raise
-        self._finish(journal, told, settle, resumed=False)
+        self._finish(journal, moved, settle, resumed=False)
 
-    def resume(self, journal: RenameJournal, told: Callable[[Copied], None]) -> None:
+    def resume(self, journal: RenameJournal, moved: Callable[[Copied], None]) -> None:
         """Go on where a former process was killed: forward, or back where it was going back."""
         if journal.undoing:
             self.take_back(journal)
@@ -123,7 +123,7 @@ class ObjectMover:
         if not journal.deleting:
             self._copy_all(journal, resumed=True)
             journal.note_deleting()
-        self._finish(journal, told, lambda: None, resumed=True)
+        self._finish(journal, moved, lambda: None, resumed=True)
 
     def take_back(self, journal: RenameJournal) -> None:
         """Go on with going back, where a former process was killed."""
@@ -133,7 +133,7 @@ class ObjectMover:
     def _finish(
         self,
         journal: RenameJournal,
-        told: Callable[[Copied], None],
+        moved: Callable[[Copied], None],
         settle: Callable[[], None],
         *,
         resumed: bool,
@@ -141,7 +141,7 @@ class ObjectMover:
         try:
             self._delete_all(journal, resumed=resumed)
             for entry in journal.entries():
-                told(entry)
+                moved(entry)
             settle()
         except (FsError, OSError):
             journal.leave()
@@ -213,7 +213,7 @@ class ObjectMover:
         return found is not None and found.etag == etag
 
     def same(self, found: ObjectInfo, source: ObjectInfo) -> bool:
-        """Say whether an object is a copy of another: by content where the ETag tells it."""
+        """Say whether an object is a copy of another: by content where the ETag is its hash."""
         if found.size != source.size:
             return False
         origin = self._there(source.key)
@@ -324,7 +324,7 @@ def _resume(dirty: DirtySet, mover: ObjectMover, journal: RenameJournal) -> None
         if isinstance(body, FileContent) and body.key.startswith(journal.old)
     }
 
-    def told(entry: Copied) -> None:
+    def moved(entry: Copied) -> None:
         body = left.pop(journal.old + entry.suffix, None)
         if body is not None and body.etag == entry.etag:
             key = journal.new + entry.suffix
@@ -333,7 +333,7 @@ def _resume(dirty: DirtySet, mover: ObjectMover, journal: RenameJournal) -> None
             body.moved(ObjectInfo(key, base.size, entry.new_etag, entry.modified, base.headers))
 
     undone = journal.undoing
-    mover.resume(journal, told)
+    mover.resume(journal, moved)
     for key, body in left.items():
         if not undone and body.etag is None:
             body.rekey(journal.new + key[len(journal.old) :])
@@ -372,10 +372,10 @@ def _each(
     items: Iterable[Item],
     done: Callable[[Result], object] = lambda _: None,
 ) -> None:
-    """Run `work` on all items, a bounded number at once; tell `done` the results in their order.
+    """Run `work` on all items, a bounded number at once; `done` gets the results in their order.
 
-    After a failure no more is begun; what is under way is waited for and told too, then the first
-    error is raised: nothing goes on behind an undo, and nothing done is forgotten by it.
+    After a failure no more is begun; what is under way is waited for and reported, too, then the
+    first error is raised: nothing goes on behind an undo, and nothing done is forgotten by it.
     """
     under_way: deque[Future[Result]] = deque()
     try:

@@ -22,7 +22,7 @@ class Slot:
 
     def __init__(self, content: PageRows) -> None:
         self.content: PageRows | None = content
-        self.rows = len(content)  # as they were when positions were first told
+        self.rows = len(content)  # as they were when positions were first returned
         self.kept = False  # never to be dropped: its listing can't ask for it again
         self.number = 0
 

@@ -13,7 +13,7 @@ from fusefs.objects import ObjectInfo, Page
 
 @dataclass(frozen=True, slots=True)
 class ShownRows:
-    """What a LIST told: rows in S3's order, the directory's marker, how many keys have no name."""
+    """What a LIST returned: rows in S3's order, the directory's marker, how many aren't shown."""
 
     rows: list[Row]
     marker: ObjectInfo | None

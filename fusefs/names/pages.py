@@ -30,7 +30,7 @@ class Entry:
     info: ObjectInfo | None = None
 
 
-Row = tuple[str, ObjectInfo | None]  # key below the directory's, and what LIST told of an object
+Row = tuple[str, ObjectInfo | None]  # key below the directory's, and an object as LIST has it
 
 
 def raw(key: str) -> bytes:
@@ -103,7 +103,7 @@ class PageRows:
         return at if at < len(self) and self.raw_key(at) == wanted else None
 
     def info(self, at: int, prefix: str) -> ObjectInfo | None:
-        """Return what LIST told of a row's object; None for a directory."""
+        """Return what LIST returned for a row's object; None for a directory."""
         key = self.key(at)
         if key.endswith("/"):
             return None

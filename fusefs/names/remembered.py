@@ -1,4 +1,4 @@
-"""What HEADs told of objects, remembered by key within a number of bytes; the oldest go first.
+"""The headers of objects, remembered by key within a number of bytes; the oldest go first.
 
 Headers are kept packed: as Python objects they would take three times as much. Not here: what
 they mean, and whether they still are true of a key (`lookup`).
@@ -48,11 +48,11 @@ class Remembered:
         return len(self._known)
 
     def add(self, info: ObjectInfo) -> None:
-        """Remember the headers of an object; one told without them is nothing new."""
+        """Remember the headers of an object; one without headers is nothing new."""
         if info.headers is None:
             return
-        told = marshal.dumps((dict(info.headers.metadata), dict(info.headers.system)))
-        packed = (info.etag, info.modified, told, time.monotonic())
+        encoded = marshal.dumps((dict(info.headers.metadata), dict(info.headers.system)))
+        packed = (info.etag, info.modified, encoded, time.monotonic())
         with self._lock:
             self._drop(info.key)
             self._known[info.key] = packed
@@ -67,12 +67,12 @@ class Remembered:
             if packed is None:
                 return None
             self._known.move_to_end(key)
-        etag, modified, told, at = packed
-        metadata, system = marshal.loads(told)  # noqa: S302 - bytes of our own memory
+        etag, modified, encoded, at = packed
+        metadata, system = marshal.loads(encoded)  # noqa: S302 - bytes of our own memory
         return Known(etag, modified, Headers(metadata, system), at)
 
     def completed(self, info: ObjectInfo) -> ObjectInfo | None:
-        """Return what a LIST told with the headers of that version; None where they aren't known.
+        """Return an object of a LIST with the headers of that version; None where none are known.
 
         LIST and HEAD agree on whole seconds only: HEAD's LastModified has no fraction.
         """

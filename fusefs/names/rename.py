@@ -102,7 +102,7 @@ class Renames:
     def _renamed_before(self, parent: Node, name: str, new_parent: Node, new_name: str) -> bool:
         """Finish what an earlier try of a rename began; False where it had not come that far.
 
-        The tree is as the session's journal told it.
+        The tree is as the session's journal has it.
         """
         node = parent.children.get(name)
         if node is None:
@@ -131,7 +131,7 @@ class Renames:
     def restore(self) -> None:
         """Forget the renames that were complete but for the end of their journals.
 
-        The tree is as the session's journal told it, in which a rename is noted when all is done.
+        The tree is as the session's journal has it, in which a rename is noted when all is done.
         """
         known = self.tree.known
         forget_renames(

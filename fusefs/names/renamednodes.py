@@ -50,7 +50,7 @@ class RenamedNodes:
 
 
 def object_of(node: Node) -> ObjectInfo | None:
-    """Return the object of a node: of one that a journal told of, what its handles are bound to."""
+    """Return the object of a node: of one from a journal, what its handles are bound to."""
     if node.info is None and node.body is not None:
         return node.body.info
     return node.info

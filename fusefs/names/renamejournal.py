@@ -163,6 +163,6 @@ class RenameJournal:
 
 
 def _intent(line: bytes) -> tuple[str, str]:
-    told = json.loads(line)
-    versions.check(told, (VERSION,))
-    return told["old"], told["new"]
+    document = json.loads(line)
+    versions.check(document, (VERSION,))
+    return document["old"], document["new"]

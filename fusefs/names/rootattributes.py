@@ -28,9 +28,9 @@ class RootAttributes:
     def load(self, defaults: Defaults) -> Posix | None:
         """Return what was kept, None where nothing was or it isn't understood."""
         try:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-            versions.check(told, (VERSION,))
-            metadata = {str(name): str(text) for name, text in told["metadata"].items()}
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            versions.check(document, (VERSION,))
+            metadata = {str(name): str(text) for name, text in document["metadata"].items()}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, AttributeError) as error:

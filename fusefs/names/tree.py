@@ -72,7 +72,7 @@ class Node:
 
     @property
     def local(self) -> bool:
-        """Whether what we know of it is newer than what S3 could tell."""
+        """Whether what we know of it is newer than what S3 could answer."""
         return self.body is not None and self.body.dirty
 
 
@@ -198,7 +198,7 @@ class Tree:
         return bool(node.handles or node.children or node.body is not None or node.gone)
 
     def restore(self, state: SessionState) -> None:
-        """Make the nodes that a former process told the kernel of; all are yet to be checked."""
+        """Make the nodes that the kernel has from a former process; all are yet to be checked."""
         for part in _parts(state.nodes.items()):
             with self.lock:
                 for number, logged in part:

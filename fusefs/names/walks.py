@@ -77,7 +77,7 @@ class _Walk:
             for _ in range(PAGES_MOST):
                 if self.ended:
                     return None
-                if self._tells_of(prefix):
+                if self._covers(prefix):
                     self.failures = 0
                     return self._page(prefix)
                 if self._all:
@@ -114,7 +114,7 @@ class _Walk:
         elif not self._all:
             self.ended = True  # not how S3 answers
 
-    def _tells_of(self, prefix: str) -> bool:
+    def _covers(self, prefix: str) -> bool:
         """Return whether the pages hold keys below a prefix, and where those end."""
         seen = any(info.key.startswith(prefix) for info in self._objects())
         return seen and (self._all or not self._pages[-1].objects[-1].key.startswith(prefix))

@@ -42,16 +42,16 @@ def main(arguments: list[str]) -> int:
         default=20,
         help="percent of the cache's disk that are left to others (default: 20)",
     )
-    told = parser.parse_args(arguments)
-    if not told.node_name:
+    args = parser.parse_args(arguments)
+    if not args.node_name:
         parser.error("no node: set NODE_NAME or give --node-name")
     settings = NodeSettings(
-        told.node_name,
-        told.kubelet_directory.rstrip("/"),
-        told.key_file,
-        told.worker_uid,
-        told.cache_size,
-        told.cache_keep_free,
+        args.node_name,
+        args.kubelet_directory.rstrip("/"),
+        args.key_file,
+        args.worker_uid,
+        args.cache_size,
+        args.cache_keep_free,
     )
     try:
         run(settings)

@@ -105,7 +105,7 @@ def registration(endpoint: str) -> Iterator[Method]:
     )
     heard = message_class(REGISTRATION, "RegistrationStatusResponse")()
 
-    def told(status: Any) -> Any:
+    def notified(status: Any) -> Any:
         if status.plugin_registered:
             log("info", "registered at the kubelet", driver=NAME)
         else:
@@ -114,4 +114,4 @@ def registration(endpoint: str) -> Iterator[Method]:
 
     yield Method(service, "GetInfo", message_class(REGISTRATION, "InfoRequest"), lambda _: plugin)
     request = message_class(REGISTRATION, "RegistrationStatus")
-    yield Method(service, "NotifyRegistrationStatus", request, told)
+    yield Method(service, "NotifyRegistrationStatus", request, notified)

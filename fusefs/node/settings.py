@@ -1,4 +1,4 @@
-"""What the plugin is told, and the paths that kubelet and plugin agree on. Immutable."""
+"""The settings of the plugin, and the paths that kubelet and plugin agree on. Immutable."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ KUBELET = "/var/lib/kubelet"
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """What a plugin is told. Paths below `kubelet` are the same for the kubelet and for us."""
+    """The settings of a plugin. Paths below `kubelet` are the same for the kubelet and for us."""
 
     node: str  # the node's name
     kubelet: str  # the kubelet's --root-dir

@@ -22,7 +22,7 @@ from fusefs.names.tree import Node, Tree
 from fusefs.posix.dirstream import DOTS, DirStream, dots
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.resend import is_resent
-from fusefs.session.sessionlog import SessionState, Told
+from fusefs.session.sessionlog import Answer, SessionState
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +51,15 @@ class OpenDirectories:
         self._tree.journal.opened_directory(number, node.id)
         return Opened(number)
 
-    def _start(self, number: int, node: Node, told: Sequence[Told] = ()) -> None:
-        stream = DirStream(partial(self._listing, node), dict(chain.from_iterable(told)))
+    def _start(self, number: int, node: Node, answers: Sequence[Answer] = ()) -> None:
+        stream = DirStream(partial(self._listing, node), dict(chain.from_iterable(answers)))
         with self._lock:
             self._open[number] = _Open(node, stream)
         with self._tree.lock:
             node.handles += 1
 
     def _listing(self, node: Node, behind: str) -> Listing:
-        """Return a trusted listing that can tell what is behind a key, or a new one."""
+        """Return a trusted listing that can go on behind a key, or a new one."""
         tree, store = self._tree, self._lookup.store
         listing = tree.current_listing(node)
         former = None
@@ -83,7 +83,7 @@ class OpenDirectories:
         """Go on with the streams of a former process."""
         for number, logged in state.directories.items():
             with suppress(Stale):
-                self._start(number, self._tree.get(logged.node), logged.told)
+                self._start(number, self._tree.get(logged.node), logged.answers)
 
     def read(self, handle: int, offset: int, want: int) -> Sequence[DirEntry]:
         """Return up to `want` entries behind the cookie `offset`."""
@@ -95,14 +95,14 @@ class OpenDirectories:
         entries = list(dots(offset, stat.S_IFDIR, numbers))[:want]
         if len(entries) < want:
             offset = max(offset, DOTS)
-            told = [(entry.offset, "") for entry in entries]
+            answer = [(entry.offset, "") for entry in entries]
             for name, entry, cookie, key in found.stream.read(offset, want - len(entries)):
                 entries.append(self._entry(found.node, name, entry, cookie))
-                told.append((cookie, key))
+                answer.append((cookie, key))
                 if key.endswith(FOLDER_SUFFIX):
                     self._lookup.markers.folders = True
-            if told:
-                self._tree.journal.told(handle, told)
+            if answer:
+                self._tree.journal.answered(handle, answer)
         return entries
 
     def _entry(self, parent: Node, name: str, entry: Entry, cookie: int) -> DirEntry:
@@ -122,7 +122,7 @@ class OpenDirectories:
             return stat.S_IFREG, info is not None
         full = self._lookup.with_headers(info)
         if full is None:
-            # It could be a link: only its attributes tell, and they cost a request.
+            # It could be a link: only its attributes say, and they cost a request.
             return 0, False
         directory = is_old_form(full)
         return self._lookup.posix(full, directory).kind, True

@@ -1,8 +1,8 @@
 """One open directory: its entries in S3's order, with cookies that stay good.
 
 A cookie is a position in the listing the stream reads. A stream can go on in another process, too:
-there the listing begins behind the last key that was told. Names that come into being while the
-stream is open may be missing from it, as POSIX allows; none is told twice.
+there the listing begins behind the last key that was returned. Names that come into being while the
+stream is open may be missing from it, as POSIX allows; none is returned twice.
 
 Threading: the kernel asks one stream from one thread at a time; `Listing` locks for itself.
 """
@@ -15,18 +15,18 @@ from fusefs.names.pages import PAGE_MOST
 
 DOTS = 2  # the cookies of `.` and `..` are 1 and 2
 
-Told = dict[int, str]  # cookies, and the keys told with them
+Answer = dict[int, str]  # cookies, and the keys returned with them
 
 
 class DirStream:
     """A stream over a listing that `acquire` gives: from a directory's beginning, or behind a key.
 
-    `told` is what a former process told last.
+    `answer` is the last one of a former process.
     """
 
-    def __init__(self, acquire: Callable[[str], Listing], told: Mapping[int, str] | None = None):
+    def __init__(self, acquire: Callable[[str], Listing], answer: Mapping[int, str] | None = None):
         self._acquire = acquire
-        self._answers: list[Told] = [{}, dict(told or {})]
+        self._answers: list[Answer] = [{}, dict(answer or {})]
         self._listing: Listing | None = None
         self._base = 0  # pages before the listing's first: cookies of before stay theirs
 
@@ -54,7 +54,7 @@ class DirStream:
         return self._go_on(offset)
 
     def _go_on(self, offset: int) -> tuple[Listing, int, str | None]:
-        """Go on with what a former process told."""
+        """Go on behind what a former process returned."""
         known = {0: "", **self._answers[0], **self._answers[1]}
         key = known[max(cookie for cookie in known if cookie <= offset)]
         listing = self._listing = self._acquire(key)

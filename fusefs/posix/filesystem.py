@@ -82,14 +82,14 @@ class Filesystem:
             raise
         with self.tree.lock:
             node.lookups += 1
-        return self._told(node, by_lookup=True)
+        return self._reported(node, by_lookup=True)
 
-    def _told(self, node: Node, *, by_lookup: bool = False) -> Attributes:
-        """Return what the kernel is told: without validity where its OPEN may take an answer."""
+    def _reported(self, node: Node, *, by_lookup: bool = False) -> Attributes:
+        """Return the attributes for the kernel, valid for 0 s where OPEN may take an answer."""
         first = self.lookups.first
-        taken = first.waiting and first.told(self.tree.key(node), by_lookup=by_lookup)
-        told = self._attributes.of(node)
-        return replace(told, ttl=0.0) if taken else told
+        taken = first.waiting and first.reported(self.tree.key(node), by_lookup=by_lookup)
+        attributes = self._attributes.of(node)
+        return replace(attributes, ttl=0.0) if taken else attributes
 
     def adopt(self, parent: int, name: str) -> Attributes | None:
         """Take the reference for a directory entry."""
@@ -127,7 +127,7 @@ class Filesystem:
             return self._attributes.of_content(found, body)
         if found.posix is None or not (found.gone or (found.handles and current(found))):
             self.lookups.refresh(found)
-        return self._told(found)
+        return self._reported(found)
 
     def setattr(self, node: int, change: Change, handle: int | None = None) -> Attributes:
         """Change attributes; see `interface.Change`."""
@@ -270,7 +270,7 @@ class Filesystem:
     def flush(self, handle: int) -> None:
         """Bring the file to S3: the `close(2)` of one descriptor.
 
-        Of one that could write: a reader's close tells nobody of what others failed to upload.
+        Of one that could write: a reader's close reports no failed upload of others.
         """
         if self.files.get(handle).writes:
             self.files.commit(handle)
@@ -351,10 +351,10 @@ class Filesystem:
         """Upload everything dirty; raise the first failure when all were tried."""
         failures: list[Exception] = []
 
-        def told(_: Unsent, error: Exception | None) -> None:
+        def ended(_: Unsent, error: Exception | None) -> None:
             if error is not None:
                 failures.append(error)
 
-        self._flush.each(self._dirty.all(), told)
+        self._flush.each(self._dirty.all(), ended)
         if failures:
             raise failures[0]

@@ -119,10 +119,10 @@ class OpenFiles:
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def open(self, node: Node, flags: int, *, told: bool = True) -> Opened:
+    def open(self, node: Node, flags: int, *, reported: bool = True) -> Opened:
         """Open a file: bound to the version S3 has now, unless this mount has it dirty.
 
-        `told`: the kernel gets the handle, so a next process has to know it.
+        `reported`: the kernel gets the handle, so a next process has to know it.
         """
         if node.directory:
             raise IsADirectory(f"{self.tree.key(node)} is a directory")
@@ -135,7 +135,7 @@ class OpenFiles:
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
-            return replace(self._register(node, body, flags, told=told), changed=changed)
+            return replace(self._register(node, body, flags, reported=reported), changed=changed)
 
     def _writable(self) -> None:
         if self.read_only:
@@ -143,13 +143,15 @@ class OpenFiles:
         if self.closing:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
 
-    def _register(self, node: Node, body: FileContent, flags: int, *, told: bool = True) -> Opened:
+    def _register(
+        self, node: Node, body: FileContent, flags: int, *, reported: bool = True
+    ) -> Opened:
         number = self.number()
         others = self._handles.add(number, _handle(node, body, flags))
         body.apart = body.apart or others
         with self.tree.lock:
             node.handles += 1
-        if told:
+        if reported:
             self.tree.journal.opened(number, node.id, flags, _version(body.info))
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         if not body.apart:
@@ -326,7 +328,7 @@ class OpenFiles:
         if handle is not None and handle in self._handles and self.get(handle).writes:
             self._changing(handle).body.resize(size)
             return
-        opened = self.open(node, os.O_WRONLY, told=False)
+        opened = self.open(node, os.O_WRONLY, reported=False)
         try:
             body = self._changing(opened.handle).body
             if size != body.size:

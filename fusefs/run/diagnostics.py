@@ -52,16 +52,16 @@ class Diagnostics:
                 log.info("the log is as before again")
                 continue
             with bulkhead("a diagnosis"):
-                self._debug() if number == signal.SIGUSR1 else self._tell()
+                self._debug() if number == signal.SIGUSR1 else self._report()
 
     def _debug(self) -> None:
         self._until = time.monotonic() + self._debug_seconds
         logging.getLogger().setLevel(logging.DEBUG)
         log.info("everything is logged now", extra={"seconds": self._debug_seconds})
 
-    def _tell(self) -> None:
-        for what, told in (*self._lines(), *_process()):
-            log.info("diagnosis: %s", what, extra=dict(told))
+    def _report(self) -> None:
+        for what, fields in (*self._lines(), *_process()):
+            log.info("diagnosis: %s", what, extra=dict(fields))
 
 
 def _process() -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -41,18 +41,20 @@ class ServingSettings:
     reached: Path | None = None
 
 
-def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: WorkerOptions) -> int:
+def worker(
+    settings_of: podconfig.SettingsOf, serving: ServingSettings, options: WorkerOptions
+) -> int:
     """Serve the mounts of a configuration until SIGTERM; return the exit code.
 
     Raises SetupError for a wrong configuration, or for a mount that `check` refuses.
     """
     allow_many_files()
-    mounts = protocol.parse_document(protocol.read_document(os.environ, told.config))
+    mounts = protocol.parse_document(protocol.read_document(os.environ, serving.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
-    if told.reached is not None and not told.reached.exists():
+    if serving.reached is not None and not serving.reached.exists():
         for settings in parsed.values():
             check(settings)
-        told.reached.touch()
+        serving.reached.touch()
     opened: dict[str, Mounted] = {}
 
     def open_filesystem(
@@ -62,10 +64,10 @@ def worker(settings_of: podconfig.SettingsOf, told: ServingSettings, options: Wo
         opened[name] = open_mount(parsed[name], mode, invalidations)
         return opened[name]
 
-    grace = told.drain_seconds
+    grace = serving.drain_seconds
     if grace is None:
         grace = max((each.drain_seconds for each in parsed.values()), default=options.grace)
-    ports = [told.metrics_port, *(each.metrics_port for each in parsed.values())]
+    ports = [serving.metrics_port, *(each.metrics_port for each in parsed.values())]
     with _serving(lambda: opened, ports):
         return workers.run(mounts, open_filesystem, replace(options, grace=grace))
 

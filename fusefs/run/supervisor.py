@@ -127,11 +127,11 @@ def supervise(settings: MountSettings, words: Sequence[str], log_format: str) ->
         reached = sockets / "reached"
         keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
         ours = [sys.executable, "-m", "fusefs"]
-        told = ["--socket", keeper_socket]
-        worker = ["worker", *told, "--status-socket", worker_socket, "--once"]
+        address = ["--socket", keeper_socket]
+        worker = ["worker", *address, "--status-socket", worker_socket, "--once"]
         worker += ["--log-format", log_format]
         supervisor = Supervisor(
-            [*ours, "keeper", *told, "--worker-uid", str(os.getuid())],
+            [*ours, "keeper", *address, "--worker-uid", str(os.getuid())],
             [*ours, *worker, "--reached", str(reached)],
             {**os.environ, protocol.CONFIG: json.dumps(document)},
             reached,

@@ -212,7 +212,7 @@ class Client:
         lost: bool,
     ) -> None:
         """Return when a retry may help; else raise our error for the store's."""
-        failure = self._told(operation, key, error)
+        failure = self._error_of(operation, key, error)
         failure.retried = lost or error.attempts > 0
         if not self._asks_again(error, failure, sent, budget):
             raise failure from error
@@ -264,7 +264,7 @@ class Client:
         budget.since = min(budget.since, away_since)
         return budget.wait()
 
-    def _told(self, operation: str, key: str | None, error: Refusal) -> errors.FsError:
+    def _error_of(self, operation: str, key: str | None, error: Refusal) -> errors.FsError:
         self.presence.answered(error.headers)
         what = f"{operation} {self.where}/{key or ''}"
         failure = error_for(error.code, error.status, what, error.message)

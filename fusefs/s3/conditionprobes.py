@@ -26,7 +26,7 @@ from fusefs.s3.storefeatures import CONDITIONS, StoreFeature
 log = logging.getLogger(__name__)
 
 FOUND = "conditions.json"
-VERSION = 2  # of that file; version 1, or none, told of two conditions only
+VERSION = 2  # of that file; version 1, or none, has two conditions only
 NEVER = "00000000000000000000000000000000"
 # What is asked, each once.
 QUESTIONS = (StoreFeature.PUT_IF_MATCH, StoreFeature.COMPLETE_CONDITION)

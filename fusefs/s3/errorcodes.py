@@ -58,7 +58,7 @@ REFUSED = frozenset(
     | {"400", "401", "403"}
 )
 
-# Told by a store that has too much to do, whatever the status: worth asking again after a pause.
+# A store that has too much to do sends these, whatever the status: worth asking again later.
 PASSING = frozenset(
     {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "TooManyRequests"}
 )

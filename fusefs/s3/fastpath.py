@@ -26,7 +26,7 @@ from fusefs.s3.settings import USER_AGENT
 from fusefs.s3.signing import Clock, Signature, Signer, encoded, payload_hash, query_string
 
 # Response headers that describe an object, and boto3's names for them.
-TOLD = {
+REPLY_FIELDS = {
     "cache-control": "CacheControl",
     "content-disposition": "ContentDisposition",
     "content-encoding": "ContentEncoding",
@@ -231,7 +231,7 @@ def _understood(operation: str, answer: Answer) -> dict[str, Any]:
             return READ[operation](body) | _meta(answer)
         if operation == "head_object":
             return _object(answer)
-        return _told(answer)
+        return _reply_fields(answer)
     missing = operation == "head_object" or b"<Code>NoSuchKey</Code>" in body
     if answer.status in CODES and (answer.status != 404 or missing):
         raise Refusal(operation, answer.status, CODES[answer.status], headers=answer.headers)
@@ -250,17 +250,17 @@ def _meta(answer: Answer) -> dict[str, Any]:
     return {"ResponseMetadata": meta}
 
 
-def _told(answer: Answer) -> dict[str, Any]:
+def _reply_fields(answer: Answer) -> dict[str, Any]:
     fields: dict[str, Any] = _meta(answer)
     for name, value in answer.headers.items():
-        if name in TOLD:
-            fields[TOLD[name]] = value
+        if name in REPLY_FIELDS:
+            fields[REPLY_FIELDS[name]] = value
     return fields
 
 
 def _object(answer: Answer) -> dict[str, Any]:
     headers = answer.headers
-    fields = _told(answer)
+    fields = _reply_fields(answer)
     fields["ContentLength"] = int(headers["content-length"])
     fields["ETag"] = headers["etag"]
     fields["LastModified"] = moment(headers["last-modified"])

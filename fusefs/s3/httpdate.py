@@ -10,7 +10,7 @@ MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec "
 
 
 def moment(text: str) -> datetime:
-    """Return the time that a header tells; ValueError for what is none."""
+    """Return the time in a header; ValueError for what is none."""
     try:
         if len(text) == 29 and text.endswith(" GMT"):
             return datetime(

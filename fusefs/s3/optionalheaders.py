@@ -38,7 +38,7 @@ class OptionalHeaders:
         """Run an operation with the `optional` arguments that its store takes."""
         for feature in optional:
             self._abilities.ask(feature)
-        wanted = {name: told for name, told in optional.items() if self._abilities.has(name)}
+        wanted = {name: values for name, values in optional.items() if self._abilities.has(name)}
         try:
             return self._client.call(operation, key, budget, **arguments, **_merged(wanted, ()))
         except FsError as error:
@@ -107,7 +107,7 @@ class OptionalHeaders:
 def _merged(wanted: Headers, left_out: Sequence[StoreFeature]) -> dict[str, Any]:
     return {
         argument: value
-        for name, told in wanted.items()
+        for name, values in wanted.items()
         if name not in left_out
-        for argument, value in told.items()
+        for argument, value in values.items()
     }

@@ -1,4 +1,4 @@
-"""Where a bucket is and how to talk to it, as it was told. No requests, and no boto3."""
+"""Where a bucket is and how to reach it. No requests, and no boto3."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,5 +42,5 @@ class StoreSettings:
 
     @property
     def directory_bucket(self) -> bool:
-        """Whether the bucket is one of S3 Express One Zone, which its name tells."""
+        """Whether the bucket is one of S3 Express One Zone, which its name shows."""
         return self.bucket.endswith("--x-s3")

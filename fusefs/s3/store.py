@@ -64,8 +64,8 @@ class Store:
         `delimiter=""` lists all levels. `after` works where keys are `sorted`.
         """
         behind = {"StartAfter": after} if token is None else {"ContinuationToken": token}
-        told = {"Prefix": prefix, "MaxKeys": limit, "Delimiter": delimiter or None, **behind}
-        arguments = {name: value for name, value in told.items() if value is not None}
+        given = {"Prefix": prefix, "MaxKeys": limit, "Delimiter": delimiter or None, **behind}
+        arguments = {name: value for name, value in given.items() if value is not None}
         answer = self.client.call("list_objects_v2", None, **arguments)
         page = page_of(answer)
         if answer.get("IsTruncated") and limit > PEEK and page.next_token in (None, "", token):
@@ -127,8 +127,9 @@ class Store:
     ) -> None:
         """GET `len(view)` bytes at `offset` of exactly this version into `view`.
 
-        `arrived` is told the bytes so far. A connection that breaks in mid-body is asked again for
-        the rest. Raises Stale when the object was replaced, Unavailable when retries are used up.
+        `arrived` is called with the bytes so far. A connection that breaks in mid-body is asked
+        again for the rest. Raises Stale when the object was replaced, Unavailable when retries are
+        used up.
         """
         have = 0
         tries = BodyAttempts(self.settings.retries, self.client.budget())

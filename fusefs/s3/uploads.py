@@ -52,8 +52,8 @@ class Uploads:
         """Start a multipart upload; return its id. `copies`: some parts will be copied.
 
         An upload with a checksum needs one of each copied part. SeaweedFS reads a part two to four
-        times for it, versitygw tells a wrong one. Without, sent parts carry an MD5, which directory
-        buckets lack.
+        times for it, versitygw returns a wrong one. Without, sent parts carry an MD5, which
+        directory buckets lack.
         """
         checked = self._abilities.has(StoreFeature.CHECKSUMS_SENT)
         if copies and not self._settings.directory_bucket:
@@ -87,8 +87,8 @@ class Uploads:
     ) -> UploadedPart:
         """Make part `number` of bytes `start` to `end` (exclusive) of `source` at `etag`.
 
-        Raises Unsupported where the store can't; for an upload with checksums, too, where it tells
-        the source's in place of the part's.
+        Raises Unsupported where the store can't; for an upload with checksums, too, where it
+        returns the source's in place of the part's.
         """
         answer = self._client.call(
             "upload_part_copy",
@@ -99,13 +99,13 @@ class Uploads:
             CopySourceRange=f"bytes={start}-{end - 1}",
             CopySourceIfMatch=quoted(etag),
         )["CopyPartResult"]
-        told = {name for name in answer if name.startswith("Checksum")}
+        named = {name for name in answer if name.startswith("Checksum")}
         checksum = None if upload in self._unchecked else answer.get("ChecksumCRC32")
-        alien = told and not checksums.is_crc32(checksum)
+        alien = named and not checksums.is_crc32(checksum)
         if alien and upload not in self._unchecked:
             raise errors.Unsupported(
-                f"s3://{self._settings.bucket}/{key}: UploadPartCopy told "
-                f"{checksum or ', '.join(sorted(told))} as a part's CRC32"
+                f"s3://{self._settings.bucket}/{key}: UploadPartCopy returned "
+                f"{checksum or ', '.join(sorted(named))} as a part's CRC32"
             )
         return UploadedPart(number, opaque(answer["ETag"]), checksum)
 

@@ -44,7 +44,7 @@ VERSION = 1
 # More than the number of requests the kernel can have waiting for an answer.
 STAMPS_KEPT = 256
 
-Told = Sequence[tuple[int, str]]  # cookies and names
+Answer = Sequence[tuple[int, str]]  # cookies and names
 
 
 @dataclass(slots=True)
@@ -78,11 +78,11 @@ class LoggedFile:
 
 @dataclass(slots=True)
 class LoggedDirectory:
-    """An open directory; `told` holds the entries of the last two answers."""
+    """An open directory; `answers` holds the entries of the last two."""
 
     node: int
     request: int = 0
-    told: list[list[tuple[int, str]]] = field(default_factory=list)
+    answers: list[list[tuple[int, str]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -151,10 +151,10 @@ class SessionState:
                     file.version = _version(version)
         elif kind == "r":
             handle, entries = rest.split(" ", 1)
-            told = [(int(cookie), _name(name)) for cookie, name in json.loads(entries)]
+            answer = [(int(cookie), _name(name)) for cookie, name in json.loads(entries)]
             # The kernel may ask again for the answer before the last one, for no older one.
-            last = self.directories[int(handle)].told
-            last[:] = [*last[-1:], told]
+            last = self.directories[int(handle)].answers
+            last[:] = [*last[-1:], answer]
         elif kind == "c":
             self.files.pop(int(rest), None)
             self.directories.pop(int(rest), None)
@@ -177,7 +177,7 @@ class SessionState:
             yield f"o {handle} {file.node} {file.flags} {file.request} {version}"
         for handle, directory in self.directories.items():
             yield f"d {handle} {directory.node} {directory.request}"
-            yield from (f"r {handle} {json.dumps(told)}" for told in directory.told)
+            yield from (f"r {handle} {json.dumps(answer)}" for answer in directory.answers)
 
 
 def _understood(path: Path, first: str) -> bool:
@@ -211,17 +211,17 @@ def _state(path: Path, lines: Iterable[str]) -> SessionState:
     return state
 
 
-def _name(told: object) -> str:
-    if not isinstance(told, str):
+def _name(text: object) -> str:
+    if not isinstance(text, str):
         raise ValueError("a name is a text")  # noqa: TRY004 - one error for what makes no sense
-    return told
+    return text
 
 
 def _version(text: str) -> LoggedVersion | None:
-    told = json.loads(text)
-    if told is None:
+    fields = json.loads(text)
+    if fields is None:
         return None
-    key, etag, size = told
+    key, etag, size = fields
     return LoggedVersion(_name(key), _name(etag), int(size))
 
 
@@ -246,7 +246,7 @@ class SessionJournal(Protocol):
 
     def opened_directory(self, handle: int, node: int) -> None: ...
 
-    def told(self, handle: int, entries: Told) -> None: ...
+    def answered(self, handle: int, entries: Answer) -> None: ...
 
     def closed(self, handle: int) -> None: ...
 
@@ -281,7 +281,7 @@ class NoSessionJournal:
     def opened_directory(self, handle: int, node: int) -> None:
         """Record nothing."""
 
-    def told(self, handle: int, entries: Told) -> None:
+    def answered(self, handle: int, entries: Answer) -> None:
         """Record nothing."""
 
     def closed(self, handle: int) -> None:
@@ -362,7 +362,7 @@ class SessionLog:
         """A directory was opened."""
         self._say(f"d {handle} {node} {resend.unique()}")
 
-    def told(self, handle: int, entries: Told) -> None:
+    def answered(self, handle: int, entries: Answer) -> None:
         """A directory stream returned these entries in one answer."""
         self._say(f"r {handle} {json.dumps(entries)}")
 

@@ -27,7 +27,7 @@ class PeopleCommand(Protocol):
     def add(self, parser: argparse.ArgumentParser) -> None:
         """Add its options."""
 
-    def run(self, told: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Carry it out; return the exit code."""
 
 
@@ -44,6 +44,6 @@ def run(name: str, arguments: list[str], settings_of: SettingsOf) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--log-format", help="form of the log, as of `fusefs mount`")
     command.add(parser)
-    told = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     logging.getLogger().setLevel(logging.WARNING)  # what a mount would log isn't the answer
-    return command.run(told, settings_of, Screen(told.json))
+    return command.run(args, settings_of, Screen(args.json))

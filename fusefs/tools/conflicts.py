@@ -41,19 +41,19 @@ class ConflictCommand:
         for action, many in ((show, ""), (merge, ""), (discard, "?")):
             action.add_argument("conflict", nargs=many or None, metavar="NAME")
 
-    def run(self, told: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Carry out one action."""
-        cache = place.cache_of(told, settings_of)
+        cache = place.cache_of(args, settings_of)
         if cache is None:
             raise SetupError("name the --cache-dir that the mount has")
         directory = cache / DIRECTORY
-        if told.action == "show":
-            _show(stem_of(directory, told.conflict), screen)
-        elif told.action == "merge":
-            merge(stem_of(directory, told.conflict), told.base, told.out)
-            screen.line(f"written: {told.out}")
-        elif told.action == "discard":
-            _discard(directory, told.conflict, told.all, screen)
+        if args.action == "show":
+            _show(stem_of(directory, args.conflict), screen)
+        elif args.action == "merge":
+            merge(stem_of(directory, args.conflict), args.base, args.out)
+            screen.line(f"written: {args.out}")
+        elif args.action == "discard":
+            _discard(directory, args.conflict, args.all, screen)
         else:
             _list(directory, screen)
         return 0
@@ -98,7 +98,7 @@ def described(stem: Path) -> dict[str, object]:
     """Return what a conflict is about."""
     with tempfile.TemporaryDirectory(dir=stem.parent) as folder:
         ours = opened(stem, Path(folder))
-        told = {
+        description = {
             "name": stem.name,
             "key": ours.record.key,
             "size": ours.record.size,
@@ -108,7 +108,7 @@ def described(stem: Path) -> dict[str, object]:
             "kept_at": stem.with_suffix(".log").stat().st_mtime,
         }
         ours.close()
-        return told
+        return description
 
 
 def _list(directory: Path, screen: Screen) -> None:
@@ -127,11 +127,11 @@ def _list(directory: Path, screen: Screen) -> None:
 
 
 def _show(stem: Path, screen: Screen) -> None:
-    told = described(stem)
-    for name, value in told.items():
+    description = described(stem)
+    for name, value in description.items():
         screen.line(f"{name}: {value}")
     if screen.as_json:
-        screen.document(told)
+        screen.document(description)
 
 
 def _discard(directory: Path, name: str | None, everything: bool, screen: Screen) -> None:

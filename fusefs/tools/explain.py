@@ -47,16 +47,16 @@ class ExplainCommand:
         parser.add_argument("key", metavar="KEY", help="the file's path below the mount")
         place.add_bucket(parser)
 
-    def run(self, told: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Ask; return 1 if something is wrong."""
-        mount = place.settings(told, settings_of)
-        key = mount.prefix + told.key.lstrip("/")
+        mount = place.settings(args, settings_of)
+        key = mount.prefix + args.key.lstrip("/")
         store = Store(mount.store)
         try:
-            steps = [_name(told.key), *_asked(store, key)]
+            steps = [_name(args.key), *_asked(store, key)]
         finally:
             store.close()
-        cache = place.cache_of(told, settings_of)
+        cache = place.cache_of(args, settings_of)
         steps += _kept(cache, key) if cache is not None else []
         rows = [(each.asked, each.answer, each.do) for each in steps]
         screen.table(("asked", "answer", "what to do"), rows)
@@ -75,7 +75,7 @@ def _name(path: str) -> Step:
 
 def _asked(store: Store, key: str) -> list[Step]:
     parent = key.rpartition("/")[0] + "/" if "/" in key else ""
-    steps = [_step("LIST", lambda: _told_of_page(store, parent))]
+    steps = [_step("LIST", lambda: _page_in_words(store, parent))]
     size = 0
 
     def head() -> str:
@@ -93,7 +93,7 @@ def _asked(store: Store, key: str) -> list[Step]:
     return steps
 
 
-def _told_of_page(store: Store, prefix: str) -> str:
+def _page_in_words(store: Store, prefix: str) -> str:
     page = store.list_page(prefix, limit=2)
     return f"{len(page.objects) + len(page.prefixes)} names or more in {prefix or 'the bucket'}"
 

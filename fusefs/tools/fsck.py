@@ -20,7 +20,7 @@ from fusefs.tools import place, uploads
 from fusefs.tools.place import SettingsOf
 from fusefs.tools.screen import Screen, plural
 
-SHOWN = 100  # findings that are told one by one
+SHOWN = 100  # findings that are shown one by one
 UNSHOWN, CLASH, LONG = "can't be shown", "file and directory", "name too long"
 ATTRIBUTES, UPLOAD, JOURNAL = "attributes", "unfinished upload", "left in the cache"
 
@@ -47,15 +47,15 @@ class FsckCommand:
         parser.add_argument("--attributes", action="store_true", help="HEAD each object, too")
         parser.add_argument("--older-than", default="1d", help="age of an upload that is left")
 
-    def run(self, told: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Look at it all; return 1 if anything was found that is still there."""
-        age = parse.seconds(told.older_than, "--older-than")
-        mount = place.settings(told, settings_of)
+        age = parse.seconds(args.older_than, "--older-than")
+        mount = place.settings(args, settings_of)
         store = Store(mount.store)
         try:
-            findings, count = examine(store, mount.prefix, told.attributes)
+            findings, count = examine(store, mount.prefix, args.attributes)
             left = uploads.old(store, mount.prefix, age)
-            fixed = [each for each in left if told.fix and uploads.aborted(store, each)]
+            fixed = [each for each in left if args.fix and uploads.aborted(store, each)]
         finally:
             store.close()
         findings += [
@@ -63,13 +63,13 @@ class FsckCommand:
             for each in left
             if each not in fixed
         ]
-        cache = place.cache_of(told, settings_of)
+        cache = place.cache_of(args, settings_of)
         findings += journals(cache) if cache is not None else []
-        _tell(screen, place.prefix_of(mount), count, findings, len(fixed))
+        _print(screen, place.prefix_of(mount), count, findings, len(fixed))
         return 1 if findings else 0
 
 
-def _tell(screen: Screen, where: str, count: int, findings: list[Finding], fixed: int) -> None:
+def _print(screen: Screen, where: str, count: int, findings: list[Finding], fixed: int) -> None:
     screen.line(f"{where}: {plural(count, 'object')}, {plural(len(findings), 'finding')}")
     if fixed:
         screen.line(f"{plural(fixed, 'upload')} aborted")
@@ -79,8 +79,8 @@ def _tell(screen: Screen, where: str, count: int, findings: list[Finding], fixed
     if len(findings) > SHOWN:
         screen.line(f"and {len(findings) - SHOWN} more; --json has them all")
     if screen.as_json:
-        told = [asdict(each) for each in findings]
-        screen.document({"objects": count, "findings": told, "aborted": fixed})
+        documents = [asdict(each) for each in findings]
+        screen.document({"objects": count, "findings": documents, "aborted": fixed})
 
 
 def examine(store: Store, prefix: str, heads: bool) -> tuple[list[Finding], int]:
@@ -108,7 +108,7 @@ def pages(store: Store, prefix: str) -> Iterator[tuple[ObjectInfo, ...]]:
 
 
 class Names:
-    """The findings about names, told key by key in the order of a listing.
+    """The findings about names, made key by key in the order of a listing.
 
     Kept are only the objects whose key begins the present one, so a bucket may be of any size; in
     stores whose listings have no order (directory buckets) some clashes aren't found.

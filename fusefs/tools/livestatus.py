@@ -37,17 +37,17 @@ class StatusCommand:
         parser.add_argument("mountpoint", nargs="?", help="default: all mounts of this machine")
         parser.add_argument("--socket", help="where a worker answers")
 
-    def run(self, told: argparse.Namespace, _: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, _: SettingsOf, screen: Screen) -> int:
         """Show it; return 1 if a mount isn't well."""
-        sockets = [told.socket] if told.socket else sockets_here()
+        sockets = [args.socket] if args.socket else sockets_here()
         looked = Looked()
 
         def look() -> tuple[Cells, list[Cells]]:
-            found = wanted(asked(sockets), told.mountpoint)
+            found = wanted(asked(sockets), args.mountpoint)
             rows = looked.rows(found, time.monotonic())
             return turned(HEADS, rows) if screen.columns() < WIDE else (HEADS, rows)
 
-        first = wanted(asked(sockets), told.mountpoint)
+        first = wanted(asked(sockets), args.mountpoint)
         if screen.as_json:
             screen.document({"mounts": {name: asdict(each) for name, each in first.items()}})
         else:

@@ -1,6 +1,6 @@
 """Which bucket and which cache directory a command is about.
 
-On one machine they are told by its arguments. In a pod's worker nothing need be told: its own
+On one machine they come from the arguments. In a pod's worker none are needed: its own
 configuration says it, and `--mount NAME` chooses where there are several. Main thread only.
 """
 
@@ -35,18 +35,18 @@ def add_mount(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", help="as of `fusefs mount`: what its mount left there")
 
 
-def settings(told: argparse.Namespace, settings_of: SettingsOf) -> MountSettings:
+def settings(args: argparse.Namespace, settings_of: SettingsOf) -> MountSettings:
     """Return the settings of the mount that a command is about; SetupError if there is none."""
-    if getattr(told, "bucket", None):
-        given = [(name, getattr(told, name.replace("-", "_"), None)) for name in PASSED]
+    if getattr(args, "bucket", None):
+        given = [(name, getattr(args, name.replace("-", "_"), None)) for name in PASSED]
         words = [f"--{name}={value}" for name, value in given if value]
-        return settings_of(["mount", *words, "--", told.bucket, "/"])
+        return settings_of(["mount", *words, "--", args.bucket, "/"])
     found = _of_pod(settings_of)
-    if told.mount is None and len(found) == 1:
+    if args.mount is None and len(found) == 1:
         return next(iter(found.values()))
-    if told.mount not in found:
+    if args.mount not in found:
         raise SetupError(f"--mount must be one of {', '.join(found)}")
-    return found[told.mount]
+    return found[args.mount]
 
 
 def _of_pod(settings_of: SettingsOf) -> dict[str, MountSettings]:
@@ -56,13 +56,13 @@ def _of_pod(settings_of: SettingsOf) -> dict[str, MountSettings]:
     return {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
 
 
-def cache_of(told: argparse.Namespace, settings_of: SettingsOf) -> Path | None:
-    """Return the cache directory that a command is about; None where it isn't told."""
-    if told.cache_dir:
-        return Path(told.cache_dir)
-    if getattr(told, "bucket", None):
+def cache_of(args: argparse.Namespace, settings_of: SettingsOf) -> Path | None:
+    """Return the cache directory that a command is about; None where no argument names it."""
+    if args.cache_dir:
+        return Path(args.cache_dir)
+    if getattr(args, "bucket", None):
         return None
-    return settings(told, settings_of).cache_dir
+    return settings(args, settings_of).cache_dir
 
 
 def prefix_of(mount: MountSettings) -> str:

@@ -46,9 +46,9 @@ class Screen:
         """Return how wide the terminal is; more than anything needs where there is none."""
         return shutil.get_terminal_size().columns if self.live else 1 << 10
 
-    def document(self, told: Any) -> None:
+    def document(self, value: Any) -> None:
         """Write a result as JSON."""
-        self._out.write(json.dumps(told, indent=2, default=str) + "\n")
+        self._out.write(json.dumps(value, indent=2, default=str) + "\n")
 
     def line(self, text: str = "") -> None:
         """Write a line for people; none where JSON is asked for."""
@@ -70,9 +70,9 @@ class Screen:
 
     @contextmanager
     def progress(self, what: str, total: float) -> Iterator[Callable[[float], None]]:
-        """Show how many bytes of `total` are done and the time left; yields what is told of it."""
+        """Show how much of `total` bytes is done; yields what to call with the bytes done."""
         if not self.live:
-            yield self._told_in_lines(what, total)
+            yield self._progress_in_lines(what, total)
             return
         from rich.console import Console
         from rich.progress import (
@@ -92,12 +92,12 @@ class Screen:
             task = shown.add_task(what, total=total)
             yield lambda done: shown.update(task, completed=done)
 
-    def _told_in_lines(self, what: str, total: float) -> Callable[[float], None]:
+    def _progress_in_lines(self, what: str, total: float) -> Callable[[float], None]:
         """Return what writes a line for each tenth, at most one in five seconds."""
         began = last = time.monotonic()
         shown = 0.0
 
-        def tell(done: float) -> None:
+        def show(done: float) -> None:
             nonlocal last, shown
             now = time.monotonic()
             if done - shown < total / 10 or now - last < 5:
@@ -106,7 +106,7 @@ class Screen:
             left = (now - began) / done * (total - done)
             self.line(f"{what}: {size(done)} of {size(total)}, {duration(left)} left")
 
-        return tell
+        return show
 
     def watch(self, look: Callable[[], tuple[Cells, list[Cells]]], seconds: float = 1.0) -> None:
         """Show a table that is looked up anew each second, until Ctrl-C; once elsewhere."""
@@ -155,6 +155,6 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def fields(told: Mapping[str, Any]) -> list[Cells]:
+def fields(mapping: Mapping[str, Any]) -> list[Cells]:
     """Return the rows of a table of names and values."""
-    return [(name, str(value)) for name, value in told.items()]
+    return [(name, str(value)) for name, value in mapping.items()]

@@ -31,17 +31,17 @@ class UploadCommand:
         )
         parser.add_argument("--dry-run", action="store_true", help="only list them")
 
-    def run(self, told: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Abort them; return 1 if one was refused."""
-        age = parse.seconds(told.older_than, "--older-than")
-        mount = place.settings(told, settings_of)
+        age = parse.seconds(args.older_than, "--older-than")
+        mount = place.settings(args, settings_of)
         store = Store(mount.store)
         try:
             found = old(store, mount.prefix, age)
-            refused = 0 if told.dry_run else sum(not aborted(store, each) for each in found)
+            refused = 0 if args.dry_run else sum(not aborted(store, each) for each in found)
         finally:
             store.close()
-        done = "would be aborted" if told.dry_run else "aborted"
+        done = "would be aborted" if args.dry_run else "aborted"
         screen.line(f"{plural(len(found) - refused, 'upload')} {done}")
         if refused:
             screen.line(f"{plural(refused, 'upload')} refused: s3:AbortMultipartUpload is needed")
@@ -49,7 +49,7 @@ class UploadCommand:
             screen.line(f"  {each.key}  begun {duration(time.time() - each.begun)} ago")
         if screen.as_json:
             rows = [{"key": each.key, "upload": each.upload} for each in found]
-            screen.document({"uploads": rows, "refused": refused, "dry_run": told.dry_run})
+            screen.document({"uploads": rows, "refused": refused, "dry_run": args.dry_run})
         return 1 if refused else 0
 
 

@@ -49,26 +49,26 @@ class WarmCommand:
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
         parser.add_argument("--parallel", type=int, default=4, help="files at a time (default 4)")
 
-    def run(self, told: argparse.Namespace, _: SettingsOf, screen: Screen) -> int:
+    def run(self, args: argparse.Namespace, _: SettingsOf, screen: Screen) -> int:
         """Read it all; return 1 if a file couldn't be read."""
-        if told.parallel < 1:
-            raise SetupError(f"--parallel must be at least 1, not {told.parallel}")
-        files = [found for path in told.paths for found in below(path)]
+        if args.parallel < 1:
+            raise SetupError(f"--parallel must be at least 1, not {args.parallel}")
+        files = [found for path in args.paths for found in below(path)]
         total = sum(length for _, length in files)
         began, reading = time.monotonic(), Reading()
         with (
-            ThreadPoolExecutor(told.parallel) as pool,
+            ThreadPoolExecutor(args.parallel) as pool,
             screen.progress("warming", total) as shown,
         ):
             left = {pool.submit(reading.read, path) for path, _ in files}
             while left:
                 left = wait(left, LOOK_SECONDS).not_done
                 shown(sum(reading.done))
-        _tell(screen, len(files), reading, time.monotonic() - began)
+        _print(screen, len(files), reading, time.monotonic() - began)
         return 1 if reading.failed else 0
 
 
-def _tell(screen: Screen, files: int, reading: Reading, seconds: float) -> None:
+def _print(screen: Screen, files: int, reading: Reading, seconds: float) -> None:
     done = sum(reading.done)
     rate = done / seconds if seconds else 0.0
     screen.line(

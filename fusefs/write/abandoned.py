@@ -1,6 +1,6 @@
 """Unfinished uploads that nobody will end: mounts that died without their cache volume leave them.
 
-A store doesn't tell whose an upload is. Taken for abandoned are those under the mount's prefix that
+A store doesn't know whose an upload is. Taken for abandoned are those under the mount's prefix that
 were begun longer ago than `age`, got no part for that long, and are in no journal of this cache. A
 mount elsewhere that did go on with one would begin it anew: its bytes are on its own cache volume.
 

@@ -68,7 +68,7 @@ class FileContent:
         self.logged_etag = info.etag if info is not None else None
         self.current_at = 0.0  # when S3 was asked whether it is the current version (monotonic)
         self.version = 0  # goes up with each change of what S3 holds
-        self.number = next(_numbers)  # tells contents apart (`interface.Opened.content`)
+        self.number = next(_numbers)  # distinguishes contents (`interface.Opened.content`)
         self.replaced = False  # others have put another version in its place
         # Whether it was opened while handles of another version of the same file were open.
         self.apart = False
@@ -146,7 +146,7 @@ class FileContent:
             try:
                 return self._overlay.read(offset, view, stream)
             except (Stale, NotFound) as error:
-                with self.commit_lock:  # a commit or rename of ours may be about to tell why
+                with self.commit_lock:  # a commit or rename of ours may be about to give the reason
                     if self.version == version and not self._reconciled():
                         if self.failure is not None:
                             raise self.failure from None
@@ -257,10 +257,10 @@ class FileContent:
             try:
                 done, self.posix = self._upload.send(staged, self.key, self.posix)
             except Exception as error:
-                told = self._failed(staged, error, exclusive)
-                if told is error:
+                reported = self._failed(staged, error, exclusive)
+                if reported is error:
                     raise
-                raise told from error
+                raise reported from error
             try:
                 self._settle(staged, done)
             except Exception as error:
@@ -269,7 +269,7 @@ class FileContent:
         return True
 
     def _failed(self, staged: Staged, error: Exception, exclusive: bool) -> Exception:
-        """Do what a failed commit asks for; return the error that the caller is told."""
+        """Do what a failed commit asks for; return the error for the caller."""
         if exclusive:
             self._discard(staged)
             reason = error if isinstance(error, Stale) else error.__cause__

@@ -1,6 +1,6 @@
 """Committing many files at once: for `syncfs`, for the retries, and before the end of a process.
 
-Each file is behind a bulkhead: what happens to one is told of that one and stops none of the
+Each file is behind a bulkhead: what happens to one is reported for that one and stops none of the
 others. The memory of all together is bounded; a file above `whole` bytes goes in parts, which the
 upload pool bounds.
 
@@ -31,7 +31,7 @@ AT_ONCE = 32
 MEMORY = 32 << 20
 LOOK_SECONDS = 0.1
 
-Told = Callable[[Unsent, Exception | None], None]
+Ended = Callable[[Unsent, Exception | None], None]
 
 
 class MemoryBudget:
@@ -65,12 +65,12 @@ class Flush:
         self._memory = MemoryBudget(MEMORY)
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="flush")
 
-    def begin(self, file: Unsent, told: Told) -> Future[None]:
-        """Commit one file when its turn comes, and tell how that ended: None for well."""
-        return self._pool.submit(self._one, file, told)
+    def begin(self, file: Unsent, ended: Ended) -> Future[None]:
+        """Commit one file when its turn comes, and call `ended` with the error, or None."""
+        return self._pool.submit(self._one, file, ended)
 
     def each(
-        self, files: Sequence[Unsent], told: Told, stop: threading.Event | None = None
+        self, files: Sequence[Unsent], ended: Ended, stop: threading.Event | None = None
     ) -> None:
         """Commit all of `files`, in this order; `stop` ends that early, with some under way."""
         left, ending = deque(files), stop or threading.Event()
@@ -81,7 +81,7 @@ class Flush:
                     file = left.popleft()
                 except IndexError:  # another thread took the last one
                     return
-                self._one(file, told)
+                self._one(file, ended)
 
         waiting = {self._pool.submit(run) for _ in range(min(self._at_once, len(files)))}
         while waiting := wait(waiting, LOOK_SECONDS).not_done:
@@ -92,12 +92,12 @@ class Flush:
         """Begin nothing more; what is under way is waited for."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _one(self, file: Unsent, told: Told) -> None:
+    def _one(self, file: Unsent, ended: Ended) -> None:
         with bulkhead("an upload", key=file.key):
             size = file.size
             with self._memory.taken(size if size <= self._whole else 0):
                 error = _committed(file)
-            told(file, error)
+            ended(file, error)
 
 
 def _committed(file: Unsent) -> Exception | None:

@@ -66,12 +66,14 @@ class MultipartUpload:
         """Say whether a file of so many bytes fits the grid."""
         return self.grid.at(max(0, size - 1)) <= self.grid.cells
 
-    def told(self) -> dict[str, Any]:
-        """Return what the journal's line says, but for the attributes: they are the record's."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the journal's line without the attributes, which are in the record."""
         return {"upload": self.upload, "key": self.key, "cell": self.grid.size}
 
     @classmethod
-    def of(cls, told: dict[str, Any], posix: Posix | None) -> "MultipartUpload":
-        """Make what a former process journaled."""
-        grid = Grid(told["cell"]) if "cell" in told else Grid(told["grid"][0], ALIKE_ONCE)
-        return cls(told["upload"], told["key"], grid, posix)
+    def of(cls, document: dict[str, Any], posix: Posix | None) -> "MultipartUpload":
+        """Make the upload from what `as_json` returned in a former process."""
+        grid = (
+            Grid(document["cell"]) if "cell" in document else Grid(document["grid"][0], ALIKE_ONCE)
+        )
+        return cls(document["upload"], document["key"], grid, posix)

@@ -3,7 +3,7 @@
 `NAME.data` holds the bytes at their offsets, `NAME.log` says which of them count. The log has one
 line per step (`stagedjournal` gives the forms), written after the data it speaks of and before the
 caller is answered, so that a process killed at any moment leaves a log that is true (a torn last
-line is a step nobody was told of). Both live in the page cache until the kernel writes them:
+line is a step without an answer). Both live in the page cache until the kernel writes them:
 kill-safe, not power-safe. After another boot a file is trusted only if it was sealed: on the disk,
 with checksums that still hold. `doubt` says why one isn't.
 
@@ -66,7 +66,7 @@ class Staged:
 
     @classmethod
     def restore(cls, stem: Path, space: Space) -> "Staged | None":
-        """Open what a former process left; None when it has no first line, so nothing was told.
+        """Open what a former process left; None without a first line: nothing was acknowledged.
 
         Raises ValueError, KeyError or TypeError, with the files as they were, for a log that can't
         be understood.
@@ -114,7 +114,7 @@ class Staged:
             os.ftruncate(self._data, int(rest))
 
     def _cut(self) -> None:
-        """Take away what a write that failed, or wasn't told of, has left beyond the end.
+        """Take away what a write that failed, or was not acknowledged, has left beyond the end.
 
         Whatever makes the file longer later counts on zeros there.
         """
@@ -161,19 +161,19 @@ class Staged:
     def upload_begun(self, outgoing: MultipartUpload) -> None:
         """A multipart upload was begun, with the attributes it says."""
         self.change(replace(self.record, posix=outgoing.posix))
-        self._journal.say(outgoing.told(), "m ")
+        self._journal.append_json(outgoing.as_json(), "m ")
         self.outgoing = outgoing
 
     def part_sent(self, part: UploadedPart) -> None:
         """The store has a part of what is staged."""
         assert self.outgoing is not None  # noqa: S101 - the caller has just asked
-        self._journal.tell(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())
+        self._journal.append(f"u {part.number} {part.etag} {part.crc32 or '-'}\n".encode())
         self.outgoing.parts[part.number] = part
 
     def upload_ended(self) -> None:
         """The upload is given up."""
         self.outgoing = None
-        self._journal.tell(b"x\n")
+        self._journal.append(b"x\n")
 
     def _changed(self, start: int, end: int) -> None:
         self.copies.remove(start, end)
@@ -181,7 +181,7 @@ class Staged:
             self.outgoing.changed(start, end)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write all of `data`; raises NoSpace or OSError with nothing changed that was told of."""
+        """Write all of `data`; raises NoSpace or OSError with what was acknowledged as before."""
         length = len(data)
         self._fits(min(offset, self.record.size), offset, offset + length)
         wanted, new = self._stored.lacks(offset, offset + length), 0
@@ -193,7 +193,7 @@ class Staged:
             while done < length:
                 done += os.pwrite(self._data, view[done:], offset + done)
             if not self._stored.covers(offset, offset + length):
-                self._journal.tell(b"w %d %d\n" % (offset, length))
+                self._journal.append(b"w %d %d\n" % (offset, length))
             new = self._wrote(offset, offset + length)
         except OSError:
             self._undo(offset, offset + length)
@@ -231,13 +231,13 @@ class Staged:
         """Have all of it on the disk, with checksums, so that it may outlive a power failure."""
         if not self._seal.holds:
             os.fdatasync(self._data)
-            self._journal.tell(Seal.lines(self._data, self._stored.bytes))
+            self._journal.append(Seal.lines(self._data, self._stored.bytes))
             self._journal.sync()
             self._seal.holds = True
 
     def _unseal(self) -> None:
         if self._seal.holds:
-            self._journal.tell(b"e\n")
+            self._journal.append(b"e\n")
             self._seal = Seal()
 
     def doubt(self) -> str:
@@ -254,14 +254,14 @@ class Staged:
             return "it was being changed when the machine went down"
         if not self._seal.fits(self._data, self._stored.bytes):
             return "its bytes on the disk are not those that were written"
-        self._journal.tell(f"o {boot}\n".encode())
+        self._journal.append(f"o {boot}\n".encode())
         self._journal.boot = boot
         return ""
 
     def _void(self, start: int, end: int) -> None:
         """Have parts sent again whose bytes change; said first, for a death in the middle."""
         if self.outgoing is not None and self.outgoing.has(start, end):
-            self._journal.tell(b"v %d %d\n" % (start, end))
+            self._journal.append(b"v %d %d\n" % (start, end))
             self.outgoing.changed(start, end)
 
     def _wrote(self, start: int, end: int) -> int:
@@ -276,7 +276,7 @@ class Staged:
         """Make a range read as zeros, and dirty; takes no space. A gap before it is zeros too."""
         self._fits(min(start, self.record.size), end, end)
         self._unseal()
-        self._journal.tell(b"z %d %d\n" % (start, end))
+        self._journal.append(b"z %d %d\n" % (start, end))
         self._clear(start, end)
         self._space.give(self._zeroed(start, end))
 
@@ -302,7 +302,7 @@ class Staged:
         self._fits(min(start, self.record.size), start, end)
         self._unseal()
         line = json.dumps([info.key, info.size, info.etag, info.modified])
-        self._journal.tell(f"b {start} {end} {copied.source.shift} {line}\n".encode())
+        self._journal.append(f"b {start} {end} {copied.source.shift} {line}\n".encode())
         self._clear(start, end)
         self._space.give(self._copied_in(copied))
 
@@ -333,7 +333,7 @@ class Staged:
         """Truncate, or extend with zeros."""
         self._fits(self.record.size, size, size)
         self._unseal()
-        self._journal.tell(b"t %d\n" % size)
+        self._journal.append(b"t %d\n" % size)
         if size < self.record.size:
             os.ftruncate(self._data, size)
         self._space.give(self._resized(size))
@@ -352,7 +352,7 @@ class Staged:
         """Go on with another key, base or attributes; the size stays."""
         same = record.size == self.record.size
         self.record = record if same else replace(record, size=self.record.size)
-        self._journal.say(self.record.told(), "r ")
+        self._journal.append_json(self.record.as_json(), "r ")
 
     def read(self, offset: int, view: memoryview) -> None:
         """Fill `view` from bytes that are dirty; what the sparse file lacks are zeros."""

@@ -57,7 +57,7 @@ def _copied(source: int, target: int) -> None:
 def leftovers(directory: Path) -> Iterator[Path]:
     """Yield the stems of staged files that a former process left, oldest first.
 
-    Halves are removed: data without a log was given to the cache or never told of.
+    Halves are removed: data without a log was given to the cache or never acknowledged.
     """
     for data in directory.glob("*.data"):
         if not log_of(data).exists():

@@ -10,7 +10,7 @@ What is in braces is JSON. `Staged` does what the lines say, this is their form 
     t SIZE                truncated or extended to SIZE
     r {…}                 the record as it is from here on (key, base, attributes changed)
     m {…}                 a multipart upload was begun, with the record's attributes
-    u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store told none)
+    u NUMBER ETAG CRC     a part of it was sent (CRC `-` where the store sent none)
     v START END           parts with these bytes don't count any more: they are about to be changed
     x                     the upload is given up
     k START END CRC       stored bytes have this CRC32
@@ -59,8 +59,8 @@ class Record:
     node: int = 0
     unlinked: bool = False
 
-    def told(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the record as values that JSON can hold."""
         posix, base = self.posix, self.base
         packed = None
         if posix is not None:
@@ -80,21 +80,21 @@ class Record:
         }
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> "Record":
-        """Make the record that JSON tells."""
-        posix = told["posix"]
+    def of(cls, document: dict[str, Any]) -> "Record":
+        """Make the record from what `as_json` returned."""
+        posix = document["posix"]
         if posix is not None:
             xattrs = {name: bytes.fromhex(value) for name, value in posix["xattrs"].items()}
             posix = Posix(**{**posix, "xattrs": xattrs})
         return cls(
-            told["key"],
-            told["condition"],
-            ObjectInfo(*told["base"]) if told["base"] is not None else None,
-            told["size"],
-            Headers(told["metadata"], told["system"]),
+            document["key"],
+            document["condition"],
+            ObjectInfo(*document["base"]) if document["base"] is not None else None,
+            document["size"],
+            Headers(document["metadata"], document["system"]),
             posix,
-            told["node"],
-            told["unlinked"],
+            document["node"],
+            document["unlinked"],
         )
 
 
@@ -111,7 +111,7 @@ class StagedJournal:
         """Begin with what is changed; OSError, and no file, when the disk refuses."""
         journal = cls(path, created(path, os.O_APPEND), boot_id())
         try:
-            journal.say({"version": VERSION, "boot": journal.boot, **record.told()})
+            journal.append_json({"version": VERSION, "boot": journal.boot, **record.as_json()})
         except OSError:
             journal.close()
             path.unlink(missing_ok=True)
@@ -122,23 +122,23 @@ class StagedJournal:
     def resume(cls, path: Path) -> "tuple[StagedJournal, list[bytes]] | None":
         """Open what a former process left, and its whole lines; None without a first one.
 
-        A torn last line is cut off: it is a step that nobody was told of. Raises ValueError, with
+        A torn last line is cut off: nobody got an answer for that step. Raises ValueError, with
         the file as it was, where its version isn't known.
         """
         lines = path.read_bytes().split(b"\n")[:-1]
         if not lines:
             return None
-        told = json.loads(lines[0])
-        boot = str(told["boot"]) if versions.check(told, KNOWN) > 1 else _boot_of(path)
+        document = json.loads(lines[0])
+        boot = str(document["boot"]) if versions.check(document, KNOWN) > 1 else _boot_of(path)
         fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         os.ftruncate(fd, sum(len(line) + 1 for line in lines))
         return cls(path, fd, boot), lines
 
-    def say(self, step: dict[str, Any], kind: str = "") -> None:
+    def append_json(self, step: dict[str, Any], kind: str = "") -> None:
         """Add a line with JSON."""
-        self.tell(f"{kind}{json.dumps(step)}\n".encode())
+        self.append(f"{kind}{json.dumps(step)}\n".encode())
 
-    def tell(self, line: bytes) -> None:
+    def append(self, line: bytes) -> None:
         """Add a line, or nothing: half of one would make the next ones unreadable."""
         done = os.write(self._fd, line)
         if done < len(line):

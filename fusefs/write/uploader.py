@@ -165,7 +165,7 @@ class Uploader:
         return attributes.write(record.posix, record.headers)
 
     def complete(self, key: str, headers: Headers, source: str | None) -> Headers:
-        """Add what a rewrite would lose: the tags, which only their count is told of in a HEAD."""
+        """Add what a rewrite would lose: the tags, of which a HEAD returns only the count."""
         system = dict(headers.system)
         if int(system.pop("TagCount", "0")) and source is not None:
             system["Tagging"] = self.store.tags(source)

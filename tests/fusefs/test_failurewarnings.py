@@ -28,7 +28,7 @@ def test_a_refusal_is_said_with_its_reason_and_key(
     caplog: pytest.LogCaptureFixture, code: str, status: int, message: str, said: str
 ) -> None:
     """No rights, a KMS key, a wrong clock, an archived object: each by its name."""
-    Refusals().tell("READ", error_for(code, status, GET, message))
+    Refusals().warn("READ", error_for(code, status, GET, message))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert said in record.getMessage()
@@ -40,13 +40,13 @@ def test_a_reason_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     """A program that reads ten thousand such files fills no log; another reason is said at once."""
     refusals = Refusals()
     for number in range(1000):
-        refusals.tell("read", error_for("AccessDenied", 403, f"{GET}{number}", ""))
-    refusals.tell("read", error_for("InvalidObjectState", 403, GET, ""))
+        refusals.warn("read", error_for("AccessDenied", 403, f"{GET}{number}", ""))
+    refusals.warn("read", error_for("InvalidObjectState", 403, GET, ""))
     assert len(caplog.records) == 2
     caplog.clear()
     often = Refusals(pause=0.0)
     often._unsaid["these credentials have no right to it"] = 999
-    often.tell("read", error_for("AccessDenied", 403, GET, ""))
+    often.warn("read", error_for("AccessDenied", 403, GET, ""))
     assert caplog.records[0].__dict__["more_of_it"] == 999
 
 
@@ -63,7 +63,7 @@ def test_what_is_said_elsewhere_or_expected_is_not_said(
     caplog: pytest.LogCaptureFixture, call: str, error: Exception
 ) -> None:
     """What isn't there, an outage (metrics and probe), an upload (its own line)."""
-    Refusals().tell(call, error)
+    Refusals().warn(call, error)
     assert caplog.records == []
 
 

@@ -18,7 +18,7 @@ from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy
 from webhook.review import admission
 from webhook.review.decision import Decider, Decision, Denied, Injected
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 
 DIRECTORY = Path(__file__).parent / "pods"
 RESULTS = (".injected.yaml", ".denied.txt")
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def decider(self) -> Decider:
-        platform, told = read_platform(self.environ), Told(self.labels)
+        platform, told = read_platform(self.environ), FixedFacts(self.labels)
         return Decider(platform, lambda: self.policy, told, NodeKey("k" * 32))
 
     def decide(self, pod: Pod | None = None) -> Decision:

@@ -12,7 +12,7 @@ from webhook.platform.settings import Platform
 from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 from webhook.serve import reference as settings
 from webhook.serve.settings import Serving
 from webhook.spec.reference import markdown
@@ -54,7 +54,7 @@ def test_a_recipe_gets_its_bucket(text: str, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(text)
     out, complaints = StringIO(), StringIO()
-    decider = Decider(Platform(), Policy, Told(None))
+    decider = Decider(Platform(), Policy, FixedFacts(None))
     code = commands.inject(str(manifest), "team-a", decider, Terminal(out, complaints))
     assert (code, complaints.getvalue()) == (0, "")
     assert "s3-mount-worker" in out.getvalue()

@@ -95,7 +95,7 @@ def _of_pod(kubectl: Kubectl, pod: Mapping[str, Any]) -> list[PodMount]:
         return []
     metadata, status = pod["metadata"], pod.get("status", {})
     values = _metrics(kubectl, metadata["namespace"], metadata["name"], worker)
-    told = [each for each in worker.get("env", []) if each["name"] == CONFIG]
+    configs = [each for each in worker.get("env", []) if each["name"] == CONFIG]
     states = status.get("initContainerStatuses", [])
     restarts = sum(each["restartCount"] for each in states if each["name"] == WORKER)
     return [
@@ -109,7 +109,7 @@ def _of_pod(kubectl: Kubectl, pod: Mapping[str, Any]) -> list[PodMount]:
             values.get(mount["name"], {}),
         )
         # Kubernetes takes `$$` for a dollar.
-        for mount in json.loads(told[0]["value"].replace("$$", "$"))["mounts"]
+        for mount in json.loads(configs[0]["value"].replace("$$", "$"))["mounts"]
     ]
 
 
@@ -135,8 +135,8 @@ def _metrics(
 def shown(found: Sequence[PodMount], as_json: bool) -> str:
     """Return them as a table, or as JSON."""
     if as_json:
-        told = [asdict(each) | {"state": each.state} for each in found]
-        return json.dumps({"mounts": told}, indent=2) + "\n"
+        mounts = [asdict(each) | {"state": each.state} for each in found]
+        return json.dumps({"mounts": mounts}, indent=2) + "\n"
     rows = [HEADS, *(each.cells() for each in found)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(HEADS))]
     lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows)

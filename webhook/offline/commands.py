@@ -57,12 +57,12 @@ class Terminal:
 def review_file(path: str, namespace: str, decider: Decider) -> Iterator[Reviewed]:
     """Yield every object of a file with its decision; DocumentError if it can't be read."""
     documents = list(workloads.flattened(parse_documents(read_text(path), path)))
-    told = workloads.namespace_labels(documents)
+    labels_of = workloads.namespace_labels(documents)
     for document in documents:
         where = workloads.namespace_of(document, namespace)
         pod = workloads.pod_of(document)
         decision = None if pod is None else decider.decide(pod, where)
-        labels = told.get(where, decider.lookup.labels(where))
+        labels = labels_of.get(where, decider.lookup.labels(where))
         yield Reviewed(document, where, pod, decision, labels)
 
 

@@ -96,7 +96,7 @@ def _host_network_problems(wanted: Wanted) -> list[Problem]:
             "spec.hostNetwork",
             "true",
             f"mount {mount.name} has no Secret, and on the host's network the pod's own identity "
-            "can't be told from the node's, which the policy doesn't allow",
+            "can't be distinguished from the node's, which the policy doesn't allow",
             example(f'{mount.key("secret")}: "my-bucket-credentials"'),
         )
         for mount in wanted.mounts

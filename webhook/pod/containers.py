@@ -293,7 +293,7 @@ def _credentials_mount(mount: MountSpec) -> dict[str, Any]:
 def _startup_probe(part: str) -> dict[str, Any]:
     """Return a probe of a file in the socket volume (`fusefs.probefiles`); it starts no Python.
 
-    The probe itself looks again and again, so a start takes what it takes and tells no Unhealthy
+    The probe itself looks again and again, so a start takes what it takes and makes no Unhealthy
     event. There is no liveness probe: the kubelet ends a container by SIGTERM, at which
     a keeper unmounts and a worker refuses writes. Each container's first process restarts instead.
     """

@@ -113,7 +113,7 @@ def inject(
     _raise_grace(spec, wanted, platform)
     changed = {"metadata": _with_annotations(pod, wanted, platform), "spec": spec}
     replaced = REPLACEABLE | repairs.pointers
-    return Injection({**pod, **changed}, problems, found, replaced, tuple(repairs.told))
+    return Injection({**pod, **changed}, problems, found, replaced, tuple(repairs.descriptions))
 
 
 def status(wanted: Wanted) -> str:

@@ -85,8 +85,8 @@ def _problem(mesh: Mesh, ports: list[int], given: str | None) -> Problem:
         f"{mesh.name}'s CNI plugin redirects the mount's traffic to a proxy that starts after all "
         "init containers: the mount would wait for S3 and the pod for the mount"
     )
-    told = f"{given},{needed}" if given else needed
-    remedy = f'Make the proxy a native sidecar ({mesh.native}), or set {mesh.ports}: "{told}"'
+    excluded = f"{given},{needed}" if given else needed
+    remedy = f'Make the proxy a native sidecar ({mesh.native}), or set {mesh.ports}: "{excluded}"'
     return Problem(f"container {mesh.proxy}", None, rule, remedy)
 
 

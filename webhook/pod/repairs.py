@@ -26,12 +26,12 @@ class Repairs:
 
     def __init__(self) -> None:
         self.pointers: frozenset[str] = frozenset()
-        self.told: list[str] = []
+        self.descriptions: list[str] = []
 
     def note(self, pointer: str, name: str, fields: Iterable[str]) -> None:
         """Note that these fields of a container or volume were reset."""
         self.pointers |= {pointer}
-        self.told.append(f"{name}: {', '.join(fields)}")
+        self.descriptions.append(f"{name}: {', '.join(fields)}")
 
 
 def add_sidecars(

@@ -20,7 +20,7 @@ from webhook.pod.nodecache import in_common, shares
 from webhook.pods import Pod
 from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
 from webhook.problems import Problem
-from webhook.review.lookup import Lookup, Told
+from webhook.review.lookup import FixedFacts, Lookup
 from webhook.review.warnings import Advice, advice, misplaced, undone
 from webhook.spec import mountspec
 from webhook.spec.mountspec import MountSpec, Wanted
@@ -85,7 +85,7 @@ class Decider:
 
     platform: Platform
     policy: Callable[[], Policy] = Policy
-    lookup: Lookup = Told()  # noqa: RUF009 - knows nothing, and is frozen
+    lookup: Lookup = FixedFacts()  # noqa: RUF009 - knows nothing, and is frozen
     node_key: NodeKey | None = NodeKey()  # noqa: RUF009 - as above
 
     def decide(self, pod: Pod, namespace: str) -> Decision:

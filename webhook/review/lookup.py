@@ -20,7 +20,7 @@ class Lookup(Protocol):
 
 
 @dataclass(frozen=True)
-class Told:
+class FixedFacts:
     """Fixed facts: none, or the labels given on a command line."""
 
     known: Mapping[str, str] | None = None

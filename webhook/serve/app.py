@@ -46,8 +46,8 @@ def make_app(
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        told = {"reasons": health.reasons(), "troubles": health.troubles()}
-        return _json(200 if health.ready else 503, told)
+        body = {"reasons": health.reasons(), "troubles": health.troubles()}
+        return _json(200 if health.ready else 503, body)
 
     return app
 

@@ -12,7 +12,7 @@ from webhook.platform.nodekey import read_node_key
 from webhook.platform.settings import Platform
 from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
-from webhook.review.lookup import Lookup, Told
+from webhook.review.lookup import FixedFacts, Lookup
 from webhook.serve.app import make_app
 from webhook.serve.health import Health
 from webhook.serve.heap import freeze, return_large_blocks
@@ -99,7 +99,7 @@ class _Service:
 def _lookup(serving: Serving, log: Logger, stack: ExitStack) -> Lookup:
     namespaces, secrets = serving.lookup_namespaces, serving.lookup_secrets
     if not namespaces and not secrets:
-        return Told()
+        return FixedFacts()
     # Imported late: most installations don't need it, and it takes a third of the memory.
     from webhook.serve.cluster import ClusterApi, ClusterLookup
 

@@ -61,7 +61,7 @@ and an example. Besides values that break a rule above these are:
 
 ## What is warned of
 
-The pod runs, and whoever creates it is told: no resources, little memory for so many mounts, a
+The pod runs, and whoever creates it is warned: no resources, little memory for so many mounts, a
 pod that stops being Guaranteed, too short a grace period for a full cache, a Secret that isn't
 there, a container whose user can't write to the mount, init containers that run before it, a mesh
 proxy that starts after it, plain http, a shared process namespace, a port of the pod's that the

@@ -53,7 +53,7 @@ def test_a_next_process_learns_all_that_is_alive(log: SessionLog, path: Path) ->
 
 def test_it_is_the_same_when_it_was_made_anew(log: SessionLog, path: Path, tmp_path: Path) -> None:
     """Each start writes what is left of it in a new file."""
-    log.told(8, [(3, "a"), (4, "b/")])
+    log.answered(8, [(3, "a"), (4, "b/")])
     state = SessionLog.read(path)
     again = tmp_path / "again"
     SessionLog(again, state).close()
@@ -88,9 +88,9 @@ def test_a_stream_goes_on_from_any_entry_of_its_last_two_answers(
 ) -> None:
     """The last answer may not have arrived, and of one that did only a part been used."""
     for start in (0, 10, 20):
-        log.told(8, [(start + 1, f"{start}"), (start + 2, f"{start}/")])
-    told = SessionLog.read(path).directories[8].told
-    assert told == [[(11, "10"), (12, "10/")], [(21, "20"), (22, "20/")]]
+        log.answered(8, [(start + 1, f"{start}"), (start + 2, f"{start}/")])
+    answers = SessionLog.read(path).directories[8].answers
+    assert answers == [[(11, "10"), (12, "10/")], [(21, "20"), (22, "20/")]]
 
 
 def test_a_torn_line_is_what_nobody_was_told(log: SessionLog, path: Path) -> None:

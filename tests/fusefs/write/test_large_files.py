@@ -387,7 +387,7 @@ def test_a_grid_of_a_former_version_is_used_as_far_as_it_was_even() -> None:
     assert outgoing.grid.cell(1000)[1] == 1000 * 16 * MIB
     assert outgoing.reaches(1000 * 16 * MIB)
     assert not outgoing.reaches(1000 * 16 * MIB + 1)
-    assert MultipartUpload.of(outgoing.told(), None).grid == Grid(16 * MIB)
+    assert MultipartUpload.of(outgoing.as_json(), None).grid == Grid(16 * MIB)
 
 
 def test_a_large_part_is_read_as_it_is_sent(

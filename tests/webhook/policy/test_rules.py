@@ -9,7 +9,7 @@ from webhook.platform.settings import Platform
 from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy, policy_problems
 from webhook.review.decision import Decider, Denied, Injected
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 from webhook.spec.mountspec import MountSpec, Wanted, read
 
 
@@ -140,7 +140,7 @@ def test_rules_by_label() -> None:
     policy = parsed("rules: [{name: gold, namespaceLabels: {tier: gold}, buckets: []}]")
     assert policy.needs_labels
     for labels, kind in (({"tier": "gold"}, Denied), ({"tier": "tin"}, Injected), (None, Denied)):
-        decider = Decider(Platform(), lambda: policy, Told(labels))
+        decider = Decider(Platform(), lambda: policy, FixedFacts(labels))
         assert isinstance(decider.decide(reviews.pod(), "ml"), kind)
 
 

@@ -12,7 +12,7 @@ from webhook.pods import Pod
 from webhook.policy.file import parse_policy
 from webhook.review import admission
 from webhook.review.decision import Decider, Denied, Injected
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 from webhook.serve import replica
 from webhook.serve.settings import read_settings
 
@@ -93,7 +93,7 @@ def test_a_policy_rule_says_who_mounts(keeper: str, sidecars: int) -> None:
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_pod_security_stands_in_nobodys_way(level: str) -> None:
     """No container is privileged, so the namespace's level is no reason to refuse."""
-    labels = Told({"pod-security.kubernetes.io/enforce": level})
+    labels = FixedFacts({"pod-security.kubernetes.io/enforce": level})
     pod = injected(Decider(NODE, lookup=labels), reviews.pod())
     (worker,) = pod["spec"]["initContainers"]
     assert worker["securityContext"]["privileged"] is False

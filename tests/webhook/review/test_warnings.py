@@ -7,7 +7,7 @@ import pytest
 from tests.webhook import reviews
 from webhook.platform.settings import read_platform
 from webhook.review.decision import Decider, Injected
-from webhook.review.lookup import Told
+from webhook.review.lookup import FixedFacts
 from webhook.review.warnings import LONGEST
 
 # As long as the API allows them.
@@ -45,7 +45,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, Any], dict[str, str]]] = {
 }
 
 
-class NoSecrets(Told):
+class NoSecrets(FixedFacts):
     """Knows that no Secret exists."""
 
     def has_secret(self, _namespace: str, _name: str) -> bool:
