@@ -14,6 +14,9 @@ from tests.sources import PACKAGES, REPOSITORY, modules
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("docs/*.md")), *sorted(REPOSITORY.glob("*.md"))]
 QUOTED = re.compile(r"`([^`\n]+)`")
+# The paragraph that says what a module is not, and the places that it names in parentheses.
+NOT_HERE = re.compile(r"Not here:(.*?)(?:\n\n|$)", re.DOTALL)
+NAMED = re.compile(r"\(((?:`[\w.]+`(?:, | and )?)+)\)")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 OPTION = re.compile(r"--[a-z][a-z0-9-]+")
 OWN_FILE = re.compile(rf"(?:{'|'.join(PACKAGES)}|deploy|docs|tests|bench)/[\w./-]*\w")
@@ -92,6 +95,24 @@ def unknown_names(text: str) -> list[str]:
 def test_docstrings_name_what_exists() -> None:
     """A module, function or field that was renamed is renamed where it is explained, too."""
     wrong = {(name, each) for name, text in docstrings() for each in unknown_names(text)}
+    assert sorted(wrong) == []
+
+
+def test_what_is_not_in_a_module_is_in_one_that_exists() -> None:
+    """What follows "Not here:" sends a reader to a module or a wing, by the end of its name."""
+    ends = {
+        ".".join(parts[start:])
+        for parts in (name.split(".") for name in modules())
+        for start in range(len(parts))
+    }
+    wrong = {
+        (name, quoted)
+        for name, text in docstrings()
+        for elsewhere in NOT_HERE.findall(text)
+        for group in NAMED.findall(elsewhere)
+        for quoted in QUOTED.findall(group)
+        if quoted not in ends
+    }
     assert sorted(wrong) == []
 
 

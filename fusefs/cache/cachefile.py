@@ -2,8 +2,8 @@
 
 Disk errors are misses here, never errors: a read finds no block, a write stores none.
 
-Not here: which file is evicted and when (`cache`), where the bytes come from (`reader`), the layout
-on disk (`blockfile`).
+Not here: which file is evicted and when (`cache`), where the bytes come from (`read.version`), the
+layout on disk (`blockfile`).
 
 Threading: any thread. `_setup` guards opening, creating and renaming the two files and is held over
 those system calls. Order: `_setup`, the lock of `cache`, then the leaves (`blocktable`, `space`).

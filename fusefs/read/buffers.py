@@ -3,7 +3,7 @@
 Buffers are anonymous maps: untouched pages cost nothing, reused ones aren't zeroed again, and what
 is given back to the system is given back at once.
 
-Not here: what is worth dropping when memory runs out (`reader`).
+Not here: what is worth dropping when memory runs out (`version`).
 
 Threading: none of its own; every call is made under the lock of the reader that owns the pool.
 """

@@ -3,7 +3,7 @@
 Jobs somebody waits for go before read-ahead, and one thread is kept from read-ahead, so that slow
 read-ahead never holds up a reader.
 
-Not here: what is fetched (`reader`).
+Not here: what is fetched (`version`).
 
 Threading: any thread. The lock guards the queues and is a leaf: jobs run without it. Threads start
 when first needed and are daemons: a GET that hangs doesn't keep the process from ending.

@@ -3,7 +3,7 @@
 Parts of one version never overlap, so no byte is fetched twice; every reader that needs a byte
 of a part waits for it here and copies it out of the part's buffer as soon as it has arrived.
 
-Not here: which parts are made and when their buffers go (`reader`).
+Not here: which parts are made and when their buffers go (`version`).
 
 Threading: `FetchMap` and the fields marked so are guarded by the reader's lock. `filled`, `error`
 and `over` are written by the thread that fetches; `arrived` wakes waiters through the part's own

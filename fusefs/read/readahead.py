@@ -4,7 +4,7 @@ A handle may be read at several places in turn (a merge, a tar of a zip, many th
 kernel's own read-ahead hands requests over in any order; so a stream follows several cursors, and a
 read belongs to a cursor when it lands in or near the range that cursor has planned.
 
-Not here: fetching (`reader`). Pure arithmetic.
+Not here: fetching (`version`). Pure arithmetic.
 
 Threading: none of its own; every call is made under the reader's lock.
 """

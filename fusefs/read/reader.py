@@ -1,9 +1,9 @@
 """Serves reads of object versions to any number of handles.
 
 `Reader` is the way in: it knows which versions are open and ends them. What a read does is in
-`content`, what all of them share in `supply`.
+`version`, what all of them share in `readpool`.
 
-Threading: any thread, under the one lock of `supply`.
+Threading: any thread, under the one lock of `readpool`.
 """
 
 import logging

@@ -4,7 +4,7 @@ Parts that are over stay in memory while the disk cache can't take them, or is s
 would evict them unread. They go when memory is needed: first what was read to its end or that
 nobody came for, then, for a reader that waits, the least recently used.
 
-Not here: which bytes are fetched (`content`).
+Not here: which bytes are fetched (`version`).
 
 Threading: `lock` is the one lock of a reader. It guards contents, parts, streams and buffers, for
 moments: never over a store call, a copy of bytes, or a data file. Methods need it held, but for

@@ -6,7 +6,7 @@ ahead of it. No byte is in two parts, and none is fetched that is on disk.
 
 Not here: sequential detection (`readahead`), bytes in flight (`fetches`), memory (`readpool`).
 
-Threading: any thread; everything but the bytes themselves is guarded by the lock of `supply`.
+Threading: any thread; everything but the bytes themselves is guarded by the lock of `readpool`.
 """
 
 import logging

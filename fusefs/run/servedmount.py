@@ -5,7 +5,7 @@ kernel without resend (before Linux 6.9) a mount can't be taken over: it is abor
 anew, and its open files fail.
 
 Not here: when the process ends (`worker`), S3, nodes, handles and their journal
-(`ServedFilesystem`).
+(`mount`).
 Threading: one thread opens a mount; after that any thread may ask for its status.
 """
 

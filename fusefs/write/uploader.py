@@ -1,6 +1,8 @@
 """Making an object of a changed file: one PUT, or an upload of sent and copied parts.
 
-It knows requests and their order; whose file it is, and what happens after a failure, is `body`'s.
+It knows requests and their order; whose file it is, and what happens after a failure, is in
+`filecontent`.
+
 Any thread; holds no lock. Parts run on the shared pool, so the memory of all commits together is
 at most `parallel` parts; parts that are copied need none and have a pool of their own.
 """
