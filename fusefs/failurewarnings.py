@@ -35,7 +35,7 @@ class Refusals:
             return
         self._logged[reason] = now
         more = self._left_out.pop(reason, 0)
-        fields = {"call": call.lower(), "error": str(error)} | (
-            {"more_of_it": more} if more else {}
-        )
+        fields: dict[str, str | int] = {"call": call.lower(), "error": str(error)}
+        if more:
+            fields["more_of_it"] = more
         log.warning("the store refuses: %s", reason, extra=fields)

@@ -45,7 +45,7 @@ def test_a_reason_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     assert len(caplog.records) == 2
     caplog.clear()
     often = Refusals(pause=0.0)
-    often._unsaid["these credentials have no right to it"] = 999
+    often._left_out["these credentials have no right to it"] = 999
     often.warn("read", error_for("AccessDenied", 403, GET, ""))
     assert caplog.records[0].__dict__["more_of_it"] == 999
 
