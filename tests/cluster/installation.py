@@ -86,6 +86,18 @@ class Installation:
             self.apply()
             self.until_rolled_out()
 
+    @contextmanager
+    def setting(self, name: str, value: str) -> Iterator[None]:
+        """Give the webhook a setting for a while."""
+        words = ("-n", SYSTEM, "set", "env", f"deployment/{DEPLOYMENT}", "-c", "webhook")
+        self.cluster.must(*words, f"{name}={value}")
+        self.until_rolled_out()
+        try:
+            yield
+        finally:
+            self.cluster.must(*words, f"{name}-")
+            self.until_rolled_out()
+
     def restart(self) -> None:
         """Start all replicas again: they read a changed policy at once then."""
         self.cluster.must("-n", SYSTEM, "rollout", "restart", f"deployment/{DEPLOYMENT}")

@@ -6,6 +6,12 @@ The rest of the checks run in both modes; here `place` is a namespace that enfor
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,9 +22,12 @@ from tests.cluster.conftest import Place
 from tests.cluster.installation import PLUGIN, SYSTEM, Installation
 from tests.cluster.node import Node
 from tests.cluster.test_kills import WORKER, application, going_on, log
+from tests.cluster.test_load import SCRAPE, Record, crowd
 
 # One plugin serves all checks that run at the time.
 pytestmark = pytest.mark.alone
+READERS, LARGE = 10, 1 << 30
+METRICS = ("store_received", "node_cache_kept", "node_cache_read", "node_cache_passed")
 
 
 def taken_back(product: Installation) -> bool:
@@ -129,3 +138,53 @@ def test_a_volume_by_hand_is_refused(place: Place) -> None:
     place.cluster.must("delete", "namespace", other, "--wait=false")
     assert said.code != 0
     assert "label the namespace" in said.err
+
+
+def test_ten_pods_share_one_download(
+    place: Place, product: Installation, record_property: Record
+) -> None:
+    """Of 1 GiB that all of them read at the same time each byte leaves the store once."""
+    content = put_large(place)
+    with product.setting("S3MOUNT_CACHE", "node"):
+        names, _ = crowd(place, "reader", READERS, place.notes(cache_size="128Mi"))
+        begun = time.monotonic()
+        with ThreadPoolExecutor(READERS) as pool:
+            digests = set(pool.map(lambda name: place.sh(name, "sha256sum /data/large"), names))
+        seconds = time.monotonic() - begun
+        counted = {what: metric(place, names, what) for what in METRICS}
+    place.end(*names, seconds=240)
+    record_property(
+        "measured",
+        f"{READERS} pods read {LARGE >> 20} MiB each in {seconds:.0f} s; "
+        + ", ".join(f"{what} {bytes_ / 2**20:.0f} MiB" for what, bytes_ in counted.items()),
+    )
+    assert {each.split()[0] for each in digests} == {content}
+    # What a plugin without CPU for two seconds leaves to the pods themselves isn't judged here.
+    received = counted["store_received"] - counted["node_cache_passed"]
+    assert received < 1.01 * LARGE
+    assert counted["node_cache_passed"] < 0.1 * READERS * LARGE
+
+
+def put_large(place: Place) -> str:
+    """Make the object `large` of random bytes; return their SHA-256."""
+    seen = hashlib.sha256()
+    with tempfile.NamedTemporaryFile() as file:
+        for _ in range(LARGE >> 20):
+            block = os.urandom(1 << 20)
+            seen.update(block)
+            file.write(block)
+        file.flush()
+        place.bucket.client.upload_file(file.name, place.bucket.name, "large")
+    return seen.hexdigest()
+
+
+def metric(place: Place, names: list[str], what: str) -> float:
+    """Return the sum of a metric of bytes over the workers of pods."""
+    total = 0.0
+    for name in names:
+        words = ("-n", place.namespace, "exec", name, "-c", "app", "--", "python", "-c", SCRAPE)
+        text = place.cluster.must(*words)
+        total += sum(
+            map(float, re.findall(rf"^s3mount_{what}_bytes_total{{.*}} (\S+)$", text, re.MULTILINE))
+        )
+    return total

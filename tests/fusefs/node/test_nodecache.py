@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import random
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,7 @@ class Node:
 
     def put(self, size: int = SIZE, directory: str = "") -> tuple[str, str]:
         """Make an object; return its name, and the digest of its content."""
-        name, content = f"{directory}object-{next(_names)}", random.randbytes(size)
+        name, content = f"{directory}object-{next(_names)}", os.urandom(size)
         self.bucket.put(name, content)
         return name, hashlib.sha256(content).hexdigest()
 
@@ -180,3 +180,25 @@ def test_a_killed_plugin_leaves_its_cache(node: Node) -> None:
     node.kubelet.start_plugin()
     digests, seen = node.read(name, node.pods[2])
     assert (digests, seen.downloaded) == ({content}, 0), seen
+
+
+@pytest.mark.soak  # a quarter of the size that the cluster's check has
+def test_ten_pods_cost_one_download(node: Node) -> None:
+    """All at the same time; the plugin stays within its memory."""
+    size = 256 * MIB
+    name, content = node.put(size)
+    more = [SharingPod(node.kubelet, node.bucket, node.proxy.endpoint) for _ in range(7)]
+    for pod in more:
+        node.kubelet.add(pod)
+        pod.start()
+    node.pods += more
+    before, passed = node.kept(), node.passed()
+    digests, seen = node.read(name)
+    assert digests == {content}
+    node.until_kept(before + size)
+    assert seen.downloaded == size + node.passed() - passed
+    assert node.kubelet.plugin is not None
+    status = Path(f"/proc/{node.kubelet.plugin.pid}/status").read_text()
+    resident = int(status.split("VmHWM:")[1].split()[0]) << 10
+    print(f"{(node.passed() - passed) / MIB:.0f} MiB passed, {resident / MIB:.0f} MiB at most")
+    assert resident < 64 * MIB
