@@ -46,6 +46,8 @@ def test_restart_of_a_service(place: Place, the_node: Node, service: str) -> Non
         the_node.start(service)
         until("API and kubelet answer", lambda: _answers(place), 90)
         going_on(place, "ledger")
+        # docs/troubleshooting.md: an API server reads the kind of the guards' parameter after start.
+        until("pods are admitted", lambda: place.refusal() == "", 60)
 
 
 def _answers(place: Place) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tests.cluster import modes, pods
 from tests.cluster.cluster import until
 from tests.cluster.conftest import Place
@@ -19,13 +21,18 @@ def test_example_pod(place: Place) -> None:
 
 
 def test_two_pods_share_a_bucket_both_ways(place: Place) -> None:
-    """What one pod closes the other opens, names it never saw included."""
+    """What one pod closes the other opens, a name it knew to be absent after --attr-ttl (1 s)."""
     place.start("one")
     place.start("two")
     for writer, reader in (("one", "two"), ("two", "one")):
+        file = f"/data/deep/{writer}/file"
         place.sh(reader, "ls /data /data/deep 2>/dev/null || true")
-        place.sh(writer, f"mkdir -p /data/deep/{writer}; echo {writer} > /data/deep/{writer}/file")
-        assert place.sh(reader, f"cat /data/deep/{writer}/file") == f"{writer}\n"
+        place.sh(writer, f"mkdir -p /data/deep/{writer}; echo {writer} > {file}")
+        read = partial(place.sh, reader, f"cat {file} 2>/dev/null || true")
+        until("the other's name", read, 5)
+        assert read() == f"{writer}\n"
+        place.sh(writer, f"echo changed > {file}")
+        assert read() == "changed\n"
     place.end("one", "two")
 
 
