@@ -31,7 +31,7 @@ class Table:
         row = self._rows.get(name, Row())
         result, remark = row.result, row.remark or _measured(report)
         if report.failed:
-            result, remark = "FAILED", _why(report)
+            result, remark = "FAILED", "; ".join(filter(None, (_why(report), _measured(report))))
         elif report.skipped:
             result, remark = "left out", _why(report)
         self._rows[name] = Row(result, row.seconds + report.duration, remark)

@@ -46,7 +46,7 @@ def test_restart_of_a_service(place: Place, the_node: Node, service: str) -> Non
         the_node.start(service)
         until("API and kubelet answer", lambda: _answers(place), 90)
         going_on(place, "ledger")
-        # docs/troubleshooting.md: an API server reads the kind of the guards' parameter after start.
+        # docs/troubleshooting.md: one that has just started has to read the guards' parameter kind.
         until("pods are admitted", lambda: place.refusal() == "", 60)
 
 
