@@ -9,10 +9,12 @@ Not here: that what Helm renders equals what kustomize does (`test_chart`).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
+from fusefs.node.settings import KUBELET
 from tests import version
 from tests.deploy.rendered import DEPLOY, Manifest, manifests
 
@@ -26,6 +28,7 @@ CHECK = """{{- if ne .Release.Namespace "s3mount-system" }}
 {{- fail "install it as: helm install s3mount … --namespace s3mount-system --create-namespace" }}
 {{- end }}
 """
+BY_NODE = 'eq .Values.keeper "node"'
 DEPLOYMENT, DEFINITION = "Deployment", "CustomResourceDefinition"
 Name = tuple[str, str]
 
@@ -57,17 +60,24 @@ def templates() -> dict[str, str]:
     """Return the text of each file that is made, by its path in the chart."""
     own, managed = named("."), named("overlays/cert-manager")
     unhinted, unguarded = named("overlays/no-hints"), named("overlays/no-guards")
-    looking = named("../tests/deploy/looking")
+    looking, by_node = named("../tests/deploy/looking"), named("overlays/node")
     files: dict[str, str] = {}
-    for name in sorted({*own, *managed, *looking}):
+    for name in sorted({*own, *managed, *looking, *by_node}):
         flags = []
+        if name in by_node and name not in own:
+            flags.append(f"({BY_NODE})")
         if name in own and name not in unhinted:
             flags.append(".Values.hints.enabled")
         if (name in unhinted and name not in unguarded) or name[0] == "AnnouncedImages":
             flags.append(".Values.guards.enabled")
-        if name not in own and name not in managed:
+        if name not in own and name not in managed and name not in by_node:
             flags.append(".Values.lookups.enabled")
-        forms = _forms(name, own.get(name) or looking.get(name), managed.get(name))
+        if name not in own and name in by_node:
+            forms = [("", _of_node(by_node[name]))]
+        elif name[0] == "Namespace":
+            forms = [(f"not ({BY_NODE})", dumped(own[name])), (BY_NODE, dumped(by_node[name]))]
+        else:
+            forms = _forms(name, own.get(name) or looking.get(name), managed.get(name))
         path, text = _file(name, forms, flags)
         files[path] = files.get(path, HEAD if "crds/" not in path else "") + text
     files["templates/namespace.yaml"] = (
@@ -133,12 +143,30 @@ def _deployment(manifest: Manifest) -> str:
             container["args"].insert(at, "@if guards@")
             container["args"].append("@end@")
         if container["name"] == "webhook":
+            names = [each["name"] for each in container["env"]]
+            container["env"].insert(names.index("S3MOUNT_IMAGE"), "@keeper@")
+            container["volumeMounts"].insert(0, "@key mounted@")
             container["env"].append("@settings@")
             if any(volume["name"] == "token" for volume in pod["volumes"]):
                 container["env"].insert(0, "@lookups@")
                 container["volumeMounts"].insert(0, "@token@")
+    pod["volumes"].insert(0, "@key@")
     pod["@placing@"] = None
     text = dumped(manifest).replace(IMAGE, '{{ include "s3mount.image" . }}')
+    return "".join(_expressed(line) for line in text.splitlines(keepends=True))
+
+
+def _of_node(manifest: Manifest) -> str:
+    """Return an object of node mode; the plugin's with what values choose."""
+    if manifest["kind"] != "DaemonSet":
+        return dumped(manifest)
+    pod = manifest["spec"]["template"]["spec"]
+    (plugin,) = pod["containers"]
+    plugin["resources"] = "@resources plugin@"
+    pod["@pulling@"] = None
+    text = dumped(manifest).replace(IMAGE, '{{ include "s3mount.image" . }}')
+    text = text.replace(KUBELET, "{{ .Values.node.kubeletDirectory }}")
+    text = re.sub("--cache-size=.*", "--cache-size={{ .Values.node.cacheSize }}", text)
     return "".join(_expressed(line) for line in text.splitlines(keepends=True))
 
 
@@ -164,6 +192,29 @@ _MARKS = {
     "settings": """{{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
+{{- end }}""",
+    "keeper": """{{- if eq .Values.keeper "node" }}
+{{- if not (hasKey .Values.settings "S3MOUNT_KEEPER") }}
+- name: S3MOUNT_KEEPER
+  value: node
+{{- end }}
+- name: S3MOUNT_NODE_KEY_FILE
+  value: /etc/s3mount/node/key
+{{- end }}""",
+    "key mounted": """{{- if eq .Values.keeper "node" }}
+- name: node-key
+  mountPath: /etc/s3mount/node
+  readOnly: true
+{{- end }}""",
+    "key": """{{- if eq .Values.keeper "node" }}
+- name: node-key
+  secret:
+    secretName: s3mount-node-key
+    defaultMode: 0440
+{{- end }}""",
+    "pulling": """{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 8 }}
 {{- end }}""",
     "lookups": """{{- if .Values.lookups.enabled }}
 - name: S3MOUNT_LOOKUP_NAMESPACES

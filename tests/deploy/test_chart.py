@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fusefs.node.settings import KUBELET
 from tests.deploy import chart
 from tests.deploy.rendered import DEPLOY, Manifest, manifests
 from tests.tools.fetched import tool
@@ -22,6 +23,7 @@ SAME = {
     "overlays/no-guards": ["guards.enabled=false", "hints.enabled=false"],
     "overlays/no-hints": ["hints.enabled=false"],
     "../tests/deploy/looking": ["lookups.enabled=true"],
+    "overlays/node": ["keeper=node"],
 }
 Helm = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -113,6 +115,45 @@ def test_values_choose(helm: Helm) -> None:
         assert watching[each["kind"], each["metadata"]["name"]] == each
 
 
+def test_node_mode_goes_with_other_certificates(helm: Helm) -> None:
+    """The same plugin; the webhook has the key beside a certificate of cert-manager's."""
+    objects = by_name(template(helm, "keeper=node", "certManager.enabled=true"))
+    plain = by_name(manifests("overlays/node"))
+    for name in plain.keys() - by_name(manifests()).keys():
+        assert objects[name] == plain[name]
+    pod = objects["Deployment", "s3mount-webhook"]["spec"]["template"]["spec"]
+    secrets = {each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each}
+    assert secrets == {"s3mount-node-key", "s3mount-webhook-tls"}
+    (webhook,) = pod["containers"]
+    mounted = {each["name"] for each in webhook["volumeMounts"]}
+    assert mounted == {each["name"] for each in pod["volumes"]}
+
+
+def test_node_mode_has_values_of_its_own(helm: Helm) -> None:
+    """Where the kubelet is, how much pods may share, and what the plugin may take."""
+    objects = by_name(
+        template(
+            helm,
+            "keeper=node",
+            "node.kubeletDirectory=/data/kubelet",
+            "node.cacheSize=50Gi",
+            "resources.plugin.limits.memory=200Mi",
+            "imagePullSecrets[0].name=pull",
+            "settings.S3MOUNT_KEEPER=pod",
+        )
+    )
+    pod = objects["DaemonSet", "s3mount-node"]["spec"]["template"]["spec"]
+    (plugin,) = pod["containers"]
+    assert "--kubelet-directory=/data/kubelet" in plugin["args"]
+    assert "--cache-size=50Gi" in plugin["args"]
+    assert KUBELET not in str(pod)
+    assert plugin["resources"]["limits"] == {"memory": "200Mi"}
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    (webhook,) = objects["Deployment", "s3mount-webhook"]["spec"]["template"]["spec"]["containers"]
+    modes = [each["value"] for each in webhook["env"] if each["name"] == "S3MOUNT_KEEPER"]
+    assert modes == ["pod"], "a setting goes before: policy rules choose who is in node mode"
+
+
 WATCHED = {each["metadata"]["name"] for each in manifests("monitoring")}
 
 
@@ -130,6 +171,9 @@ def test_the_chart_has_no_faults(helm: Helm) -> None:
         ("settings.S3MOUNT_IMAGE=x", "S3MOUNT_IMAGE"),
         ("settings.LOG=x", "LOG"),
         ("gaurds.enabled=false", "gaurds"),
+        ("keeper=host", "keeper"),
+        ("node.kubeletDirectory=var/lib/kubelet", "kubeletDirectory"),
+        ("node.cacheSize=much", "cacheSize"),
     ],
 )
 def test_wrong_values_are_told(helm: Helm, value: str, complaint: str) -> None:
