@@ -23,6 +23,7 @@ from tests.sources import REPOSITORY
 
 pytestmark = pytest.mark.mount
 
+MIB = 1 << 20
 TAKEN = "took the mount back"
 
 
@@ -84,6 +85,34 @@ def test_the_worker_is_killed_under_load(pod: NodePod) -> None:
         pod.kill_worker()
         pod.wait_until_well()
     load.stop()
+
+
+def test_the_plugin_registers_files_for_passthrough(
+    kubelet: FakeKubelet, application: Application
+) -> None:
+    """Through the former plugin and through the next one: the kernel reads while nobody serves."""
+    pod = kubelet.pod()
+    pod.environment["WHOLE"] = "1"
+    pod.start()
+    for name in ("former", "next"):
+        (pod.root() / name).write_bytes(name.encode() * MIB)
+    assert application.do(f"(f := open('{pod.target()}/former', 'rb')).read(1)") == "b'f'"
+    kubelet.kill_plugin()
+    kubelet.start_plugin()
+    kubelet.wait_for_log(TAKEN)
+    assert application.do(f"(n := open('{pod.target()}/next', 'rb')).read(1)") == "b'n'"
+    assert pod.worker is not None
+    pod.worker.kill()
+    pod.worker.wait(10)
+    # Far from what was read, so that it isn't in the page cache of the mount.
+    read = "__import__('os').pread({}.fileno(), 4, 3_999_996)"
+    assert application.do(read.format("n")) == "b'next'"
+    assert application.do(read.format("f")) == "b'form'"
+    pod.start_worker()
+    pod.wait_until_well()
+    writing = f"(w := open('{pod.target()}/next', 'r+b', buffering=0)).write(b'y')"
+    assert application.do(writing) == "1", "the next worker knows what is registered"
+    assert application.do(f"open('{pod.target()}/next', 'rb').read(2)") == "b'ye'"
 
 
 def test_plugin_and_worker_are_killed_one_after_the_other(
