@@ -31,6 +31,8 @@ class Count(IntEnum):
     NODE_READ = 10  # bytes read from the cache of the node
     NODE_KEPT = 11  # bytes fetched from the store for all pods of the node
     NODE_PASSED = 12  # bytes fetched for this mount alone, for the node's cache couldn't help
+    LAPSED = 13  # requests given up because the store takes the credentials no longer
+    FULL = 14  # writes given up because the cache disk was full
 
 
 class Counters:

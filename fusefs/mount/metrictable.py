@@ -158,6 +158,11 @@ ROWS: tuple[MetricRow, ...] = (
         Count.CREDENTIALS,
         "Times that requests began to be signed with another access key.",
     ),
+    _count(
+        "credentials_refused",
+        Count.LAPSED,
+        "Requests given up because the store takes the credentials no longer, or there are none.",
+    ),
     # The cache.
     _count("cache_hit_bytes", Count.HIT, "Bytes that reads took from the cache disk."),
     _count("cache_miss_bytes", Count.MISSED, "Bytes that reads took from the store, ahead or not."),
@@ -195,6 +200,11 @@ ROWS: tuple[MetricRow, ...] = (
         lambda m: m.staging.dirty.oldest(),
         "Seconds for which some file has had changes that aren't in the store; 0 without."
         " Begins anew with the worker.",
+    ),
+    _count(
+        "full_disk_errors",
+        Count.FULL,
+        "Changes that got ENOSPC: the cache disk was full of what isn't in the store.",
     ),
     _count("upload_failures", Count.UPLOAD_FAILED, "Uploads that failed; each is tried again."),
     _count(

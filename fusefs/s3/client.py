@@ -25,6 +25,7 @@ from fusefs.s3.credentials import CredentialsDirectory, Keys
 from fusefs.s3.errorcodes import (
     CONTENDED,
     EXPIRED,
+    LAPSED,
     PASSING,
     REFUSED,
     TOO_MANY,
@@ -245,6 +246,7 @@ class Client:
     def _unanswered(self, operation: str, key: str | None, error: NoAnswer) -> errors.FsError:
         failure: errors.FsError
         if error.why is Why.NO_CREDENTIALS:
+            self._counters.add(Count.LAPSED)
             failure = errors.AccessDenied(
                 f"{self.where}: no AWS credentials found; give a Secret, a role or "
                 "the usual AWS environment variables"
@@ -282,7 +284,11 @@ class Client:
             self._refresh_credentials()
             # Another request may have renewed them while this one was in flight with the old.
             renewed = error.code in EXPIRED or self._renewed_at > sent
-            return budget.wait(RENEWAL_SECONDS if renewed else 0)
+            if budget.wait(RENEWAL_SECONDS if renewed else 0):
+                return True
+            if error.code in LAPSED:
+                self._counters.add(Count.LAPSED)
+            return False
         passing = error.status >= 500 or error.status == TOO_MANY
         passing = passing or error.code in PASSING | CONTENDED
         return passing and isinstance(failure, errors.Unavailable) and budget.wait()

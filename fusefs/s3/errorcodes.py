@@ -57,6 +57,8 @@ REFUSED = frozenset(
     {"InvalidToken", "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch"}
     | {"400", "401", "403"}
 )
+# The credentials are at fault, and nothing else can be.
+LAPSED = EXPIRED | {code for code in REFUSED if not code.isdecimal()}
 
 # A store that has too much to do sends these, whatever the status: worth asking again later.
 PASSING = frozenset(

@@ -83,7 +83,10 @@ class Staging:
                 return change()
             except (NoSpace, OSError) as error:
                 full = isinstance(error, NoSpace) or error.errno in FULL
-                if not full or not self.dirty.make_room(deadline, but):
+                if not full:
+                    raise
+                if not self.dirty.make_room(deadline, but):
+                    self.counters.add(Count.FULL)
                     raise
 
     def is_cached(self, info: ObjectInfo) -> bool:

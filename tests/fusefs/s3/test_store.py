@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusefs import errors
+from fusefs.counters import Count
 from fusefs.errors import FsError, SetupError
 from fusefs.objects import Headers
 from fusefs.s3.conditions import IF_ABSENT
@@ -119,6 +120,19 @@ def test_a_refusal_of_the_store_is_our_error(
     proxy.inject(fault, on("PutObject"), times=None)
     with pytest.raises(kind, match=f"s3://{bucket.name}/k"):
         store.put("k", b"x", Headers(), None)
+
+
+def test_credentials_that_the_store_takes_no_longer_are_counted(
+    bucket: Bucket, proxy: Proxy, connect: Connect
+) -> None:
+    """Once for each request that was given up for them; a right that is missing is another thing."""
+    store = connect(bucket.name, proxy.endpoint)
+    for fault, count in ((ACCESS_DENIED, 0), (Status(403, "InvalidAccessKeyId"), 1)):
+        proxy.inject(fault, on("PutObject"), times=None)
+        with pytest.raises(errors.AccessDenied):
+            store.put("k", b"x", Headers(), None)
+        assert store.counters.get(Count.LAPSED) == count
+        proxy.heal()
 
 
 def test_a_condition_that_does_not_hold_is_stale(bucket: Bucket, connect: Connect) -> None:

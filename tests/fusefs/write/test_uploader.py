@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fusefs.counters import Count
 from fusefs.errors import Exists, FsError, NoSpace, Stale, Unavailable
 from tests.fusefs.conftest import Benches
 from tests.fusefs.workbench import MIB, Workbench, read
@@ -275,6 +276,7 @@ def test_a_clean_file_stays_clean_when_a_write_fails(benches: Benches, bucket: B
     body = bench.open("f")
     with pytest.raises(NoSpace):
         body.write(0, bytes(2000))
+    assert bench.store.counters.get(Count.FULL) == 1
     assert not body.dirty
     assert list(bench.staging.directory.iterdir()) == []
 
