@@ -65,7 +65,8 @@ WINGS: dict[str, dict[str, set[str]]] = {
         "ground": set(),
     },
     "webhook": {
-        "__main__": {"offline", "serve", "review", "policy", "spec", "platform", "parse"},
+        "__main__": {"events", "offline", "serve", "review", "policy", "spec", "platform", "parse"},
+        "events": {"serve", "platform"},
         "offline": {"review", "policy", "spec", "parse"},
         "serve": {"review", "policy", "platform", "parse"},
         "review": {"pod", "policy", "spec", "platform", "parse"},
@@ -91,6 +92,9 @@ APART = [
     *((f"fusefs.{name}", ("fusefs.node",)) for name in ("keeper", "run", "cli", "mount")),
     # Reviewing is pure: no request, no clock of the cluster's, no HTTP.
     *((f"webhook.{wing}", ("webhook.serve",)) for wing in ("review", "policy", "pod")),
+    # It may list pods and write events; what answers the API server may neither.
+    ("webhook.serve", ("webhook.events",)),
+    ("webhook.events", ("webhook.review", "webhook.policy", "webhook.pod", "webhook.serve.server")),
     ("webhook.spec", ("webhook.policy", "webhook.pod", "webhook.serve")),
     ("certs.x509", ("certs.cluster", "certs.rotation")),
 ]

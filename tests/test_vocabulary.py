@@ -27,6 +27,7 @@ FOREIGN_OPTIONS = {
     "--build-arg",
     "--target",
     "--show-managed-fields",
+    "--field-selector",
     "--delete-emptydir-data",
     "--grace-period",
     "--type",

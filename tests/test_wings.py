@@ -40,13 +40,14 @@ FACES: dict[str, dict[str, str]] = {
         "disk": "audit boot diskhealth fallocate leftbehind linefile presence space",
     },
     "webhook": {
+        "events": "collector",
         "offline": "clusterstatus commands",
-        "serve": "reference replica settings",
+        "serve": "cluster log reference replica settings",
         "review": "admission decision lookup warnings",
         "policy": "file rules unmatched",
         "pod": "compatibility injection memory mesh nodecache placement ports",
         "spec": "annotations mountspec reference",
-        "platform": "environment nodekey resources settings",
+        "platform": "environment nodekey reporting resources settings",
         "parse": (
             "boundedcache buckets globs jsontext quantities s3fsoptions settingvalues table "
             "values yamldocs"

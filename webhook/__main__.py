@@ -7,6 +7,7 @@
     python -m webhook annotations [--markdown]
     python -m webhook settings [--markdown]
     python -m webhook status [--namespace NAMESPACE] [--json]
+    python -m webhook events [--heartbeat FILE]
 
 Settings come from the environment, see docs/settings.md.
 """
@@ -21,6 +22,7 @@ from webhook.errors import WebhookError
 from webhook.offline import clusterstatus, commands
 from webhook.offline.commands import Terminal
 from webhook.parse.settingvalues import parse_labels, parse_port
+from webhook.platform.reporting import read_reporting
 from webhook.platform.settings import read_platform
 from webhook.policy.file import read_policy
 from webhook.policy.rules import Policy
@@ -70,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     variables = commands.add_parser("settings", help="print the reference of the settings")
     variables.add_argument("--markdown", action="store_true", help="as docs/settings.md")
     variables.set_defaults(run=_settings)
+    events = commands.add_parser("events", help="write events on the pods with buckets")
+    events.add_argument("--heartbeat", type=Path, help="touched every few seconds, for a probe")
+    events.set_defaults(run=_events)
     _add_status(commands.add_parser("status", help="show all mounts of a cluster, by kubectl"))
     return parser
 
@@ -88,6 +93,15 @@ def _status(arguments: argparse.Namespace) -> int:
     found = clusterstatus.mounts(kubectl, arguments.namespace)
     sys.stdout.write(clusterstatus.shown(found, arguments.json))
     return 0 if all(mount.values.get("well", 1) == 1 for mount in found) else 1
+
+
+def _events(arguments: argparse.Namespace) -> int:
+    # Imported late, as it brings the client of the cluster.
+    from webhook.events.collector import run
+
+    settings = read_reporting(os.environ)
+    run(settings, read_serving(os.environ).log_level, arguments.heartbeat)
+    return 0
 
 
 def _add_serve(serve: argparse.ArgumentParser) -> None:

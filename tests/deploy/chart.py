@@ -29,6 +29,12 @@ CHECK = """{{- if ne .Release.Namespace "s3mount-system" }}
 {{- end }}
 """
 BY_NODE = 'eq .Values.keeper "node"'
+# Parts that the default installation doesn't have: the condition on values, and an overlay with it.
+_PARTS = {
+    f"({BY_NODE})": "overlays/node",
+    ".Values.lookups.enabled": "../tests/deploy/looking",
+    ".Values.events.enabled": "overlays/events",
+}
 DEPLOYMENT, DEFINITION = "Deployment", "CustomResourceDefinition"
 Name = tuple[str, str]
 
@@ -60,24 +66,23 @@ def templates() -> dict[str, str]:
     """Return the text of each file that is made, by its path in the chart."""
     own, managed = named("."), named("overlays/cert-manager")
     unhinted, unguarded = named("overlays/no-hints"), named("overlays/no-guards")
-    looking, by_node = named("../tests/deploy/looking"), named("overlays/node")
+    parts = {condition: named(overlay) for condition, overlay in _PARTS.items()}
     files: dict[str, str] = {}
-    for name in sorted({*own, *managed, *looking, *by_node}):
+    for name in sorted({*own, *managed, *(each for part in parts.values() for each in part)}):
         flags = []
-        if name in by_node and name not in own:
-            flags.append(f"({BY_NODE})")
         if name in own and name not in unhinted:
             flags.append(".Values.hints.enabled")
         if (name in unhinted and name not in unguarded) or name[0] == "AnnouncedImages":
             flags.append(".Values.guards.enabled")
-        if name not in own and name not in managed and name not in by_node:
-            flags.append(".Values.lookups.enabled")
-        if name not in own and name in by_node:
-            forms = [("", _of_node(by_node[name]))]
+        if name not in own and name not in managed:
+            condition = next(condition for condition, part in parts.items() if name in part)
+            flags.append(condition)
+            forms = [("", _part(parts[condition][name]))]
         elif name[0] == "Namespace":
-            forms = [(f"not ({BY_NODE})", dumped(own[name])), (BY_NODE, dumped(by_node[name]))]
+            other = dumped(parts[f"({BY_NODE})"][name])
+            forms = [(f"not ({BY_NODE})", dumped(own[name])), (BY_NODE, other)]
         else:
-            forms = _forms(name, own.get(name) or looking.get(name), managed.get(name))
+            forms = _forms(name, own.get(name), managed.get(name))
         path, text = _file(name, forms, flags)
         files[path] = files.get(path, HEAD if "crds/" not in path else "") + text
     files["templates/namespace.yaml"] = (
@@ -99,15 +104,24 @@ def _monitoring() -> str:
 
 def _forms(name: Name, own: Manifest | None, managed: Manifest | None) -> list[tuple[str, str]]:
     """Return a condition and the text for each form that an object has."""
-    write = _deployment if name[0] == DEPLOYMENT else _plain
-    if own is not None and (own == managed or name[1] == "s3mount-namespaces"):
-        return [("", write(own))]
+    if own is not None and own == managed:
+        return [("", _written(own))]
     forms = []
     if own is not None:
-        forms.append(("not .Values.certManager.enabled", write(own)))
+        forms.append(("not .Values.certManager.enabled", _written(own)))
     if managed is not None:
-        forms.append((".Values.certManager.enabled", write(managed)))
+        forms.append((".Values.certManager.enabled", _written(managed)))
     return forms
+
+
+def _written(manifest: Manifest) -> str:
+    return _deployment(manifest) if manifest["kind"] == DEPLOYMENT else _plain(manifest)
+
+
+def _part(manifest: Manifest) -> str:
+    """Return an object that only a part has."""
+    writers = {DEPLOYMENT: _reporting, "DaemonSet": _plugin}
+    return writers.get(manifest["kind"], _plain)(manifest)
 
 
 def _file(name: Name, forms: list[tuple[str, str]], flags: list[str]) -> tuple[str, str]:
@@ -129,6 +143,17 @@ def _plain(manifest: Manifest) -> str:
         assert list(manifest.pop("data")) == ["policy.yaml"]
         return dumped(manifest) + "data:\n  policy.yaml: {{ .Values.policy | toJson }}\n"
     return dumped(manifest).replace(IMAGE, '{{ include "s3mount.image" . }}')
+
+
+def _reporting(manifest: Manifest) -> str:
+    """Return the Deployment that writes events, with what values choose."""
+    pod = manifest["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    container["resources"] = "@resources events@"
+    container["@events@"] = None
+    pod["@placing@"] = None
+    text = dumped(manifest).replace(IMAGE, '{{ include "s3mount.image" . }}')
+    return "".join(_expressed(line) for line in text.splitlines(keepends=True))
 
 
 def _deployment(manifest: Manifest) -> str:
@@ -156,10 +181,8 @@ def _deployment(manifest: Manifest) -> str:
     return "".join(_expressed(line) for line in text.splitlines(keepends=True))
 
 
-def _of_node(manifest: Manifest) -> str:
-    """Return an object of node mode; the plugin's with what values choose."""
-    if manifest["kind"] != "DaemonSet":
-        return dumped(manifest)
+def _plugin(manifest: Manifest) -> str:
+    """Return the DaemonSet of node mode with what values choose."""
     pod = manifest["spec"]["template"]["spec"]
     (plugin,) = pod["containers"]
     plugin["resources"] = "@resources plugin@"
@@ -224,6 +247,13 @@ imagePullSecrets:
 - name: token
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
+{{- end }}""",
+    "events": """{{- with .Values.events.settings }}
+env:
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | quote }}
+{{- end }}
 {{- end }}""",
     "watched": """{{- with .Values.monitoring.labels }}
 {{- toYaml . | nindent 4 }}

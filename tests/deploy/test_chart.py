@@ -22,6 +22,7 @@ SAME = {
     "overlays/cert-manager": ["certManager.enabled=true"],
     "overlays/no-guards": ["guards.enabled=false", "hints.enabled=false"],
     "overlays/no-hints": ["hints.enabled=false"],
+    "overlays/events": ["events.enabled=true"],
     "../tests/deploy/looking": ["lookups.enabled=true"],
     "overlays/node": ["keeper=node"],
 }
@@ -157,6 +158,20 @@ def test_node_mode_has_values_of_its_own(helm: Helm) -> None:
 WATCHED = {each["metadata"]["name"] for each in manifests("monitoring")}
 
 
+def test_settings_of_events_are_values(helm: Helm) -> None:
+    """Of the process that writes them, and of no other."""
+    objects = by_name(
+        template(helm, "events.enabled=true", "events.settings.S3MOUNT_EVENT_INTERVAL=30s")
+    )
+    pods = {
+        name: objects["Deployment", f"s3mount-{name}"]["spec"]["template"]["spec"]
+        for name in ("events", "webhook")
+    }
+    told = [{"name": "S3MOUNT_EVENT_INTERVAL", "value": "30s"}]
+    assert pods["events"]["containers"][0]["env"] == told
+    assert told[0] not in pods["webhook"]["containers"][0]["env"]
+
+
 def test_the_chart_has_no_faults(helm: Helm) -> None:
     """By Helm's own lint, warnings included."""
     done = helm("lint", str(chart.CHART), "--namespace", "s3mount-system", "--strict")
@@ -174,6 +189,7 @@ def test_the_chart_has_no_faults(helm: Helm) -> None:
         ("keeper=host", "keeper"),
         ("node.kubeletDirectory=var/lib/kubelet", "kubeletDirectory"),
         ("node.cacheSize=much", "cacheSize"),
+        ("events.settings.S3MOUNT_IMAGE=x", "S3MOUNT_IMAGE"),
     ],
 )
 def test_wrong_values_are_told(helm: Helm, value: str, complaint: str) -> None:

@@ -1,9 +1,9 @@
-"""Labels of namespaces and names of Secrets, mirrored from the API server into memory.
+"""Objects of the cluster, mirrored from the API server into memory: what is kept of each.
 
-kubernetes is used here only, for its connection: requests ask for metadata alone
-(PartialObjectMetadata), so that no content of a Secret reaches this process. One thread per mirror
-lists, watches and lists again; it alone writes, by single assignments, and reviews read
-dictionaries without waiting.
+kubernetes is used here only, for its connection. For labels of namespaces and names of Secrets
+requests ask for metadata alone (PartialObjectMetadata), so that no content of a Secret reaches this
+process. One thread per mirror lists, watches and lists again; it alone writes, by single
+assignments, and reviews read dictionaries without waiting.
 """
 
 import contextlib
@@ -11,8 +11,9 @@ import json
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from kubernetes import client, config
 from urllib3.exceptions import HTTPError
@@ -20,19 +21,18 @@ from urllib3.exceptions import HTTPError
 from webhook.errors import SettingsError
 from webhook.serve.log import Logger
 
-_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_PAGE = 500
 # The API server ends a watch after this time; a bit later the connection counts as dead.
 _WATCH_SECONDS = 300
 _SLACK_SECONDS = 30
 _CONNECT_SECONDS = 5
+_SEND_SECONDS = 10
 RETRY_SECONDS = 5.0
 
 Key = tuple[str, str]
+Kept = TypeVar("Kept")
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """A malformed answer: the request is repeated later, as after no answer."""
 
 
@@ -43,19 +43,42 @@ class Api(Protocol):
         """Yield the lines of the answer; OSError for any failure."""
 
 
+@dataclass(frozen=True)
+class Form(Generic[Kept]):
+    """What is asked for and kept of each object; of one that gives None nothing is kept.
+
+    `keep` raises Malformed for what can't be such an object. `page`: objects of one answer.
+    """
+
+    list_as: str
+    watch_as: str
+    page: int
+    keep: Callable[[dict[str, Any]], Kept | None]
+
+
 class ClusterApi:
     """Requests through the kubernetes client, with the pod's service account or KUBECONFIG."""
 
-    def __init__(self) -> None:
-        settings = client.Configuration()
+    def __init__(self, settings: client.Configuration | None = None) -> None:
+        self._client = client.ApiClient(settings or _found_settings())
+
+    def send(self, method: str, path: str, body: Mapping[str, Any]) -> int:
+        """Send an object, or a merge patch of one; return the status. OSError for no answer."""
+        kind = "merge-patch+json" if method == "PATCH" else "json"
+        request = self._client.param_serialize(
+            method=method,
+            resource_path=path,
+            body=body,
+            header_params={"Accept": "application/json", "Content-Type": f"application/{kind}"},
+            auth_settings=["BearerToken"],
+        )
         try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ:
-                config.load_incluster_config(settings)  # type: ignore[no-untyped-call] # no hints
-            else:
-                config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        except config.ConfigException as error:
-            raise SettingsError(f"lookups need a way to the API server: {error}") from error
-        self._client = client.ApiClient(settings)
+            answer = self._client.call_api(*request, _request_timeout=_SEND_SECONDS).response
+            with contextlib.closing(answer):
+                answer.read()  # so that the connection can be used again
+                return int(answer.status)
+        except (HTTPError, client.ApiException) as error:
+            raise OSError(f"no answer from the API server for {path}: {error}") from error
 
     def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
         request = self._client.param_serialize(
@@ -76,12 +99,26 @@ class ClusterApi:
             raise OSError(f"no answer from the API server for {path}: {error}") from error
 
 
-class Mirror:
-    """The metadata of all objects of one kind; `names` is None until the first list is complete."""
+def _found_settings() -> client.Configuration:
+    settings = client.Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(settings)  # type: ignore[no-untyped-call] # no hints
+        else:
+            config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise SettingsError(f"lookups and events need the API server: {error}") from error
+    return settings
 
-    def __init__(self, api: Api, path: str, log: Logger, retry: float = RETRY_SECONDS) -> None:
-        self._api, self._path, self._log, self._retry = api, path, log, retry
-        self._objects: dict[Key, Mapping[str, str]] | None = None
+
+class Mirror(Generic[Kept]):
+    """What is kept of all objects of one kind, by namespace and name."""
+
+    def __init__(
+        self, api: Api, path: str, form: Form[Kept], log: Logger, retry: float = RETRY_SECONDS
+    ) -> None:
+        self._api, self._path, self._form, self._log, self._retry = api, path, form, log, retry
+        self._objects: dict[Key, Kept] | None = None
         self._stop = threading.Event()
 
     def start(self) -> None:
@@ -92,9 +129,13 @@ class Mirror:
         """Stop at the next answer of the API server."""
         self._stop.set()
 
-    def labels(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """Return an object's labels; None if it doesn't exist or isn't known yet."""
+    def get(self, namespace: str, name: str) -> Kept | None:
+        """Return what is kept of an object; None if it doesn't exist or isn't known yet."""
         return (self._objects or {}).get((namespace, name))
+
+    def all(self) -> list[Kept] | None:
+        """Return what is kept of all; None before the first complete list."""
+        return None if self._objects is None else list(self._objects.copy().values())
 
     def holds(self, namespace: str, name: str) -> bool | None:
         """Return whether an object exists; None before the first complete list."""
@@ -104,19 +145,22 @@ class Mirror:
         while not self._stop.is_set():
             try:
                 self._watch(self._list())
-            except (OSError, _Malformed) as error:
+            except (OSError, Malformed) as error:
                 # The mirrored data stays: old labels are better than none.
                 self._log.warning("mirror interrupted", path=self._path, reason=str(error))
                 self._stop.wait(self._retry * random.uniform(0.5, 1.5))  # noqa: S311 - a jitter
 
     def _list(self) -> str:
-        found: dict[Key, Mapping[str, str]] = {}
-        query = {"limit": str(_PAGE)}
+        found: dict[Key, Kept] = {}
+        query = {"limit": str(self._form.page)}
         while True:
-            answer = _object(b"".join(self._api.get(self._path, _LIST, query)))
+            answer = _object(b"".join(self._api.get(self._path, self._form.list_as, query)))
             # Go's encoder writes null for an empty list.
-            found |= dict(map(_entry, _part(answer, "items", list) or ()))
-            metadata = _part(answer, "metadata", dict)
+            for item in part(answer, "items", list) or ():
+                key, kept = self._entry(item)
+                if kept is not None:
+                    found[key] = kept
+            metadata = part(answer, "metadata", dict)
             if not metadata.get("continue"):
                 break
             query["continue"] = str(metadata["continue"])
@@ -133,50 +177,61 @@ class Mirror:
                 "resourceVersion": version,
                 "timeoutSeconds": str(_WATCH_SECONDS),
             }
-            for line in self._api.get(self._path, _WATCH, query):
+            for line in self._api.get(self._path, self._form.watch_as, query):
                 event = _object(line)
                 if event.get("type") == "ERROR":
                     return
-                item = _part(event, "object", dict)
-                version = _version(_part(item, "metadata", dict))
+                item = part(event, "object", dict)
+                version = _version(part(item, "metadata", dict))
                 self._apply(str(event.get("type")), item)
 
     def _apply(self, kind: str, item: dict[str, Any]) -> None:
-        key, labels = _entry(item)
         if self._objects is None or kind == "BOOKMARK":
             return
-        if kind == "DELETED":
+        key, kept = self._entry(item)
+        if kind == "DELETED" or kept is None:
             self._objects.pop(key, None)
         else:
-            self._objects[key] = labels
+            self._objects[key] = kept
+
+    def _entry(self, item: Any) -> tuple[Key, Kept | None]:
+        if not isinstance(item, dict):
+            raise Malformed("an object in the answer is none")
+        metadata = part(item, "metadata", dict)
+        namespace, name = (metadata.get(key) or "" for key in ("namespace", "name"))
+        return (str(namespace), str(name)), self._form.keep(item)
 
 
-def _entry(item: Any) -> tuple[Key, Mapping[str, str]]:
-    if not isinstance(item, dict):
-        raise _Malformed("an object in the answer is none")
-    metadata = _part(item, "metadata", dict)
-    namespace, name = (metadata.get(key) or "" for key in ("namespace", "name"))
-    labels = {str(key): str(value) for key, value in _part(metadata, "labels", dict).items()}
-    return (str(namespace), str(name)), labels
+def _labels(item: dict[str, Any]) -> Mapping[str, str]:
+    metadata = part(item, "metadata", dict)
+    return {str(key): str(value) for key, value in part(metadata, "labels", dict).items()}
+
+
+_METADATA = Form(
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    500,
+    _labels,
+)
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise _Malformed("the API server's answer is no JSON") from error
+        raise Malformed("the API server's answer is no JSON") from error
     if not isinstance(found, dict):
-        raise _Malformed("the API server's answer is no object")
+        raise Malformed("the API server's answer is no object")
     return found
 
 
-def _part(of: dict[str, Any], key: str, kind: type) -> Any:
+def part(of: dict[str, Any], key: str, kind: type) -> Any:
     """Return the value at a key; null and absent are empty, another type is malformed."""
     value = of.get(key)
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise _Malformed(f"{key} in the API server's answer has another type")
+        raise Malformed(f"{key} in the API server's answer has another type")
     return value
 
 
@@ -184,7 +239,7 @@ def _version(metadata: dict[str, Any]) -> str:
     """Return the resourceVersion; a watch without one would begin anywhere."""
     version = metadata.get("resourceVersion")
     if not isinstance(version, str) or not version:
-        raise _Malformed("the API server's answer has no resourceVersion")
+        raise Malformed("the API server's answer has no resourceVersion")
     return version
 
 
@@ -200,14 +255,17 @@ class ClusterLookup:
         secrets: bool,
         retry: float = RETRY_SECONDS,
     ) -> None:
-        self._namespaces = Mirror(api, "/api/v1/namespaces", log, retry) if namespaces else None
-        self._secrets = Mirror(api, "/api/v1/secrets", log, retry) if secrets else None
-        for mirror in (self._namespaces, self._secrets):
-            if mirror is not None:
-                mirror.start()
+        def mirror(path: str) -> Mirror[Mapping[str, str]]:
+            return Mirror(api, path, _METADATA, log, retry)
+
+        self._namespaces = mirror("/api/v1/namespaces") if namespaces else None
+        self._secrets = mirror("/api/v1/secrets") if secrets else None
+        for each in (self._namespaces, self._secrets):
+            if each is not None:
+                each.start()
 
     def labels(self, namespace: str) -> Mapping[str, str] | None:
-        return self._namespaces.labels("", namespace) if self._namespaces else None
+        return self._namespaces.get("", namespace) if self._namespaces else None
 
     def has_secret(self, namespace: str, name: str) -> bool | None:
         return self._secrets.holds(namespace, name) if self._secrets else None

@@ -6,6 +6,7 @@ two. Pure functions.
 
 from webhook.parse.table import render_table
 from webhook.platform.environment import Settings
+from webhook.platform.reporting import Reporting
 from webhook.platform.settings import Platform
 from webhook.serve.settings import Serving
 
@@ -14,14 +15,16 @@ _INTRO = """# Settings of the webhook
 Generated from the code by `python -m webhook settings --markdown`; please don't edit.
 
 Environment variables of the container `webhook`, set by a patch in your overlay
-([install.md](install.md)). None of them can be changed by a pod. With wrong values the process
-ends with exit code 2 and names every variable that is wrong, its value and the rule.
+([install.md](install.md)); those of the last table are of the container `events`. None of them can
+be changed by a pod. With wrong values the process ends with exit code 2 and names every variable
+that is wrong, its value and the rule.
 
 CPU and memory are Kubernetes quantities (`250m`, `1Gi`), durations are digits and `s`, `m` or `h`.
 """
 _SECTIONS: tuple[tuple[str, type[Settings]], ...] = (
     ("What is injected", Platform),
     ("The server", Serving),
+    ("Events", Reporting),
 )
 _OUTRO = """
 Priority is not among them: Kubernetes gives a priority to pods, not to containers, and raising a

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.proxy.exchange import on
 from tests.proxy.faults import Status
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import REGION, Bucket, Endpoint
+from webhook.events.findings import COUNTED
+from webhook.events.mountvalues import read_values
 
 CALLER = Caller(0, 0)
 
@@ -217,6 +220,15 @@ def test_the_port_serves_them(bucket: Bucket, opened: Open) -> None:
         text = fetched(port.port)
     assert 's3mount_well{mount="m"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+def test_events_are_made_of_them(bucket: Bucket, opened: Open) -> None:
+    """The process that writes events reads what a worker serves, over the same port."""
+    _, seen = opened(bucket, bucket.endpoint)
+    with MetricsPort(lambda: seen.mounts, 0, "127.0.0.1") as port:
+        found = read_values("127.0.0.1", port.port)
+    assert found.mounts == {"m": dict.fromkeys(COUNTED, 0.0)}
+    assert 0 < found.began <= time.time()
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")

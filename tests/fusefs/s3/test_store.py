@@ -125,7 +125,7 @@ def test_a_refusal_of_the_store_is_our_error(
 def test_credentials_that_the_store_takes_no_longer_are_counted(
     bucket: Bucket, proxy: Proxy, connect: Connect
 ) -> None:
-    """Once for each request that was given up for them; a right that is missing is another thing."""
+    """Once for each request that was given up for them; a missing right is another thing."""
     store = connect(bucket.name, proxy.endpoint)
     for fault, count in ((ACCESS_DENIED, 0), (Status(403, "InvalidAccessKeyId"), 1)):
         proxy.inject(fault, on("PutObject"), times=None)
