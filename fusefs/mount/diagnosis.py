@@ -1,9 +1,10 @@
-"""What SIGUSR2 has a worker log of one mount: its files, what isn't in S3, how long things took.
+"""What SIGUSR2 has a worker log of one mount: its files, its uploads, how long things took.
 
 Not here: signals (`run.diagnostics`). Any thread; asks no store, changes nothing.
 """
 
 import errno
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,19 @@ def diagnosis(mounted: "Mounted") -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield (
             "a file that isn't in the store",
             {"key": file.key, "bytes": file.unsent, "error": retry.last_error},
+        )
+    now = time.monotonic()
+    for each in mounted.store.transfers.all()[:MOST]:
+        yield (
+            "an upload in progress",
+            {
+                "key": each.key,
+                "upload": each.upload,
+                "parts": each.parts,
+                "bytes": each.sent,
+                "seconds": round(now - each.began, 1),
+                "still_for": round(now - each.moved, 1),
+            },
         )
     handles = mounted.open_handles()
     yield "open files", {"handles": len(handles), "nodes": sorted(set(handles.values()))[:MOST]}

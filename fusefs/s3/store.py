@@ -26,6 +26,7 @@ from fusefs.s3.responses import info_of, page_of
 from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.storefeatures import StoreFeature, StoreFeatures
+from fusefs.s3.transfers import Transfers
 from fusefs.s3.uploads import Uploads
 
 # Who asks for so few keys wants to know whether there are any, and never goes on.
@@ -43,7 +44,9 @@ class Store:
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
         self._optional = OptionalHeaders(self.client, self.features)
-        self.uploads = Uploads(settings, self.counters, self.client, self._optional, self.features)
+        self.transfers = Transfers()
+        parts = (self.counters, self.client, self._optional, self.features, self.transfers)
+        self.uploads = Uploads(settings, *parts)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -178,13 +181,14 @@ class Store:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
         self.counters.add(Count.SENT, len(data))
-        answer = self._optional.send(
-            "put_object",
-            key,
-            data,
-            write_condition(condition),
-            **new_object(self.settings, headers),
-        )
+        with self.transfers.whole(key, len(data)):
+            answer = self._optional.send(
+                "put_object",
+                key,
+                data,
+                write_condition(condition),
+                **new_object(self.settings, headers),
+            )
         return opaque(answer["ETag"])
 
     def copy(

@@ -19,6 +19,7 @@ from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.storefeatures import StoreFeature, StoreFeatures
+from fusefs.s3.transfers import Transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Uploads:
         client: Client,
         optional: OptionalHeaders,
         features: StoreFeatures,
+        transfers: Transfers,
     ) -> None:
         self._settings = settings
         self._counters = counters
         self._client = client
         self._optional = optional
         self._abilities = features
+        self._transfers = transfers
         self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
 
     def create(self, key: str, headers: Headers, copies: bool = False) -> str:
@@ -63,6 +66,7 @@ class Uploads:
             "create_multipart_upload", key, optional, **new_object(self._settings, headers)
         )
         upload = str(answer["UploadId"])
+        self._transfers.begin(key, upload)
         if not checked or not self._abilities.has(StoreFeature.CHECKSUMS_SENT):
             self._unchecked.add(upload)
         return upload
@@ -78,6 +82,7 @@ class Uploads:
         answer = self._optional.send(
             "upload_part", key, body, {}, checked, UploadId=upload, PartNumber=number
         )
+        self._transfers.part(key, upload, len(body))
         return UploadedPart(
             number, opaque(answer["ETag"]), answer.get("ChecksumCRC32") if checked else None
         )
@@ -107,6 +112,7 @@ class Uploads:
                 f"s3://{self._settings.bucket}/{key}: UploadPartCopy returned "
                 f"{checksum or ', '.join(sorted(named))} as a part's CRC32"
             )
+        self._transfers.part(key, upload, end - start)
         return UploadedPart(number, opaque(answer["ETag"]), checksum)
 
     def complete(
@@ -125,10 +131,12 @@ class Uploads:
             UploadId=upload,
             MultipartUpload={"Parts": listed},
         )
+        self._transfers.end(upload)
         self._unchecked.discard(upload)
         return opaque(answer["ETag"])
 
     def abort(self, key: str, upload: str) -> None:
         """Throw away an unfinished multipart upload and its parts; not worth waiting long for."""
+        self._transfers.end(upload)
         self._client.call("abort_multipart_upload", key, self._client.budget(5.0), UploadId=upload)
         self._unchecked.discard(upload)
