@@ -42,7 +42,7 @@ def configured(**annotations: str) -> dict[str, object]:
     pod = reviews.pod(
         {f"s3.mount/{key.replace('_', '-')}": value for key, value in annotations.items()}
     )
-    wanted, problems = mountspec.read(pod, Platform())
+    wanted, problems = mountspec.read(mountspec.asking(pod), Platform())
     assert problems == []
     _, worker = sidecars(wanted, Platform(), ambient=False, metrics_port=None)
     (variable,) = (item for item in worker["env"] if item["name"] == "S3MOUNT_CONFIG")
@@ -80,7 +80,7 @@ def test_an_arn_keeps_its_prefix_apart(arn: str) -> None:
 def test_an_arn_is_known_to_endpoints_of_aws_only(endpoint: str, fine: bool) -> None:
     """Another store would be asked for a host that doesn't exist, at the first start."""
     keys = {"s3.mount/bucket": AN_ARN + "/data", "s3.mount/endpoint": endpoint}
-    _, problems = mountspec.read(reviews.pod(keys), Platform())
+    _, problems = mountspec.read(mountspec.asking(reviews.pod(keys)), Platform())
     assert ([p.where for p in problems] == []) is fine
 
 
@@ -119,7 +119,7 @@ def test_both_tables_have_the_same_settings() -> None:
 def test_the_socket_of_the_nodes_cache_reaches_the_mount() -> None:
     """Only where mounts share one."""
     platform = Platform(keeper="node")
-    wanted, _ = mountspec.read(reviews.pod(), platform)
+    wanted, _ = mountspec.read(mountspec.asking(reviews.pod()), platform)
     (worker,) = sidecars(wanted, platform, ambient=False, metrics_port=None, shares=True)
     (mount,) = json.loads(worker["env"][0]["value"])["mounts"]
     settings = command._settings_of(podconfig.arguments(mount))

@@ -1,6 +1,6 @@
 """What is on its way to the store: objects sent whole, and uploads whose parts are being sent.
 
-Told to a person who asks what a mount is doing (`mount.diagnosis`); no decision depends on it.
+Reported where somebody asks what a mount is doing (`mount.diagnosis`); no decision depends on it.
 
 Threading: any thread; the lock is a leaf. One note is a dictionary operation.
 """

@@ -46,8 +46,10 @@ def test_it_may_list_pods_and_write_events() -> None:
     ]
     section = (DOCS / "security.md").read_text().partition("`s3mount-events`\n")[2]
     rows = re.findall(r"^\| (`.+?`) \| (\w+) ", section.partition("\n## ")[0], re.MULTILINE)
-    told = {(resource, verb) for verbs, resource in rows for verb in re.findall(r"`(\w+)`", verbs)}
-    assert told == {
+    documented = {
+        (resource, verb) for verbs, resource in rows for verb in re.findall(r"`(\w+)`", verbs)
+    }
+    assert documented == {
         (r, verb) for rule in given for r in rule["resources"] for verb in rule["verbs"]
     }
 

@@ -1,8 +1,8 @@
 """What is found about a pod's mounts, and which of it is new: pure functions.
 
-The end of a container is told by the pod's status; all else is a number of the worker's metrics
+The end of a container is in the pod's status; all else is a number of the worker's metrics
 that has grown. Numbers begin at 0 with each worker process, and what a worker counted before we
-began to look was told by our predecessor.
+began to look was reported by our predecessor.
 """
 
 from collections.abc import Iterator, Mapping
@@ -86,9 +86,9 @@ class Known:
         """Yield what has happened since the last look at the metrics."""
         same = self.values is not None and self.values.began == now.began
         before = self.values.mounts if self.values is not None and same else {}
-        told_before = not same and now.began < self.since
+        known_before = not same and now.began < self.since
         self.values = now
-        if told_before:
+        if known_before:
             return
         for mount in sorted(now.mounts.keys() & set(pod.mounts)):
             earlier = before.get(mount, {})

@@ -79,8 +79,8 @@ def _mounts(worker: dict[str, Any]) -> tuple[str, ...]:
         if isinstance(each, dict) and each.get("name") == _CONFIG:
             try:
                 # Kubernetes takes `$$` for a dollar.
-                told = json.loads(str(each.get("value")).replace("$$", "$"))
-                return tuple(str(mount["name"]) for mount in told["mounts"])
+                document = json.loads(str(each.get("value")).replace("$$", "$"))
+                return tuple(str(mount["name"]) for mount in document["mounts"])
             except (ValueError, TypeError, KeyError, RecursionError):
                 return ()
     return ()

@@ -37,7 +37,7 @@ class Sending(Protocol):
 
 
 @dataclass
-class _Told:
+class _Event:
     """One event: what is to be written, and what was."""
 
     pod: MountedPod
@@ -54,70 +54,70 @@ class Recorder:
 
     def __init__(self, api: Sending, log: Logger, clock: Callable[[], float] = time.time) -> None:
         self._api, self._log, self._clock = api, log, clock
-        self._events: dict[tuple[str, str, str], _Told] = {}
+        self._events: dict[tuple[str, str, str], _Event] = {}
         self._budget, self._filled = float(BURST), clock()
 
     def note(self, pod: MountedPod, finding: Finding) -> None:
         """Have an event written at the next `flush`."""
         key = (pod.uid, finding.reason, finding.about)
-        told = self._events.get(key)
-        if told is None:
-            self._events[key] = _Told(pod, finding, finding.times, self._clock())
+        event = self._events.get(key)
+        if event is None:
+            self._events[key] = _Event(pod, finding, finding.times, self._clock())
         else:
-            told.finding, told.waiting = finding, told.waiting + finding.times
+            event.finding, event.waiting = finding, event.waiting + finding.times
 
     def forget(self, alive: Iterable[str]) -> None:
         """Drop what is known of pods that aren't among these (uids)."""
         there = set(alive)
-        self._events = {key: told for key, told in self._events.items() if key[0] in there}
+        self._events = {key: event for key, event in self._events.items() if key[0] in there}
 
     def flush(self) -> None:
         """Write what is due, as far as the budget goes."""
         now = self._clock()
         self._budget = min(BURST, self._budget + (now - self._filled) * PER_SECOND)
         self._filled = now
-        for told in self._events.values():
-            if told.waiting and now - told.written >= PAUSE:
+        for event in self._events.values():
+            if event.waiting and now - event.written >= PAUSE:
                 if self._budget < 1:
                     return
                 self._budget -= 1
-                if not self._write(told, now):
+                if not self._write(event, now):
                     return
 
-    def _write(self, told: _Told, now: float) -> bool:
+    def _write(self, event: _Event, now: float) -> bool:
         """Write one event; False if the API server can't be reached now."""
-        path = f"/api/v1/namespaces/{told.pod.namespace}/events"
+        path = f"/api/v1/namespaces/{event.pod.namespace}/events"
         try:
             status = 404
-            if told.name and now - told.first < _FORGOTTEN:
-                change = _changing(told, now)
-                status = self._api.send("PATCH", f"{path}/{told.name}", change)
+            if event.name and now - event.first < _FORGOTTEN:
+                change = _changing(event, now)
+                status = self._api.send("PATCH", f"{path}/{event.name}", change)
             if status == 404:
-                _begin(told, now)
-                status = self._api.send("POST", path, _object(told, now))
+                _begin(event, now)
+                status = self._api.send("POST", path, _object(event, now))
         except OSError as error:
             self._log.warning("events wait for the API server", reason=str(error))
             return False
         if status >= 300:
-            self._log.warning("event refused", status=status, pod=told.pod.name, path=path)
-            told.name = ""
+            self._log.warning("event refused", status=status, pod=event.pod.name, path=path)
+            event.name = ""
         # Refused is refused: the namespace or the pod is going, or we lack the right.
-        told.count, told.waiting, told.written = told.count + told.waiting, 0, now
+        event.count, event.waiting, event.written = event.count + event.waiting, 0, now
         return True
 
 
-def _begin(told: _Told, now: float) -> None:
+def _begin(event: _Event, now: float) -> None:
     suffix = f".{secrets.token_hex(8)}"
-    told.name = told.pod.name[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
-    told.first, told.count = now, 0
+    event.name = event.pod.name[: _LONGEST_NAME - len(suffix)].rstrip(".-") + suffix
+    event.first, event.count = now, 0
 
 
-def _object(told: _Told, now: float) -> dict[str, Any]:
-    pod, finding = told.pod, told.finding
+def _object(event: _Event, now: float) -> dict[str, Any]:
+    pod, finding = event.pod, event.finding
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": told.name, "namespace": pod.namespace},
+        "metadata": {"name": event.name, "namespace": pod.namespace},
         "involvedObject": {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -128,18 +128,18 @@ def _object(told: _Told, now: float) -> dict[str, Any]:
         },
         "type": "Warning",
         "reason": finding.reason,
-        "firstTimestamp": _stamp(told.first),
+        "firstTimestamp": _stamp(event.first),
         "source": {"component": _SOURCE},
         "reportingComponent": _SOURCE,
         "reportingInstance": "",
-        **_changing(told, now),
+        **_changing(event, now),
     }
 
 
-def _changing(told: _Told, now: float) -> dict[str, Any]:
+def _changing(event: _Event, now: float) -> dict[str, Any]:
     return {
-        "message": told.finding.message[:_LONGEST],
-        "count": told.count + told.waiting,
+        "message": event.finding.message[:_LONGEST],
+        "count": event.count + event.waiting,
         "lastTimestamp": _stamp(now),
     }
 

@@ -7,7 +7,7 @@ threads, as `lru_cache` is.
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # Names, globs and paths as people write them are shorter. With MOST of them, at up to four bytes a
 # character, a cache stays below 2 MiB.
@@ -24,5 +24,21 @@ def bounded_cache(function: Callable[..., _T]) -> Callable[..., _T]:
     def call(*texts: str) -> _T:
         short = sum(map(len, texts)) <= LONGEST
         return remembered(*texts) if short else function(*texts)
+
+    return call
+
+
+def remembered(
+    function: Callable[..., _T], length: Callable[..., int], longest: int, most: int
+) -> Callable[..., _T]:
+    """Return a pure function of frozen values that remembers its `most` latest results.
+
+    Not those of values whose `length`, the characters of their texts, is above `longest`.
+    """
+    cached = lru_cache(maxsize=most)(function)
+
+    @wraps(function)
+    def call(*values: Any) -> _T:
+        return cached(*values) if length(*values) <= longest else function(*values)
 
     return call

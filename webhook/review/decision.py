@@ -5,7 +5,7 @@ immutable but for its policy, which is read once per decision; safe to share bet
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from webhook import pods
@@ -14,16 +14,16 @@ from webhook.platform.nodekey import NodeKey
 from webhook.platform.settings import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
-from webhook.pod.memory import part_problems
 from webhook.pod.mesh import mesh_problems
 from webhook.pod.nodecache import in_common, shares
 from webhook.pods import Pod
-from webhook.policy.rules import Policy, capped, ceiling, policy_problems, unknown_labels
+from webhook.policy.rules import Policy, unknown_labels
 from webhook.problems import Problem
+from webhook.review.judge import Judge
 from webhook.review.lookup import FixedFacts, Lookup
 from webhook.review.warnings import Advice, advice, misplaced, undone
 from webhook.spec import mountspec
-from webhook.spec.mountspec import MountSpec, Wanted
+from webhook.spec.mountspec import Asking, MountSpec, Wanted
 
 # Of a pod that names none (the API server's ServiceAccount admission fills it in).
 _ACCOUNT = "default"
@@ -88,38 +88,44 @@ class Decider:
     lookup: Lookup = FixedFacts()  # noqa: RUF009 - knows nothing, and is frozen
     node_key: NodeKey | None = NodeKey()  # noqa: RUF009 - as above
 
+    _judge: Judge = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_judge", Judge(self.platform))
+
     def decide(self, pod: Pod, namespace: str) -> Decision:
         """Return the decision about a pod of a namespace; no content of a pod makes it raise."""
         if problems := pods.shape_problems(pod):
             return Denied(tuple(problems))
-        if not mountspec.asks(pod):
+        asked = mountspec.asking(pod)
+        if not asked.annotations:
             return Skipped(Skip.NOT_ASKED, tuple(misplaced(pod)))
         if MIRROR in pods.annotations(pod):
             return Skipped(Skip.MIRROR_POD)
-        return self._decide_asking(pod, namespace)
+        return self._decide_asking(pod, asked, namespace)
 
-    def _decide_asking(self, pod: Pod, namespace: str) -> Decision:
+    def _decide_asking(self, pod: Pod, asked: Asking, namespace: str) -> Decision:
         if excess := pods.size_problems(pod):
             return Denied(tuple(excess))
         labels = self.lookup.labels(namespace)
         rule = self.policy().rule_for(namespace, labels)
         if rule is None:
             return Denied((unknown_labels(namespace),), "policy")
-        platform = capped(self.platform, rule)
-        wanted, problems = mountspec.read(pod, platform)
+        judged = self._judge.judged(asked, rule, namespace)
+        platform, wanted = judged.platform, judged.wanted
+        problems = [*judged.problems]
         problems += fitness_problems(pod, wanted, platform, ambient=rule.ambient)
-        problems += part_problems(wanted)
+        problems += judged.parts
         problems += mesh_problems(pod, wanted)
         problems += self._key_problems(platform)
         if platform.check_pod_security and not platform.by_node:
             problems += security_problems(namespace, labels)
-        most = ceiling(platform, rule)
         published = self._published(pod, wanted, namespace, platform)
+        most = judged.most
         injection = inject(pod, wanted, platform, most, ambient=rule.ambient, published=published)
         problems += injection.problems
-        refused = policy_problems(rule, wanted, namespace)
-        if problems or refused:
-            return Denied((*problems, *refused), "invalid" if problems else "policy")
+        if problems or judged.refused:
+            return Denied((*problems, *judged.refused), "invalid" if problems else "policy")
         patch = additions(pod, injection.pod, injection.replaced)
         warnings = [
             *undone(injection.undone),

@@ -88,20 +88,45 @@ class Wanted:
     worker: Resources
 
 
-def asks(pod: Pod) -> bool:
-    """Return whether the pod has an annotation of ours, other than the status."""
-    return any(key.startswith(DOMAIN) and key != STATUS for key in annotations(pod))
+@dataclass(frozen=True)
+class Asking:
+    """All of a pod that says which mounts it gets: our annotations, and who owns files by default.
+
+    Pods of one workload have equal ones.
+    """
+
+    annotations: tuple[tuple[str, str | None], ...]
+    uid: int
+    gid: int
+
+    @property
+    def length(self) -> int:
+        """The number of characters of its texts."""
+        return sum(len(key) + len(value or "") for key, value in self.annotations)
 
 
-def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
-    """Return the valid mounts that the pod asks for, and all problems."""
+def asking(pod: Pod) -> Asking:
+    """Return what a pod asks for, unparsed."""
+    context = section(section(pod, "spec"), "securityContext")
+    group = context.get("fsGroup")
+    ours = [
+        (key, value)
+        for key, value in annotations(pod).items()
+        if key.startswith(DOMAIN) and key != STATUS
+    ]
+    uid, gid = context.get("runAsUser"), context.get("runAsGroup") if group is None else group
+    return Asking(tuple(ours), uid or 0, gid or 0)
+
+
+def read(asked: Asking, platform: Platform) -> tuple[Wanted, list[Problem]]:
+    """Return the valid mounts that a pod asks for, and all problems."""
     found: list[Problem] = []
-    if excess := _size_problems(annotations(pod)):
+    if excess := _size_problems(asked):
         return Wanted((), platform.worker), excess
-    mounts, shared = _grouped(annotations(pod), found)
+    mounts, shared = _grouped(asked, found)
     if len(mounts) > platform.maximum_mounts:
         return Wanted((), platform.worker), [*found, _too_many(len(mounts), platform)]
-    defaults = _defaults(pod, platform)
+    defaults = _defaults(asked, platform)
     specs = [_mount(name, mounts[name], defaults, found) for name in sorted(mounts, key=_order)]
     sound = tuple(spec for spec in specs if spec is not None)
     found += _excesses(sound, platform)
@@ -109,17 +134,17 @@ def read(pod: Pod, platform: Platform) -> tuple[Wanted, list[Problem]]:
     return Wanted(sound, worker), found
 
 
-def _size_problems(given: Mapping[str, str | None]) -> list[Problem]:
+def _size_problems(asked: Asking) -> list[Problem]:
     """Return problems of too many or too long annotations, before time is spent on them."""
-    ours = {key: value or "" for key, value in given.items() if key.startswith(DOMAIN)}
+    ours = asked.annotations
     if len(ours) > _MOST_ANNOTATIONS:
         rule = f"a pod may have at most {_MOST_ANNOTATIONS} annotations of s3mount"
         return [Problem(DOMAIN, str(len(ours)), rule, "Use fewer mounts, or more pods")]
     rule = f"must be at most {LONGEST_VALUE} characters long"
     return [
         Problem(key, value, rule, "Shorten it")
-        for key, value in ours.items()
-        if len(value) > LONGEST_VALUE and key != STATUS
+        for key, value in ours
+        if len(value or "") > LONGEST_VALUE
     ]
 
 
@@ -133,14 +158,12 @@ def _order(name: str) -> tuple[bool, str]:
 
 
 def _grouped(
-    given: Mapping[str, str | None], found: list[Problem]
+    asked: Asking, found: list[Problem]
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Return our annotations by mount name, and those for the whole pod."""
     mounts: dict[str, dict[str, str]] = {}
     shared: dict[str, str] = {}
-    for key, value in sorted(given.items()):
-        if not key.startswith(DOMAIN) or key == STATUS:
-            continue
+    for key, value in sorted(asked.annotations):
         text = value or ""  # YAML reads a forgotten value as null
         name, dot, mount = key.removeprefix(DOMAIN).partition(".")
         problem = _key_problem(key, name, mount if dot else None)
@@ -182,10 +205,8 @@ def _unknown_key(key: str, name: str, mount: str | None) -> Problem:
     return Problem(key, None, rule, example(f'{meant}: "{BY_NAME[near[0]].example}"'))
 
 
-def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
+def _defaults(asked: Asking, platform: Platform) -> dict[str, Any]:
     """Return the defaults of a mount's fields."""
-    context = section(section(pod, "spec"), "securityContext")
-    group = context.get("fsGroup")
     return {
         "path": "/var/s3",
         "prefix": "",
@@ -194,8 +215,8 @@ def _defaults(pod: Pod, platform: Platform) -> dict[str, Any]:
         "endpoint": platform.default_endpoint,
         "secret": platform.default_secret,
         "containers": None,
-        "uid": context.get("runAsUser") or 0,
-        "gid": (context.get("runAsGroup") if group is None else group) or 0,
+        "uid": asked.uid,
+        "gid": asked.gid,
         "file_mode": "0644",
         "dir_mode": "0755",
         "metadata": "posix",

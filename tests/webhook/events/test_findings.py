@@ -32,8 +32,8 @@ def test_the_numbers_are_metrics_of_the_worker() -> None:
     assert {f"s3mount_{name}" for name in COUNTED} <= exposed.names()
 
 
-def test_a_failed_end_is_told_once() -> None:
-    """With the reason; a next failure is told anew."""
+def test_a_failed_end_is_reported_once() -> None:
+    """With the reason; a next failure is reported anew."""
     known = Known(ENDED_AT - 1)
     failed = pod(initContainerStatuses=[ended(WORKER, message="the bucket does not exist")])
     (found,) = known.ended(failed)
@@ -45,8 +45,8 @@ def test_a_failed_end_is_told_once() -> None:
     assert len(list(known.ended(replace(failed, ends=(replace(again, finished="later"),))))) == 1
 
 
-def test_what_failed_before_we_began_is_not_told() -> None:
-    """A predecessor told it."""
+def test_what_failed_before_we_began_is_not_reported() -> None:
+    """A predecessor reported it."""
     known = Known(ENDED_AT + 1)
     assert list(known.ended(pod(initContainerStatuses=[ended(WORKER)]))) == []
 
@@ -60,7 +60,7 @@ def test_what_failed_before_we_began_is_not_told() -> None:
         ("remounted", REMOUNTED),
     ],
 )
-def test_a_number_that_grew_is_told(name: str, reason: str) -> None:
+def test_a_number_that_grew_is_reported(name: str, reason: str) -> None:
     """As often as it grew, and only then."""
     known = Known(BEGAN - 1)
     assert reasons(known, values(**{name: 0})) == []
@@ -76,14 +76,14 @@ def test_a_new_worker_counts_from_nothing() -> None:
     assert reasons(known, values(BEGAN + 5, conflicts_total=2)) == [(CONFLICT, 2)]
 
 
-def test_what_a_worker_counted_before_we_began_is_not_told() -> None:
+def test_what_a_worker_counted_before_we_began_is_not_reported() -> None:
     """What comes after is."""
     known = Known(BEGAN + 1)
     assert reasons(known, values(conflicts_total=2, remounted=1)) == []
     assert reasons(known, values(conflicts_total=3, remounted=1)) == [(CONFLICT, 1)]
 
 
-def test_only_mounts_of_the_pod_are_told_of() -> None:
+def test_only_mounts_of_the_pod_are_reported() -> None:
     """Whoever answers at the port can't make up others."""
     assert reasons(Known(0), values(mount="made-up", conflicts_total=7)) == []
 

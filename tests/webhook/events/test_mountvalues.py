@@ -24,7 +24,7 @@ Answering = Callable[[socket.socket], None]
 
 @contextlib.contextmanager
 def listening(answer: Answering) -> Iterator[int]:
-    """A port that takes one client and does as told."""
+    """A port that takes one client and does as given."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

@@ -131,7 +131,7 @@ def test_what_could_not_be_written_is_written_later(written: Written) -> None:
 
 
 def test_a_refused_event_is_not_repeated_at_once(written: Written) -> None:
-    """The namespace is going, or the right isn't there: told in our log, tried with the next."""
+    """The namespace is going, or the right isn't there: logged, tried with the next."""
     written.status = 403
     written.note()
     written.note(times=0, after=PAUSE)

@@ -1,7 +1,7 @@
 """No cache grows with the length of what somebody wrote."""
 
 from tests.sources import modules
-from webhook.parse.boundedcache import LONGEST, MOST, bounded_cache
+from webhook.parse.boundedcache import LONGEST, MOST, bounded_cache, remembered
 
 
 def test_short_texts_are_computed_once() -> None:
@@ -35,3 +35,12 @@ def test_there_is_no_other_cache() -> None:
     caches = {"functools", "functools.lru_cache", "functools.cache"}
     users = [m.name for m in modules().values() if m.package == "webhook" and m.imports & caches]
     assert users == ["webhook.parse.boundedcache"]
+
+
+def test_values_are_remembered_by_the_length_of_their_texts() -> None:
+    """As texts are, with bounds of their own."""
+    asked = []
+    call = remembered(lambda value: asked.append(value) or value, len, longest=3, most=2)
+    for value in ("abc", "abc", "abcd", "abcd", "x", "y", "abc"):
+        assert call(value) == value
+    assert asked == ["abc", "abcd", "abcd", "x", "y", "abc"]

@@ -13,7 +13,7 @@ from webhook.platform.settings import Platform
 from webhook.pod.containers import sidecars
 from webhook.review import admission
 from webhook.review.decision import Decider, Injected
-from webhook.spec.mountspec import read
+from webhook.spec.mountspec import asking, read
 
 TWO = {
     "s3.mount/bucket": "my-bucket",
@@ -150,7 +150,7 @@ def test_credentials_are_readable_to_the_worker_alone() -> None:
 def test_any_prefix_reaches_the_worker_unchanged(prefix: str) -> None:
     """No text is expanded, cut or escaped on its way through the kubelet."""
     pod = reviews.pod(reviews.BUCKET | {"s3.mount/prefix": prefix})
-    wanted, problems = read(pod, Platform())
+    wanted, problems = read(asking(pod), Platform())
     if not problems:
         worker = sidecars(wanted, Platform(), ambient=False, metrics_port=None)[1]
         assert config(worker)["mounts"][0]["prefix"] == prefix + "/"

@@ -6,7 +6,7 @@ from tests.webhook import reviews
 from webhook.platform.resources import Resources
 from webhook.platform.settings import Platform
 from webhook.pod.memory import buffers, needed
-from webhook.spec.mountspec import Wanted, read
+from webhook.spec.mountspec import Wanted, asking, read
 
 MIB = 2**20
 
@@ -16,7 +16,7 @@ def wanted(mounts: int, limit: int | None) -> Wanted:
     for n in range(mounts):
         annotations |= {f"s3.mount/bucket.m{n}": "my-bucket", f"s3.mount/path.m{n}": f"/m{n}"}
     platform = Platform().replaced(worker=Resources(memory_limit=limit))
-    return read(reviews.pod(annotations), platform)[0]
+    return read(asking(reviews.pod(annotations)), platform)[0]
 
 
 @pytest.mark.parametrize(

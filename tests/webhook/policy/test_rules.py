@@ -10,7 +10,7 @@ from webhook.policy.file import parse_policy
 from webhook.policy.rules import Policy, policy_problems
 from webhook.review.decision import Decider, Denied, Injected
 from webhook.review.lookup import FixedFacts
-from webhook.spec.mountspec import MountSpec, Wanted, read
+from webhook.spec.mountspec import MountSpec, Wanted, asking, read
 
 
 def parsed(text: str) -> Policy:
@@ -19,7 +19,7 @@ def parsed(text: str) -> Policy:
 
 def wanted(**annotations: str) -> Wanted:
     given = {f"s3.mount/{key.replace('_', '-')}": value for key, value in annotations.items()}
-    found, problems = read(reviews.pod({"s3.mount/bucket": "data"} | given), Platform())
+    found, problems = read(asking(reviews.pod({"s3.mount/bucket": "data"} | given)), Platform())
     assert not problems
     return found
 

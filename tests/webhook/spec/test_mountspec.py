@@ -8,7 +8,7 @@ from tests.webhook import reviews
 from webhook.platform.settings import Platform, read_platform
 from webhook.problems import Problem
 from webhook.spec.annotations import ANNOTATIONS, Annotation
-from webhook.spec.mountspec import MountSpec, Wanted, read
+from webhook.spec.mountspec import MountSpec, Wanted, asking, read
 
 MOUNTED = [a for a in ANNOTATIONS if a.per_mount]
 SHARED = [a for a in ANNOTATIONS if not a.per_mount]
@@ -46,7 +46,7 @@ WRONG = {"bucket": "A", "path": "x", "prefix": "/", "read-only": "1", "region": 
 
 def understood(annotations: dict[str, str], **environ: str) -> tuple[Wanted, list[Problem]]:
     given = {f"s3.mount/{key}": value for key, value in annotations.items()}
-    return read(reviews.pod(given), read_platform(environ) if environ else Platform())
+    return read(asking(reviews.pod(given)), read_platform(environ) if environ else Platform())
 
 
 def mount(annotations: dict[str, str], name: str = "default") -> MountSpec:
