@@ -72,6 +72,10 @@ class Posix:
     ctime_ns: int
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
 
+    def touched(self, now: int) -> "Posix":
+        """Return the attributes after a change of the content at `now`; called for each write."""
+        return Posix(self.mode, self.uid, self.gid, self.atime_ns, now, now, self.xattrs)
+
     @property
     def kind(self) -> int:
         """The type bits only."""

@@ -9,7 +9,7 @@ Not here: changes by other writers; no request. Any thread; `_lock` is a leaf.
 """
 
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,7 +41,7 @@ class Changes:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._lock = locks.lock(Rank.LEAF)
-        self._under_way: Counter[str] = Counter()
+        self._under_way: dict[str, int] = {}
         self._ended: OrderedDict[str, float] = OrderedDict()
         self._kept = kept
         self._forgotten = 0.0
@@ -50,7 +50,7 @@ class Changes:
     def under_way(self, key: str) -> Iterator[None]:
         """Surround a request that changes `key`; it counts whatever its outcome."""
         with self._lock:
-            self._under_way[key] += 1
+            self._under_way[key] = self._under_way.get(key, 0) + 1
         try:
             yield
         finally:

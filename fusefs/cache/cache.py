@@ -17,6 +17,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -166,7 +167,9 @@ class Cache:
             return False
         return idle.origin is DiskState.ADOPTED or _whole(idle.pair, key)
 
-    def adopt(self, path: Path, key: str, etag: str, size: int, taken: int | None = None) -> None:
+    def adopt(
+        self, path: Path | str, key: str, etag: str, size: int, taken: int | None = None
+    ) -> None:
         """Make a staged file the content of a version, by rename; it must not change any more.
 
         `taken` are the bytes that the caller has taken from the space for it (default: `size`); the
@@ -181,7 +184,7 @@ class Cache:
         except (OSError, BrokenIndex) as error:
             log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
             self._discard(_Idle(pair, held))
             return
         if origin is DiskState.STORED:
@@ -363,9 +366,9 @@ class Cache:
                 del self._keys[key]
 
 
-def _move_in(path: Path, pair: Pair, identity: Identity) -> DiskState:
+def _move_in(path: Path | str, pair: Pair, identity: Identity) -> DiskState:
     """Give a file a cached version's names; a small one has its checksums at once."""
-    with path.open("rb", buffering=0) as file:
+    with FileIO(path) as file:
         if os.fstat(file.fileno()).st_size != identity.size:
             raise BrokenIndex(f"it isn't {identity.size} bytes long")
         sums = None
@@ -374,7 +377,7 @@ def _move_in(path: Path, pair: Pair, identity: Identity) -> DiskState:
             if len(sums) != identity.blocks:
                 raise BrokenIndex("it became shorter")
         BlockIndex.create(pair.index, identity, sums).close()
-    path.rename(pair.data)
+    os.rename(path, pair.data)  # noqa: PTH104 - a staged file's path is a text
     return DiskState.ADOPTED if sums is None else DiskState.STORED
 
 

@@ -1,14 +1,16 @@
 """The identity of this boot of the machine: data of an earlier one may not have reached the disk.
 
-Where the kernel has none (macOS), all boots count as one. No state, any thread.
+Where the kernel has none (macOS), all boots count as one. It is read once. Any thread.
 """
 
 import time
+from functools import cache
 from pathlib import Path
 
 _ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 
 
+@cache
 def boot_id() -> str:
     """Return the kernel's name for this boot; "" where it has none."""
     try:

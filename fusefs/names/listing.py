@@ -131,7 +131,7 @@ class Listing:
         with self._lock:
             self._removed.pop(name, None)
             self._own[name] = entry
-            found = self._table.row_of(name)
+            found = None if name in self._extra else self._table.row_of(name)
             if found is None:
                 self._extra[name] = name + "/" if entry.directory else name
             else:

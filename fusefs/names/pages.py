@@ -8,7 +8,6 @@ Threading: a `PageRows` never changes but for the marks in `flags`, which its li
 """
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -92,15 +91,22 @@ class PageRows:
 
     def after(self, key: str) -> int:
         """Return the first row behind a key."""
-        wanted = raw(key)
-        at = bisect_left(range(len(self)), wanted, key=self.raw_key)
-        return at + 1 if at < len(self) and self.raw_key(at) == wanted else at
+        at, found = self.place(raw(key))
+        return at + found
 
-    def find(self, key: str) -> int | None:
-        """Return the row of a key."""
-        wanted = raw(key)
-        at = bisect_left(range(len(self)), wanted, key=self.raw_key)
-        return at if at < len(self) and self.raw_key(at) == wanted else None
+    def place(self, wanted: bytes) -> tuple[int, bool]:
+        """Return the first row that isn't before a raw key, and whether it is that key's."""
+        keys, ends, low, high = self._keys, self._ends, 0, len(self._ends)
+        while low < high:
+            middle = (low + high) // 2
+            here = keys[ends[middle - 1] if middle else 0 : ends[middle]]
+            if here == wanted:
+                return middle, True
+            if here < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low, False
 
     def info(self, at: int, prefix: str) -> ObjectInfo | None:
         """Return what LIST returned for a row's object; None for a directory."""

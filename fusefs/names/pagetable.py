@@ -95,14 +95,14 @@ class PageTable:
 
     def row(self, key: str) -> Place | None:
         """Return where a key is, among the pages that are kept."""
-        pages = range(len(self.slots))
+        pages, wanted = range(len(self.slots)), raw(key)
         if not self.overlapping:
-            number = bisect_left(self._bounds, raw(key))
+            number = bisect_left(self._bounds, wanted)
             pages = range(number, min(number + 1, len(self.slots)))
         for number in pages:
             content = self.slots[number].content
-            at = content.find(key) if content is not None else None
-            if content is not None and at is not None:
+            at, found = content.place(wanted) if content is not None else (0, False)
+            if content is not None and found:
                 return number, content, at
         return None
 

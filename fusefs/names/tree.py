@@ -9,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
@@ -68,7 +68,7 @@ class Node:
         """Return a directory's attributes with the times of a later change of its entries."""
         if self.changed_ns <= posix.mtime_ns:
             return posix
-        return replace(posix, mtime_ns=self.changed_ns, ctime_ns=self.changed_ns)
+        return posix.touched(self.changed_ns)
 
     @property
     def local(self) -> bool:

@@ -4,7 +4,6 @@ Opening and closing take as long with 10 000 handles as with one. Any thread; `_
 """
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ class HandleTable:
 
     def __init__(self) -> None:
         self._handles: dict[int, Handle] = {}
-        self._bodies: dict[Node, Counter[FileContent]] = {}  # handles on each content of a node
+        self._bodies: dict[Node, dict[FileContent, int]] = {}  # handles on each of its contents
         self._next = itertools.count(1)
         self._lock = locks.lock(Rank.LEAF)
 
@@ -55,8 +54,8 @@ class HandleTable:
         """Add a handle; return whether its node is open with another content, too."""
         with self._lock:
             self._handles[number] = handle
-            bodies = self._bodies.setdefault(handle.node, Counter())
-            bodies[handle.body] += 1
+            bodies = self._bodies.setdefault(handle.node, {})
+            bodies[handle.body] = bodies.get(handle.body, 0) + 1
             return len(bodies) > 1
 
     def remove(self, number: int) -> Handle | None:

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
@@ -135,7 +134,7 @@ class OpenFiles:
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
-            return replace(self._register(node, body, flags, reported=reported), changed=changed)
+            return self._register(node, body, flags, reported=reported, changed=changed)
 
     def _writable(self) -> None:
         if self.read_only:
@@ -144,7 +143,13 @@ class OpenFiles:
             raise ReadOnly("the mount is being shut down; nothing new can be written")
 
     def _register(
-        self, node: Node, body: FileContent, flags: int, *, reported: bool = True
+        self,
+        node: Node,
+        body: FileContent,
+        flags: int,
+        *,
+        reported: bool = True,
+        changed: bool = False,
     ) -> Opened:
         number = self.number()
         others = self._handles.add(number, _handle(node, body, flags))
@@ -162,7 +167,12 @@ class OpenFiles:
         if self.read_only and not body.dirty:
             whole = body.whole_fd()
         return Opened(
-            number, keep_cache=keep, whole_fd=whole, content=body.number, apart=body.apart
+            number,
+            keep_cache=keep,
+            changed=changed,
+            whole_fd=whole,
+            content=body.number,
+            apart=body.apart,
         )
 
     def create(self, node: Node, flags: int, posix: Posix, exclusive: bool) -> Opened:

@@ -22,6 +22,8 @@ def crc32(data: bytes | bytearray | memoryview) -> str:
 
 def crc32_of(body: Body) -> str:
     """Return the CRC32 of a body."""
+    if isinstance(body, (bytes, bytearray)):
+        return crc32(body)
     checksum = 0
     for piece in pieces_of(body):
         checksum = zlib.crc32(piece, checksum)

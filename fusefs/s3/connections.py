@@ -156,7 +156,7 @@ class Line:
 
     def send(self, head: bytes, body: Body) -> None:
         """Send head and body; the time limit holds for each piece, not for the whole."""
-        if isinstance(body, PartBody):
+        if not isinstance(body, (bytes, bytearray)):
             self._send_all(memoryview(head))
             self._send_part(body)
         elif len(body) <= SENT:

@@ -72,10 +72,10 @@ Body = bytes | bytearray | PartBody
 
 def pieces_of(body: Body) -> Iterator[bytes | bytearray | memoryview]:
     """Yield all bytes of a body, which stays at its start."""
-    if isinstance(body, PartBody):
-        yield from body.pieces()
-    else:
+    if isinstance(body, (bytes, bytearray)):  # `PartBody` has an abstract class, slow to ask
         yield body
+    else:
+        yield from body.pieces()
 
 
 def in_pieces(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def payload_hash(body: Body, tls: bool) -> str:
         return UNSIGNED
     if not body:
         return EMPTY
+    if isinstance(body, (bytes, bytearray)):
+        return hashlib.sha256(body).hexdigest()
     digest = hashlib.sha256()
     for piece in pieces_of(body):
         digest.update(piece)

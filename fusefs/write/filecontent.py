@@ -15,7 +15,6 @@ rename, which takes those of all files below it in one order.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -115,7 +114,7 @@ class FileContent:
     @property
     def dirty(self) -> bool:
         """Whether S3 lacks something of it."""
-        return self._staged is not None
+        return self._pending.staged is not None
 
     @property
     def unsent(self) -> int:
@@ -125,7 +124,8 @@ class FileContent:
     @property
     def etag(self) -> str | None:
         """The version it is bound to; None while it isn't in S3."""
-        return self.info.etag if self.info is not None else None
+        info = self._binding.info
+        return info.etag if info is not None else None
 
     def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this version."""
@@ -168,14 +168,12 @@ class FileContent:
     def _write(self, offset: int, data: bytes | memoryview, append: bool) -> None:
         with self.commit_lock:
             at = self.size if append else offset
-            with self._changing() as staged:
-                staged.write(at, data)
+            staged = self._change(lambda staged: staged.write(at, data))
             self._upload.wrote(staged, at, at + len(data), self.posix)
 
     def copy_in(self, copied: CopiedRange) -> None:
         """Take bytes of another object without moving them; its end may be the file's new end."""
-        with self._changing() as staged:
-            staged.copy_in(copied)
+        self._change(lambda staged: staged.copy_in(copied))
 
     def copies_from(self, prefix: str) -> bool:
         """Say whether ranges are still to be copied from an object at or below `prefix`."""
@@ -184,8 +182,7 @@ class FileContent:
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
         if size != self.size or self._staged is None:
-            with self._changing() as staged:
-                staged.resize(size)
+            self._change(lambda staged: staged.resize(size))
 
     def zero(self, start: int, end: int, keep_size: bool) -> None:
         """Make a range zeros; with `keep_size` nothing beyond the end."""
@@ -193,19 +190,19 @@ class FileContent:
             if keep_size:
                 end = min(end, self.size)
             if start < end:
-                with self._changing() as staged:
-                    staged.zero(start, end)
+                self._change(lambda staged: staged.zero(start, end))
 
-    @contextmanager
-    def _changing(self) -> Iterator[Staged]:
-        """Around one change of the content; what fails leaves a clean file clean."""
+    def _change(self, step: Callable[[Staged], None]) -> Staged:
+        """Carry out one change of the content; what fails leaves a clean file clean."""
         with self.commit_lock:
-            now = time.time_ns()
-            touched = replace(self.posix, mtime_ns=now, ctime_ns=now)
-            with self._pending.change(partial(self._stage, touched), self) as staged:
+            touched = self.posix.touched(time.time_ns())
+
+            def changing(staged: Staged) -> None:
                 self._upload.changing(staged, touched)
-                yield staged
+                step(staged)
                 self.posix = touched
+
+            return self._pending.change(partial(self._stage, touched), self, changing)
 
     def set_posix(self, posix: Posix) -> None:
         """Change attributes of a dirty file: part of its next commit."""
@@ -221,14 +218,14 @@ class FileContent:
         """
         if self.failure is not None:
             raise self.failure
-        return self._staged or self._pending.begin(self._record(posix or self.posix), self)
+        return self._pending.staged or self._pending.begin(self._record(posix or self.posix), self)
 
     def _discard(self, staged: Staged) -> None:
         self._upload.abandon(staged)
         self._pending.end(self).discard()
 
     def _record(self, posix: Posix) -> Record:
-        info = self.info
+        info = self._binding.info
         condition = info.etag if info is not None else IF_ABSENT
         return Record(
             self.key, condition, info, self.size, self.headers, posix, self.node, self.unlinked
@@ -251,7 +248,7 @@ class FileContent:
         with self.commit_lock:
             if self.failure is not None:
                 raise self.failure
-            staged = self._staged
+            staged = self._pending.staged
             if staged is None or self.unlinked:
                 return False
             try:

@@ -105,7 +105,7 @@ class FileUpload:
             posix = outgoing.posix or posix
         with self._state:
             # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
-            staged.change(replace(staged.record, key=key, posix=posix))
+            staged.change(staged.record.going(key, posix))
         self._sent_as = posix
         return self._deliver(staged, outgoing), posix
 

@@ -125,10 +125,11 @@ class IncrementalUpload:
 
     def stop(self) -> None:
         """Begin no more, and wait for what is under way."""
-        for job in self._jobs.values():
-            job.cancel()
-        wait(self._jobs.values())
-        self._jobs.clear()
+        if self._jobs:
+            for job in self._jobs.values():
+                job.cancel()
+            wait(self._jobs.values())
+            self._jobs.clear()
 
     def abandon(self, staged: Staged) -> None:
         """Give up an upload whose bytes aren't wanted any more."""

@@ -7,8 +7,7 @@ Not here: what is in a staged file (`staged`), when it is committed (`fileconten
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -59,18 +58,20 @@ class PendingChanges:
         assert staged is not None  # noqa: S101 - called for what is staged only
         return staged
 
-    @contextmanager
-    def change(self, begin: Callable[[], Staged], owner: Unsent) -> Iterator[Staged]:
-        """Around one change, under `state`; what fails leaves a clean file clean."""
+    def change(
+        self, begin: Callable[[], Staged], owner: Unsent, step: Callable[[Staged], None]
+    ) -> Staged:
+        """Carry out one change, under `state`; what fails leaves a clean file clean."""
         fresh = self.staged is None
         staged = begin()
         try:
             with self.state:
-                yield staged
+                step(staged)
         except BaseException:
             if fresh and not staged.dirty and staged.record.size == staged.initial_size:
                 self.end(owner).discard()
             raise
+        return staged
 
     def seal(self, commit_lock: threading.RLock) -> None:
         """Have the changes on the disk, for another boot; not those of a file that is in use."""

@@ -28,7 +28,7 @@ from fusefs.write.multipart import MultipartUpload
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import CopiedRange, CopiedRanges, CopySource
-from fusefs.write.stagedfiles import created, data_of, leftovers, log_of, moved
+from fusefs.write.stagedfiles import created, data_of, leftovers, log_of, moved, removed
 from fusefs.write.stagedjournal import Record, StagedJournal
 from fusefs.write.storedbytes import StoredBytes
 from fusefs.write.uploadplan import MAX_OBJECT, Changed, GiB
@@ -44,7 +44,7 @@ JOURNALED_MOST = 32
 class Staged:
     """One staged file, open."""
 
-    def __init__(self, stem: Path, record: Record, space: Space) -> None:
+    def __init__(self, stem: Path | str, record: Record, space: Space) -> None:
         """Start a new staged file `stem`.data; raises OSError when the disk refuses."""
         self.stem, self._data_path, self._log_path = stem, data_of(stem), log_of(stem)
         self.record = record
@@ -61,7 +61,7 @@ class Staged:
             self._journal = StagedJournal.begin(self._log_path, record)
         except OSError:
             os.close(self._data)
-            self._data_path.unlink(missing_ok=True)
+            removed(self._data_path)
             raise
 
     @classmethod
@@ -73,11 +73,11 @@ class Staged:
         """
         found = StagedJournal.resume(log_of(stem))
         if found is None:
-            data = data_of(stem)
+            data = Path(data_of(stem))
             if data.exists() and data.stat().st_size:  # a power failure took what came before
                 raise ValueError("its log is empty")
-            log_of(stem).unlink(missing_ok=True)
-            data_of(stem).unlink(missing_ok=True)
+            removed(log_of(stem))
+            removed(data_of(stem))
             return None
         self = cls.__new__(cls)
         self._journal, lines = found
@@ -139,7 +139,7 @@ class Staged:
         elif kind in (b"m", b"u", b"v", b"x"):
             self._replay_upload(kind, rest)
         elif kind == b"r":
-            self.record = replace(Record.of(json.loads(rest)), size=self.record.size)
+            self.record = Record.of(json.loads(rest)).sized(self.record.size)
             self.journaled = [*self.journaled[-JOURNALED_MOST:], self.record]
         elif kind == b"o":
             self._journal.boot = rest.decode()
@@ -269,7 +269,7 @@ class Staged:
         self._changed(min(start, self.record.size), end)
         self.dirty.add(min(start, self.record.size), end)
         if end > self.record.size:
-            self.record = replace(self.record, size=end)
+            self.record = self.record.sized(end)
         return self._stored.add(start, end)
 
     def zero(self, start: int, end: int) -> None:
@@ -341,7 +341,7 @@ class Staged:
     def _resized(self, size: int) -> int:
         old = self.record.size
         self._changed(min(old, size), max(old, size))
-        self.record = replace(self.record, size=size)
+        self.record = self.record.sized(size)
         if size < old:
             self.dirty.remove(size, old)
             return self._stored.cut(size, old)
@@ -351,7 +351,7 @@ class Staged:
     def change(self, record: Record) -> None:
         """Go on with another key, base or attributes; the size stays."""
         same = record.size == self.record.size
-        self.record = record if same else replace(record, size=self.record.size)
+        self.record = record if same else record.sized(self.record.size)
         self._journal.append_json(self.record.as_json(), "r ")
 
     def read(self, offset: int, view: memoryview) -> None:
@@ -373,28 +373,28 @@ class Staged:
         """Close and remove the files."""
         self.close()
         self._space.give(self._stored.taken)
-        self._log_path.unlink(missing_ok=True)
-        self._data_path.unlink(missing_ok=True)
+        removed(self._log_path)
+        removed(self._data_path)
 
     def become_cache(self, cache: Cache, info: ObjectInfo) -> None:
         """Hand the data, which is all of `info`'s content, to the cache; remove the log."""
         try:
             os.ftruncate(self._data, info.size)
-            self._data_path.stat()
+            os.stat(self._data_path)  # noqa: PTH116 - see `stagedfiles`
         except OSError:
             self.discard()
             return
         self.close()
-        self._log_path.unlink(missing_ok=True)
+        removed(self._log_path)
         cache.adopt(self._data_path, info.key, info.etag, info.size, self._stored.taken)
 
     def keep_as_conflict(self, directory: Path) -> Path:
         """Move data and log to `directory`; return the data's new path."""
         directory.mkdir(parents=True, exist_ok=True)
         os.ftruncate(self._data, self.record.size)
-        target = directory / self.stem.name
+        target = directory / Path(self.stem).name
         moved(self._data, self._data_path, data_of(target))
         self._journal.move(log_of(target))
         self._space.give(self._stored.taken)  # whoever has the directory counts it from now on
         self.close()
-        return data_of(target)
+        return Path(data_of(target))

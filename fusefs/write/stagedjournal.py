@@ -27,6 +27,7 @@ import errno
 import json
 import os
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ from fusefs import versions
 from fusefs.attributes import Posix
 from fusefs.disk.boot import boot_id, booted_at
 from fusefs.objects import Headers, ObjectInfo
-from fusefs.write.stagedfiles import created, moved
+from fusefs.write.stagedfiles import created, moved, removed
 
 VERSION = 2
 KNOWN = (1, VERSION)
 POSIX = [each.name for each in fields(Posix)]
+POSIX_VALUES = attrgetter(*POSIX)
+encoded = json.JSONEncoder().encode  # `json.dumps` looks for options first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,29 @@ class Record:
     node: int = 0
     unlinked: bool = False
 
+    def sized(self, size: int) -> "Record":
+        """Return the record with another size, ten times as fast as `replace` of dataclasses."""
+        return Record(
+            self.key, self.condition, self.base, size, self.headers, self.posix, self.node,
+            self.unlinked,
+        )  # fmt: skip
+
+    def going(self, key: str, posix: Posix | None) -> "Record":
+        """Return the record as it is about to be sent."""
+        return Record(
+            key, self.condition, self.base, self.size, self.headers, posix, self.node,
+            self.unlinked,
+        )  # fmt: skip
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as values that JSON can hold."""
         posix, base = self.posix, self.base
         packed = None
         if posix is not None:
-            packed = {name: getattr(posix, name) for name in POSIX}
-            packed["xattrs"] = {name: value.hex() for name, value in posix.xattrs.items()}
+            packed = dict(zip(POSIX, POSIX_VALUES(posix), strict=True))
+            packed["xattrs"] = (
+                {name: value.hex() for name, value in posix.xattrs.items()} if posix.xattrs else {}
+            )
         return {
             "key": self.key,
             "condition": self.condition,
@@ -101,31 +120,31 @@ class Record:
 class StagedJournal:
     """The open file of a journal; it only grows. `boot` is the last one it knows of."""
 
-    def __init__(self, path: Path, fd: int, boot: str) -> None:
+    def __init__(self, path: str, fd: int, boot: str) -> None:
         self.path = path
         self.boot = boot
         self._fd = fd
 
     @classmethod
-    def begin(cls, path: Path, record: Record) -> "StagedJournal":
+    def begin(cls, path: str, record: Record) -> "StagedJournal":
         """Begin with what is changed; OSError, and no file, when the disk refuses."""
         journal = cls(path, created(path, os.O_APPEND), boot_id())
         try:
             journal.append_json({"version": VERSION, "boot": journal.boot, **record.as_json()})
         except OSError:
             journal.close()
-            path.unlink(missing_ok=True)
+            removed(path)
             raise
         return journal
 
     @classmethod
-    def resume(cls, path: Path) -> "tuple[StagedJournal, list[bytes]] | None":
+    def resume(cls, path: str) -> "tuple[StagedJournal, list[bytes]] | None":
         """Open what a former process left, and its whole lines; None without a first one.
 
         A torn last line is cut off: nobody got an answer for that step. Raises ValueError, with
         the file as it was, where its version isn't known.
         """
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = Path(path).read_bytes().split(b"\n")[:-1]
         if not lines:
             return None
         document = json.loads(lines[0])
@@ -136,25 +155,25 @@ class StagedJournal:
 
     def append_json(self, step: dict[str, Any], kind: str = "") -> None:
         """Add a line with JSON."""
-        self.append(f"{kind}{json.dumps(step)}\n".encode())
+        self.append(f"{kind}{encoded(step)}\n".encode())
 
     def append(self, line: bytes) -> None:
         """Add a line, or nothing: half of one would make the next ones unreadable."""
         done = os.write(self._fd, line)
         if done < len(line):
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
 
     def sync(self) -> None:
         """Wait until all of it, and its name, are on the disk."""
         os.fdatasync(self._fd)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(Path(self.path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)
         finally:
             os.close(directory)
 
-    def move(self, target: Path) -> None:
+    def move(self, target: str) -> None:
         """Go on under another name."""
         moved(self._fd, self.path, target)
         self.path = target
@@ -164,6 +183,6 @@ class StagedJournal:
         os.close(self._fd)
 
 
-def _boot_of(path: Path) -> str:
+def _boot_of(path: str) -> str:
     """Tell the boot of a journal that doesn't by the time of its last line."""
-    return boot_id() if path.stat().st_mtime >= booted_at() else "an earlier boot"
+    return boot_id() if Path(path).stat().st_mtime >= booted_at() else "an earlier boot"

@@ -8,10 +8,10 @@ Not here: what is in one staged file (`staged`), the remote side (`uploader`). A
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 from fusefs.cache.cache import Cache
 from fusefs.counters import Count, Counters
@@ -45,6 +45,7 @@ class Staging:
     ) -> None:
         self.root = root
         self.directory = root / "staged"
+        self._stems = f"{self.directory}{os.sep}"
         self.conflicts = root / "conflicts"
         self.space = space
         self.dirty = DirtySet(most_files)
@@ -57,7 +58,7 @@ class Staging:
         """Begin a staged file; raises OSError (the disk refuses) or NoSpace (`most_files`)."""
         if self.dirty.full and not record.unlinked:
             raise NoSpace(f"{record.key}: as many files are changed as there are descriptors for")
-        return Staged(self.directory / uuid4().hex, record, self.space)
+        return Staged(f"{self._stems}{os.urandom(16).hex()}", record, self.space)
 
     def left(self) -> Iterator[Path]:
         """Yield where the staged files of a former process are, oldest first."""

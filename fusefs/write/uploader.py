@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TypeVar
 
 from fusefs import attributes
@@ -36,6 +37,7 @@ SMALL = 256 << 10  # bytes that are read once rather than to hash and again to s
 # How stores refuse to copy an object whose key ends in a slash; versitygw: 400
 # DirectoryObjectContainsData, SeaweedFS: 404.
 NOT_COPIED = frozenset({400, 404, 405, 501})
+UNKNOWN_TYPE = "application/octet-stream"
 MARKER = Headers(system={"ContentType": DIRECTORY_TYPE})
 
 Result = TypeVar("Result")
@@ -173,7 +175,7 @@ class Uploader:
             system["Tagging"] = self.store.tags(source)
         if "ContentType" not in system:
             system["ContentType"] = content_type(key)
-        return replace(headers, system=system)
+        return Headers(headers.metadata, system)
 
     def _info(self, record: Record, etag: str, headers: Headers) -> ObjectInfo:
         return ObjectInfo(
@@ -181,9 +183,9 @@ class Uploader:
             record.size,
             etag,
             self.store.server_time(),
-            replace(
-                headers,
-                system={name: value for name, value in headers.system.items() if name != "Tagging"}
+            Headers(
+                headers.metadata,
+                {name: value for name, value in headers.system.items() if name != "Tagging"}
                 | (
                     {"TagCount": record.headers.system["TagCount"]}
                     if "TagCount" in record.headers.system
@@ -337,7 +339,13 @@ def numbered(plan: Iterable[Piece]) -> dict[int, Piece]:
 
 def content_type(key: str) -> str:
     """Return the media type of a new object by its suffix, as s3fs and web servers do."""
-    return mimetypes.guess_type(key, strict=False)[0] or "application/octet-stream"
+    _, dot, suffix = key[key.rfind("/") + 1 :].partition(".")
+    return _type_of(suffix) if dot else UNKNOWN_TYPE
+
+
+@lru_cache(1024)
+def _type_of(suffix: str) -> str:
+    return mimetypes.guess_type(f"name.{suffix}", strict=False)[0] or UNKNOWN_TYPE
 
 
 def _all(futures: list[Future[UploadedPart]]) -> list[UploadedPart]:
