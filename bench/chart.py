@@ -1,4 +1,7 @@
-"""A row of the comparison as a picture: a bar for each file system, a line for the limit. Pure."""
+"""The comparison as pictures, a bar for each file system and a line for the limit, and as a table.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,61 @@ def ranked(row: Row) -> list[Row]:
     return sorted(results, key=lambda each: (each["value"] is None, sign * (each["value"] or 0)))
 
 
-def ratio(row: Row, result: Row) -> str:
-    """Return how a result compares with the best of the others, and with the limit."""
-    others = [
-        each["value"]
+def _measures(row: Row) -> list[Row]:
+    """Return the results of others that are a measure for ours."""
+    return [
+        each
         for each in row["results"]
         if each["value"] and not each["late"] and not each["peer"].startswith(OURS)
     ]
+
+
+def ratio(row: Row, result: Row) -> str:
+    """Return how a result compares with the best of the others, and with the limit."""
+    others = [each["value"] for each in _measures(row)]
     more = row["better"] == "more"
     said = []
     if others and result["peer"].startswith(OURS):
-        best = max(others) if more else min(others)
-        factor = result["value"] / best if more else best / result["value"]
-        said.append(f"{factor:.2f}x the best peer")
+        said.append(f"{_factor(row, result['value'], others):.2f}x the best peer")
     if row["limit"]:
         part = result["value"] / row["limit"] if more else row["limit"] / result["value"]
         said.append(f"{part:.0%} of the limit")
     return ", ".join(said)
+
+
+def _factor(row: Row, value: float, others: list[float]) -> float:
+    return value / max(others) if row["better"] == "more" else min(others) / value
+
+
+def _lead(row: Row) -> float:
+    """Return how many times as good as the best of the others we are; 0 where we failed."""
+    ours = next((each["value"] for each in row["results"] if each["peer"] == OURS), None)
+    others = [each["value"] for each in _measures(row)]
+    if not ours:
+        return 0.0
+    return _factor(row, ours, others) if others else float("inf")
+
+
+def table(rows: list[Row]) -> str:
+    """Return all rows as Markdown, those first where we trail the most."""
+    said = [
+        "| workload | ours | best of the others | ratio | of the limit |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=_lead):
+        best = next((each for each in ranked(row) if each in _measures(row)), None)
+        ours = next((each for each in row["results"] if each["peer"] == OURS), None)
+        lead = _lead(row)
+        name = f"{row['name']}, {row['unit']} ({row['better']} is better)"
+        against = f"{best['value']:.4g} ({best['peer']})" if best else "-"
+        if ours is None or not ours["value"]:
+            said.append(f"| {name} | **failed** | {against} | | |")
+            continue
+        ratios = f"{lead:.2f}" if best else "-"
+        limit = ratio(row, ours).rpartition(" of the limit")[0].rpartition(" ")[2] or "-"
+        mark = f"**{ratios}**" if lead < 1 else ratios
+        said.append(f"| {name} | {ours['value']:.4g} | {against} | {mark} | {limit} |")
+    return "\n".join(said) + "\n"
 
 
 def drawn(row: Row) -> str:

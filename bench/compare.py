@@ -3,7 +3,9 @@
 The store is a SeaweedFS of its own, the link a proxy with 20 ms a round trip and 90 MB/s a
 connection, all on this machine: what counts are the ratios of one run, not the seconds. Each
 repetition mounts afresh with an empty cache, one file system after the other, so that a noisy
-machine disturbs all alike; the median counts. Results go to docs/benchmarks/NAME.json and .svg.
+machine disturbs all alike; the median counts. A workload that took long enough isn't repeated. One
+that fails is a result, of its row alone. Results go to docs/benchmarks: NAME.json and NAME.svg, and
+results.md, where we trail first.
 
 Needs root and /dev/fuse. Others are compared where they are on PATH: mount-s3, geesefs, s3fs,
 rclone.
@@ -18,25 +20,36 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from threading import Thread
 
 from bench import chart, content
+from bench.chart import Row
 from bench.content import MIB
 from bench.link import LATENCY, RATE, Link
 from bench.peers import Peer, Usage, found
-from bench.workloads import WORKLOADS, Workload
+from bench.workloads import WORKLOADS, Prepare, Workload
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from tests.mounts.ours import Directories
-from tests.servers.s3 import REGION, Bucket
+from tests.servers.s3 import REGION, Bucket, Endpoint
 from tests.servers.seaweed import SeaweedServer
 
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks"
-STUCK = 300.0  # seconds after which a mount is broken
+STUCK = 120.0  # seconds after which a mount is broken
 CONNECTIONS = 8  # of the limit of reads and writes: as many as we use
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """At most `most`, and no further one after `enough` seconds."""
+
+    most: int
+    enough: float
 
 
 @dataclass(frozen=True)
@@ -72,9 +85,9 @@ def once(workload: Workload, peer: Peer, bucket: Bucket, link: Link) -> Once:
         mount = peer.start(bucket.name, where, link.endpoint)
         try:
             mount.wait_ready(30)
+            mount.watch(STUCK)
             list(mount.path.iterdir())
             mounted = time.perf_counter() - began
-            mount.watch(STUCK)
             if workload.warm is not None:
                 workload.warm(mount.path)
                 time.sleep(1)  # what it writes behind is on its disk
@@ -113,24 +126,47 @@ def summed(peer: Peer, workload: Workload, seen: list[Once], error: str) -> Resu
     )
 
 
-def measure(
-    workload: Workload, peers: list[Peer], server: SeaweedServer, times: int
-) -> dict[str, object]:
+class Stored:
+    """The buckets of the workloads: those that only read share one with the same content."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._shared: dict[Prepare, Bucket] = {}
+
+    @contextmanager
+    def bucket(self, workload: Workload) -> Iterator[Bucket]:
+        """Give a bucket with what a workload needs."""
+        shared = self._shared.get(workload.prepare)
+        if shared is not None and not workload.writes:
+            yield shared
+            return
+        bucket = self.endpoint.create_bucket(f"bench-{os.urandom(4).hex()}")
+        try:
+            workload.prepare(bucket)
+            if not workload.writes:
+                self._shared[workload.prepare] = bucket
+            yield bucket
+        finally:
+            if bucket not in self._shared.values():
+                bucket.destroy()
+
+
+def measure(workload: Workload, peers: list[Peer], stored: Stored, told: Repetitions) -> Row:
     """Return a row: a result for each file system, and the limit."""
     seen: dict[str, list[Once]] = {peer.name: [] for peer in peers}
     errors: dict[str, str] = {}
-    with Link(server.endpoint) as link:
-        for _ in range(times):
+    began = time.monotonic()
+    with Link(stored.endpoint) as link:
+        for _ in range(told.most):
             for peer in peers:
-                bucket = server.endpoint.create_bucket(f"bench-{os.urandom(4).hex()}")
                 try:
-                    workload.prepare(bucket)
-                    seen[peer.name].append(once(workload, peer, bucket, link))
+                    with stored.bucket(workload) as bucket:
+                        seen[peer.name].append(once(workload, peer, bucket, link))
                 except Exception as error:  # noqa: BLE001 - whatever a peer does is its result
                     errors[peer.name] = f"{type(error).__name__}: {error}"[-300:]
-                finally:
-                    bucket.destroy()
-        limit = workload.limit or transfer(workload, server, link)
+            if time.monotonic() - began > told.enough:
+                break
+        limit = workload.limit or limit_of(workload, stored.endpoint, link)
     results = [summed(p, workload, seen[p.name], errors.get(p.name, "")) for p in peers]
     return {
         "name": workload.name,
@@ -138,14 +174,29 @@ def measure(
         "better": "more" if workload.rate else "less",
         "limit": limit,
         "results": [asdict(result) for result in results],
+        "machine": {
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "round_trip_ms": LATENCY * 1000,
+            "connection_MB_s": RATE / 1e6,
+        },
     }
 
 
-def transfer(workload: Workload, server: SeaweedServer, link: Link) -> float | None:
-    """Return how fast bare connections move the bytes of a workload, in MB/s."""
-    if workload.name not in ("read-cold", "write"):
+def limit_of(workload: Workload, endpoint: Endpoint, link: Link) -> float | None:
+    """Return what bare connections reach, where bytes are moved and it can be measured."""
+    if not workload.moves:
         return None
-    bucket = server.endpoint.create_bucket(f"bench-{os.urandom(4).hex()}")
+    try:
+        return transfer(workload, endpoint, link)
+    except Exception as error:  # noqa: BLE001 - the row has its other results
+        sys.stderr.write(f"{workload.name}: the limit isn't known: {error}\n")
+        return None
+
+
+def transfer(workload: Workload, endpoint: Endpoint, link: Link) -> float:
+    """Return how fast bare connections move the bytes of a workload, in MB/s."""
+    bucket = endpoint.create_bucket(f"bench-{os.urandom(4).hex()}")
     size, part = 512 * MIB, 8 * MIB
     etag = bucket.put("limit", content.whole(size)).strip('"')
     os.environ.update(link.endpoint.credentials.environment())
@@ -172,7 +223,7 @@ def transfer(workload: Workload, server: SeaweedServer, link: Link) -> float | N
     return round(size / took / 1e6, 1)
 
 
-def line(row: dict[str, object]) -> str:
+def line(row: Row) -> str:
     """Return a row as text: values, ratios to the best peer and to the limit."""
     said = [f"{row['name']} ({row['unit']}, {row['better']} is better)"]
     for result in chart.ranked(row):
@@ -188,33 +239,48 @@ def line(row: dict[str, object]) -> str:
     return "\n".join(said)
 
 
-def main() -> int:
-    """Measure, print and write."""
+def write(row: Row, results: Path) -> None:
+    """Write one row's files."""
+    path = results / str(row["name"])
+    path.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
+    path.with_suffix(".svg").write_text(chart.drawn(row))
+
+
+def settings() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
     names = [workload.name for workload in WORKLOADS]
     parser.add_argument("--only", action="append", choices=names, help="a workload; again for more")
     parser.add_argument("--peers", default="", help="names of file systems, by commas")
     parser.add_argument("--times", type=int, default=3, help="repetitions")
+    parser.add_argument(
+        "--enough", type=float, default=40.0, help="seconds after which none is begun (40)"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
-    told = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measure, print and write."""
+    told = settings()
     peers = list(found([name for name in told.peers.split(",") if name]))
     told.results.mkdir(parents=True, exist_ok=True)
+    rows = []
     with SeaweedServer() as server:
+        stored = Stored(server.endpoint)
         for workload in WORKLOADS:
             if told.only and workload.name not in told.only:
                 continue
-            row = measure(workload, peers, server, told.times)
-            row["machine"] = {
-                "cores": os.cpu_count(),
-                "kernel": platform.release(),
-                "round_trip_ms": LATENCY * 1000,
-                "connection_MB_s": RATE / 1e6,
-            }
+            taking = [peer for peer in peers if workload.attributes or peer.stores_attributes]
+            row = measure(workload, taking, stored, Repetitions(told.times, told.enough))
+            rows.append(row)
             sys.stdout.write(line(row) + "\n")
             sys.stdout.flush()
-            path = told.results / workload.name
-            path.with_suffix(".json").write_text(json.dumps(row, indent=1) + "\n")
-            path.with_suffix(".svg").write_text(chart.drawn(row))
+            write(row, told.results)
+    table = chart.table(rows)
+    sys.stdout.write(table)
+    if not told.only:
+        (told.results / "results.md").write_text(table)
     return 0
 
 

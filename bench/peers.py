@@ -25,11 +25,15 @@ Start = Callable[[str, Directories, Endpoint], Mount]
 
 @dataclass(frozen=True)
 class Peer:
-    """A file system; `late`: its close() returns before the object is in S3."""
+    """A file system; `late`: its close() returns before the object is in S3.
+
+    What doesn't store attributes is compared where they make a difference only.
+    """
 
     name: str
     start: Start
     late: bool = False
+    stores_attributes: bool = True
 
 
 def _ours(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
@@ -80,7 +84,7 @@ def _rclone(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
 OURS = "ours"
 PEERS = (
     Peer(OURS, _ours),
-    Peer("ours, no attributes", _bare),
+    Peer("ours, no attributes", _bare, stores_attributes=False),
     Peer("mount-s3", _mount_s3),
     Peer("geesefs", _geesefs),
     Peer("s3fs", _s3fs),

@@ -42,6 +42,8 @@ class Workload:
 
     Without `rate` the seconds themselves are the result, and fewer are better. `writes`: peers
     whose close() doesn't wait for S3 are no measure. `limit` is in the unit of the result.
+    `attributes`: those in object metadata make a difference. `moves`: the rate is that of bytes, so
+    its limit is what bare connections move.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Workload:
     writes: bool = False
     limit: float | None = None
     warm: Run | None = None  # done before, and not measured
+    attributes: bool = False
+    moves: bool = False
 
 
 def _large(bucket: Bucket) -> None:
@@ -225,8 +229,9 @@ def _rename(root: Path) -> float:
 
 
 TRIPS = 1 / LATENCY
+_SMALL_FILES = _many("small", 1000, SMALL)
 WORKLOADS = (
-    Workload("read-cold", "MB/s", _read_large, _large),
+    Workload("read-cold", "MB/s", _read_large, _large, moves=True),
     Workload("read-from-disk", "MB/s", _read_from_disk, _large, warm=_read_large),
     Workload("read-hot", "MB/s", _read_large, _large, warm=_read_large),
     Workload("first-byte", "s", _first_byte, _large, rate=False, limit=2 * LATENCY),
@@ -238,6 +243,7 @@ WORKLOADS = (
         _write,
         verify=_same("written", lambda: content.whole(WRITTEN)),
         writes=True,
+        moves=True,
     ),
     Workload(
         "create-exclusive",
@@ -252,12 +258,19 @@ WORKLOADS = (
         "small-files-8",
         "files/s",
         _read_small(8),
-        _many("small", 1000, SMALL),
+        _SMALL_FILES,
         limit=8 * TRIPS,
     ),
-    Workload("small-files-1", "files/s", _read_small(1), _many("small", 1000, SMALL), limit=TRIPS),
-    Workload("ls-l", "s", _look, _many("listed", 5000, KIB), rate=False),
-    Workload("find", "s", _walk, _many("tree", 2000, KIB, per_directory=100), rate=False),
+    Workload("small-files-1", "files/s", _read_small(1), _SMALL_FILES, limit=TRIPS),
+    Workload("ls-l", "s", _look, _many("listed", 5000, KIB), rate=False, attributes=True),
+    Workload(
+        "find",
+        "s",
+        _walk,
+        _many("tree", 2000, KIB, per_directory=100),
+        rate=False,
+        attributes=True,
+    ),
     Workload(
         "append",
         "s",

@@ -8,8 +8,11 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import chart, content
+from bench.compare import Repetitions, Stored, measure
 from bench.content import MIB, WrongBytes
+from bench.peers import Peer
 from bench.workloads import WORKLOADS
+from tests.stores.server import QuirkyStore
 
 
 def result(peer: str, value: float | None, *, late: bool = False) -> dict[str, Any]:
@@ -63,3 +66,29 @@ def test_workloads_are_named_once() -> None:
     """`--only` takes one of them."""
     names = [workload.name for workload in WORKLOADS]
     assert len(set(names)) == len(names)
+
+
+def test_the_table_begins_with_what_we_are_worst_at() -> None:
+    """A row in which we failed first, then where others are ahead, which is marked."""
+    ahead = row("more", result("ours", 3.0), result("a", 1.0))
+    behind = row("less", result("ours", 3.0), result("a", 1.0), limit=1.5) | {"name": "find"}
+    failed = row("more", result("ours", None), result("a", 1.0)) | {"name": "rename"}
+    lines = chart.table([ahead, behind, failed]).splitlines()[2:]
+    assert [each.split(",")[0] for each in lines] == ["| rename", "| find", "| write"]
+    assert "| **failed** |" in lines[0]
+    assert lines[1].endswith("| 3 | 1 (a) | **0.33** | 50% |")
+    assert lines[2].endswith("| 3 | 1 (a) | 3.00 | - |")
+
+
+def test_a_peer_that_fails_costs_its_result_only() -> None:
+    """So does one whose objects can't be stored, and a limit that can't be measured."""
+
+    def fail(*_: object) -> Any:
+        raise OSError("no such program")
+
+    peers = [Peer("a", fail), Peer("ours", fail)]
+    with QuirkyStore() as store:  # which makes no buckets
+        measured = measure(WORKLOADS[0], peers, Stored(store.endpoint), Repetitions(2, 0.0))
+    assert [each["value"] for each in measured["results"]] == [None, None]
+    assert all(each["error"] for each in measured["results"])
+    assert measured["limit"] is None
