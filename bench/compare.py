@@ -75,6 +75,7 @@ class Once:
     usage: Usage
     requests: dict[str, int]
     moved: int
+    late: bool  # close() returned before the object was there
 
 
 def once(workload: Workload, peer: Peer, bucket: Bucket, link: Link) -> Once:
@@ -99,17 +100,21 @@ def once(workload: Workload, peer: Peer, bucket: Bucket, link: Link) -> Once:
             after = Usage.of(mount)
             requests, moved = link.counted()
             mount.unwatch()
-            if not peer.late:
-                workload.verify(bucket)
+            late = peer.late
+            try:
+                if not late:
+                    workload.verify(bucket)
+            except KeyError:  # nothing is there yet
+                late = True
         finally:
             mount.release()
     value = amount / took if workload.rate else took
-    return Once(value, Usage(after.cpu - before.cpu, after.rss), requests, moved)
+    return Once(value, Usage(after.cpu - before.cpu, after.rss), requests, moved, late)
 
 
 def summed(peer: Peer, workload: Workload, seen: list[Once], error: str) -> Result:
     """Return what counts of some repetitions."""
-    late = peer.late and workload.writes
+    late = workload.writes and (peer.late or any(each.late for each in seen))
     if not seen:
         return Result(peer.name, None, late, 0, 0, {}, 0, error)
     middle = sorted(seen, key=lambda each: each.value)[len(seen) // 2]

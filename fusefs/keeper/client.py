@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0  # the keeper answers in a millisecond; a mount(2) takes a few
 RETRY_SECONDS = 0.05
+CONNECT_SECONDS = 0.005  # the same for the first connection: somebody waits for the mount
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class KeeperClient:
         """Connect for the first time; SetupError when the keeper isn't there in `timeout` s."""
         deadline = time.monotonic() + timeout
         while not self._connect():
-            if self._stop.wait(RETRY_SECONDS) or time.monotonic() > deadline:
+            if self._stop.wait(CONNECT_SECONDS) or time.monotonic() > deadline:
                 raise SetupError(f"no keeper answers at {self._path}")
         self._watcher.start()
 

@@ -342,8 +342,12 @@ def open_mount(
     settings: MountSettings,
     mode: StartMode = StartMode.SINGLE,
     invalidations: Invalidations | None = None,
+    *,
+    reached: bool = False,
 ) -> Mounted:
     """Reach the bucket, then build the mount; raises SetupError with the line for its user.
+
+    `reached`: `check` has just done so.
 
     A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
     even while S3 doesn't.
@@ -355,7 +359,8 @@ def open_mount(
     if resumed:
         conditions.recall()
     else:
-        reach(settings)
+        if not reached:
+            reach(settings)
         conditions.keep()
     root.claim()
     return Mounted(settings, store, root.path, mode, invalidations or Silent())

@@ -11,11 +11,9 @@ from typing import Literal
 
 from fusefs import keys
 from fusefs.attributes import Defaults, Shown
-from fusefs.cache.cache import VERSION_BYTES
 from fusefs.errors import BadName, NameTooLong, SetupError
 from fusefs.mount import optionvalues
 from fusefs.s3.settings import StoreSettings
-from fusefs.write.flush import AT_ONCE
 from fusefs.write.uploadplan import PlanSettings
 
 # What is done only to save requests or time, by the name that `--without` has for it:
@@ -92,6 +90,9 @@ class MountSettings:
     @property
     def cached_versions(self) -> int:
         """How many versions the cache may keep, whatever their size; they take memory, too."""
+        # Imported late, here and below: a supervisor needs settings, but neither cache nor uploads.
+        from fusefs.cache.cache import VERSION_BYTES
+
         return self.memory_limit // CACHED_PART // VERSION_BYTES
 
     @property
@@ -113,6 +114,8 @@ class MountSettings:
     @property
     def connections(self) -> int:
         """Connections all requests at once can need; more would be closed after each use."""
+        from fusefs.write.flush import AT_ONCE
+
         return 3 * self.requests + self.ahead + self.parallel + self.uploads + AT_ONCE
 
 

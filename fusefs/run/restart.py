@@ -76,8 +76,11 @@ class RestartedChild:
             preexec_fn=_die_with_parent,  # safe: there is one thread
         )
 
-    def ended(self) -> int | None:
-        """Return the exit code when the process has ended since the last call."""
+    def ended(self, *, asked: bool = False) -> int | None:
+        """Return the exit code when the process has ended since the last call.
+
+        `asked`: it was told to; that it did so before it had begun to work isn't worth a line.
+        """
         if self._process is None or (code := self._process.poll()) is None:
             return None
         self._process = None
@@ -89,6 +92,8 @@ class RestartedChild:
         self._not_before = self._clock() + pause
         # SIGTERM before its handler is installed ends a child by the signal: that is no failure.
         level = logging.INFO if code in (0, UNMOUNTED, -signal.SIGTERM) else logging.WARNING
+        if asked and code == -signal.SIGTERM:
+            level = logging.DEBUG
         log.log(level, "a process ended", extra={"part": self.name, "code": code})
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return code

@@ -51,9 +51,11 @@ def worker(
     allow_many_files()
     mounts = protocol.parse_document(protocol.read_document(os.environ, serving.config))
     parsed = {str(each["name"]): settings_of(podconfig.arguments(each)) for each in mounts}
+    checked: set[str] = set()  # and not opened since
     if serving.reached is not None and not serving.reached.exists():
-        for settings in parsed.values():
+        for name, settings in parsed.items():
             check(settings)
+            checked.add(name)
         serving.reached.touch()
     opened: dict[str, Mounted] = {}
 
@@ -61,7 +63,9 @@ def worker(
         config: Mapping[str, object], invalidations: Invalidations, mode: StartMode
     ) -> Mounted:
         name = str(config["name"])
-        opened[name] = open_mount(parsed[name], mode, invalidations)
+        reached = name in checked
+        checked.discard(name)
+        opened[name] = open_mount(parsed[name], mode, invalidations, reached=reached)
         return opened[name]
 
     grace = serving.drain_seconds

@@ -2,8 +2,8 @@
 
 Does for two processes what the kubelet does for two containers: starts them, restarts the one that
 dies (after a pause, which grows for a process that fails by itself), and stops them in order,
-worker first. The two hand the mount over by themselves. Nothing is mounted before a worker has
-reached the bucket.
+worker first. The two hand the mount over by themselves. They start at the same time, but the keeper
+mounts nothing before a worker has reached the bucket and made the file `reached`.
 
 No S3 here: this process only watches. One thread. The children are in a session of their own, so
 that Ctrl-C reaches them through this process only; if it dies, they get a SIGTERM.
@@ -32,22 +32,17 @@ KEEPER_SECONDS = 5.0  # seconds for an unmount, which takes milliseconds
 
 
 class Supervisor:
-    """Runs both until a signal comes or the worker's first start fails.
-
-    The keeper is started once the file `reached` exists: then a worker has reached the bucket.
-    """
+    """Runs both until a signal comes or the worker's first start fails."""
 
     def __init__(
         self,
         keeper: Sequence[str],
         worker: Sequence[str],
         environment: Mapping[str, str],
-        reached: Path | None = None,
     ) -> None:
         self.keeper = RestartedChild("keeper", keeper, environment)
         self.worker = RestartedChild("worker", worker, environment)
         self.unmounted = False  # unmounted from outside: a mount there now is foreign
-        self._reached = reached
         self._signals = 0
         self._wake = threading.Event()
 
@@ -72,7 +67,7 @@ class Supervisor:
     def _watch(self) -> int | None:
         """Keep both running; return the exit code of a failure, None after a signal."""
         while not self._signals:
-            for child in (self.keeper, self.worker):
+            for child in (self.worker, self.keeper):
                 code = child.ended()
                 # In a later start this code may mean that S3 is unreachable: then it is restarted.
                 if code == SETUP_FAILED and child.starts == 1:
@@ -80,8 +75,7 @@ class Supervisor:
                 if code in (UNMOUNTED, LEFT) and child is self.worker:
                     self.unmounted = True
                     return 0 if code == UNMOUNTED else 1
-                if child is self.worker or self._reached is None or self._reached.exists():
-                    child.start()
+                child.start()
             self._wake.wait(LOOK_SECONDS)
         return None
 
@@ -102,7 +96,7 @@ class Supervisor:
     def _stop_keeper(self) -> None:
         deadline = time.monotonic() + KEEPER_SECONDS
         self.keeper.signal(signal.SIGTERM)
-        while self.keeper.pid is not None and self.keeper.ended() is None:
+        while self.keeper.pid is not None and self.keeper.ended(asked=True) is None:
             if time.monotonic() > deadline:
                 self.keeper.signal(signal.SIGKILL)
             time.sleep(LOOK_SECONDS)
@@ -124,17 +118,16 @@ def supervise(settings: MountSettings, words: Sequence[str], log_format: str) ->
     }
     with tempfile.TemporaryDirectory(prefix="s3mount-run-") as directory:
         sockets = Path(directory)
-        reached = sockets / "reached"
+        reached = str(sockets / "reached")
         keeper_socket, worker_socket = str(sockets / "keeper.sock"), str(sockets / "worker.sock")
         ours = [sys.executable, "-m", "fusefs"]
         address = ["--socket", keeper_socket]
         worker = ["worker", *address, "--status-socket", worker_socket, "--once"]
         worker += ["--log-format", log_format]
         supervisor = Supervisor(
-            [*ours, "keeper", *address, "--worker-uid", str(os.getuid())],
-            [*ours, *worker, "--reached", str(reached)],
+            [*ours, "keeper", *address, "--worker-uid", str(os.getuid()), "--after", reached],
+            [*ours, *worker, "--reached", reached],
             {**os.environ, protocol.CONFIG: json.dumps(document)},
-            reached,
         )
         code = supervisor.run()
     # A keeper that was killed, or ended before its handler was installed, has not unmounted.

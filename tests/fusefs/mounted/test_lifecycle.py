@@ -325,6 +325,13 @@ def test_many_mounts_of_one_bucket(mounts: Mounts, bucket: Bucket) -> None:
         assert (root / "f1").read_bytes() == content(MIB, 1)
 
 
+def test_a_mount_is_ready_after_one_request(mounts: Mounts, bucket: Bucket, proxy: Proxy) -> None:
+    """The bucket is listed, for one key; keeper and worker don't each ask."""
+    with proxy.counting() as seen:
+        mounts(bucket, endpoint=proxy.endpoint)
+    assert seen.operations == {"ListObjectsV2": 1}
+
+
 def test_the_mount_table_names_the_bucket(mounts: Mounts, bucket: Bucket) -> None:
     """What `df`, `findmnt` and `mount` show in the place of a device."""
     path = mounts(bucket).path
