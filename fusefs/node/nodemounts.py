@@ -3,8 +3,8 @@
 What is mounted is read from the mount table, so there is no state on disk that could be wrong. A
 mountpoint is never asked for anything: before its worker answers that would wait for good.
 
-Threading: any thread. `_lock` guards which pods there are and how many threads use each; nothing is
-done while it is held.
+Threading: any thread. `_lock` guards which pods there are, their nonces, and how many threads use
+each; nothing is done while it is held.
 """
 
 import os
@@ -19,7 +19,7 @@ from fusefs.keeper.keptmount import log
 from fusefs.kernel import mountcalls
 from fusefs.locks import Rank
 from fusefs.node.podkeeper import PodKeeper
-from fusefs.node.publication import Publication, PublishError, Target, target_of
+from fusefs.node.publication import Publication, PublishError, Target, recalled, target_of
 from fusefs.node.sharing import Sharing
 from fusefs.node.socketvolume import VOLUME, WAIT_SECONDS, SocketVolumes
 
@@ -53,17 +53,18 @@ class NodeMounts:
         self._lock = locks.lock(Rank.LEAF)
         self._pods: dict[str, PodKeeper] = {}
         self._users: Counter[str] = Counter()
+        self._nonces: dict[str, str] = {}  # of the volumes' tokens: the uid of the pod that has it
 
     def restore(self) -> None:
         """Wait for the workers of what is mounted; unmount what belongs to pods that are gone."""
         left: list[tuple[Target, str, bool, str]] = []
-        for path, number, read_only, scope in mountcalls.fuse_mounts_with_details():
+        for path, number, read_only, source in mountcalls.fuse_mounts_with_details():
             target = target_of(path, self._directory)
             if target is None:
                 continue
             record = os.path.join(os.path.dirname(target.path), RECORD)  # noqa: PTH118, PTH120
             if os.path.lexists(record):
-                left.append((target, number, read_only, scope))
+                left.append((target, number, read_only, source))
             else:
                 self._clean(path)
         with ThreadPoolExecutor(RESTORED_AT_ONCE) as pool:
@@ -75,9 +76,10 @@ class NodeMounts:
         target = asked.target
         try:
             with self._using(target.pod) as keeper:
+                self._bind(asked)
                 keeper.listen(directory)
                 keeper.publish(
-                    target.name, target.path, read_only=asked.read_only, source=asked.scope
+                    target.name, target.path, read_only=asked.read_only, source=asked.source
                 )
             if asked.scope and self._sharing is not None:
                 self._sharing.begin(target, asked.scope, directory)
@@ -122,6 +124,21 @@ class NodeMounts:
     def _forget(self, pod: str) -> None:
         with self._lock:
             self._pods.pop(pod, None)
+            self._unbind(pod)
+
+    def _bind(self, asked: Publication) -> None:
+        """Note whose nonce it is; PublishError while another pod of the node has it."""
+        with self._lock:
+            owner = self._nonces.setdefault(asked.nonce, asked.target.pod)
+        if owner != asked.target.pod:
+            where = f"volume {asked.target.volume} of pod {asked.namespace}/{asked.pod_name}"
+            text = f"{where} was copied from the pod with uid {owner}, which runs on this node"
+            raise PublishError("PERMISSION_DENIED", text)
+
+    def _unbind(self, pod: str) -> None:
+        """Forget the nonces of a pod that has no mount left; the lock is held."""
+        for nonce in [each for each, owner in self._nonces.items() if owner == pod]:
+            del self._nonces[nonce]
 
     def _socket_volume(self, asked: Publication) -> int:
         try:
@@ -151,17 +168,22 @@ class NodeMounts:
                 if unused:
                     del self._users[pod]
                     unused = keeper.empty and self._pods.pop(pod, None) is not None
+                    if unused:
+                        self._unbind(pod)
             if unused:
                 keeper.close()
 
-    def _restore(self, target: Target, number: str, read_only: bool, scope: str) -> None:
+    def _restore(self, target: Target, number: str, read_only: bool, source: str) -> None:
         """Listen for the worker of a mount; failing that, the mount can only be unpublished.
 
-        `scope`: of the node's cache. Only root makes mounts, so the mount table is believed.
+        Only root makes mounts, so what the mount table says of its `source` is believed.
         """
+        nonce, scope = recalled(source)
         try:
             with self._using(target.pod) as keeper:
-                keeper.restore(target.name, target.path, number, read_only=read_only, source=scope)
+                keeper.restore(target.name, target.path, number, read_only=read_only, source=source)
+                with self._lock:
+                    self._nonces[nonce] = target.pod
                 directory = self._volumes.open(target.pod, wait=0)
                 try:
                     keeper.listen(directory)

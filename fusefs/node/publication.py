@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusefs.keeper.cacheprotocol import scope_of
-from fusefs.node.token import TokenKeys
+from fusefs.node.token import SignedVolume, TokenKeys
 
 VOLUME = "s3-mount-bucket-"  # and the mount's name: the volume's name in the pod
 # What the kubelet adds to the attributes of a volume for `podInfoOnMount` (CSIDriver).
 INFO = "csi.storage.k8s.io/"
-OURS = {"mount", "token"}
+OURS = {"mount", "nonce", "token"}
+NONCE = "[0-9a-f]{16}"
 CACHE = "cache"  # where the mount uses the node's cache: what it shares with those that have it too
 
 
@@ -43,13 +44,29 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One volume of one pod; `scope` is of the node's cache, "" where the mount doesn't use it."""
+    """One volume of one pod.
+
+    `nonce`: the pod's, as the webhook made it. `scope`: of the node's cache, "" where the mount
+    doesn't use it.
+    """
 
     target: Target
     namespace: str
     pod_name: str
     read_only: bool
+    nonce: str
     scope: str = ""
+
+    @property
+    def source(self) -> str:
+        """What the next plugin has to know of it, for the mount table."""
+        return f"{self.nonce}.{self.scope}"
+
+
+def recalled(source: str) -> tuple[str, str]:
+    """Return nonce and scope of a `Publication.source`."""
+    nonce, _, scope = source.partition(".")
+    return nonce, scope
 
 
 def target_of(path: str, pods: str) -> Target | None:
@@ -77,7 +94,12 @@ def publication(
         raise PublishError("INVALID_ARGUMENT", f"{path!r} isn't in the pod {info['pod.uid']}")
     _check(target, context, info, read_only=read_only, keys=keys)
     return Publication(
-        target, info["pod.namespace"], info["pod.name"], read_only, _scope(context, info)
+        target,
+        info["pod.namespace"],
+        info["pod.name"],
+        read_only,
+        context["nonce"],
+        _scope(context, info),
     )
 
 
@@ -99,18 +121,25 @@ def _check(
 ) -> None:
     """Raise PublishError unless the attributes are the webhook's for this volume."""
     ours = {key: each for key, each in context.items() if not key.startswith(INFO)}
-    token, namespace = ours.get("token", ""), info["pod.namespace"]
-    account = info["serviceAccount.name"]
+    namespace, name = info["pod.namespace"], info["pod.name"]
+    volume = SignedVolume(
+        namespace,
+        info["serviceAccount.name"],
+        name,
+        ours.get("nonce", ""),
+        target.name,
+        read_only,
+        ours.get(CACHE),
+    )
     if (
         ours.keys() - {CACHE} != OURS
         or ours["mount"] != target.name
-        or not keys.check(
-            token, namespace, account, target.name, read_only=read_only, cache=ours.get(CACHE)
-        )
+        or not re.fullmatch(NONCE, volume.nonce)
+        or not keys.check(ours["token"], volume)
     ):
         raise PublishError(
             "PERMISSION_DENIED",
-            f"volume {target.volume} of pod {namespace}/{info['pod.name']} wasn't written by the"
+            f"volume {target.volume} of pod {namespace}/{name} wasn't written by the"
             " s3mount webhook, or was changed after it: mounts are asked for by annotation, see"
             " docs/node.md",
         )

@@ -24,6 +24,13 @@ DIRECTORY = Path(__file__).parent / "pods"
 RESULTS = (".injected.yaml", ".denied.txt")
 
 
+class StillKey(NodeKey):
+    """A key that makes the same nonce each time."""
+
+    def nonce(self) -> str:
+        return "0123456789abcdef"
+
+
 @dataclass(frozen=True)
 class Case:
     """One golden case, read from its file."""
@@ -38,7 +45,7 @@ class Case:
     @property
     def decider(self) -> Decider:
         platform, told = read_platform(self.environ), FixedFacts(self.labels)
-        return Decider(platform, lambda: self.policy, told, NodeKey("k" * 32))
+        return Decider(platform, lambda: self.policy, told, StillKey("k" * 32))
 
     def decide(self, pod: Pod | None = None) -> Decision:
         """The decision on the case's pod, or on another one in the same circumstances."""

@@ -15,7 +15,7 @@ from webhook.platform.settings import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
 from webhook.pod.injection import inject
 from webhook.pod.mesh import mesh_problems
-from webhook.pod.nodecache import in_common, shares
+from webhook.pod.nodevolumes import attributes
 from webhook.pods import Pod
 from webhook.policy.rules import Policy, unknown_labels
 from webhook.problems import Problem
@@ -25,8 +25,6 @@ from webhook.review.warnings import Advice, advice, misplaced, undone
 from webhook.spec import mountspec
 from webhook.spec.mountspec import Asking, MountSpec, Wanted
 
-# Of a pod that names none (the API server's ServiceAccount admission fills it in).
-_ACCOUNT = "default"
 MIRROR = "kubernetes.io/config.mirror"
 
 
@@ -137,18 +135,9 @@ class Decider:
         self, pod: Pod, wanted: Wanted, namespace: str, platform: Platform
     ) -> dict[str, dict[str, str]]:
         """Return the attributes of the volume of each mount for the node's plugin, by its name."""
-        key = self.node_key or NodeKey()
-        account = pod["spec"].get("serviceAccountName") or _ACCOUNT
-        shared = shares(pod, platform)
-        found: dict[str, dict[str, str]] = {}
-        for mount in wanted.mounts if platform.by_node else ():
-            cache = in_common(mount, pod) if shared else None
-            token = key.token(
-                namespace, account, mount.name, read_only=mount.read_only, cache=cache
-            )
-            more = {} if cache is None else {"cache": cache}
-            found[mount.name] = {"mount": mount.name, "token": token, **more}
-        return found
+        if not platform.by_node:
+            return {}
+        return attributes(pod, wanted, namespace, self.node_key or NodeKey(), platform)
 
     def _key_problems(self, platform: Platform) -> list[Problem]:
         if not platform.by_node or self.node_key is not None:

@@ -4,6 +4,7 @@ The plugin is the real process. What of a kubelet isn't here: containers, the AP
 """
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import grpc
 from fusefs.kernel import mountcalls
 from fusefs.node.messages import CSI, REGISTRATION, message_class
 from tests.fusefs.survival.pod import Pod
-from webhook.platform.nodekey import NodeKey
+from webhook.platform.nodekey import NodeKey, SignedVolume, bound_to
 
 KEY = "k" * 32
 TIMEOUT = 20.0
@@ -137,11 +138,12 @@ class NodePod(Pod):
     `cache` is what its mounts share with others, as the webhook writes it; None: nothing.
     """
 
-    namespace, account = "team", "default"
+    namespace, account, name = "team", "default", "reader"
     cache: str | None = None
 
     def __init__(self, kubelet: FakeKubelet, names: tuple[str, ...], **options: Any) -> None:
         self.uid = str(uuid.uuid4())
+        self.nonce = secrets.token_hex(8)
         self.kubelet = kubelet
         base = kubelet.root / "containers" / self.uid
         base.mkdir(parents=True, mode=0o755)
@@ -171,13 +173,14 @@ class NodePod(Pod):
         key = NodeKey(KEY)
         info = {
             "pod.uid": self.uid,
-            "pod.name": "reader",
+            "pod.name": self.name,
             "pod.namespace": self.namespace,
             "serviceAccount.name": self.account,
             "ephemeral": "true",
         }
-        token = key.token(self.namespace, self.account, name, read_only=read_only, cache=self.cache)
-        ours = {"mount": name, "token": token}
+        bound = bound_to(self.name, "")
+        told = (self.namespace, self.account, bound, self.nonce, name, read_only, self.cache)
+        ours = {"mount": name, "nonce": self.nonce, "token": key.token(SignedVolume(*told))}
         ours |= {} if self.cache is None else {"cache": self.cache}
         return ours | {f"csi.storage.k8s.io/{each}": value for each, value in info.items()}
 

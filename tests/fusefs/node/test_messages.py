@@ -1,14 +1,17 @@
 """The wire format is the published one, and the signature is the webhook's."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fusefs.errors import SetupError
+from fusefs.node import publication, token
 from fusefs.node.messages import CSI, REGISTRATION, message_class
 from fusefs.node.token import TokenKeys
 from webhook.errors import SettingsError
-from webhook.platform.nodekey import UNSIGNED, NodeKey, read_node_key
+from webhook.platform import nodekey
+from webhook.platform.nodekey import UNSIGNED, NodeKey, bound_to, read_node_key
 
 # Bytes by the published field numbers: csi.proto 1.9, pluginregistration/v1/api.proto.
 PUBLISH = b"\x0a\x01v\x22\x02/t\x30\x01\x42\x06\x0a\x01a\x12\x01b"
@@ -55,40 +58,84 @@ def test_fields_that_are_not_used_are_skipped() -> None:
     assert message_class(CSI, "NodePublishVolumeRequest").FromString(more).target_path == "/t"
 
 
-@pytest.mark.parametrize("read_only", [True, False])
-@pytest.mark.parametrize("key", KEYS)
-def test_the_token_covers_what_a_mount_shares(tmp_path: Path, key: str, read_only: bool) -> None:
-    """It can be neither changed nor added nor taken away."""
-    file = tmp_path / "key"
-    file.write_text("\n".join(KEYS) + "\n")
-    given, keys = ("team", "default", "one"), TokenKeys(file)
-    token = NodeKey(key).token(*given, read_only=read_only, cache="common")
-    assert keys.check(token, *given, read_only=read_only, cache="common")
-    for other in ("other", "", None):
-        assert not keys.check(token, *given, read_only=read_only, cache=other)
-    alone = NodeKey(key).token(*given, read_only=read_only)
-    assert not keys.check(alone, *given, read_only=read_only, cache="common")
+VOLUME = {
+    "namespace": "team",
+    "account": "default",
+    "pod": "web-0",
+    "nonce": "0" * 16,
+    "mount": "one",
+    "read_only": False,
+    "cache": None,
+}
 
 
-@pytest.mark.parametrize("read_only", [True, False])
-@pytest.mark.parametrize("key", KEYS)
-def test_a_token_of_the_webhook_is_taken(tmp_path: Path, key: str, read_only: bool) -> None:
-    """With each key of the file; with any other value it isn't."""
+def signed(key: str, **changed: object) -> str:
+    """The webhook's token of a volume."""
+    fields = {**VOLUME, "pod": bound_to("web-0", ""), **changed}
+    return NodeKey(key).token(nodekey.SignedVolume(**fields))  # type: ignore[arg-type]
+
+
+def volume(**changed: object) -> token.SignedVolume:
+    """The volume as the kubelet tells the plugin of it."""
+    return token.SignedVolume(**{**VOLUME, **changed})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> TokenKeys:
+    """A plugin's keys."""
     file = tmp_path / "key"
     file.write_text("\n".join(KEYS) + "\n")
-    given = ("team", "default", "one")
-    token = NodeKey(key).token(*given, read_only=read_only)
-    keys = TokenKeys(file)
-    assert keys.check(token, *given, read_only=read_only)
-    assert not keys.check(token, *given, read_only=not read_only)
-    assert not keys.check(token, "team", "default", "two", read_only=read_only)
-    assert not keys.check(
-        NodeKey("c" * 32).token(*given, read_only=read_only), *given, read_only=read_only
-    )
-    assert not keys.check(NodeKey().token(*given, read_only=read_only), *given, read_only=read_only)
-    assert not keys.check("", *given, read_only=read_only)
-    assert NodeKey().token(*given, read_only=read_only) == UNSIGNED
+    return TokenKeys(file)
+
+
+@pytest.mark.parametrize("cache", [None, "common"])
+@pytest.mark.parametrize("key", KEYS)
+def test_a_token_of_the_webhook_is_taken(keys: TokenKeys, key: str, cache: str | None) -> None:
+    """With each key of the file; with any other key, or none, it isn't."""
+    for read_only in (True, False):
+        told = {"read_only": read_only, "cache": cache}
+        assert keys.check(signed(key, **told), volume(**told))
+    for other in (signed("c" * 32), NodeKey().token(nodekey.SignedVolume(**VOLUME)), ""):  # type: ignore[arg-type]
+        assert not keys.check(other, volume(cache=cache))
+    assert signed("") == UNSIGNED == NodeKey().nonce()
     assert key not in repr(NodeKey(key))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"namespace": "other"},
+        {"account": "other"},
+        {"pod": "web-1"},
+        {"nonce": "1" * 16},
+        {"mount": "two"},
+        {"read_only": True},
+        {"cache": "common"},
+        {"cache": ""},
+    ],
+    ids=lambda changed: "-".join(f"{key}-{value}" for key, value in changed.items()),
+)
+def test_a_token_is_for_its_volume_alone(keys: TokenKeys, changed: dict[str, object]) -> None:
+    """Whatever of it is another, in either direction."""
+    assert not keys.check(signed(KEYS[0]), volume(**changed))
+    if "pod" not in changed:
+        assert not keys.check(signed(KEYS[0], **changed), volume())
+
+
+@pytest.mark.parametrize("base", ["web-7d9-", "x" * 80])
+def test_a_generated_name_is_known_but_for_its_end(keys: TokenKeys, base: str) -> None:
+    """The API server cuts what is too long, and appends five characters."""
+    given = signed(KEYS[0], pod=bound_to("", base))
+    assert keys.check(given, volume(pod=base[:58] + "x2k4p"))
+    assert not keys.check(given, volume(pod=base[:58]))
+    assert not keys.check(given, volume(pod=base[:58] + "x2k4p-0"))
+
+
+def test_each_pod_has_a_nonce_of_its_own() -> None:
+    """It is what the plugin takes for one."""
+    made = {NodeKey(KEYS[0]).nonce() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(publication.NONCE, each) for each in made)
 
 
 @pytest.mark.parametrize("content", [None, "", "short\n"], ids=["missing", "empty", "short"])

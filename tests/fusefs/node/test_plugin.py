@@ -101,6 +101,8 @@ def test_the_socket_volume_may_come_later(kubelet: FakeKubelet) -> None:
     "changed",
     [
         {"token": "0" * 64},
+        {"nonce": "0" * 16},
+        {"csi.storage.k8s.io/pod.name": "other"},
         {"mount": "two"},
         {"csi.storage.k8s.io/pod.namespace": "other"},
         {"csi.storage.k8s.io/serviceAccount.name": "other"},
@@ -118,6 +120,27 @@ def test_a_volume_that_the_webhook_did_not_write_is_refused(
     code, text = refused(shared_kubelet, **changed)
     assert code == "PERMISSION_DENIED"
     assert "wasn't written by the s3mount webhook" in text
+
+
+def test_a_copied_volume_is_refused_while_its_pod_lives(kubelet: FakeKubelet) -> None:
+    """Also by the next plugin; it is nobody's once the pod has ended."""
+    pod, copy = kubelet.pod(), kubelet.pod()
+    copy.nonce = pod.nonce
+    for each in (pod, copy):
+        each.make_volumes()
+    pod.publish()
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError) as caught:
+            copy.publish()
+        assert caught.value.code().name == "PERMISSION_DENIED"
+        assert f"copied from the pod with uid {pod.uid}" in caught.value.details()
+        assert not copy.mounted()
+        kubelet.kill_plugin()
+        kubelet.start_plugin()
+    pod.publish()
+    pod.unpublish()
+    copy.publish()
+    assert copy.mounted()
 
 
 def test_a_kubelet_without_pod_info_is_told_why(shared_kubelet: FakeKubelet) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.webhook import reviews
 from webhook.errors import PolicyFileError
-from webhook.platform.nodekey import NodeKey
+from webhook.platform.nodekey import NodeKey, SignedVolume, bound_to
 from webhook.platform.settings import Platform, read_platform
 from webhook.pods import Pod
 from webhook.policy.file import parse_policy
@@ -49,11 +49,18 @@ def shared(annotations: dict[str, str] = KEYS, **spec: Any) -> str | None:
 def test_a_mount_that_shares_says_so_to_plugin_and_worker() -> None:
     """The token covers it: it can't be changed, added or taken away."""
     pod = injected(reviews.pod(KEYS))
-    common = shared()
-    token = KEY.token("team", "default", "default", read_only=False, cache=common)
-    assert attributes(pod) == {"mount": "default", "cache": common, "token": token}
+    found, common = attributes(pod), shared()
+    bound = bound_to(pod["metadata"]["name"], "")
+    told = ("team", "default", bound, found["nonce"], "default", False)
+    token = KEY.token(SignedVolume(*told, common))
+    assert found == {
+        "mount": "default",
+        "nonce": found["nonce"],
+        "cache": common,
+        "token": token,
+    }
     assert told_worker(pod) == "/run/s3mount/cache-default.sock"
-    assert token != KEY.token("team", "default", "default", read_only=False)
+    assert token != KEY.token(SignedVolume(*told))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.webhook import reviews
 from webhook.errors import PolicyFileError, SettingsError
-from webhook.platform.nodekey import NodeKey
+from webhook.platform.nodekey import NodeKey, SignedVolume, bound_to
 from webhook.platform.settings import Platform, read_platform
 from webhook.pods import Pod
 from webhook.policy.file import parse_policy
@@ -28,21 +28,41 @@ def injected(decider: Decider, pod: Pod, namespace: str = "team") -> Pod:
     return admission.apply(pod, decision.patch)
 
 
-def tokens(pod: Pod) -> dict[str, str]:
-    """The token of each volume of the driver."""
+def attributes(pod: Pod) -> dict[str, dict[str, str]]:
+    """The attributes of each volume of the driver, by its mount."""
     volumes = [volume["csi"] for volume in pod["spec"]["volumes"] if "csi" in volume]
-    return {csi["volumeAttributes"]["mount"]: csi["volumeAttributes"]["token"] for csi in volumes}
+    return {csi["volumeAttributes"]["mount"]: csi["volumeAttributes"] for csi in volumes}
 
 
-def test_a_token_is_for_namespace_account_mount_and_access() -> None:
-    """It is what the plugin computes from what the kubelet tells it."""
+def token(pod: Pod, account: str, bound: str, *, read_only: bool) -> str:
+    """What the plugin computes from what the kubelet tells it and the pod's nonce."""
+    nonce = attributes(pod)["default"]["nonce"]
+    return KEY.token(SignedVolume("team", account, bound, nonce, "default", read_only))
+
+
+def test_a_token_is_for_namespace_account_pod_mount_and_access() -> None:
+    """The pod by its name, or by what its generated name begins with."""
     decider = Decider(NODE, node_key=KEY)
-    pod = reviews.pod({**reviews.BUCKET, "s3.mount/read-only": "true"}, serviceAccountName="web")
-    expected = KEY.token("team", "web", "default", read_only=True)
-    assert tokens(injected(decider, pod)) == {"default": expected}
+    asked = {**reviews.BUCKET, "s3.mount/read-only": "true"}
+    pod = injected(decider, reviews.pod(asked, serviceAccountName="web"))
+    name = pod["metadata"]["name"]
+    expected = token(pod, "web", bound_to(name, ""), read_only=True)
+    assert attributes(pod)["default"]["token"] == expected
     unnamed = reviews.pod(reviews.BUCKET)
-    expected = KEY.token("team", "default", "default", read_only=False)
-    assert tokens(injected(decider, unnamed)) == {"default": expected}
+    unnamed["metadata"] = {**unnamed["metadata"], "name": "", "generateName": "web-7d9-"}
+    pod = injected(decider, unnamed)
+    expected = token(pod, "default", bound_to("", "web-7d9-"), read_only=False)
+    assert attributes(pod)["default"]["token"] == expected
+
+
+def test_each_pod_has_another_nonce() -> None:
+    """All mounts of one pod have the same."""
+    decider = Decider(NODE, node_key=KEY)
+    more = {"s3.mount/bucket.models": "models", "s3.mount/path.models": "/models"}
+    pods = [injected(decider, reviews.pod({**reviews.BUCKET, **more})) for _ in range(2)]
+    nonces = [{each["nonce"] for each in attributes(pod).values()} for pod in pods]
+    assert [len(each) for each in nonces] == [1, 1]
+    assert nonces[0] != nonces[1]
 
 
 def test_every_volume_that_is_mounted_is_there() -> None:
@@ -56,7 +76,7 @@ def test_every_volume_that_is_mounted_is_there() -> None:
 
 
 def test_a_second_review_changes_nothing() -> None:
-    """Tokens don't depend on the time."""
+    """A pod that has a nonce of ours keeps it."""
     decider = Decider(NODE, node_key=KEY)
     pod = injected(decider, reviews.pod(reviews.BUCKET))
     decision = decider.decide(pod, "team")
@@ -64,12 +84,29 @@ def test_a_second_review_changes_nothing() -> None:
     assert decision.patch == ()
 
 
-def test_a_copied_token_is_replaced() -> None:
+def test_a_copied_volume_is_replaced() -> None:
     """A volume of ours is reset as a whole, whatever somebody wrote into it."""
     decider = Decider(NODE, node_key=KEY)
+    original = injected(decider, reviews.pod(reviews.BUCKET))
+    copy = {**original, "metadata": {**original["metadata"], "name": "copy"}}
+    copied = injected(decider, copy)
+    given = attributes(copied)["default"]
+    assert given["nonce"] != attributes(original)["default"]["nonce"]
+    assert given["token"] == token(copied, "default", bound_to("copy", ""), read_only=False)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [None, "text", {"token": "copied"}, {"mount": "default", "nonce": ["x"]}, {"mount": {}}],
+    ids=repr,
+)
+def test_whatever_is_in_a_volume_is_replaced(wrong: object) -> None:
+    """A pod may bring anything along."""
+    decider = Decider(NODE, node_key=KEY)
     pod = injected(decider, reviews.pod(reviews.BUCKET))
-    pod["spec"]["volumes"][0]["csi"]["volumeAttributes"]["token"] = "copied"
-    assert tokens(injected(decider, pod)) == tokens(injected(decider, reviews.pod(reviews.BUCKET)))
+    pod["spec"]["volumes"][0]["csi"]["volumeAttributes"] = wrong
+    given = attributes(injected(decider, pod))["default"]
+    assert given.keys() == {"mount", "nonce", "token"}
 
 
 def test_without_a_key_there_is_no_node_mode() -> None:
