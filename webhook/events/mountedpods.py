@@ -5,6 +5,7 @@ functions.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +43,14 @@ class MountedPod:
 
 
 def _kept(item: dict[str, Any]) -> MountedPod | None:
-    """Return a pod with buckets; None for any other."""
+    """Return a pod with buckets; None for any other, and for what can't be one."""
+    try:
+        return _mounted(item)
+    except Malformed:
+        return None
+
+
+def _mounted(item: dict[str, Any]) -> MountedPod | None:
     spec = part(item, "spec", dict)
     sidecars = [each for each in part(spec, "initContainers", list) if isinstance(each, dict)]
     worker = next((each for each in sidecars if each.get("name") == WORKER), None)
@@ -50,7 +58,8 @@ def _kept(item: dict[str, Any]) -> MountedPod | None:
         return None
     metadata, status = part(item, "metadata", dict), part(item, "status", dict)
     namespace, name, uid = (str(metadata.get(key) or "") for key in ("namespace", "name", "uid"))
-    running = status.get("phase") == "Running" or status.get("phase") == "Pending"
+    running = status.get("phase") in ("Running", "Pending")
+    ending = not running or bool(metadata.get("deletionTimestamp"))
     return MountedPod(
         namespace,
         name,
@@ -58,7 +67,7 @@ def _kept(item: dict[str, Any]) -> MountedPod | None:
         str(status.get("podIP") or "") if running else "",
         _port(worker),
         _mounts(worker),
-        tuple(_ends(status)),
+        tuple(_ends(status, ending=ending)),
     )
 
 
@@ -86,30 +95,43 @@ def _mounts(worker: dict[str, Any]) -> tuple[str, ...]:
     return ()
 
 
-def _ends(status: dict[str, Any]) -> list[End]:
-    found = []
+def _ends(status: dict[str, Any], *, ending: bool) -> Iterator[End]:
+    """Yield failed ends. In a pod that ends, sidecars are ended, too: unless one says why."""
     for each in part(status, "initContainerStatuses", list):
         if not isinstance(each, dict) or each.get("name") not in (KEEPER, WORKER):
             continue
         states = (part(each, key, dict) for key in ("state", "lastState"))
         ended = next(filter(None, (part(state, "terminated", dict) for state in states)), None)
         if ended and ended.get("exitCode"):
-            found.append(_end(str(each["name"]), ended))
-    return found
+            reason, written = _reason(str(ended.get("message") or ""))
+            if written or not ending:
+                yield _end(str(each["name"]), ended, reason)
 
 
-def _end(container: str, ended: dict[str, Any]) -> End:
+def _end(container: str, ended: dict[str, Any], reason: str) -> End:
     finished = str(ended.get("finishedAt") or "")
-    said = str(ended.get("message") or "").strip()
     code = f"exit code {ended.get('exitCode')}, {ended.get('reason') or 'no reason given'}"
-    return End(container, finished, _time(finished), printable(said)[-_LONGEST:] or code)
+    return End(container, finished, _time(finished), printable(reason)[-_LONGEST:] or code)
+
+
+def _reason(message: str) -> tuple[str, bool]:
+    """Return why a container ended, and whether it wrote that itself: else its log ends so."""
+    lines = message.strip().splitlines()
+    if not lines:
+        return "", False
+    try:
+        last = json.loads(lines[-1])
+        return ": ".join(str(last[key]) for key in ("event", "error") if key in last), False
+    except (ValueError, TypeError, RecursionError):
+        return message, True
 
 
 def _time(text: str) -> float:
+    """Return Unix time; 0 for none, which a kubelet writes of a container that it lost sight of."""
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError as error:
-        raise Malformed("finishedAt in the API server's answer is no time") from error
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def printable(text: str) -> str:

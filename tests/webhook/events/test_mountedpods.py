@@ -8,7 +8,6 @@ from tests.webhook import reviews
 from tests.webhook.events.pods import ENDED, ENDED_AT, ended, mounted
 from webhook.events.mountedpods import KEEPER, PODS, WORKER, End, MountedPod
 from webhook.pod import containers
-from webhook.serve.cluster import Malformed
 
 
 def kept(pod: dict[str, Any]) -> MountedPod:
@@ -84,11 +83,38 @@ def test_odd_workers_have_neither_mounts_nor_a_port(change: dict[str, Any]) -> N
     assert (kept(pod).mounts, kept(pod).port) == ((), None)
 
 
-@pytest.mark.parametrize(
-    "status",
-    [{"initContainerStatuses": 7}, {"initContainerStatuses": [ended(WORKER, finishedAt="x")]}],
+def test_a_pod_that_no_api_server_writes_is_left_out() -> None:
+    """The others are watched all the same."""
+    assert PODS.keep(mounted(initContainerStatuses=7)) is None
+
+
+@pytest.mark.parametrize("finished", [None, "", "yesterday", "9999999-01-01T00:00:00Z"])
+def test_an_end_at_no_time_is_an_old_one(finished: str | None) -> None:
+    """A kubelet that lost sight of a container writes no time: nothing to report."""
+    lost = ended(WORKER, exitCode=137, reason="ContainerStatusUnknown", finishedAt=finished)
+    (end,) = kept(mounted(initContainerStatuses=[lost])).ends
+    assert end.at == 0.0
+
+
+LOG = (
+    '_down": true}\n{"event": "mounted", "level": "info"}\n'
+    '{"event": "the mount failed", "error": "no such bucket", "level": "error"}\n'
 )
-def test_what_no_api_server_writes_is_malformed(status: dict[str, Any]) -> None:
-    """The mirror lists again."""
-    with pytest.raises(Malformed):
-        PODS.keep(mounted(**status))
+
+
+def test_of_a_log_the_last_event_is_the_reason() -> None:
+    """What the kubelet takes for a message where a container wrote none."""
+    (end,) = kept(mounted(initContainerStatuses=[ended(WORKER, message=LOG)])).ends
+    assert end.why == "the mount failed: no such bucket"
+
+
+@pytest.mark.parametrize(
+    "ending", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"deletionTimestamp": "now"}]
+)
+def test_of_a_pod_that_ends_only_a_written_reason_counts(ending: dict[str, str]) -> None:
+    """Its sidecars are ended by a signal, and that is no failure; lost changes are."""
+    states = [ended(WORKER, message="3 files aren't in the store"), ended(KEEPER, message=LOG)]
+    states += [ended(WORKER, exitCode=143)]
+    pod = mounted(initContainerStatuses=states, phase=ending.get("phase", "Running"))
+    pod["metadata"] |= {"deletionTimestamp": ending.get("deletionTimestamp")}
+    assert [end.why for end in kept(pod).ends] == ["3 files aren't in the store"]
