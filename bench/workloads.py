@@ -26,6 +26,7 @@ WRITTEN = 512 * MIB
 EDITED = 256 * MIB
 SMALL = 16 * KIB
 RANDOM_SECONDS = 10.0
+SMALL_SECONDS = 15.0  # of reading small files one by one: some take a minute for all
 
 Prepare = Callable[[Bucket], None]
 Run = Callable[[Path], float]
@@ -162,10 +163,18 @@ def _read_small(threads: int) -> Run:
         if path.read_bytes() != content.small(int(path.name), SMALL):
             raise WrongBytes(f"{path}")
 
+    def one_by_one(paths: list[Path]) -> float:
+        until = time.monotonic() + SMALL_SECONDS
+        for number, path in enumerate(paths, 1):
+            read(path)
+            if time.monotonic() > until:
+                return float(number)
+        return float(len(paths))
+
     def run(root: Path) -> float:
-        paths = [root / "small" / f"{number:05}" for number in range(1000)]
         if threads == 1:
-            paths = sorted((root / "small").iterdir())
+            return one_by_one(sorted((root / "small").iterdir()))
+        paths = [root / "small" / f"{number:05}" for number in range(1000)]
         with ThreadPoolExecutor(threads) as pool:
             return float(len(list(pool.map(read, paths))))
 

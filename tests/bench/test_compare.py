@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from bench import chart, content
-from bench.compare import Repetitions, Stored, measure
+from bench.compare import Repetitions, Stored, arrived_late, measure
 from bench.content import MIB, WrongBytes
 from bench.peers import Peer
 from bench.workloads import WORKLOADS
@@ -92,3 +93,16 @@ def test_a_peer_that_fails_costs_its_result_only() -> None:
     assert [each["value"] for each in measured["results"]] == [None, None]
     assert all(each["error"] for each in measured["results"])
     assert measured["limit"] is None
+
+
+def test_what_arrives_after_its_close_is_late() -> None:
+    """It is no failure, but no measure either."""
+    looks = iter([KeyError("written"), WrongBytes("an older version"), None])
+
+    def verify(_: object) -> None:
+        if (error := next(looks)) is not None:
+            raise error
+
+    with QuirkyStore() as store:
+        assert arrived_late(replace(WORKLOADS[0], verify=verify), store.bucket)
+        assert not arrived_late(WORKLOADS[0], store.bucket)
