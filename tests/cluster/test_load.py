@@ -16,8 +16,10 @@ pytestmark = pytest.mark.alone
 Record = Callable[[str, object], None]
 COUNT = 20
 IDLE_SECONDS = 180
-# On 2 cores that have nothing else to do: there 20 pods without a bucket need less than 8 s.
-TARGET, TARGET_OF_ONE, QUIET = 15.0, 2.0, 8.0
+# On 2 cores that have nothing else to do: there 20 pods without a bucket need less than 5 s. One
+# pod waits for the kubelet, about a second for each sidecar: it looks at containers and asks
+# startup probes once a second.
+TARGET, TARGET_OF_ONE, QUIET = 15.0, 4.0, 5.0
 SIDECARS = ("s3-mount-keeper", "s3-mount-worker")
 SCRAPE = """
 import urllib.request
@@ -36,7 +38,7 @@ def crowd(place: Place, prefix: str, count: int, notes: dict[str, str]) -> tuple
 
 
 def test_twenty_pods_at_once(place: Place, record_property: Record) -> None:
-    """They are Ready within 15 s and one within 2 s, on two cores that nobody else uses."""
+    """They are Ready within 15 s and one within 4 s, on two cores that nobody else uses."""
     seconds = {}
     cost = 0.0
     for what, notes in (("without", {"other": "x"}), ("with", place.notes())):
@@ -55,7 +57,7 @@ def test_twenty_pods_at_once(place: Place, record_property: Record) -> None:
         + ("; a busy machine, the targets weren't judged" if busy else ""),
     )
     assert busy or seconds["with", COUNT] < TARGET
-    assert busy or seconds["with", 1] < max(TARGET_OF_ONE, seconds["without", 1] + 1)
+    assert busy or seconds["with", 1] < TARGET_OF_ONE
 
 
 def test_idle_pods_cost_nothing(place: Place, record_property: Record) -> None:
