@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.cluster import pods
 from tests.cluster.cluster import Cluster, until
 from tests.cluster.conftest import Place
 from tests.cluster.installation import LABEL, SYSTEM, Installation
+from tests.sources import REPOSITORY
 
 pytestmark = pytest.mark.alone
 POLICIES = "validatingadmissionpolicy,validatingadmissionpolicybinding"
@@ -101,6 +103,29 @@ def test_lookups(product: Installation, place: Place) -> None:
         place.end("seen")
     place.cluster.must("delete", "namespace", name, "--wait=false")
     place.cluster.must("delete", "-f", str(product.directory / "lookups" / "rbac.yaml"))
+
+
+def test_overlay_events(product: Installation, place: Place) -> None:
+    """`describe` of a pod says why its mount failed, in an event of s3mount's."""
+    page = (REPOSITORY / "docs" / "monitoring.md").read_text()
+    removing = re.findall(r"`kubectl ((?:-n \S+ )?delete \S+ s3mount-events)`", page)
+    with product.variant("overlays/events"):
+        absent = place.template(notes=place.notes(bucket="nobody-has-this-bucket"))
+        place.cluster.create(pods.pod("wrong", place.namespace, absent))
+        until("S3MountFailed", lambda: _has_event(place, "wrong", "nobody-has-this-bucket"), 120)
+        place.end("wrong")
+        for command in removing:
+            place.cluster.must(*command.split())
+    assert len(removing) == 2
+
+
+def _has_event(place: Place, pod: str, text: str) -> bool:
+    which = f"involvedObject.name={pod},source=s3mount"
+    found = place.cluster.must(
+        *("-n", place.namespace, "get", "events", "--field-selector", which),
+        *("-o", "jsonpath={range .items[*]}{.reason} {.message}{end}"),
+    )
+    return "S3MountFailed" in found and text in found
 
 
 def test_uninstalled_and_installed_again(product: Installation, place: Place) -> None:
