@@ -31,6 +31,10 @@ Answer = TypeVar("Answer")
 ANSWER_SECONDS = 2.0  # the plugin answers in a millisecond
 # Seconds until it is asked again: after it ended, and after it was silent.
 ENDED_PAUSE, SILENT_PAUSE = 1.0, 30.0
+# So many times as long may it take to store blocks: 8 MiB, at a disk's least useful speed.
+KEEPING = 3
+NOTHING = memoryview(b"")
+LEAST_SECONDS = 0.001  # a socket without any waits for ever
 
 
 class NodeCacheClient:
@@ -85,7 +89,7 @@ class NodeCacheClient:
         self,
         request: Message,
         parse: Callable[[Message, int], Answer],
-        data: memoryview | None = None,
+        data: memoryview = NOTHING,
     ) -> Answer | None:
         """Return the parsed answer; None while the plugin is away."""
         with self._lock:
@@ -102,21 +106,39 @@ class NodeCacheClient:
         log.info("the node's cache is away, the mount does without", extra={"error": why})
         return None
 
-    def _answered(self, request: Message, data: memoryview | None) -> tuple[Message, int]:
+    def _answered(self, request: Message, data: memoryview) -> tuple[Message, int]:
         """Return an answer, by a new connection where the last one has ended since."""
         if self._peer is not None:
             try:
-                return _exchange(self._peer, request, data)
+                return self._exchange(self._peer, request, data)
             except (ConnectionError, EOFError):
                 self._hang_up()
-        return _exchange(self._connect(), request, data)
+        return self._exchange(self._connect(), request, data)
 
     def _connect(self) -> socket.socket:
         self._peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        self._peer.settimeout(self._patience)
+        self._peer.settimeout(self._patience)  # connecting waits while the backlog is full
         self._peer.connect(str(self._path))
-        _exchange(self._peer, {"op": "join", "credentials": self._credentials}, None)
+        self._exchange(self._peer, {"op": "join", "credentials": self._credentials}, NOTHING)
         return self._peer
+
+    def _exchange(
+        self, peer: socket.socket, request: Message, data: memoryview
+    ) -> tuple[Message, int]:
+        """Send a request and the blocks that follow it; return the answer and its descriptor."""
+        until = time.monotonic() + self._patience * (KEEPING if data else 1)
+        peer.settimeout(self._patience)
+        protocol.send(peer, request)
+        for start in range(0, len(data), cacheprotocol.BLOCK):
+            peer.settimeout(max(LEAST_SECONDS, until - time.monotonic()))
+            peer.send(data[start : start + cacheprotocol.BLOCK])
+        peer.settimeout(max(LEAST_SECONDS, until - time.monotonic()))
+        answer, descriptor = protocol.receive(peer)
+        if "error" in answer:
+            if descriptor >= 0:
+                os.close(descriptor)
+            raise OSError(errno.EIO, str(answer.get("message")))
+        return answer, descriptor
 
     def _hang_up(self) -> None:
         if self._peer is not None:
@@ -132,23 +154,6 @@ def _about(version: Identity, operation: str, first: int) -> Message:
         "size": version.size,
         "first": first,
     }
-
-
-def _exchange(
-    peer: socket.socket, request: Message, data: memoryview | None
-) -> tuple[Message, int]:
-    """Send a request and the blocks that follow it; return the answer and its descriptor."""
-    protocol.send(peer, request)
-    if data is not None:
-        for start in range(0, len(data), cacheprotocol.BLOCK):
-            peer.send(data[start : start + cacheprotocol.BLOCK])
-    answer, descriptor = protocol.receive(peer)
-    if "error" in answer:
-        if descriptor >= 0:
-            os.close(descriptor)
-        number = answer["error"]
-        raise OSError(number if isinstance(number, int) else errno.EIO, str(answer.get("message")))
-    return answer, descriptor
 
 
 def _found(answer: Message, descriptor: int, most: int) -> Lent | Turn:

@@ -5,6 +5,7 @@ plugin gets the descriptors back from the workers. Main thread only.
 """
 
 import argparse
+import logging
 import os
 import resource
 import signal
@@ -24,6 +25,13 @@ from fusefs.probefiles import ProbeFile
 
 STACK_BYTES = 512 << 10  # of each thread: there is one for each pod
 SETUP_FAILED = 2
+
+
+class _LogLines(logging.Handler):
+    """Writes what `logging` is told, by the cache for one, in the form of our own lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(record.levelname.lower(), record.getMessage())
 
 
 def main(arguments: list[str]) -> int:
@@ -70,6 +78,7 @@ def run(settings: NodeSettings) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     threading.stack_size(STACK_BYTES)
+    logging.getLogger().addHandler(_LogLines())
     keys = TokenKeys(settings.key_file)
     keys.keys()
     files = ProbeFile(settings.plugin, "node")
