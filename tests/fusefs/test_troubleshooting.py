@@ -18,6 +18,7 @@ OTHERS = {
     "timed out",
     "device or resource busy",
     "no params found",
+    "failed to find resource referenced by paramKind",
     "fusermount3 -u -z MOUNTPOINT",
 }
 
