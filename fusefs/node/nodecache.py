@@ -37,9 +37,7 @@ class NodeCache:
     def __init__(self, root: Path, limit: int, keep_free: int) -> None:
         """At most `limit` bytes; `keep_free` percent of the disk stay free. SetupError, OSError."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        disk = os.statvfs(root)
-        floor = disk.f_blocks * disk.f_frsize * keep_free // 100
-        self._space = Space(root, limit, floor)
+        self._space = Space(root, limit, floor_of(os.statvfs(root), keep_free))
         self._cache = Cache(root, self._space, VERSIONS_MOST)
         self._turns = Turns()
         self._lock = locks.lock(Rank.LEAF)
@@ -120,3 +118,9 @@ class NodeCache:
                     over = self._open.popitem(last=False)[1]
         if over is not None:
             over.close()
+
+
+def floor_of(disk: os.statvfs_result, percent: int) -> int:
+    """Return a percentage of what others than root can have of a disk, as `df` counts it."""
+    usable = disk.f_blocks - disk.f_bfree + disk.f_bavail
+    return usable * disk.f_frsize * percent // 100

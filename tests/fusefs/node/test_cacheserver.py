@@ -18,7 +18,7 @@ from fusefs.cache.blockindex import BLOCK, Identity
 from fusefs.keeper import cacheprotocol, protocol
 from fusefs.mount.nodecacheclient import NodeCacheClient
 from fusefs.node.cacheserver import CacheServer
-from fusefs.node.nodecache import NodeCache
+from fusefs.node.nodecache import NodeCache, floor_of
 from fusefs.read.nodesource import Lent, Turn
 
 SIZE = 3 * BLOCK + 100
@@ -182,6 +182,15 @@ def test_the_cache_keeps_its_limit(serve: Serve, cache: NodeCache) -> None:
     assert cache.held <= 1 << 20
     assert client.find(Identity("key0", "etag", SIZE), 0, 4, doubt=False) == Turn(4)
     assert content(client.find(Identity("key3", "etag", SIZE), 0, 4, doubt=False)) == DATA
+
+
+def test_the_room_that_is_left_to_others_is_of_what_they_can_have() -> None:
+    """Blocks that only root may use, or that a quota keeps from all, are nobody's."""
+    # Block sizes; blocks: 252 in all, 205 free, of which 46 for others than root.
+    disk = os.statvfs_result((1 << 30, 1 << 30, 252, 205, 46, 0, 0, 0, 0, 255))
+    assert floor_of(disk, 20) == (252 - 205 + 46) * 20 * (1 << 30) // 100
+    assert floor_of(disk, 20) < 46 << 30
+    assert floor_of(disk, 0) == 0
 
 
 BAD = {
