@@ -71,6 +71,10 @@ class Uploads:
             self._unchecked.add(upload)
         return upload
 
+    def checked(self, upload: str) -> bool:
+        """Say whether the parts of an upload have a CRC32 each."""
+        return upload not in self._unchecked
+
     def without_checksums(self, upload: str) -> None:
         """Parts of this upload, which a former process began, have no checksums."""
         self._unchecked.add(upload)

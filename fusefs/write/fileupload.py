@@ -67,6 +67,8 @@ class FileUpload:
         """A former process may have sent just this, and not have lived to hear of it."""
         self._tried = [self._as_sent(each) for each in staged.journaled][-TRIED_MOST:]
         self._sent_as = staged.record.posix
+        if staged.outgoing is not None:
+            self._uploader.recall(staged.outgoing)
 
     def changing(self, staged: Staged, posix: Posix) -> None:
         """Journal, before the first change after a try, that the file isn't what was sent.

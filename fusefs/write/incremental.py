@@ -81,9 +81,15 @@ class IncrementalUpload:
         except FsError as error:
             self._failed(record.key, error)
             return None
-        outgoing = MultipartUpload(upload, record.key, grid, posix)
-        with self._state:
-            staged.upload_begun(outgoing)
+        checked = self._uploader.store.uploads.checked(upload)
+        outgoing = MultipartUpload(upload, record.key, grid, posix, checked)
+        try:
+            with self._state:
+                staged.upload_begun(outgoing)
+        except OSError as error:  # the write has been done: whoever wrote must not do it again
+            self._uploader.abort(record.key, upload)
+            self._failed(record.key, error)
+            return None
         return outgoing
 
     def _send(self, staged: Staged, outgoing: MultipartUpload, numbers: range) -> None:
@@ -116,7 +122,7 @@ class IncrementalUpload:
             if outgoing.changes(number) == changes and staged.outgoing is outgoing:
                 staged.part_sent(part)
 
-    def _failed(self, key: str, error: FsError) -> None:
+    def _failed(self, key: str, error: FsError | OSError) -> None:
         self._paused_until = time.monotonic() + PAUSE
         log.info(
             "a part could not be sent ahead; the commit sends it",

@@ -36,12 +36,16 @@ class Grid:
 
 @dataclass(slots=True)
 class MultipartUpload:
-    """The upload `upload` of `key`, begun with the attributes `posix`; `parts` are valid ones."""
+    """The upload `upload` of `key`, begun with the attributes `posix`; `parts` are valid ones.
+
+    `checked`: it was begun so that each part has a CRC32.
+    """
 
     upload: str
     key: str
     grid: Grid
     posix: Posix | None
+    checked: bool = True
     parts: dict[int, UploadedPart] = field(default_factory=dict)
     _changes: dict[int, int] = field(default_factory=dict)
 
@@ -68,7 +72,12 @@ class MultipartUpload:
 
     def as_json(self) -> dict[str, Any]:
         """Return the journal's line without the attributes, which are in the record."""
-        return {"upload": self.upload, "key": self.key, "cell": self.grid.size}
+        return {
+            "upload": self.upload,
+            "key": self.key,
+            "cell": self.grid.size,
+            "crc32": self.checked,  # not written by former versions
+        }
 
     @classmethod
     def of(cls, document: dict[str, Any], posix: Posix | None) -> "MultipartUpload":
@@ -76,4 +85,5 @@ class MultipartUpload:
         grid = (
             Grid(document["cell"]) if "cell" in document else Grid(document["grid"][0], ALIKE_ONCE)
         )
-        return cls(document["upload"], document["key"], grid, posix)
+        checked = document.get("crc32", True)
+        return cls(document["upload"], document["key"], grid, posix, checked)

@@ -145,8 +145,7 @@ class Uploader:
         the mtime isn't worth it; the caller lets `record` say what the upload says.
         """
         began = replace(record, posix=outgoing.posix if record.posix is not None else None)
-        if any(part.crc32 is None for part in outgoing.parts.values()):
-            self.store.uploads.without_checksums(outgoing.upload)
+        self.recall(outgoing)
         plan = numbered(laid(changed.spans(0, changed.size), outgoing.grid.size))
         etag = self._complete(began, outgoing.upload, plan, data, dict(outgoing.parts))
         info = self._info(record, etag, self.headers_for(began))
@@ -155,6 +154,11 @@ class Uploader:
         headers = self.headers_for(record)
         etag, _ = self.copy(info, record.key, headers, None)
         return Committed(self._info(record, etag, headers))
+
+    def recall(self, outgoing: MultipartUpload) -> None:
+        """Go on with an upload as it was begun, maybe by a former process: with CRC32s or MD5s."""
+        if not outgoing.checked or any(part.crc32 is None for part in outgoing.parts.values()):
+            self.store.uploads.without_checksums(outgoing.upload)
 
     def headers_for(self, record: Record) -> Headers:
         """Return the headers the object gets: what it had, its attributes, its tags, its type."""

@@ -15,6 +15,8 @@ from webhook.serve.cluster import Form, Malformed, part
 KEEPER, WORKER = "s3-mount-keeper", "s3-mount-worker"
 _PORT, _CONFIG = "s3mount-metrics", "S3MOUNT_CONFIG"
 _LONGEST = 700
+# So many mounts of a pod are looked at: whoever writes a pod could name thousands.
+MOST_MOUNTS = 64
 # A page of pods is read as a whole; they are up to some 20 KiB each.
 _PAGE = 100
 
@@ -89,7 +91,7 @@ def _mounts(worker: dict[str, Any]) -> tuple[str, ...]:
             try:
                 # Kubernetes takes `$$` for a dollar.
                 document = json.loads(str(each.get("value")).replace("$$", "$"))
-                return tuple(str(mount["name"]) for mount in document["mounts"])
+                return tuple(str(mount["name"]) for mount in document["mounts"])[:MOST_MOUNTS]
             except (ValueError, TypeError, KeyError, RecursionError):
                 return ()
     return ()

@@ -13,7 +13,9 @@ from webhook.events.findings import COUNTED, Values
 SECONDS = 3.0
 _MOST = 2 * 2**20
 _READ = 64 * 2**10
-_LINE = re.compile(rb'^s3mount_(\w+)\{[^}\n]*\bmount="([a-z0-9-]+)"[^}\n]*\} (\S+)$', re.MULTILINE)
+# Two steps: one expression would try each "mount=" of a line with each end of its labels.
+_LINE = re.compile(rb"^s3mount_(\w+)\{([^}\n]*)\} (\S+)$", re.MULTILINE)
+_MOUNT = re.compile(rb'\bmount="([a-z0-9-]+)"')
 _BEGAN = re.compile(rb"^process_start_time_seconds (\S+)$", re.MULTILINE)
 _REQUEST = b"GET /metrics HTTP/1.0\r\nhost: worker\r\naccept: text/plain\r\n\r\n"
 
@@ -49,9 +51,10 @@ def parsed(text: bytes) -> Values:
     began = _BEGAN.search(text)
     mounts: dict[str, dict[str, float]] = {}
     try:
-        for name, mount, value in _LINE.findall(text):
-            if name.decode() in COUNTED:
-                mounts.setdefault(mount.decode(), {})[name.decode()] = _finite(value)
+        for name, labels, value in _LINE.findall(text):
+            mount = _MOUNT.search(labels) if name.decode() in COUNTED else None
+            if mount is not None:
+                mounts.setdefault(mount[1].decode(), {})[name.decode()] = _finite(value)
         return Values(_finite(began[1] if began else b""), mounts)
     except ValueError as error:
         raise OSError("these are no metrics of a worker") from error

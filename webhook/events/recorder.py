@@ -72,17 +72,21 @@ class Recorder:
         self._events = {key: event for key, event in self._events.items() if key[0] in there}
 
     def flush(self) -> None:
-        """Write what is due, as far as the budget goes."""
+        """Write what is due, as far as the budget goes; what has waited longest comes first."""
         now = self._clock()
         self._budget = min(BURST, self._budget + (now - self._filled) * PER_SECOND)
         self._filled = now
-        for event in self._events.values():
-            if event.waiting and now - event.written >= PAUSE:
-                if self._budget < 1:
-                    return
-                self._budget -= 1
-                if not self._write(event, now):
-                    return
+        due = [
+            event
+            for event in self._events.values()
+            if event.waiting and now - event.written >= PAUSE
+        ]
+        for event in sorted(due, key=lambda event: event.written):
+            if self._budget < 1:
+                return
+            self._budget -= 1
+            if not self._write(event, now):
+                return
 
     def _write(self, event: _Event, now: float) -> bool:
         """Write one event; False if the API server can't be reached now."""

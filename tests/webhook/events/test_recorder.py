@@ -109,6 +109,16 @@ def test_a_storm_is_bounded(written: Written) -> None:
     assert len(written.events) == BURST + 20
 
 
+def test_lasting_storms_leave_no_pod_out(written: Written) -> None:
+    """More pods fail all the time than events may be written: each has its turn."""
+    pods = [pod(f"web-{number}") for number in range(150)]
+    for _ in range(30):
+        for each in pods:
+            written.recorder.note(each, FOUND)
+        written.note(times=0, after=5)
+    assert len(written.events) == len(pods)
+
+
 def test_an_event_that_the_api_server_forgot_is_written_anew(written: Written) -> None:
     """It keeps them for an hour."""
     written.note()
