@@ -35,13 +35,13 @@ class Reader:
         node: NodeBlocks | None = None,
     ) -> None:
         """`node`: the cache that the node's pods share, where there is one; closed with this."""
-        self._supply = ReadPool(store, cache, limits, counters, node)
+        self._pool = ReadPool(store, cache, limits, counters, node)
         self._contents: dict[tuple[str, str], ObjectVersion] = {}
 
     @property
     def memory(self) -> int:
         """Bytes of all buffers there are."""
-        return self._supply.buffers.total
+        return self._pool.buffers.total
 
     def open(self, key: str, etag: str, size: int, head: bytes = b"") -> ObjectVersion:
         """Return the content of a version; every `open` needs its `close`.
@@ -54,7 +54,7 @@ class Reader:
         return content
 
     def _find(self, key: str, etag: str, size: int) -> ObjectVersion | None:
-        with self._supply.lock:
+        with self._pool.lock:
             content = self._contents.get((key, etag))
             if content is None or content.size != size:
                 return None
@@ -62,10 +62,10 @@ class Reader:
             return content
 
     def _enter(self, key: str, etag: str, size: int) -> ObjectVersion:
-        file = self._supply.cache.open(key, etag, size)
+        file = self._pool.cache.open(key, etag, size)
         file.prepare()
-        made = ObjectVersion(self._supply, file, self._rekey, self._forget)
-        with self._supply.lock:
+        made = ObjectVersion(self._pool, file, self._rekey, self._forget)
+        with self._pool.lock:
             content = self._contents.get((key, etag))
             if content is None or content.size != size:
                 self._contents[key, etag] = made
@@ -85,16 +85,16 @@ class Reader:
         if self._contents.get((content.key, content.etag)) is content:
             del self._contents[content.key, content.etag]
         if not self._contents:
-            self._supply.buffers.trim()
+            self._pool.buffers.trim()
 
     def close(self) -> None:
         """Stop fetching; who waits for bytes gets `Unavailable`."""
-        supply = self._supply
-        with supply.lock:
-            supply.closed = True
-            supply.moved.notify_all()
+        pool = self._pool
+        with pool.lock:
+            pool.closed = True
+            pool.moved.notify_all()
             for content in self._contents.values():
                 content.abort(Unavailable("the filesystem is shutting down"))
-        supply.source.close()
-        if not supply.fetcher.close(CLOSE_SECONDS):
+        pool.source.close()
+        if not pool.fetcher.close(CLOSE_SECONDS):
             log.warning("requests to the store were still running at the end")

@@ -37,7 +37,7 @@ class ObjectVersion:
 
     def __init__(
         self,
-        supply: ReadPool,
+        pool: ReadPool,
         file: CacheFile,
         rekey: Callable[["ObjectVersion", str, str], None],
         forget: Callable[["ObjectVersion"], None],
@@ -47,17 +47,17 @@ class ObjectVersion:
         self.size = file.size
         self.users = 1
         self.pending = 0  # parts queued or in flight
-        self._supply = supply
+        self._pool = pool
         self._file = file
         self._rekey = rekey
         self._forget = forget
         self._parts = FetchMap()
         self._moving = 0
-        self._backfill = Backfill(max(1, supply.limits.parallel // 2))
+        self._backfill = Backfill(max(1, pool.limits.parallel // 2))
 
     def stream(self) -> ReadAhead:
         """Return the state of one more handle."""
-        return ReadAhead(self._supply.limits.first, self._supply.part)
+        return ReadAhead(self._pool.limits.first, self._pool.part)
 
     def whole_fd(self) -> int:
         """Return a descriptor of a file with exactly this content, valid until `close`, or -1."""
@@ -81,7 +81,7 @@ class ObjectVersion:
             tries = 0 if done else tries + 1
             position += done
         if missed:
-            with self._supply.lock:
+            with self._pool.lock:
                 self._backfill.took(time.monotonic() - missed)
         return max(0, stop - offset)
 
@@ -90,26 +90,26 @@ class ObjectVersion:
 
         Returns when that was, if the read has jumped to what isn't there; else 0.
         """
-        supply = self._supply
-        supply.room()
-        with supply.lock:
+        pool = self._pool
+        pool.room()
+        with pool.lock:
             fresh = not stream.used
             cursor, jumped = stream.note(offset, stop)
             if jumped:
                 self._give_up_ahead(stream)
             least = offset // self._file.identity.block * self._file.identity.block
-            need = max(stop, least + supply.limits.first) if fresh else stop
+            need = max(stop, least + pool.limits.first) if fresh else stop
             now, missed = time.monotonic(), 0.0
-            if jumped and supply.fills(self.size):
+            if jumped and pool.fills(self.size):
                 around = self._around(offset, stop)
                 if around:
                     self._backfill.missed(now)
                     need, missed = around, now
-            self._request(offset, need, supply.part, None)
+            self._request(offset, need, pool.part, None)
             self._backfill.read(now)
             self._fill()
             if cursor.sequential:
-                limit = supply.window((id(stream), cursor.number))
+                limit = pool.window((id(stream), cursor.number))
                 start, end, piece = stream.plan(cursor, self.size, limit)
                 stream.rewind(self._request(start, end, piece, stream))
         return missed
@@ -126,11 +126,11 @@ class ObjectVersion:
 
     def _fill(self) -> None:
         """Have more of the rest fetched, while readers go on to miss; the lock is held."""
-        fill, supply = self._backfill, self._supply
-        if not self.users or supply.closed or not fill.active(time.monotonic()):
+        fill, pool = self._backfill, self._pool
+        if not self.users or pool.closed or not fill.active(time.monotonic()):
             return
         mine = [part for part in self._parts if part.stream is fill.stream and not part.over]
-        if not supply.filling(id(self), self.size):
+        if not pool.filling(id(self), self.size):
             return
         for _ in range(fill.parts - len(mine)):
             found = self._next_missing(fill.at)
@@ -155,11 +155,11 @@ class ObjectVersion:
             done = self._on_disk(offset, view)
             if done:
                 return done
-            with self._supply.lock:
+            with self._pool.lock:
                 if self._parts.at(offset) is None:
                     if not insist and not self._file.missing(offset, 1):
                         return 0
-                    self._request(offset, offset + len(view), self._supply.part, None)
+                    self._request(offset, offset + len(view), self._pool.part, None)
             part = self._join(offset)
             if part is None:
                 return self._missed(self._alone(offset, view))
@@ -171,33 +171,33 @@ class ObjectVersion:
     def _on_disk(self, offset: int, view: memoryview) -> int:
         done = self._file.read(offset, view)
         if done:
-            self._supply.counters.add(Count.HIT, done)
+            self._pool.counters.add(Count.HIT, done)
         return done
 
     def _missed(self, done: int) -> int:
-        self._supply.counters.add(Count.MISSED, done)
+        self._pool.counters.add(Count.MISSED, done)
         return done
 
     def _join(self, offset: int) -> Fetch | None:
         """Return the part that has a byte, as one of its users."""
-        with self._supply.lock:
+        with self._pool.lock:
             part = self._parts.at(offset)
             if part is not None:
                 part.users += 1
                 if not part.wanted and part.job is not None:
                     part.wanted = True
-                    self._supply.fetcher.hurry(part.job)
+                    self._pool.fetcher.hurry(part.job)
             return part
 
     def _leave(self, part: Fetch, read_to: int) -> None:
-        with self._supply.lock:
+        with self._pool.lock:
             part.users -= 1
             part.consumed = part.consumed or read_to >= part.stop
             self._settle(part)
 
     def _alone(self, offset: int, view: memoryview) -> int:
         """Fetch into the reader's own memory: there is no buffer to be had."""
-        with self._supply.lock:
+        with self._pool.lock:
             start, stop = next(self._parts.gaps(offset, offset + len(view)), (offset, offset))
         if start > offset or start == stop:  # somebody else fetches it by now
             return 0
@@ -219,16 +219,16 @@ class ObjectVersion:
         return stop
 
     def _begin(self, start: int, stop: int, ahead: ReadAhead | None) -> bool:
-        if self._supply.closed:
+        if self._pool.closed:
             raise Unavailable("the filesystem is shutting down")
-        part = self._supply.make(start, stop, wanted=ahead is None)
+        part = self._pool.make(start, stop, wanted=ahead is None)
         if part is None:
             return False
         part.stream = ahead
         part.job = partial(self._fetch, part)
         self._parts.add(part)
         self.pending += 1
-        self._supply.fetcher.submit(part.job, urgent=part.wanted)
+        self._pool.fetcher.submit(part.job, urgent=part.wanted)
         return True
 
     def _fetch(self, part: Fetch) -> None:
@@ -238,7 +238,7 @@ class ObjectVersion:
         if error is not None and not part.wanted:
             log.debug("read-ahead of %s failed: %s", self.key, error)
         self._file.write(part.start, part.view[: part.filled])
-        with self._supply.lock:
+        with self._pool.lock:
             part.done = True
             part.cached = not self._file.missing(part.start, part.stop - part.start)
             if error is not None:
@@ -256,7 +256,7 @@ class ObjectVersion:
         while True:
             key, etag, done = self.key, self.etag, part.filled
             try:
-                self._supply.source.get_into(
+                self._pool.source.get_into(
                     Identity(key, etag, self.size),
                     part.start + done,
                     part.view[done:],
@@ -277,8 +277,8 @@ class ObjectVersion:
 
     def _was_renamed(self, key: str, etag: str) -> bool:
         """Return whether the object has a new identity, waiting for a move in progress."""
-        with self._supply.lock:
-            self._supply.moved.wait_for(
+        with self._pool.lock:
+            self._pool.moved.wait_for(
                 lambda: not self._moving or (self.key, self.etag) != (key, etag), MOVE_SECONDS
             )
             return (self.key, self.etag) != (key, etag)
@@ -288,15 +288,15 @@ class ObjectVersion:
         if not part.done or part.users:
             return
         if part.error is not None:
-            self._supply.release(part)
-        elif self._supply.worth_keeping(part) and self.users:
-            self._supply.keep(part, self._drop)
+            self._pool.release(part)
+        elif self._pool.worth_keeping(part) and self.users:
+            self._pool.keep(part, self._drop)
         else:
             self._drop(part)
 
     def _drop(self, part: Fetch) -> None:
         self._parts.remove(part)
-        self._supply.release(part)
+        self._pool.release(part)
 
     def _give_up_ahead(self, stream: ReadAhead | None = None) -> None:
         """Take back read-ahead (of one stream) that is still queued and nobody waits for."""
@@ -304,7 +304,7 @@ class ObjectVersion:
             mine = part.stream is not None and (stream is None or part.stream is stream)
             if not mine or part.users or part.done or part.job is None:
                 continue
-            if self._supply.fetcher.cancel(part.job):
+            if self._pool.fetcher.cancel(part.job):
                 self.pending -= 1
                 self._drop(part)
                 if part.stream is not None:
@@ -317,10 +317,10 @@ class ObjectVersion:
         if not self._file.missing(0, size):
             return
         self._file.write(0, memoryview(head))
-        with self._supply.lock:
+        with self._pool.lock:
             if list(self._parts.gaps(0, size)) != [(0, size)] or not self._file.missing(0, size):
                 return
-            part = self._supply.make(0, size, wanted=True)
+            part = self._pool.make(0, size, wanted=True)
             if part is None:
                 return
             part.view[:] = head[:size]
@@ -336,26 +336,26 @@ class ObjectVersion:
         A GET that finds another version meanwhile waits for the end of this block, and goes on
         under the new identity if there is one.
         """
-        with self._supply.lock:
+        with self._pool.lock:
             self._moving += 1
         try:
             yield
         finally:
-            with self._supply.lock:
+            with self._pool.lock:
                 self._moving -= 1
-                self._supply.moved.notify_all()
+                self._pool.moved.notify_all()
 
     def renamed(self, key: str, etag: str) -> None:
         """A copy of our own gave the same bytes a new key or ETag."""
-        with self._supply.lock:
+        with self._pool.lock:
             old_key, old_etag = self.key, self.etag
             self._rekey(self, key, etag)
-            self._supply.moved.notify_all()
-        self._supply.cache.rename(old_key, old_etag, key, etag)
+            self._pool.moved.notify_all()
+        self._pool.cache.rename(old_key, old_etag, key, etag)
 
     def close(self) -> None:
         """Give back one use; after the last one nothing more is fetched."""
-        with self._supply.lock:
+        with self._pool.lock:
             self.users -= 1
             gone = not self.users and self._emptied()
         if gone:
@@ -367,7 +367,7 @@ class ObjectVersion:
             if part.over:
                 continue
             part.end(error)
-            if part.job is not None and self._supply.fetcher.cancel(part.job):
+            if part.job is not None and self._pool.fetcher.cancel(part.job):
                 self.pending -= 1
                 self._parts.remove(part)
                 part.done = True
