@@ -56,7 +56,7 @@ class TokenKeys:
     def check(self, token: str, volume: SignedVolume) -> bool:
         """Return whether a token is the webhook's for this volume; SetupError without a key."""
         matches = [
-            hmac.compare_digest(hmac.new(key, text.encode(), hashlib.sha256).hexdigest(), token)
+            hmac.compare_digest(_signed(key, text), token.encode())
             for key in self.keys()
             for text in volume.texts()
         ]
@@ -73,3 +73,7 @@ class TokenKeys:
                 f"the key file {self.file} needs a key of {LEAST_KEY} characters a line"
             )
         return lines
+
+
+def _signed(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest().encode()

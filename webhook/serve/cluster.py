@@ -11,6 +11,7 @@ import json
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -143,8 +144,11 @@ class Mirror(Generic[Kept]):
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 self._watch(self._list())
+                # The version was forgotten. Of a server that forgets at once, lists make a storm.
+                self._stop.wait(max(0.0, began + self._retry - time.monotonic()))
             except (OSError, Malformed) as error:
                 # The mirrored data stays: old labels are better than none.
                 self._log.warning("mirror interrupted", path=self._path, reason=str(error))

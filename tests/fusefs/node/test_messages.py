@@ -95,7 +95,7 @@ def test_a_token_of_the_webhook_is_taken(keys: TokenKeys, key: str, cache: str |
     for read_only in (True, False):
         told = {"read_only": read_only, "cache": cache}
         assert keys.check(signed(key, **told), volume(**told))
-    for other in (signed("c" * 32), NodeKey().token(nodekey.SignedVolume(**VOLUME)), ""):  # type: ignore[arg-type]
+    for other in (signed("c" * 32), NodeKey().token(nodekey.SignedVolume(**VOLUME)), "", "é"):  # type: ignore[arg-type]
         assert not keys.check(other, volume(cache=cache))
     assert signed("") == UNSIGNED == NodeKey().nonce()
     assert key not in repr(NodeKey(key))

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from typing import Any
@@ -111,6 +112,33 @@ def test_forgotten_version_means_another_list(mirrored: Mirrored) -> None:
     api.events.put({"type": "ERROR", "object": {"code": 410}})
     until(lambda: lookup.labels("z") is not None)
     assert lookup.labels("a") is None
+
+
+class Forgetful(ScriptedApi):
+    """An API server that ends each watch at once with an ERROR; `again`: it was asked anew."""
+
+    def __init__(self) -> None:
+        super().__init__(namespaces=[entry("a")])
+        self.again = threading.Event()
+
+    def get(self, path: str, accept: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        if "watch" in query:
+            return iter([b'{"type": "ERROR", "object": {"code": 410}}'])
+        if self.queries:
+            self.again.set()
+        return super().get(path, accept, query)
+
+
+def test_an_api_server_that_forgets_at_once_is_not_stormed() -> None:
+    """A list is of all objects of the cluster, so the next one is made after a pause."""
+    api = Forgetful()
+    lookup = ClusterLookup(
+        api, make_logger("INFO", StringIO()), namespaces=True, secrets=False, retry=1000
+    )
+    until(lambda: lookup.labels("a") is not None)
+    stormed = api.again.wait(0.2)
+    lookup.stop()
+    assert not stormed
 
 
 def test_what_is_known_outlives_the_api_server(mirrored: Mirrored) -> None:
