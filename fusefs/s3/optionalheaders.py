@@ -40,7 +40,7 @@ class OptionalHeaders:
             self._abilities.ask(feature)
         wanted = {name: values for name, values in optional.items() if self._abilities.has(name)}
         try:
-            return self._client.call(operation, key, budget, **arguments, **_merged(wanted, ()))
+            return self._client.call(operation, key, budget, **_merged(arguments, wanted, ()))
         except FsError as error:
             if not wanted or not refuses_header(error):
                 raise
@@ -57,8 +57,7 @@ class OptionalHeaders:
     ) -> Any:
         """Send a body with its CRC32, which the store compares; with its MD5 to one that can't."""
         if not checked or not self._abilities.has(StoreFeature.CHECKSUMS_SENT):
-            md5 = checksums.md5_of(body)
-            return self.call(operation, key, optional, Body=body, ContentMD5=md5, **arguments)
+            return self.call(operation, key, optional, Body=body, **arguments)
         checksum = checksums.crc32_of(body)
         sent = {StoreFeature.CHECKSUMS_SENT: {"ChecksumCRC32": checksum}, **optional}
         answer = self.call(operation, key, sent, Body=body, **arguments)
@@ -78,7 +77,7 @@ class OptionalHeaders:
         for left_out in self._rounds(wanted, refusal):
             rewind(arguments.get("Body"))
             try:
-                answer = self._client.call(operation, key, **arguments, **_merged(wanted, left_out))
+                answer = self._client.call(operation, key, **_merged(arguments, wanted, left_out))
             except (Stale, NotFound):  # an answer to the headers that are left
                 self._lose(left_out, refusal)
                 raise
@@ -104,10 +103,14 @@ class OptionalHeaders:
             self._abilities.lose(feature, reason)
 
 
-def _merged(wanted: Headers, left_out: Sequence[StoreFeature]) -> dict[str, Any]:
-    return {
-        argument: value
-        for name, values in wanted.items()
-        if name not in left_out
-        for argument, value in values.items()
-    }
+def _merged(
+    arguments: Mapping[str, Any], wanted: Headers, left_out: Sequence[StoreFeature]
+) -> dict[str, Any]:
+    """Return the arguments with what is wanted; a body without a CRC32 has its MD5."""
+    merged = dict(arguments)
+    for name, values in wanted.items():
+        if name not in left_out:
+            merged |= values
+    if "Body" in merged and "ChecksumCRC32" not in merged:
+        merged["ContentMD5"] = checksums.md5_of(merged["Body"])
+    return merged

@@ -247,6 +247,15 @@ def test_no_checksum_is_asked_for_where_parts_are_copied(quirky: Open) -> None:
     assert fs.store.contents.get("f")[6 * MIB : 6 * MIB + 2] == b"x\0"
 
 
+@pytest.mark.parametrize("quirk", [Quirk.CHECKSUMS_501, Quirk.CHECKSUMS_400])
+def test_the_first_body_without_a_crc32_has_an_md5(quirky: Open, quirk: Quirk) -> None:
+    """A store that refuses the one is sent the other at once: no body goes without any."""
+    fs = quirky(quirk)
+    fs.files.create("f", b"content")
+    taken = [each for each in fs.proxy.requests.of("PutObject") if each.status == 200]
+    assert ["content-md5" in each.headers for each in taken] == [True]
+
+
 def test_parts_beside_copies_have_a_crc32_in_directory_buckets(quirky: Open) -> None:
     """They have no Content-MD5."""
     fs = quirky(Quirk.DIRECTORY_BUCKET)
