@@ -16,6 +16,7 @@ OF_POD_MODE = {
     ("test_kills", "test_both_killed"),
     ("test_kills", "test_keeper_away_at_deletion"),
     ("test_refused", "test_pod_security_refuses"),
+    ("test_recipes", "test_a_recipe_of_the_page_for_applications"),
 }
 # They apply overlays of pod mode; what they check is the webhook's installation in either.
 OF_THE_INSTALLATION = {"test_installation", "test_upgrade", "test_guards"}

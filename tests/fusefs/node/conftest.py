@@ -48,11 +48,17 @@ def application() -> Iterator[Application]:
 
 
 @pytest.fixture(scope="module")
-def shared_kubelet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeKubelet]:
-    """A node whose plugin runs, for tests that leave nothing mounted."""
+def shared_kubelet() -> Iterator[FakeKubelet]:
+    """A node whose plugin runs, for the tests of a module.
+
+    Its path is short, for those of sockets have a limit of 108 bytes.
+    """
     if not driver.works_here():
         pytest.skip("needs /dev/fuse and the right to mount")
-    kubelet = FakeKubelet(tmp_path_factory.mktemp("node"))
-    kubelet.start_plugin()
-    yield kubelet
-    kubelet.clean_up()
+    with tempfile.TemporaryDirectory(prefix="node-") as directory:
+        kubelet = FakeKubelet(Path(directory))
+        try:
+            kubelet.start_plugin()
+            yield kubelet
+        finally:
+            kubelet.clean_up()

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.fusefs.kernel import driver
 from tests.fusefs.node.kubelet import FakeKubelet
 from tests.fusefs.node.s3pod import SharingPod, digest
 from tests.fusefs.survival.test_attack import stopped
@@ -77,14 +76,9 @@ class Node:
 
 
 @pytest.fixture(scope="module")
-def node(
-    store: Endpoint, buckets: Buckets, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Node]:
+def node(shared_kubelet: FakeKubelet, store: Endpoint, buckets: Buckets) -> Iterator[Node]:
     """The node for the tests of this module, each of which reads objects of its own."""
-    if not driver.works_here():
-        pytest.skip("needs /dev/fuse and the right to mount")
-    kubelet = FakeKubelet(tmp_path_factory.mktemp("node"))
-    kubelet.start_plugin()
+    kubelet = shared_kubelet
     bucket = buckets.take()
     with Proxy(store) as proxy:
         told: list[dict[str, Any]] = [{}, {}, {}, {"namespace": "stranger"}]
@@ -94,7 +88,8 @@ def node(
         with ThreadPoolExecutor(len(pods)) as pool:
             list(pool.map(lambda pod: pod.start(), pods))
         yield Node(kubelet, bucket, proxy, pods[:3], pods[3:])
-        kubelet.clean_up()
+        for pod in pods:
+            pod.clean_up()
     buckets.give_back(bucket)
 
 
