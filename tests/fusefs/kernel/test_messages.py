@@ -49,8 +49,9 @@ def test_large_writes_wait_where_all_buffers_are_taken() -> None:
     body = wire.WRITE_IN.pack(handle, 0, len(LARGE), 0, 0, 0, 0) + LARGE
     fitting, more = LEAST // 2 - 1, 2  # the last buffer is for who listens
     waiting = {side.send(Opcode.WRITE, body, node) for _ in range(fitting + more)}
-    until(lambda: memory.calls["write"] == fitting)
+    until(lambda: memory.calls["write"])
     assert side.silent()  # a small request is read and answered all the same
+    assert memory.calls["write"] <= fitting  # fewer where all threads listened when they came
     assert side.session.messages.bytes <= LEAST * (SMALL.max_request + 4096)
     gate.set()
     assert {side.receive()[1] for _ in range(fitting + more)} == waiting
