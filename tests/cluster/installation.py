@@ -92,6 +92,8 @@ class Installation:
         words = ("-n", SYSTEM, "set", "env", f"deployment/{DEPLOYMENT}", "-c", "webhook")
         self.cluster.must(*words, f"{name}={value}")
         self.until_rolled_out()
+        # An API server's open connection may lead to an old replica until that is gone.
+        until("old replicas gone", lambda: not self._leaving(), 120)
         try:
             yield
         finally:
@@ -152,6 +154,11 @@ class Installation:
         """Return the pods of the webhook, without those that are on their way out."""
         found = self.cluster.pods(SYSTEM, LABEL)
         return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+    def _leaving(self) -> bool:
+        selector = f"{LABEL},app.kubernetes.io/component=webhook"
+        found = self.cluster.pods(SYSTEM, selector)
+        return any("deletionTimestamp" in each["metadata"] for each in found)
 
     def ca_bundle(self) -> str:
         """Return the caBundle of the webhook's configuration."""
