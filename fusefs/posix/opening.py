@@ -119,9 +119,6 @@ class Opening:
             whole = known is None or known.size <= self._first
             unless = known.etag if cached and known is not None else None
             answer = self._store.get_start(key, self._first, unless, whole=whole)
-            if answer is not None and not whole and 0 < answer[0].size <= self._first:
-                # All of it, by a range: that came without the checksum of a whole object.
-                answer = self._store.get_start(key, self._first, whole=True)
             if answer is None and known is not None:
                 info = self._lookup.with_headers(known) or known
             elif answer is not None:

@@ -85,7 +85,8 @@ class Store:
 
         With `whole` the object may be no longer: then the store sends its checksum, which it has
         for whole objects only, and a damaged answer is asked for again. The connection of one that
-        is longer is closed behind the first `length` bytes.
+        is longer is closed behind the first `length` bytes. Without, one that is no longer after
+        all is requested a second time, whole.
         """
         arguments: dict[str, Any] = {"Range": f"bytes=0-{length - 1}"}
         if whole:
@@ -95,9 +96,13 @@ class Store:
         tries = BodyAttempts(self.settings.retries, self.client.budget())
         while True:
             try:
-                return self._start(key, length, arguments, whole, tries)
+                start = self._start(key, length, arguments, whole, tries)
             except BrokenBody as broken:
                 tries.wait_after(broken)
+                continue
+            if not whole and start is not None and 0 < start[0].size <= length:
+                return self.get_start(key, length, whole=True)
+            return start
 
     def _start(
         self, key: str, length: int, arguments: Mapping[str, Any], whole: bool, tries: BodyAttempts

@@ -19,6 +19,7 @@ from tests.proxy.exchange import on
 from tests.proxy.faults import (
     ACCESS_DENIED,
     SLOW_DOWN,
+    Corrupt,
     Fault,
     LostAnswer,
     Reset,
@@ -193,6 +194,19 @@ def test_a_first_body_that_breaks_is_asked_for_again(
     answer = store.get_start("k", len(data))
     assert answer is not None
     assert answer[1] == data
+
+
+def test_a_range_that_is_a_whole_object_is_compared_with_its_checksum(
+    bucket: Bucket, proxy: Proxy, connect: Connect
+) -> None:
+    """It comes without one, so the object is requested whole."""
+    data = bytes(range(256)) * 4
+    bucket.client.put_object(Bucket=bucket.name, Key="k", ChecksumAlgorithm="CRC32", Body=data)
+    damage = proxy.inject(Corrupt(at=500), on("GetObject"), times=1)
+    answer = connect(bucket.name, proxy.endpoint).get_start("k", 4096)
+    assert answer is not None
+    assert answer[1] == data
+    assert damage.hits == 1
 
 
 def test_an_object_that_is_gone_costs_one_request(
