@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fusefs.kernel import mountcalls
 from fusefs.run import status
 from tests.mounts import table
+from tests.servers.child import descendants
 
 
 class Pod:
@@ -146,6 +148,10 @@ class Pod:
         """End whatever a failed test left; nothing below may hang."""
         for process in (self.worker, self.keeper):
             if process is not None and process.poll() is None:
-                process.kill()
+                below = descendants(process.pid)
+                process.kill()  # first, for it would start others in their place
                 process.wait(10)
+                for each in below:
+                    with suppress(ProcessLookupError):
+                        os.kill(each, signal.SIGKILL)
         mountcalls.unmount_stale(str(self.bus.parent))
