@@ -8,7 +8,8 @@ began to look was reported by our predecessor.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from webhook.events.mountedpods import WORKER, MountedPod
+from webhook.events.mountedpods import MountedPod
+from webhook.injected import WORKER
 from webhook.platform.reporting import CONFLICT, CREDENTIALS, FULL, MOUNT_FAILED, REMOUNTED
 
 

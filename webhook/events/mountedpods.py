@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from webhook.injected import CONFIG, KEEPER, METRICS, WORKER, configured_mounts
 from webhook.serve.cluster import Form, Malformed, part
 
-KEEPER, WORKER = "s3-mount-keeper", "s3-mount-worker"
-_PORT, _CONFIG = "s3mount-metrics", "S3MOUNT_CONFIG"
 _LONGEST = 700
 # So many mounts of a pod are looked at: whoever writes a pod could name thousands.
 MOST_MOUNTS = 64
@@ -78,7 +77,7 @@ PODS = Form("application/json", "application/json", _PAGE, _kept)
 
 def _port(worker: dict[str, Any]) -> int | None:
     for each in part(worker, "ports", list):
-        if isinstance(each, dict) and each.get("name") == _PORT:
+        if isinstance(each, dict) and each.get("name") == METRICS:
             found = each.get("containerPort")
             return found if isinstance(found, int) else None
     return None
@@ -87,11 +86,10 @@ def _port(worker: dict[str, Any]) -> int | None:
 def _mounts(worker: dict[str, Any]) -> tuple[str, ...]:
     """Return the names of the mounts, as the webhook wrote them."""
     for each in part(worker, "env", list):
-        if isinstance(each, dict) and each.get("name") == _CONFIG:
+        if isinstance(each, dict) and each.get("name") == CONFIG:
             try:
-                # Kubernetes takes `$$` for a dollar.
-                document = json.loads(str(each.get("value")).replace("$$", "$"))
-                return tuple(str(mount["name"]) for mount in document["mounts"])[:MOST_MOUNTS]
+                mounts = configured_mounts(str(each.get("value")))
+                return tuple(str(mount["name"]) for mount in mounts)[:MOST_MOUNTS]
             except (ValueError, TypeError, KeyError, RecursionError):
                 return ()
     return ()

@@ -15,10 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from webhook.errors import ClusterError
+from webhook.injected import CONFIG, METRICS, WORKER, configured_mounts
 
-WORKER = "s3-mount-worker"
-PORT = "s3mount-metrics"
-CONFIG = "S3MOUNT_CONFIG"
 AT_ONCE = 8
 SECONDS = 30.0
 # What is shown of the metrics: s3mount_NAME{…,mount="M",…} VALUE
@@ -108,8 +106,7 @@ def _of_pod(kubectl: Kubectl, pod: Mapping[str, Any]) -> list[PodMount]:
             restarts,
             values.get(mount["name"], {}),
         )
-        # Kubernetes takes `$$` for a dollar.
-        for mount in json.loads(configs[0]["value"].replace("$$", "$"))["mounts"]
+        for mount in configured_mounts(configs[0]["value"])
     ]
 
 
@@ -117,7 +114,7 @@ def _metrics(
     kubectl: Kubectl, namespace: str, pod: str, worker: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Return the values by mount and name; none where the port isn't there or can't be reached."""
-    ports = [each for each in worker.get("ports", []) if each.get("name") == PORT]
+    ports = [each for each in worker.get("ports", []) if each.get("name") == METRICS]
     if not ports:
         return {}
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{ports[0]['containerPort']}/proxy/metrics"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from webhook.offline.clusterstatus import WORKER
+from webhook.injected import WORKER
 
 USAGE = """usage: kubectl s3mount status [--namespace NAME] [--context NAME] [--json]
        kubectl s3mount logs [-n NAMESPACE] POD [options of kubectl logs]

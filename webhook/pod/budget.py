@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from webhook.injected import KEEPER
 from webhook.parse.quantities import format_bytes, parse_bytes, parse_millicores
 from webhook.parse.values import SMALLEST_MEMORY
 from webhook.platform.resources import Resources
 from webhook.platform.settings import Platform
-from webhook.pod.containers import KEEPER, cache_volume_size, is_reserved
+from webhook.pod.containers import cache_volume_size, is_reserved
 from webhook.pods import items, section
 from webhook.problems import Problem
 from webhook.spec.mountspec import Wanted

@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from webhook.injected import CONFIG, KEEPER, METRICS, WORKER, literal
 from webhook.parse.quantities import format_bytes
 from webhook.platform.settings import Platform
 from webhook.pod.memory import buffers
@@ -23,8 +24,6 @@ from webhook.spec.mountspec import UNNAMED, MountSpec, Wanted
 
 # This name, and every name that begins with it and a dash, is reserved for us.
 RESERVED = "s3-mount"
-KEEPER = "s3-mount-keeper"
-WORKER = "s3-mount-worker"
 BUS = "s3-mount-bus"
 SOCKET = "s3-mount-socket"
 CACHE = "s3-mount-cache"
@@ -32,7 +31,6 @@ CREDENTIALS = "s3-mount-credentials"
 BUCKET = "s3-mount-bucket"
 DRIVER = "s3.mount"
 EMPTY = "s3-mount-no-token"
-METRICS = "s3mount-metrics"
 BUS_DIRECTORY = "/bus"
 # The mounts are in a tmpfs of their own in the bus (`fusefs.keeper.partition`), `.gate/mounts`; no
 # mount has such a name. The worker gets the directory without the tmpfs: a subPath is not bound
@@ -245,7 +243,7 @@ def _container(name: str, platform: Platform, **fields: Any) -> dict[str, Any]:
 def _config(mounts: list[dict[str, Any]]) -> dict[str, str]:
     document = {"version": CONFIG_VERSION, "mounts": mounts}
     text = _encode(document)
-    return {"name": "S3MOUNT_CONFIG", "value": _literal(text)}
+    return {"name": CONFIG, "value": literal(text)}
 
 
 def _kept(mount: MountSpec) -> dict[str, Any]:
@@ -319,11 +317,6 @@ def _probe(command: list[str], *, period: int) -> dict[str, Any]:
         "successThreshold": 1,
         "failureThreshold": 1,
     }
-
-
-def _literal(text: str) -> str:
-    """Return text escaped for the kubelet, which expands `$(NAME)` in args and env."""
-    return text.replace("$", "$$")
 
 
 # The same for every pod, so they are made once.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webhook.injected import CONFIG
 from webhook.parse.quantities import parse_bytes, parse_millicores
 from webhook.platform.resources import Resources
 from webhook.pod.additions import is_known_variable, is_token_mount, normal_path
@@ -25,7 +26,7 @@ _FATAL = {"image", "command", "restartPolicy", "volumeDevices"}
 # These choose the code of an interpreter, or the endpoints and CAs that the SDK trusts.
 _STEERING = ("LD_", "PYTHON", "S3MOUNT_", "AWS_", "PATH", "HOME", "GLIBC_")
 # Set by webhooks that give every container a company's CA, or by us for another policy or version.
-_UNDONE_VARIABLES = {"AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", "S3MOUNT_CONFIG"}
+_UNDONE_VARIABLES = {"AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED", CONFIG}
 _QUANTITIES: dict[str, Callable[[str], int]] = {
     "cpu": parse_millicores,
     "memory": parse_bytes,

@@ -8,7 +8,8 @@ the host's network, where all pods of a node would use the same one. Pure functi
 from collections.abc import Iterator
 from typing import Any
 
-from webhook.pod.containers import WORKER, is_reserved
+from webhook.injected import WORKER
+from webhook.pod.containers import is_reserved
 from webhook.pods import items
 from webhook.problems import Problem
 

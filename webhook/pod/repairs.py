@@ -7,8 +7,9 @@ belongs to one review.
 from collections.abc import Iterable
 from typing import Any
 
+from webhook.injected import KEEPER, WORKER
 from webhook.platform.resources import Resources
-from webhook.pod.containers import KEEPER, WORKER, is_reserved
+from webhook.pod.containers import is_reserved
 from webhook.pod.existing import settle, settle_volume
 from webhook.pods import items
 from webhook.problems import Problem

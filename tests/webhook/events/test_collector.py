@@ -19,8 +19,9 @@ from tests.webhook.events.pods import ENDED_AT, ended, mounted
 from webhook.errors import SettingsError
 from webhook.events.collector import Collector
 from webhook.events.findings import Values
-from webhook.events.mountedpods import PODS, WORKER
+from webhook.events.mountedpods import PODS
 from webhook.events.recorder import Recorder
+from webhook.injected import WORKER
 from webhook.platform.reporting import CONFLICT, MOUNT_FAILED, Reporting, read_reporting
 from webhook.serve.cluster import ClusterApi, Mirror
 from webhook.serve.log import make_logger

@@ -7,7 +7,8 @@ import pytest
 from tests.monitoring import exposed
 from tests.webhook.events.pods import ENDED_AT, ended, mounted
 from webhook.events.findings import COUNTED, Finding, Known, Values
-from webhook.events.mountedpods import PODS, WORKER, MountedPod
+from webhook.events.mountedpods import PODS, MountedPod
+from webhook.injected import WORKER
 from webhook.platform.reporting import CONFLICT, CREDENTIALS, FULL, MOUNT_FAILED, REMOUNTED
 
 BEGAN = 1000.0

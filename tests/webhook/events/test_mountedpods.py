@@ -6,7 +6,8 @@ import pytest
 
 from tests.webhook import reviews
 from tests.webhook.events.pods import ENDED, ENDED_AT, ended, mounted
-from webhook.events.mountedpods import KEEPER, PODS, WORKER, End, MountedPod
+from webhook.events.mountedpods import PODS, End, MountedPod
+from webhook.injected import KEEPER, WORKER
 from webhook.pod import containers
 
 
@@ -30,7 +31,7 @@ def test_any_other_pod_is_not() -> None:
 
 
 def test_the_names_are_those_that_are_injected() -> None:
-    """The two modules may not import each other."""
+    """Those that look for sidecars know no more of what is injected than its names."""
     assert (KEEPER, WORKER) == (containers.KEEPER, containers.WORKER)
     worker = containers.METRICS, containers.KEEPER
     assert worker == ("s3mount-metrics", "s3-mount-keeper")

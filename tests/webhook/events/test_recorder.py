@@ -9,8 +9,9 @@ import pytest
 from tests import schemas
 from tests.webhook.events.pods import mounted
 from webhook.events.findings import Finding
-from webhook.events.mountedpods import PODS, WORKER, MountedPod
+from webhook.events.mountedpods import PODS, MountedPod
 from webhook.events.recorder import BURST, PAUSE, Recorder
+from webhook.injected import WORKER
 from webhook.platform.reporting import CONFLICT
 from webhook.serve.log import make_logger
 
