@@ -33,7 +33,7 @@ NAME = "cache-{}.sock"  # of a mount's socket, beside the keeper's
 
 
 def digest(access: str, secret: str) -> str:
-    """Return what tells one access key from another, and which only its holder can make."""
+    """Return what distinguishes one access key from another, and which only its holder can make."""
     return hmac.new(secret.encode(), b"s3mount node cache " + access.encode(), "sha256").hexdigest()
 
 

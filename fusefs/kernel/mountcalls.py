@@ -103,9 +103,9 @@ def fuse_mounts() -> list[tuple[str, str]]:
 
 
 def fuse_mounts_with_details() -> list[tuple[str, str, bool, str]]:
-    """Return the same, each with whether it is mounted read-only and what was told as its source.
+    """Return the same, each with whether it is mounted read-only and its given source.
 
-    The last is "" where `mount` was told nothing but `SOURCE`.
+    The last is "" where `mount` was given nothing but `SOURCE`.
     """
     return [
         (path, number, "ro" in options.split(","), source.partition(":")[2])

@@ -28,7 +28,7 @@ SETUP_FAILED = 2
 
 
 class _LogLines(logging.Handler):
-    """Writes what `logging` is told, by the cache for one, in the form of our own lines."""
+    """Writes the records of `logging`, of the cache for one, in the form of our own lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log(record.levelname.lower(), record.getMessage())

@@ -43,8 +43,8 @@ class SignedVolume:
         more = () if self.cache is None else (self.cache,)
         access = "ro" if self.read_only else "rw"
         for pod in (f"name {self.pod}", f"generated {self.pod[:-SUFFIX]}"):
-            told = (WORD, self.namespace, self.account, pod, self.nonce, self.mount, access, *more)
-            yield "\n".join(told)
+            lines = (WORD, self.namespace, self.account, pod, self.nonce, self.mount, access, *more)
+            yield "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

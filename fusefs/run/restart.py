@@ -79,7 +79,7 @@ class RestartedChild:
     def ended(self, *, asked: bool = False) -> int | None:
         """Return the exit code when the process has ended since the last call.
 
-        `asked`: it was told to; that it did so before it had begun to work isn't worth a line.
+        `asked`: it was asked to; that it did so before it had begun to work isn't worth a line.
         """
         if self._process is None or (code := self._process.poll()) is None:
             return None

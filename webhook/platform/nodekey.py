@@ -39,8 +39,8 @@ class SignedVolume:
         """Return what is signed."""
         more = () if self.cache is None else (self.cache,)
         access = "ro" if self.read_only else "rw"
-        told = (WORD, self.namespace, self.account, self.pod, self.nonce, self.mount, access, *more)
-        return "\n".join(told)
+        owner = (self.namespace, self.account, self.pod, self.nonce)
+        return "\n".join((WORD, *owner, self.mount, access, *more))
 
 
 def bound_to(name: str, generate_name: str) -> str:
@@ -63,7 +63,7 @@ class NodeKey:
         ).hexdigest()
 
     def nonce(self) -> str:
-        """Return what tells one pod's volumes from another's: another value each time."""
+        """Return what distinguishes one pod's volumes from another's: another value each time."""
         return secrets.token_hex(8) if self.key else UNSIGNED
 
 
