@@ -21,6 +21,7 @@ THIRD_PARTIES = {
     "fuse": {"fusefs.fusepy"},
     "google": {"fusefs.node.messages"},  # protobuf
     "grpc": {"fusefs.node.pluginserver"},
+    "isal": {"fusefs.crc32"},
     "jsonpatch": {"webhook.review.admission"},
     "kubernetes": {"webhook.serve.cluster", "certs.cluster"},
     "rich": {"fusefs.tools.screen"},

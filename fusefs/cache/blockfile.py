@@ -13,10 +13,10 @@ import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from zlib import crc32
 
 from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
 from fusefs.cache.cachedir import Pair
+from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
 
 PAGE = 4096

@@ -25,7 +25,8 @@ from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from zlib import crc32
+
+from fusefs.crc32 import crc32
 
 FORMAT = 1
 MAGIC = b"s3mblock"

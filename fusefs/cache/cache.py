@@ -21,7 +21,6 @@ from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from zlib import crc32
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
@@ -29,6 +28,7 @@ from fusefs.cache.blockfile import PAGE
 from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir, Pair
 from fusefs.cache.cachefile import CacheFile, DiskState
+from fusefs.crc32 import crc32
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account, Space
 from fusefs.locks import Rank

@@ -65,7 +65,7 @@ class MountSettings:
     content_ttl: float = 0.0  # how long before an open S3 may have been asked for its version
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
-    parallel: int = 8  # GETs of readers, and parts of uploads, at once
+    parallel: int = 12  # GETs of readers, and parts of uploads, at once
     requests: int = 32  # of each kind (see `pools`); they wait for the network, not for a core
     plan: PlanSettings = field(default_factory=PlanSettings)
     driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount

@@ -16,9 +16,9 @@ import socket
 import threading
 import traceback
 from contextlib import suppress
-from zlib import crc32
 
 from fusefs.cache.blockindex import BrokenIndex, Identity
+from fusefs.crc32 import crc32
 from fusefs.keeper import cacheprotocol, protocol
 from fusefs.keeper.cacheprotocol import BLOCK, MOST, number
 from fusefs.keeper.keptmount import log

@@ -1,7 +1,8 @@
 """The threads that talk to the store for readers.
 
-Jobs somebody waits for go before read-ahead, and one thread is kept from read-ahead, so that slow
-read-ahead never holds up a reader.
+Jobs somebody waits for go before read-ahead, and one request is kept from read-ahead, so that slow
+read-ahead never holds up a reader. What a job has to do after its request (write what came to the
+disk) is returned by it, and done by its thread while another thread sends the next request.
 
 Not here: what is fetched (`version`).
 
@@ -16,15 +17,20 @@ from collections.abc import Callable
 from threading import Thread
 
 from fusefs import locks
+from fusefs.bulkhead import bulkhead
 from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
 
-Job = Callable[[], None]
+# What is left to do after a request, if anything.
+Rest = Callable[[], None]
+Job = Callable[[], Rest | None]
+# Threads beyond the requests: as many write to the disk while all connections are busy.
+STORING = 3
 
 
 class Fetcher:
-    """Runs jobs, at most `parallel` at once; a job must not raise."""
+    """Runs jobs, at most `parallel` at once without their rest; neither may raise."""
 
     def __init__(self, parallel: int) -> None:
         self._parallel = parallel
@@ -32,7 +38,7 @@ class Fetcher:
         self._wake = locks.condition(Rank.LEAF)
         self._urgent: deque[Job] = deque()
         self._ahead: deque[Job] = deque()
-        self._running_ahead = 0
+        self._running = self._running_ahead = 0
         self._idle = 0
         self._threads: list[Thread] = []
         self._closed = False
@@ -45,7 +51,7 @@ class Fetcher:
             (self._urgent if urgent else self._ahead).append(job)
             # A thread that was woken and didn't get on yet still counts as idle.
             queued = len(self._urgent) + len(self._ahead)
-            if queued > self._idle and len(self._threads) < self._parallel:
+            if queued > self._idle and len(self._threads) < self._parallel + STORING:
                 thread = Thread(target=self._run, name=f"fetch-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -84,30 +90,38 @@ class Fetcher:
     def _run(self) -> None:
         while (found := self._next()) is not None:
             job, ahead = found
+            rest: Rest | None = None
             try:
-                job()
+                rest = job()
             except Exception:
                 log.exception("bug in a job of the fetcher")
             finally:
-                if ahead:
-                    self._ended_ahead()
+                self._ended(ahead=ahead)
+            if rest is not None:
+                with bulkhead("what follows a fetch"):
+                    rest()
 
     def _next(self) -> tuple[Job, bool] | None:
         with self._wake:
             while True:
-                if self._urgent:
-                    return self._urgent.popleft(), False
-                if self._closed:
+                if self._closed and not self._urgent:
                     return None
-                if self._ahead and self._running_ahead < self._ahead_limit:
-                    self._running_ahead += 1
-                    return self._ahead.popleft(), True
+                if self._running < self._parallel:
+                    if self._urgent:
+                        self._running += 1
+                        return self._urgent.popleft(), False
+                    if self._ahead and self._running_ahead < self._ahead_limit:
+                        self._running += 1
+                        self._running_ahead += 1
+                        return self._ahead.popleft(), True
                 self._idle += 1
                 self._wake.wait()
                 self._idle -= 1
 
-    def _ended_ahead(self) -> None:
+    def _ended(self, *, ahead: bool) -> None:
+        """Another request may be sent; by another thread, if this one has a rest to do."""
         with self._wake:
-            self._running_ahead -= 1
-            if self._ahead:
+            self._running -= 1
+            self._running_ahead -= ahead
+            if self._urgent or self._ahead:
                 self._wake.notify()

@@ -12,11 +12,12 @@ condition, a leaf.
 
 import mmap
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fusefs import locks
 from fusefs.errors import FsError
 from fusefs.locks import Rank
+from fusefs.read.fetcher import Job
 from fusefs.read.readahead import ReadAhead
 
 
@@ -41,7 +42,7 @@ class Fetch:
         self.consumed = False  # read to its end
         self.used_at = 0.0
         self.stream: ReadAhead | None = None  # whose read-ahead it is
-        self.job: Callable[[], None] | None = None
+        self.job: Job | None = None
         self._wake = locks.condition(Rank.LEAF)
         self._wake_at: int | None = None
 

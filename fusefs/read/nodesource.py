@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
-from zlib import crc32
 
 from fusefs.cache.blockindex import BLOCK, HUGE, Identity
 from fusefs.counters import Count, Counters
+from fusefs.crc32 import crc32
 
 log = logging.getLogger(__name__)
 

@@ -49,7 +49,7 @@ class ReadLimits:
 
     memory: int = 128 * MiB
     parallel: int = 8
-    part: int = 8 * MiB
+    part: int = 4 * MiB
     first: int = 128 * KiB
     window: int = 64 * MiB
     fill: float = 0.25

@@ -231,23 +231,28 @@ class ObjectVersion:
         self._pool.fetcher.submit(part.job, urgent=part.wanted)
         return True
 
-    def _fetch(self, part: Fetch) -> None:
-        """Bring one part in, then onto the disk; runs in a thread of the fetcher."""
+    def _fetch(self, part: Fetch) -> Callable[[], None]:
+        """Bring one part in; runs in a thread of the fetcher, which then has it kept."""
         error = self._get(part)
         part.end(error)
         if error is not None and not part.wanted:
             log.debug("read-ahead of %s failed: %s", self.key, error)
+        if error is None and part.stream is self._backfill.stream:
+            with self._pool.lock:
+                self._fill()
+        return partial(self._keep, part)
+
+    def _keep(self, part: Fetch) -> None:
+        """Write to the disk what came of a part."""
         self._file.write(part.start, part.view[: part.filled])
         with self._pool.lock:
             part.done = True
             part.cached = not self._file.missing(part.start, part.stop - part.start)
-            if error is not None:
+            if part.error is not None:
                 self._parts.remove(part)
             self._settle(part)
             self.pending -= 1
             gone = not self.users and self._emptied()
-            if error is None and part.stream is self._backfill.stream:
-                self._fill()
         if gone:
             self._file.close()
 

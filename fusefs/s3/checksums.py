@@ -6,27 +6,27 @@ Algorithms and header names: S3 user guide, "Checking object integrity". Pure fu
 import base64
 import hashlib
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fusefs.crc32 import crc32
 from fusefs.s3.partbody import Body, pieces_of
 
 CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 
-def crc32(data: bytes | bytearray | memoryview) -> str:
+def crc32_text(data: bytes | bytearray | memoryview) -> str:
     """Return the CRC32 of `data`."""
-    return _text(zlib.crc32(data).to_bytes(4, "big"))
+    return _text(crc32(data).to_bytes(4, "big"))
 
 
 def crc32_of(body: Body) -> str:
     """Return the CRC32 of a body."""
     if isinstance(body, (bytes, bytearray)):
-        return crc32(body)
+        return crc32_text(body)
     checksum = 0
     for piece in pieces_of(body):
-        checksum = zlib.crc32(piece, checksum)
+        checksum = crc32(piece, checksum)
     return _text(checksum.to_bytes(4, "big"))
 
 
@@ -63,7 +63,7 @@ def _text(digest: bytes) -> str:
 
 
 _KNOWN: dict[str, Callable[[bytes | bytearray], str]] = {
-    "ChecksumCRC32": crc32,
+    "ChecksumCRC32": crc32_text,
     "ChecksumSHA1": lambda body: _text(hashlib.sha1(body, usedforsecurity=False).digest()),
     "ChecksumSHA256": lambda body: _text(hashlib.sha256(body).digest()),
 }

@@ -7,8 +7,8 @@ the machine may go down meanwhile. Plain state and one descriptor's reads; its o
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from zlib import crc32
 
+from fusefs.crc32 import crc32
 from fusefs.write.ranges import RangeSet
 
 PIECE = 1 << 20  # bytes that have one checksum, at most
