@@ -163,7 +163,7 @@ SET = (
         "parallel_count",
         optionvalues.number(1, 256),
         _mount("parallel"),
-        "GETs of read-ahead, and part uploads, at once; default 8",
+        "GETs of read-ahead, and part uploads, at once; default 12",
     ),
     _set(
         "multireq_max",

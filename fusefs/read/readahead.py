@@ -84,6 +84,8 @@ class ReadAhead:
         piece = min(self._part, max(min(SMALLEST_PIECE, window), window // 8))
         start = max(cursor.ahead, cursor.position)
         stop = min(cursor.position + window, size)
+        if start + piece < stop < size:
+            stop -= (stop - start) % piece  # a rest would be a request of its own
         enough = stop - start >= piece or start - cursor.position <= window // 2 or stop == size
         if not cursor.sequential or start >= stop or not enough:
             return start, start, piece

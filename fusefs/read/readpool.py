@@ -39,16 +39,17 @@ ROOM_AGE = 0.2
 class ReadLimits:
     """How much reading may use.
 
-    memory: bytes of all buffers together; 16 parts of 8 MiB keep 8 connections busy
-    parallel: GETs at once; 8 connections fill about 5 Gbit/s at S3's 80 MB/s each
-    part: largest GET in bytes; the size S3's performance guidelines name
+    memory: bytes of all buffers together
+    parallel: GETs at once; 12 connections fill about 7 Gbit/s at S3's 80 MB/s each
+    part: largest GET in bytes; smaller than the 8 MiB that S3's performance guidelines name, for
+        then as many as there are connections fit into the memory
     first: bytes of the first GET at a new place; one block, one round trip
     window: how far one sequential run is read ahead, in bytes
     fill: share of the cache that a file read here and there may take to be fetched whole; 0: none
     """
 
     memory: int = 128 * MiB
-    parallel: int = 8
+    parallel: int = 12
     part: int = 4 * MiB
     first: int = 128 * KiB
     window: int = 64 * MiB

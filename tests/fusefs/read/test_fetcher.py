@@ -68,3 +68,44 @@ def test_closing_does_not_wait_for_ever() -> None:
     assert not fetcher.close(0.05)
     gate.set()
     assert fetcher.close(5)
+
+
+def test_the_next_job_runs_while_the_rest_of_the_last_one_is_done() -> None:
+    """A disk that is slow to write doesn't keep a connection from its next request."""
+    fetcher, gate, ran = Fetcher(1), threading.Event(), threading.Event()
+    rest_done = threading.Event()
+
+    def rest() -> None:
+        gate.wait(10)
+        rest_done.set()
+
+    fetcher.submit(lambda: rest, urgent=True)
+    fetcher.submit(ran.set, urgent=True)
+    assert ran.wait(10)
+    assert not rest_done.is_set()
+    gate.set()
+    assert rest_done.wait(10)
+    assert fetcher.close(5)
+
+
+def test_no_more_jobs_run_at_once_than_there_are_connections() -> None:
+    """Threads that write to the disk are extra, requests are not."""
+    fetcher, lock, gate = Fetcher(2), threading.Lock(), threading.Event()
+    running, most, done = 0, 0, threading.Semaphore(0)
+
+    def job() -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        gate.wait(0.05)
+        with lock:
+            running -= 1
+        done.release()
+
+    for _ in range(8):
+        fetcher.submit(job, urgent=True)
+    for _ in range(8):
+        assert done.acquire(timeout=10)
+    assert most == 2
+    assert fetcher.close(5)
