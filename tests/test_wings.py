@@ -45,7 +45,7 @@ FACES: dict[str, dict[str, str]] = {
         "serve": "cluster log reference replica settings",
         "review": "admission decision lookup warnings",
         "policy": "file rules unmatched",
-        "pod": "compatibility injection memory mesh nodevolumes placement ports",
+        "pod": "compatibility equipment injection memory mesh nodevolumes placement ports",
         "spec": "annotations mountspec reference",
         "platform": "environment nodekey reporting resources settings",
         "parse": (

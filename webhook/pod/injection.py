@@ -5,26 +5,16 @@ are added, so a second call changes nothing and a container added by a later web
 The given pod is never changed; the copy shares every unchanged part.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from webhook import __version__
 from webhook.platform.resources import Resources
 from webhook.platform.settings import Platform
 from webhook.pod.additions import normal_path
-from webhook.pod.budget import has_storage_limit, with_storage, within_pod
-from webhook.pod.containers import (
-    BUCKET,
-    BUS,
-    CACHE,
-    SOCKET,
-    application_mount,
-    is_reserved,
-    sidecars,
-    volumes,
-)
+from webhook.pod.budget import has_storage_limit, within_pod
+from webhook.pod.containers import BUCKET, BUS, CACHE, SOCKET, is_reserved, volumes
+from webhook.pod.equipment import Equip, Equipment, Facts, equipment
 from webhook.pod.identity import with_identity
 from webhook.pod.nodecache import shares
 from webhook.pod.placement import Container, Place, places, start_index
@@ -45,7 +35,6 @@ REPLACEABLE = frozenset(
 _EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 _LEAVE_OUT = "Leave it out"
 _BUCKETS = f"{BUCKET}-"
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _SHOWN_NAMES = 5
 
 
@@ -73,57 +62,47 @@ def inject(
     *,
     ambient: bool,
     published: Mapping[str, Mapping[str, str]],
+    equip: Equip,
 ) -> Injection:
     """Return the pod that would run, and every problem found.
 
     `most` are the maxima for sidecars that are in the pod already; `published`: the attributes of
-    the volumes of node mode, by the mount's name.
+    the volumes of node mode, by the mount's name; `equip`: what remembers the equipment for these
+    mounts under these settings.
     """
     problems: list[Problem] = []
     repairs = Repairs()
     spec = dict(pod["spec"])
     start = start_index(spec, platform.mesh_containers)
     found = list(places(spec, start))
-    problems += _name_problems(found, wanted, start)
-    problems += _volume_use_problems(found, wanted.mounts, platform)
-    problems += _path_problems(found, wanted.mounts, platform)
-    _mount_applications(spec, found, wanted.mounts, platform)
     port = metrics_port(spec, platform.worker_metrics_port)
+    asked = wanted
+    wanted, platform, little = within_pod(spec, asked, platform)
+    facts = Facts(ambient, port, shares(pod, platform), has_storage_limit(spec))
+    ours = equip(facts) if wanted is asked else equipment(wanted, platform, facts)
+    problems += _name_problems(found, wanted, start)
+    problems += _volume_use_problems(found, ours)
+    problems += _path_problems(found, wanted.mounts, platform)
     problems += port_problems(spec, port)
-    wanted, platform, little = within_pod(spec, wanted, platform)
     problems += little
-    limited = has_storage_limit(spec)
-    needed = [
-        with_storage(sidecar, wanted, platform, limited=limited)
-        for sidecar in sidecars(
-            wanted,
-            platform,
-            ambient=ambient,
-            metrics_port=port,
-            shares=shares(pod, platform),
-        )
-    ]
+    _mount_applications(spec, found, ours, platform)
     # The identity is copied when we add the worker; later it is its webhook's business.
-    added = [*needed[:-1], with_identity(needed[-1], spec, wanted)]
+    added = [*ours.sidecars[:-1], with_identity(ours.sidecars[-1], spec, wanted)]
     add_sidecars(spec, added, start, problems)
-    settle_sidecars(spec, needed, most, repairs, problems)
-    add_volumes(spec, volumes(wanted, platform, published), repairs, problems)
+    settle_sidecars(spec, ours.sidecars, most, repairs, problems)
+    needed = volumes(wanted, platform, published) if platform.by_node else ours.volumes
+    add_volumes(spec, needed, repairs, problems)
     _add_pull_secrets(spec, platform)
     _add_node_selector(spec, platform, problems)
     _raise_grace(spec, wanted, platform)
-    changed = {"metadata": _with_annotations(pod, wanted, platform), "spec": spec}
+    metadata = _with_annotations(pod, wanted, platform, ours.status)
     replaced = REPLACEABLE | repairs.pointers
-    return Injection({**pod, **changed}, problems, found, replaced, tuple(repairs.descriptions))
+    done = {**pod, "metadata": metadata, "spec": spec}
+    return Injection(done, problems, found, replaced, tuple(repairs.descriptions))
 
 
-def status(wanted: Wanted) -> str:
-    """Return the status annotation: version and mounts, as JSON on one line."""
-    mounts = {mount.name: f"{mount.source}:{mount.path}" for mount in wanted.mounts}
-    return _encode({"version": __version__, "mounts": mounts})
-
-
-def _with_annotations(pod: Pod, wanted: Wanted, platform: Platform) -> dict[str, Any]:
-    ours = {STATUS: status(wanted)}
+def _with_annotations(pod: Pod, wanted: Wanted, platform: Platform, status: str) -> dict[str, Any]:
+    ours = {STATUS: status}
     if all(mount.read_only for mount in wanted.mounts):
         # A read-only cache can be lost; a pod's own value stays.
         lost = f"{CACHE},{SOCKET}" if platform.by_node else CACHE
@@ -148,11 +127,9 @@ def _name_problems(found: list[Place], wanted: Wanted, start: int) -> list[Probl
     return problems
 
 
-def _volume_use_problems(
-    found: list[Place], mounts: tuple[MountSpec, ...], platform: Platform
-) -> list[Problem]:
+def _volume_use_problems(found: list[Place], equipped: Equipment) -> list[Problem]:
     """Return problems of containers that mount our volumes themselves, such as credentials."""
-    ours = [application_mount(mount, platform) for mount in mounts]
+    ours = [item for _, item in equipped.mounts]
     return [
         Problem(
             f"container {place.name}: volumeMounts {item['mountPath']}",
@@ -212,14 +189,17 @@ def _listed(names: list[str]) -> str:
 
 
 def _mount_applications(
-    spec: dict[str, Any], found: list[Place], mounts: tuple[MountSpec, ...], platform: Platform
+    spec: dict[str, Any], found: list[Place], equipped: Equipment, platform: Platform
 ) -> None:
     lists = {field: list(items(spec, field)) for field in {place.field for place in found}}
-    ours = [(mount, application_mount(mount, platform)) for mount in mounts]
     mesh = platform.mesh_containers
     for place in found:
         present = items(place.container, "volumeMounts")
-        missing = [item for mount, item in ours if item not in present and place.gets(mount, mesh)]
+        missing = [
+            item
+            for mount, item in equipped.mounts
+            if item not in present and place.gets(mount, mesh)
+        ]
         if missing:
             changed = {**place.container, "volumeMounts": [*present, *missing]}
             lists[place.field][place.index] = changed

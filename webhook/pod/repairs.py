@@ -4,7 +4,7 @@
 belongs to one review.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from webhook.injected import KEEPER, WORKER
@@ -55,7 +55,7 @@ def add_sidecars(
 
 def settle_sidecars(
     spec: dict[str, Any],
-    needed: list[Container],
+    needed: Sequence[Container],
     most: Resources,
     repairs: Repairs,
     problems: list[Problem],
@@ -93,7 +93,7 @@ def _stranger(name: str, detail: str, remedy: str = _RENAME) -> Problem:
 
 def add_volumes(
     spec: dict[str, Any],
-    needed: list[dict[str, Any]],
+    needed: Sequence[dict[str, Any]],
     repairs: Repairs,
     problems: list[Problem],
 ) -> None:

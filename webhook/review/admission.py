@@ -5,6 +5,7 @@ command line shows exactly the API server's result. Stateless, any thread.
 """
 
 import base64
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -137,5 +138,6 @@ def _listed(mounts: tuple[MountSpec, ...]) -> str:
 
 def apply(pod: Pod, patch: tuple[Operation, ...]) -> Pod:
     """Return the pod with the patch applied; the given pod isn't changed."""
-    applied: Pod = jsonpatch.apply_patch(pod, list(patch))
+    # Its values are shared with other pods, and the pod is the caller's.
+    applied: Pod = jsonpatch.apply_patch(pod, copy.deepcopy(list(patch)))
     return applied

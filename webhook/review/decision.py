@@ -7,6 +7,7 @@ immutable but for its policy, which is read once per decision; safe to share bet
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from webhook import pods
 from webhook.diff import Operation, additions
@@ -119,8 +120,15 @@ class Decider:
         if platform.check_pod_security and not platform.by_node:
             problems += security_problems(namespace, labels)
         published = self._published(pod, wanted, namespace, platform)
-        most = judged.most
-        injection = inject(pod, wanted, platform, most, ambient=rule.ambient, published=published)
+        injection = inject(
+            pod,
+            wanted,
+            platform,
+            judged.most,
+            ambient=rule.ambient,
+            published=published,
+            equip=partial(self._judge.equipped, asked, rule, namespace),
+        )
         problems += injection.problems
         if problems or judged.refused:
             return Denied((*problems, *judged.refused), "invalid" if problems else "policy")

@@ -6,10 +6,14 @@ the event loop's thread.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from webhook.errors import EnvelopeError
 from webhook.serve.settings import Limits
+
+# ASGI's channel of a request's messages.
+Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Bodies:
@@ -24,24 +28,29 @@ class Bodies:
         """Bytes received so far, of all bodies."""
         return sum(self._coming.values())
 
-    async def receive(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Return one body; EnvelopeError if it is too long, too slow, or given up for others."""
+    async def receive(self, receive: Receive) -> bytes:
+        """Return one body; EnvelopeError if it is too long, slow, cut, or given up for others."""
         deadline = self._limits.deadline
         timeout = asyncio.timeout(deadline)
         try:
             async with timeout:
                 self._coming[timeout] = 0
-                return await self._collect(chunks, timeout)
+                return await self._collect(receive, timeout)
         except TimeoutError as error:
             raise EnvelopeError(f"the body took longer than {deadline} s", 408) from error
         finally:
             self._coming.pop(timeout, None)
 
-    async def _collect(self, chunks: AsyncIterator[bytes], timeout: asyncio.Timeout) -> bytes:
+    async def _collect(self, receive: Receive, timeout: asyncio.Timeout) -> bytes:
         body = bytearray()
         try:
-            async for chunk in chunks:
-                body += chunk
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise EnvelopeError("the client closed the connection within the body")
+                more = message.get("more_body", False)
+                body += message.get("body", b"")
                 if len(body) > self._limits.body:
                     raise EnvelopeError(f"the body is longer than {self._limits.body} bytes", 413)
                 if timeout in self._coming:

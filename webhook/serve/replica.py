@@ -14,6 +14,7 @@ from webhook.policy.rules import Policy
 from webhook.review.decision import Decider
 from webhook.review.lookup import FixedFacts, Lookup
 from webhook.serve.app import make_app
+from webhook.serve.endpoint import Endpoint
 from webhook.serve.health import Health
 from webhook.serve.heap import freeze, return_large_blocks
 from webhook.serve.listener import listen
@@ -42,7 +43,8 @@ def run(serving: Serving, platform: Platform) -> None:
         reviewer = Reviewer(decider, service.metrics, log)
         context = service.certificate()
         lifespan = watching(service.watched)
-        app = make_app(reviewer, service.health, service.metrics, serving.limits, lifespan)
+        endpoint = Endpoint(reviewer, service.health, service.metrics, serving.limits)
+        app = make_app(endpoint, service.health, lifespan)
         log.info("serving", version=__version__, host=serving.host, port=serving.port)
         door = stack.enter_context(listen(serving.host, serving.port))
         server = make_server(app, serving, service.health, log, context, door)

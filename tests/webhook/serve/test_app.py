@@ -14,6 +14,7 @@ from webhook import __version__
 from webhook.platform.settings import Platform
 from webhook.review.decision import Decider
 from webhook.serve.app import make_app
+from webhook.serve.endpoint import Endpoint
 from webhook.serve.health import Health
 from webhook.serve.log import make_logger
 from webhook.serve.metrics import Metrics
@@ -30,7 +31,8 @@ class Face:
         self.health, self.metrics, self._log = Health(), Metrics(), StringIO()
         log = make_logger("DEBUG", self._log)
         reviewer = Reviewer(Decider(Platform()), self.metrics, log)
-        self._app = make_app(reviewer, self.health, self.metrics, Limits(100_000, 1), None)
+        endpoint = Endpoint(reviewer, self.health, self.metrics, Limits(100_000, 1))
+        self._app = make_app(endpoint, self.health, None)
 
     def send(self, method: str, path: str, **request: Any) -> httpx.Response:
         return asyncio.run(self._send(method, path, **request))
@@ -42,6 +44,16 @@ class Face:
 
     def post(self, content: Any, kind: str = "application/json") -> httpx.Response:
         return self.send("POST", "/mutate", content=content, headers={"content-type": kind})
+
+    def answer_to(self, receive: Any) -> None:
+        """Answer a review whose body comes from a channel of ASGI."""
+
+        async def send(_message: dict[str, Any]) -> None:
+            pass
+
+        scope = {"type": "http", "method": "POST", "path": "/mutate"}
+        headers = [(b"content-type", b"application/json")]
+        asyncio.run(self._app(scope | {"headers": headers}, receive, send))
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.getvalue().splitlines()]
@@ -129,6 +141,29 @@ def test_body_has_a_deadline(face: Face) -> None:
         await asyncio.sleep(5)
 
     assert face.post(never()).status_code == 408
+
+
+def test_body_that_ends_early_is_counted(face: Face) -> None:
+    """A client that closes its connection within the body is neither a review nor a bug."""
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    face.answer_to(receive)
+    assert 'rejected_requests_total{status="400"} 1.0' in face.metrics.rendered()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/mutate", 405), ("POST", "/mutates", 404)]
+)
+def test_reviews_are_posted_to_one_path(face: Face, method: str, path: str, status: int) -> None:
+    """Any other method or path gets the error of HTTP for it."""
+    assert face.send(method, path, headers=JSON).status_code == status
+
+
+def test_timeout_of_the_api_server_is_no_part_of_the_path(face: Face) -> None:
+    """It adds `?timeout=5s` to the path of each review."""
+    assert face.send("POST", "/mutate?timeout=5s", content=reviews.body(), headers=JSON).is_success
 
 
 def test_ready_until_a_condition_fails(face: Face) -> None:
