@@ -10,12 +10,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from tests.fusefs.survival.s3pod import S3Pod
+from tests.servers.child import descendants
 from tests.servers.s3 import Bucket
 from tests.servers.seaweed import SeaweedServer
 
@@ -39,26 +39,19 @@ class Costs:
         return f"{name:16} {median(self.cpu):6.2f} {median(self.wall):6.2f}   {memory} MiB"
 
 
-def tree(pid: int) -> Iterator[int]:
-    """Yield a process and all below it, the oldest first."""
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from tree(int(child))
-
-
 def cpu(pid: int) -> float:
     """Return the seconds of one core that a process and all below it took."""
     total = 0
-    for each in tree(pid):
+    for each in (pid, *descendants(pid)):
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICKS
 
 
 def resident(pid: int) -> list[float]:
-    """Return the MiB of each process."""
-    sizes = (Path(f"/proc/{each}/statm").read_text().split()[1] for each in tree(pid))
+    """Return the MiB of a process, then of those below it."""
+    processes = (pid, *descendants(pid))
+    sizes = (Path(f"/proc/{each}/statm").read_text().split()[1] for each in processes)
     return [int(pages) * os.sysconf("SC_PAGE_SIZE") / (1 << 20) for pages in sizes]
 
 

@@ -8,8 +8,8 @@ Standard library only. One thread, which waits in `wait`.
 import os
 import select
 import socket
-import time
 
+from fusefs.acceptor import Acceptor
 from fusefs.keeper import protocol
 from fusefs.keeper.keptmount import log
 from fusefs.keeper.protocol import ProtocolError
@@ -24,6 +24,7 @@ class WorkerConnections:
     def __init__(self, requests: MountRequests, worker_uid: int) -> None:
         self._requests = requests
         self._worker_uid = worker_uid
+        self._acceptor = Acceptor(_report)
         self._poll = select.poll()
         self._listener: socket.socket | None = None
         self._connections: dict[int, socket.socket] = {}
@@ -36,6 +37,15 @@ class WorkerConnections:
     def watch(self, descriptor: int) -> None:
         """Have `wait` return when this descriptor becomes readable."""
         self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Look at a watched descriptor no more."""
+        self._poll.unregister(descriptor)
+
+    @property
+    def count(self) -> int:
+        """Number of clients that are connected."""
+        return len(self._connections)
 
     def wait(self, milliseconds: int) -> set[int]:
         """Answer what has come in; return the watched descriptors that are readable."""
@@ -55,12 +65,10 @@ class WorkerConnections:
             self._drop(peer)
 
     def _accept(self, listener: socket.socket) -> None:
-        try:
-            peer, _ = listener.accept()
-        except OSError as error:
-            log("error", "cannot accept a connection", error=str(error))
-            time.sleep(0.05)  # a full descriptor table would make this a busy loop
+        accepted = self._acceptor.accept(listener)
+        if accepted is None:
             return
+        peer, _ = accepted
         uid = protocol.peer_uid(peer)
         if uid not in (self._worker_uid, os.geteuid()) or len(self._connections) >= (
             MOST_CONNECTIONS
@@ -92,3 +100,7 @@ class WorkerConnections:
         finally:
             if descriptor >= 0 and not self._requests.keeps(descriptor):
                 os.close(descriptor)
+
+
+def _report(error: OSError) -> None:
+    log("error", "cannot accept a connection", error=str(error))

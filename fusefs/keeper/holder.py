@@ -151,6 +151,11 @@ class Holding:
         self._pair = socket.socket(fileno=number)
         self._pair.settimeout(SEND_SECONDS)
         os.set_inheritable(number, False)
+        self._answers = True
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the holder is gone: it says nothing more."""
+        return self._pair.fileno()
 
     def restore(self, mounts: dict[str, KeptMount]) -> None:
         """Take over the held mounts; EOFError when the holder is gone."""
@@ -165,17 +170,22 @@ class Holding:
     def hold(self, held: KeptMount) -> None:
         """Send a mount's descriptor and record to the holder."""
         message: Message = {"op": "hold", "name": held.name, "record": held.record()}
-        try:
-            protocol.send(self._pair, message, held.device)
-        except OSError as error:
-            log("error", "the holder doesn't answer", error=str(error))
+        self._send(message, held.device)
 
     def alive(self) -> None:
         """Send a heartbeat."""
+        self._send({"op": "alive"})
+
+    def _send(self, message: Message, device: int = -1) -> None:
+        """Send; that it can't be sent is logged once, until it can."""
         try:
-            protocol.send(self._pair, {"op": "alive"})
+            protocol.send(self._pair, message, device)
         except OSError as error:
-            log("error", "the holder doesn't answer", error=str(error))
+            if self._answers:
+                log("error", "the holder doesn't answer", error=str(error))
+            self._answers = False
+        else:
+            self._answers = True
 
 
 def _survive() -> None:

@@ -6,10 +6,11 @@ cache files for passthrough, which takes privilege. It has no credentials, parse
 from S3, and refuses any other request: only the worker's user may send requests (root may ask for
 the status).
 
-Without a holder (`holder`), the mounts exist after a restart but their descriptors don't: they are
-"orphaned" until the worker offers its own, which it does as soon as the socket is back. An orphaned
-mount that a worker without a descriptor takes, or that no worker offers, is unmounted lazily and
-mounted anew. A mount that was unmounted from outside is not mounted again.
+A keeper whose holder was killed serves on as long as it is needed (`unheld`). Without a holder
+(`holder`), the mounts exist after a restart but their descriptors don't: they are "orphaned" until
+the worker offers its own, which it does as soon as the socket is back. An orphaned mount that a
+worker without a descriptor takes, or that no worker offers, is unmounted lazily and mounted anew. A
+mount that was unmounted from outside is not mounted again.
 
 On SIGTERM: lazy unmount of everything, exit 0, at once. One thread; every call here returns at
 once. Standard library only, and less than 20 MiB of memory.
@@ -27,6 +28,7 @@ from fusefs.keeper.holder import Holding
 from fusefs.keeper.keptmount import KeptMount, log
 from fusefs.keeper.protocol import Message
 from fusefs.keeper.requests import MountRequests
+from fusefs.keeper.unheld import LOOK_SECONDS, Need, Unheld
 from fusefs.probefiles import ProbeFile
 
 ORPHANED_SECONDS = 5.0  # a living worker offers within 0.1 s
@@ -43,6 +45,8 @@ class Keeper:
         self._orphaned_until = time.monotonic() + ORPHANED_SECONDS
         self._held = {str(mount["name"]): KeptMount.of(mount) for mount in mounts}
         self._holding = holding
+        self._shown = 0.0
+        self._alone = False  # whether the holder was killed
         requests = MountRequests(self._held, worker_uid, self._hold)
         self._connections = WorkerConnections(requests, worker_uid)
 
@@ -74,18 +78,38 @@ class Keeper:
         """Unmount everything lazily, and close the descriptors."""
         keptmount.end(self._held.values())
 
-    def serve(self, listener: socket.socket, wake: int, files: ProbeFile) -> None:
-        """Answer until `wake` becomes readable, and keep the probe's file up to date."""
+    def serve(self, listener: socket.socket, wake: int, files: ProbeFile, unheld: Unheld) -> bool:
+        """Answer until `wake` becomes readable, and keep the probe's file up to date.
+
+        False: another keeper listens in our place, and gets the mounts from their workers.
+        """
         self._connections.listen(listener)
         self._connections.watch(wake)
-        shown = 0.0
+        if self._holding is not None:
+            self._connections.watch(self._holding.fileno())
         while True:
             files.ready(all(held.device >= 0 for held in self._held.values()))
-            if self._holding is not None and time.monotonic() - shown > ALIVE_SECONDS:
-                self._holding.alive()
-                shown = time.monotonic()
-            if wake in self._connections.wait(self._mount_orphans()):
-                return
+            if wake in self._wait():
+                return True
+            if self._alone and (need := unheld.need(self._connections.count)) is not Need.SERVE:
+                log("info", "the keeper isn't needed any more", leave=need is Need.LEAVE)
+                return need is Need.END
+
+    def _wait(self) -> set[int]:
+        """Answer what comes in, and send the holder a heartbeat; return what else is readable."""
+        milliseconds = self._mount_orphans()
+        if self._holding is None:
+            most = int(1000 * LOOK_SECONDS) if self._alone else milliseconds
+            return self._connections.wait(min(milliseconds, most))
+        if time.monotonic() - self._shown > ALIVE_SECONDS:
+            self._holding.alive()
+            self._shown = time.monotonic()
+        came = self._connections.wait(milliseconds)
+        if self._holding.fileno() in came:
+            log("error", "the holder is gone: the keeper serves on alone")
+            self._connections.unwatch(self._holding.fileno())
+            self._holding, self._alone = None, True
+        return came
 
     def _mount_orphans(self) -> int:
         """Mount anew what no worker has offered in time; return the ms to wait."""
@@ -114,15 +138,17 @@ def run(mounts: list[Message], path: str, worker_uid: int, holding: Holding | No
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # have orphans reaped
     keeper = Keeper(mounts, worker_uid, holding)
     files = ProbeFile(os.path.dirname(path), "keeper")  # noqa: PTH120 - as above
+    ours = True
     try:
         keeper.start()
         try:
             with protocol.listen(path, worker_uid, MOST_CONNECTIONS) as listener:
                 log("info", "ready", socket=path, mounts=len(mounts))
-                keeper.serve(listener, wake, files)
+                ours = keeper.serve(listener, wake, files, Unheld(path))
         finally:
-            files.ready(False)
-            keeper.stop()
+            if ours:
+                files.ready(False)
+                keeper.stop()
     except OSError as error:
         raise SetupError(f"{error.filename or path}: {error.strerror}") from error
     log("info", "stopped")

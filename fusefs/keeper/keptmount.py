@@ -16,6 +16,9 @@ from fusefs.keeper import partition
 from fusefs.kernel import mountcalls
 
 FUSE_DEVICE = os.makedev(10, 229)  # Documentation/admin-guide/devices.txt
+# A mount that nobody serves is given up after this: its requests can't be killed, so whoever waits
+# for one could never end. The kubelet's longest pause between two starts of a container is 300 s.
+ABANDONED_SECONDS = 900.0
 
 
 def log(level: str, event: str, **fields: object) -> None:

@@ -8,6 +8,7 @@ Threading: a thread for each connection; `_lock` guards the list of those that a
 """
 
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
@@ -15,11 +16,13 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from fusefs import locks
+from fusefs.acceptor import Acceptor
 from fusefs.locks import Rank
 
 # A scraper sends its request in one packet.
 _SECONDS = 5.0
 _MOST = 16
+log = logging.getLogger(__name__)
 Application = Callable[..., Iterable[bytes]]
 
 
@@ -40,6 +43,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         """Serve on a socket that listens already."""
         self._lock = locks.lock(Rank.LEAF)
         self._open: list[Any] = []
+        self._acceptor = Acceptor(_report)
         host, port = listener.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
         self.socket.close()
@@ -48,6 +52,13 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = str(host), port
         self.setup_environ()
         self.set_app(application)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; OSError, which the parent takes for "nobody there", after a failure."""
+        accepted = self._acceptor.accept(self.socket)
+        if accepted is None:
+            raise BlockingIOError
+        return accepted
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin with a connection, at the cost of the oldest if there are too many."""
@@ -67,3 +78,7 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, *_: Any) -> None:
         """A client that gives up is its own business."""
+
+
+def _report(error: OSError) -> None:
+    log.warning("cannot accept a client of the metrics", extra={"error": str(error)})

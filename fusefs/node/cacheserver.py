@@ -17,6 +17,7 @@ import threading
 import traceback
 from contextlib import suppress
 
+from fusefs.acceptor import Acceptor
 from fusefs.cache.blockindex import BrokenIndex, Identity
 from fusefs.crc32 import crc32
 from fusefs.keeper import cacheprotocol, protocol
@@ -39,6 +40,7 @@ class CacheServer:
         self._worker_uid = worker_uid
         self._peer: socket.socket | None = None
         self._closing = False
+        self._acceptor = Acceptor(_report)
         self._thread = threading.Thread(target=self._run, name="cache", daemon=True)
         self._thread.start()
 
@@ -54,13 +56,14 @@ class CacheServer:
         with self._listener:
             while not self._closing:
                 try:
-                    peer, _ = self._listener.accept()
+                    accepted = self._acceptor.accept(self._listener)
                 except OSError:
                     return
-                with peer:
-                    self._peer = peer
-                    if protocol.peer_uid(peer) in (self._worker_uid, os.geteuid()):
-                        self._serve(peer)
+                if accepted is not None:
+                    self._peer = accepted[0]
+                    with self._peer as peer:
+                        if protocol.peer_uid(peer) in (self._worker_uid, os.geteuid()):
+                            self._serve(peer)
 
     def _serve(self, peer: socket.socket) -> None:
         """Answer one connection until it ends."""
@@ -151,6 +154,10 @@ class _Conversation:
         first = number(message, "first", 0, version.blocks - 1)
         last = number(message, "last", first + 1, min(version.blocks, first + MOST))
         return version, first, last
+
+
+def _report(error: OSError) -> None:
+    log("warning", "cannot accept a worker that asks the node's cache", error=str(error))
 
 
 def _end(message: Message, count: int) -> int:

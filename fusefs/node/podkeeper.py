@@ -18,17 +18,13 @@ from concurrent.futures import Future
 
 from fusefs.keeper import protocol
 from fusefs.keeper.connections import MOST_CONNECTIONS, WorkerConnections
-from fusefs.keeper.keptmount import KeptMount, log
+from fusefs.keeper.keptmount import ABANDONED_SECONDS, KeptMount, log
 from fusefs.keeper.requests import MountRequests
 from fusefs.node.socketvolume import SOCKET
 
 JOB_SECONDS = 10.0  # a mount(2) takes milliseconds
 END_SECONDS = 1.0  # a thread that hangs for longer is freed by the abort of its mount
 LOOK_SECONDS = 30
-# A mount that nobody serves is given up after this. Its requests can't be killed, so a pod whose
-# worker doesn't come back could never end. The kubelet's longest pause between two starts of a
-# container is 300 s.
-ABANDONED_SECONDS = 900.0
 
 
 class PodKeeper:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from fusefs.acceptor import Acceptor
 from fusefs.keeper import protocol
 
 SOCKET = protocol.RUN_DIRECTORY + "/worker.sock"
@@ -66,15 +67,15 @@ class Status:
         self._listener.close()
 
     def _serve(self) -> None:
+        acceptor = Acceptor(_report)
         while True:
             try:
-                peer, _ = self._listener.accept()
+                accepted = acceptor.accept(self._listener)
             except OSError:
-                if self._listener.fileno() < 0 or not os.path.exists(self._path):  # noqa: PTH110
-                    return
-                time.sleep(0.05)  # a full descriptor table: not a busy loop
+                return
+            if accepted is None:
                 continue
-            with peer, contextlib.suppress(OSError):
+            with accepted[0] as peer, contextlib.suppress(OSError):
                 peer.setblocking(False)
                 mounts = {name: asdict(status) for name, status in self._asked().items()}
                 peer.send(json.dumps({"mounts": mounts}).encode())
@@ -125,3 +126,10 @@ def verdict(wanted: str | None, path: str = SOCKET, timeout: float = 1.0) -> str
         for name, mount in chosen.items()
         if mount.trouble or mount.state != SERVING
     )
+
+
+def _report(error: OSError) -> None:
+    import logging  # a probe, which imports this module, has no time for it
+
+    text = "cannot accept a client of the status"
+    logging.getLogger(__name__).warning(text, extra={"error": str(error)})

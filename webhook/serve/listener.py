@@ -40,10 +40,21 @@ class Door(socket.socket):
         # The peer's address and port -> the connection, the oldest first.
         self._pending: dict[Any, socket.socket] = {}
         self._unfinished = 0
+        # Without a descriptor for a client asyncio logs that and pauses for a second, but first
+        # tries as often as it may accept at a time, with a line for each: it is told that nobody
+        # is there.
+        self._failed = False
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection; if too many handshakes are pending, close the oldest."""
-        connection, address = super().accept()
+        if self._failed:
+            self._failed = False
+            raise BlockingIOError
+        try:
+            connection, address = super().accept()
+        except OSError as error:
+            self._failed = not isinstance(error, BlockingIOError)
+            raise
         self._make_room(address[0])
         self._pending[address] = connection
         self._unfinished += 1

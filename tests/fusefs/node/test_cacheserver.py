@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -20,6 +21,7 @@ from fusefs.mount.nodecacheclient import NodeCacheClient
 from fusefs.node.cacheserver import CacheServer
 from fusefs.node.nodecache import NodeCache, floor_of
 from fusefs.read.nodesource import Lent, Turn
+from tests.fusefs.listeners import failing
 
 SIZE = 3 * BLOCK + 100
 DATA = random.Random(1).randbytes(SIZE)
@@ -65,15 +67,20 @@ def serve(directory: Path, cache: NodeCache) -> Iterator[Serve]:
     """Serve mounts, each with a socket of its own, as it is in the pods of a node."""
     made: list[Clients] = []
 
-    def serve(scope: str = "mount") -> Clients:
+    def serve(scope: str = "mount", failures: Sequence[int] = ()) -> Clients:
         path = directory / f"{len(made)}.sock"
-        listener = protocol.listen(str(path), os.geteuid(), 1)
+        listener = failing(protocol.listen(str(path), os.geteuid(), 1), failures)
         made.append(Clients(path, CacheServer(listener, scope, cache, os.geteuid())))
         return made[-1]
 
     yield serve
     for each in made:
         each.close()
+
+
+def connection() -> socket.socket:
+    """Return a socket to connect to a server with."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def content(lent: Lent | Turn | None) -> bytes:
@@ -229,6 +236,27 @@ def test_an_unknown_request_is_refused(serve: Serve) -> None:
         for operation, told in (("join", "ok"), ("dance", "error")):
             protocol.send(peer, {"op": operation, "credentials": ""})
             assert told in protocol.receive(peer)[0]
+
+
+def test_a_full_descriptor_table_does_not_end_the_sharing(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker waits until it is accepted; the log has one line."""
+    client = serve(failures=[errno.EMFILE, errno.ENFILE, errno.ECONNABORTED]).client()
+    assert client.find(VERSION, 0, 4, doubt=False) == Turn(4)
+    assert capsys.readouterr().err.count("cannot accept") == 1
+
+
+def test_a_worker_that_is_silent_holds_up_nobody_else(serve: Serve) -> None:
+    """One says nothing, one announces blocks and sends none: other mounts are served."""
+    announced = {"op": "keep", "key": "key", "etag": "etag", "size": SIZE, "first": 0}
+    with connection() as silent, connection() as peer:
+        silent.connect(str(serve().path))
+        peer.connect(str(serve().path))
+        protocol.send(peer, {"op": "join", "credentials": ""})
+        protocol.receive(peer)
+        protocol.send(peer, {**announced, "sums": SUMS})
+        assert serve().client().find(VERSION, 0, 4, doubt=False) == Turn(4)
 
 
 def test_a_plugin_that_is_silent_is_asked_once(directory: Path) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -148,6 +150,23 @@ def test_a_kubelet_without_pod_info_is_told_why(shared_kubelet: FakeKubelet) -> 
     code, text = refused(shared_kubelet, **{"csi.storage.k8s.io/ephemeral": ""})
     assert code == "FAILED_PRECONDITION"
     assert "CSIDriver" in text
+
+
+def test_who_connects_and_says_nothing_holds_up_nobody(shared_kubelet: FakeKubelet) -> None:
+    """Nor who sends half of what HTTP/2 begins with: a volume is published meanwhile."""
+    paths = [path for path in shared_kubelet.root.rglob("*.sock") if "plugins" in str(path)]
+    assert len(paths) == 2
+    with ExitStack() as stack:
+        for number, path in enumerate(40 * paths):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.settimeout(10)
+            client.connect(str(path))
+            client.sendall(b"PRI * HTTP" * (number % 2))
+        pod = shared_kubelet.pod()
+        pod.make_volumes()
+        pod.publish()
+        assert pod.mounted()
+        pod.unpublish()
 
 
 def test_only_a_pods_own_volume_is_a_place(shared_kubelet: FakeKubelet) -> None:

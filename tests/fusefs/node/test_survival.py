@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.keeper.keptmount import ABANDONED_SECONDS
 from fusefs.kernel import mountcalls
 from fusefs.node.nodemounts import NodeMounts
-from fusefs.node.podkeeper import ABANDONED_SECONDS, PodKeeper
+from fusefs.node.podkeeper import PodKeeper
 from fusefs.node.publication import target_of
 from tests.fusefs.node.kubelet import FakeKubelet, NodePod
 from tests.fusefs.survival.application import Application

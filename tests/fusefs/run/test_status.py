@@ -1,5 +1,6 @@
 """The status socket by itself: who asks gets an answer, who misbehaves gets nothing."""
 
+import errno
 import os
 import socket
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from fusefs.run import status
 from fusefs.run.status import MountStatus, Status
+from tests.fusefs.listeners import failing
 
 MOUNTS = {"a": MountStatus("/bus/a", "serving"), "b": MountStatus("/bus/b", "starting")}
 
@@ -47,6 +49,19 @@ def test_peers_that_send_or_never_read_do_no_harm(path: str) -> None:
             with suppress(OSError):
                 peer.send(b"\0" * 1000)
         assert status.ask(path) == MOUNTS
+
+
+def test_a_full_descriptor_table_is_no_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Probes wait in the queue; the log has one line."""
+    path = str(tmp_path / "run/worker.sock")
+    server = Status(path, lambda: MOUNTS)
+    server._listener = failing(server._listener, [errno.EMFILE, errno.ENFILE])
+    server.start()
+    assert status.ask(path) == MOUNTS
+    server.close()
+    assert [record.message for record in caplog.records] == ["cannot accept a client of the status"]
 
 
 def test_a_server_that_answers_nonsense_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -110,11 +110,29 @@ def test_a_full_descriptor_table_of_the_keeper_ends(pod: Pod) -> None:
     for peer in peers:
         peer.connect(str(pod.keeper_socket))
     pod.wait_for_log("cannot accept")
+    time.sleep(0.3)
+    assert pod.log.read_text().count("cannot accept") == 1
     limit_descriptors(pod.keeper, 100)
     protocol.send(peers[-1], {"op": "status"})
     assert protocol.receive(peers[-1])[0]["ok"] is True
     for peer in peers:
         peer.close()
+
+
+def test_clients_of_the_keeper_that_say_nothing_hold_up_nobody(pod: Pod) -> None:
+    """Nor do those that send what is no request: they are hung up on, and the worker is served."""
+    with ExitStack() as stack:
+        peers = [
+            stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            for _ in range(5)
+        ]
+        for peer in peers:
+            peer.settimeout(10)
+            peer.connect(str(pod.keeper_socket))
+        peers[-1].send(b'{"op": ')
+        assert peers[-1].recv(100) == b""
+        pod.kill_worker()
+        pod.wait_until_well()
 
 
 def test_a_full_descriptor_table_of_the_worker_is_no_end(pod: Pod) -> None:

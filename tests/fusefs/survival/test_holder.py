@@ -19,7 +19,9 @@ pytestmark = pytest.mark.mount
 
 
 class HeldPod(Pod):
-    """A pod whose keeper has a holder."""
+    """A pod whose keeper has a holder; `left`: a keeper that outlived it."""
+
+    left = 0
 
     def keeper_command(self) -> list[str]:
         told = ["--hold", "--socket", str(self.keeper_socket), "--worker-uid", str(self._uid)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import resource
 import socket
 import ssl
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from webhook.serve.listener import HANDSHAKES_PER_PEER
 
 # Below the request of the container, 128 MiB; its limit is twice that.
 RSS_MIB = 120
+FULL = "out of system resource"
 HEAD = b"POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: "
 
 
@@ -80,6 +82,21 @@ def test_connections_that_say_nothing_are_few(webhook: Running) -> None:
         silent = [connected(webhook, stack) for _ in range(600)]
         until(lambda: sum(map(is_open, silent)) <= HANDSHAKES_PER_PEER)
         answers(webhook)
+
+
+def test_a_full_descriptor_table_is_no_end(webhook: Running) -> None:
+    """Clients wait in the queue, at a line a second; with room again they are answered."""
+    pid = webhook.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, hard))
+    with contextlib.ExitStack() as stack:
+        connected(webhook, stack)
+        until(lambda: webhook.output.read_text().count(FULL) > 1)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        webhook.wait()
+        answers(webhook)
+    moments = re.findall(rf'{FULL}.*"timestamp": "(.{{21}})', webhook.output.read_text())
+    assert len(set(moments)) == len(moments)
 
 
 def slow_bodies(server: Running, stack: contextlib.ExitStack) -> list[ssl.SSLSocket]:
