@@ -5,6 +5,9 @@ read, or a request that the disk can answer. The last one allowed goes on readin
 requests for the next free reader, so that the caller of a killed process is released whatever else
 waits.
 
+A reader that isn't needed rests: it waits, without a buffer, for the next time that none listens,
+and ends after some seconds in which it wasn't needed. So a steady load starts no threads.
+
 A request that waits for S3 keeps its own reader only: before it is answered another one listens
 already. Buffers are `messages`: a reader that listens has one, and one with a large request.
 
@@ -19,7 +22,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from fusefs import locks
@@ -36,6 +41,8 @@ AGAIN = frozenset({errno.ENOENT, errno.EAGAIN, errno.EINTR})  # taken back while
 RELIEF_SECONDS, RELIEF = 0.25, 4
 # Bytes of queued requests; beyond them the last reader answers requests, too.
 PARKED_MOST = 16 << 20
+# Seconds that a reader rests before it ends: a wait longer than between two bursts of a program.
+REST_SECONDS = 5.0
 
 Scratch = Callable[[int], memoryview]
 
@@ -63,19 +70,23 @@ class Ending(Enum):
 class Readers:
     """Reads requests from `device` and passes each to the answerer.
 
-    `most` threads at a time, unless they stall; a thread ends if `spare` others are idle.
+    `most` threads at a time, unless they stall; a thread rests if `spare` others are idle, and ends
+    after `rest` seconds.
     """
 
     def __init__(
-        self, device: int, answerer: Answerer, messages: Messages, *, most: int, spare: int
-    ) -> None:
+        self, device: int, answerer: Answerer, messages: Messages, *,
+        most: int, spare: int, rest: float = REST_SECONDS,
+    ) -> None:  # fmt: skip
         self.messages = messages
         self._device = device
         self.answerer = answerer
         self._most = most
         self._spare = spare
+        self._rest = rest
         self._lock = locks.lock(Rank.LEAF)
-        self._threads: set[_Reader] = set()
+        self._threads: set[_Reader] = set()  # without those that rest
+        self._resting: list[_Reader] = []  # the last to begin is needed first, so the others end
         self._idle = 0
         self._relieving = False
         self._parked: deque[bytes] = deque()
@@ -98,7 +109,7 @@ class Readers:
         if not self._ended.wait(timeout):
             return None
         with self._lock:
-            threads = list(self._threads)
+            threads = [*self._threads, *self._resting]
         for thread in threads:
             thread.join(timeout=5)
         return self._ending
@@ -144,18 +155,33 @@ class Readers:
     def free(self, reader: "_Reader") -> bytes | None:
         """Note that a reader is free; return a queued request, or an empty one to listen.
 
-        None if there are enough readers without it.
+        Where there are enough readers without it, it rests first; None at the end of that.
         """
         with self._lock:
             if self._parked and self._idle:  # another one listens
                 parked = self._parked.popleft()
                 self._parked_bytes -= len(parked)
                 return parked
-            if self._idle >= self._spare:
-                self._threads.discard(reader)
+            if self._idle < self._spare:
+                self._idle += 1
+                return b""
+            self._threads.discard(reader)
+            if self.ended:
                 return None
-            self._idle += 1
-            return b""
+            self._resting.append(reader)
+        return b"" if self._needed(reader) else None
+
+    def _needed(self, reader: "_Reader") -> bool:
+        """Wait until a resting reader is needed; False if it wasn't for long enough to end."""
+        with suppress(Empty):
+            reader.needed.get(timeout=self._rest)
+            return True
+        with self._lock:
+            if reader in self._resting:
+                self._resting.remove(reader)
+                return False
+        reader.needed.get()  # it is needed since just now
+        return True
 
     def receive(self, buffer: memoryview) -> int:
         """Read one request; 0 when the mount is gone."""
@@ -175,12 +201,16 @@ class Readers:
         return 0
 
     def _add(self) -> None:
-        reader = _Reader(self)
-        try:
-            reader.start()
-        except RuntimeError as error:
-            log.warning("no thread for another reader: %s", error)
-            return
+        if self._resting:
+            reader = self._resting.pop()
+            reader.needed.put(None)
+        else:
+            reader = _Reader(self)
+            try:
+                reader.start()
+            except RuntimeError as error:
+                log.warning("no thread for another reader: %s", error)
+                return
         self._threads.add(reader)
         self._idle += 1
 
@@ -188,7 +218,11 @@ class Readers:
         with self._lock:
             if self._ending is None:
                 self._ending = ending
-        self._ended.set()
+            self._ended.set()
+            for reader in self._resting:
+                reader.needed.put(None)
+            self._threads.update(self._resting)
+            self._resting.clear()
 
 
 class _Reader(threading.Thread):
@@ -198,6 +232,7 @@ class _Reader(threading.Thread):
         super().__init__(name="fuse-reader", daemon=True)
         self._readers = readers
         self._messages = readers.messages
+        self.needed: SimpleQueue[None] = SimpleQueue()
         self._answer: mmap.mmap | None = None
 
     def run(self) -> None:

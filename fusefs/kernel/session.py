@@ -36,7 +36,7 @@ from fusefs.kernel.negotiation import Negotiated, Wishes
 from fusefs.kernel.nodes import NodeRequests
 from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.privileges import Privileges
-from fusefs.kernel.readers import GONE, Ending, Readers, Scratch
+from fusefs.kernel.readers import GONE, REST_SECONDS, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.rollback import undo
 from fusefs.kernel.wire import Init, Opcode
@@ -57,7 +57,7 @@ class SessionSettings:
 
     `max_readers`: threads. `memory`: bytes of requests and answers in flight; with little of it,
     requests are smaller than `wishes.max_request`.
-    `spare_readers`: how many stay idle before the next one ends.
+    `spare_readers`: how many stay idle before the next one rests, `rest` seconds at most.
     `negative_ttl`: seconds the kernel may remember that a name isn't there; 0 for never.
     `blind_seconds`: how long a caller in another process namespace waits after a signal.
     """
@@ -66,6 +66,7 @@ class SessionSettings:
     max_readers: int = 32
     memory: int = 32 << 20
     spare_readers: int = 4
+    rest: float = REST_SECONDS
     negative_ttl: float = 0.0
     blind_seconds: float = BLIND_SECONDS
 
@@ -120,6 +121,7 @@ class KernelSession:
             self.messages,
             most=settings.max_readers,
             spare=settings.spare_readers,
+            rest=settings.rest,
         )
 
     def start(self, *, resend: bool = False) -> None:

@@ -30,6 +30,7 @@ class KernelSide:
         backings: Backings | None = None,
         negative_ttl: float = 0.0,
         memory: int = 32 << 20,
+        rest: float = 0.1,
     ) -> None:
         self.agreed: list[Negotiated] = []
         self._socket, self._device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -45,6 +46,7 @@ class KernelSide:
                 wishes=SMALL,
                 max_readers=4,
                 spare_readers=2,
+                rest=rest,
                 memory=memory,
                 negative_ttl=negative_ttl,
                 blind_seconds=0.3,

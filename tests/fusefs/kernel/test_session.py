@@ -524,15 +524,40 @@ def test_requests_that_wait_do_not_hold_up_others(kernel: KernelSide, memory: Me
     assert {kernel.receive()[1] for _ in range(3)} == waiting
 
 
+def readers() -> set[threading.Thread]:
+    """Return the threads there are for requests."""
+    return {each for each in threading.enumerate() if each.name == "fuse-reader"}
+
+
+def burst(side: KernelSide, memory: Memory) -> set[threading.Thread]:
+    """Have three requests wait at once, and a fourth answered; return the readers there were."""
+    gate = memory.gates["statfs"] = threading.Event()
+    waiting = [side.send(Opcode.STATFS) for _ in range(3)]
+    assert side.silent()
+    there = readers()
+    gate.set()
+    for _ in waiting:
+        side.receive()
+    return there
+
+
 def test_readers_end_when_there_are_enough(kernel: KernelSide, memory: Memory) -> None:
     """After a burst the threads go back to the spare ones and the one that reads."""
     before = threading.active_count()
-    gate = memory.gates["statfs"] = threading.Event()
-    waiting = [kernel.send(Opcode.STATFS) for _ in range(3)]
-    gate.set()
-    for _ in waiting:
-        kernel.receive()
-    assert kernel.silent() and threading.active_count() <= before + 2
+    burst(kernel, memory)
+    assert soon(lambda: threading.active_count() <= before + 2) and kernel.silent()
+
+
+def test_bursts_that_follow_each_other_start_no_readers(memory: Memory) -> None:
+    """A reader that isn't needed rests for a while; at the end of the mount it ends at once."""
+    others = readers()
+    side = KernelSide(memory, rest=60.0)
+    side.init()
+    first = burst(side, memory)
+    for _ in range(5):
+        assert burst(side, memory) <= first
+    side.close()
+    assert readers() <= others
 
 
 def test_the_longest_request_is_known(kernel: KernelSide, memory: Memory) -> None:
