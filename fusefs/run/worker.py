@@ -9,6 +9,7 @@ Threading: mounts are opened in parallel, one thread each; after that only the m
 the sessions have threads of their own.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,9 @@ OPENED_AT_ONCE = 8
 LOOK_SECONDS = 0.25
 PROGRESS_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
+# New objects between two collections of garbage, and collections between two of older objects. What
+# a bug leaves in circles waits for 20 000 objects that are kept: about 4 MiB.
+COLLECTIONS = (20_000, 10, 10)
 
 
 class WorkerSignals:
@@ -85,6 +89,7 @@ def run(
             return FAILED
         log.critical("%s", error)
         return SETUP_FAILED
+    _set_up_collections()
     lost = _wait(ours, keeper, signals, options.once)
     clean = drain(ours, signals, options.grace)
     shown.close()
@@ -93,6 +98,16 @@ def run(
     if lost and options.once:
         return UNMOUNTED if clean else LEFT
     return DONE if clean and not lost else FAILED
+
+
+def _set_up_collections() -> None:
+    """Have Python look for garbage in circles of references seldom: no request makes any.
+
+    What exists now, modules mostly, is left out for good.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
 
 
 def _open_all(

@@ -184,9 +184,14 @@ class Client:
                     answer = self._loaded().call(operation, arguments, budget)
             except Refusal as refusal:
                 reason = self._reason(operation, arguments, refusal, budget)
-                if reason or cleared:
-                    self._await_change(operation, key, reason or refusal, budget, sent, lost=lost)
-                cleared = reason is None
+                try:
+                    if reason or cleared:
+                        self._await_change(
+                            operation, key, reason or refusal, budget, sent, lost=lost
+                        )
+                    cleared = reason is None
+                finally:
+                    del reason  # this frame is in its traceback: only a collection would end both
             except Unclear:
                 budget.ended()
                 lost = True  # boto3 repeats the request and classifies the error
@@ -215,8 +220,11 @@ class Client:
         """Return when a retry may help; else raise our error for the store's."""
         failure = self._error_of(operation, key, error)
         failure.retried = lost or error.attempts > 0
-        if not self._asks_again(error, failure, sent, budget):
-            raise failure from error
+        try:
+            if not self._asks_again(error, failure, sent, budget):
+                raise failure from error
+        finally:
+            del failure  # likewise
 
     def _reason(
         self, operation: str, arguments: Mapping[str, Any], error: Refusal, budget: RetryBudget

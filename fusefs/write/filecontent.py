@@ -77,9 +77,9 @@ class FileContent:
         self._state = self._pending.state
         self._binding = Binding(reader, info, uploader.url(key))
         self._overlay = Overlay(self._pending, self._binding, reader)
-        self._local = LocalCopy(staging, self._pending, self._binding, self._overlay, self)
-        data, fetch = FileBytes(self._overlay.fill, self._overlay.file), self._local.fetch
-        self._upload = FileUpload(uploader, reader, staging, self._state, data, fetch, self._adopt)
+        self._local = LocalCopy(staging, self._pending, self._binding, self._overlay)
+        data = FileBytes(self._overlay.fill, self._overlay.file)
+        self._upload = FileUpload(uploader, reader, staging, self._state, data)
 
     @classmethod
     def restored(
@@ -96,10 +96,6 @@ class FileContent:
         if not self.unlinked:
             staging.dirty.add(self)
         return self
-
-    @property
-    def _staged(self) -> Staged | None:
-        return self._pending.staged
 
     @property
     def info(self) -> ObjectInfo | None:
@@ -181,7 +177,7 @@ class FileContent:
 
     def resize(self, size: int) -> None:
         """Truncate, or extend with zeros."""
-        if size != self.size or self._staged is None:
+        if size != self.size or self._pending.staged is None:
             self._change(lambda staged: staged.resize(size))
 
     def zero(self, start: int, end: int, keep_size: bool) -> None:
@@ -233,7 +229,7 @@ class FileContent:
 
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
-        staged = self._staged
+        staged = self._pending.staged
         if staged is None or not staged.dirty:
             return False  # a commit would free nothing, and so be tried for ever
         return self.commit()
@@ -252,7 +248,7 @@ class FileContent:
             if staged is None or self.unlinked:
                 return False
             try:
-                done, self.posix = self._upload.send(staged, self.key, self.posix)
+                done, self.posix = self._upload.send(staged, self.key, self.posix, self)
             except Exception as error:
                 reported = self._failed(staged, error, exclusive)
                 if reported is error:
@@ -306,17 +302,24 @@ class FileContent:
         else:
             staged.discard()
 
-    def _adopt(self, info: ObjectInfo) -> None:
+    def adopt(self, info: ObjectInfo) -> None:
         """A try of ours is in S3, changed since: what wasn't changed is the same there."""
         with self._state:
             self._binding.rebind(info)
             self.version += 1
             self._pending.note(condition=info.etag, base=info)
 
+    def fetch(self, staged: Staged, start: int, end: int) -> None:
+        """Make a range local."""
+        self._local.fetch(staged, start, end, self)
+
     def _reconciled(self) -> bool:
         """Say whether what we are bound to was replaced by a try of ours, whose answer was lost."""
-        staged = self._staged
-        return staged is not None and not self.unlinked and self._upload.reconcile(staged)
+        staged = None if self.unlinked else self._pending.staged
+        found = self._upload.arrived(staged) if staged is not None else None
+        if found is not None:
+            self.adopt(found)
+        return found is not None
 
     def _lost(self, staged: Staged, error: Stale) -> FsError:
         self._upload.abandon(staged)
@@ -369,25 +372,25 @@ class FileContent:
         the block fails, the content is what it was.
         """
         with self.commit_lock:
-            clean = self._staged is None
-            local = self.failure is None and self._local.keep(self._stage)
+            clean = self._pending.staged is None
+            local = self.failure is None and self._local.keep(self._stage, self)
             self.unlinked = True
             try:
                 yield
             except BaseException:
                 self.unlinked = False
-                if clean and local and self._staged is not None:
-                    self._discard(self._staged)
+                if clean and local and self._pending.staged is not None:
+                    self._discard(self._pending.staged)
                 raise
-            if self._staged is not None:
-                self._upload.abandon(self._staged)
+            if self._pending.staged is not None:
+                self._upload.abandon(self._pending.staged)
             self._pending.note(unlinked=True)
             self._staging.dirty.discard(self)
 
     def close(self) -> None:
         """The last handle is gone; what is still dirty stays staged for the retries."""
         with self._state:
-            staged = self._staged if self.unlinked else None
+            staged = self._pending.staged if self.unlinked else None
             if staged is not None:
                 self._pending.staged = None
         self._binding.close()

@@ -6,8 +6,8 @@ It decides how; whether, when, and what the file is afterwards, is `filecontent`
 
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from fusefs.attributes import Posix
 from fusefs.errors import FsError, NotFound, Stale
@@ -24,14 +24,19 @@ from fusefs.write.uploadplan import Changed
 # Tries whose answer was lost that are remembered, to know them again in the bucket.
 TRIED_MOST = 8
 
-Fetch = Callable[[Staged, int, int], None]
+
+class SentFile(Protocol):
+    """The file that is sent; `FileContent`. Not kept here: it has us, and would wait for gc."""
+
+    def adopt(self, info: ObjectInfo) -> None:
+        """Take an object of our own making for what lies below the changes."""
+
+    def fetch(self, staged: Staged, start: int, end: int) -> None:
+        """Make a range local."""
 
 
 class FileUpload:
-    """`data` are the file's bytes as they shall be, `fetch` makes a range of it local.
-
-    `adopt(info)` takes an object of our own making for what lies below the changes.
-    """
+    """`data` are the file's bytes as they shall be."""
 
     def __init__(
         self,
@@ -40,15 +45,11 @@ class FileUpload:
         staging: Staging,
         state: threading.Lock,
         data: FileBytes,
-        fetch: Fetch,
-        adopt: Callable[[ObjectInfo], None],
     ) -> None:
         self._creation: Creation | None = None
         self._uploader = uploader
         self._state = state
         self._data = data
-        self._fetch = fetch
-        self._adopt = adopt
         self._reconciler = Reconciler(uploader, reader)
         self._incremental = IncrementalUpload(uploader, staging.space.limit, state)
         self._tried: list[Record] = []
@@ -78,14 +79,11 @@ class FileUpload:
         if self._tried and staged.record.posix == self._sent_as:
             staged.change(replace(staged.record, posix=posix))
 
-    def reconcile(self, staged: Staged) -> bool:
-        """Go on from an earlier try where it arrived, for it replaced what wasn't changed."""
-        found = None
-        if self._tried:
-            found = self._reconciler.earlier(self._as_sent(staged.record), self._tried)
-        if found is not None:
-            self._adopt(found)
-        return found is not None
+    def arrived(self, staged: Staged) -> ObjectInfo | None:
+        """Return what an earlier try made, if it arrived: it replaced what wasn't changed."""
+        if not self._tried:
+            return None
+        return self._reconciler.earlier(self._as_sent(staged.record), self._tried)
 
     def abandon(self, staged: Staged) -> None:
         """Throw away what went ahead: nobody wants these bytes in S3 any more."""
@@ -96,7 +94,9 @@ class FileUpload:
         self._creation = None
         self._tried = []
 
-    def send(self, staged: Staged, key: str, posix: Posix) -> tuple[Committed, Posix]:
+    def send(
+        self, staged: Staged, key: str, posix: Posix, file: SentFile
+    ) -> tuple[Committed, Posix]:
         """Bring a staged file to S3; return what is there, and the attributes it has.
 
         Raises Stale when somebody else was first, other errors when it is to be tried again.
@@ -109,22 +109,24 @@ class FileUpload:
             # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
             staged.change(staged.record.going(key, posix))
         self._sent_as = posix
-        return self._deliver(staged, outgoing), posix
+        return self._deliver(staged, outgoing, file), posix
 
-    def _deliver(self, staged: Staged, outgoing: MultipartUpload | None) -> Committed:
+    def _deliver(
+        self, staged: Staged, outgoing: MultipartUpload | None, file: SentFile
+    ) -> Committed:
         record = self._as_sent(staged.record)
         if self._tried:
             done = self._reconciler.arrived(self._case(staged, record))
             if isinstance(done, Committed):
                 return done
             if done is not None:
-                self._adopt(done)
+                file.adopt(done)
                 record = self._as_sent(staged.record)
         try:
             return self._transmit(record, staged.changed(record.base), self._data, outgoing)
         except (Stale, NotFound):
             self.abandon(staged)
-            self._fetch_replaced(staged)
+            self._fetch_replaced(staged, file)
             return self._reconciler.judge(self._case(staged, record))
 
     def _as_sent(self, record: Record) -> Record:
@@ -162,7 +164,7 @@ class FileUpload:
             self._tried = tried[-TRIED_MOST:]
             raise
 
-    def _fetch_replaced(self, staged: Staged) -> None:
+    def _fetch_replaced(self, staged: Staged, file: SentFile) -> None:
         """Fetch what was to be copied from a replaced source, where it is cached; else Stale."""
         for copied in list(staged.copies):
             info = copied.source.info
@@ -171,4 +173,4 @@ class FileUpload:
             except NotFound:
                 now = ""
             if now != info.etag:
-                self._fetch(staged, copied.start, copied.end)
+                file.fetch(staged, copied.start, copied.end)

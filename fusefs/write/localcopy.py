@@ -24,7 +24,7 @@ KEPT_MOST = FETCH
 
 
 class LocalCopy:
-    """Copies bytes of `file` into its staged file."""
+    """Copies bytes of a file, the `owner`, into its staged file."""
 
     def __init__(
         self,
@@ -32,15 +32,13 @@ class LocalCopy:
         pending: PendingChanges,
         binding: Binding,
         overlay: Overlay,
-        file: Unsent,
     ) -> None:
         self._staging = staging
         self._pending = pending
         self._binding = binding
         self._overlay = overlay
-        self._file = file
 
-    def keep(self, begin: Callable[[], Staged]) -> bool:
+    def keep(self, begin: Callable[[], Staged], owner: Unsent) -> bool:
         """Make a small file that is cached a staged one, which no eviction and no death takes.
 
         `begin` gives the staged file. No request is made. False where that can't be.
@@ -60,16 +58,16 @@ class LocalCopy:
         except (FsError, OSError) as error:
             log.debug("not kept for its readers", extra={"key": info.key, "error": str(error)})
             if fresh:
-                self._pending.end(self._file).discard()
+                self._pending.end(owner).discard()
             return False
         return True
 
-    def fetch(self, staged: Staged, start: int, end: int) -> None:
+    def fetch(self, staged: Staged, start: int, end: int, owner: Unsent) -> None:
         """Make a range local, with requests where the cache lacks it."""
         deadline = self._staging.deadline()
         for low in range(start, end, FETCH):
             high = min(end, low + FETCH)
-            self._staging.with_room(partial(self._copy, staged, low, high), deadline, self._file)
+            self._staging.with_room(partial(self._copy, staged, low, high), deadline, owner)
 
     def _copy(self, staged: Staged, low: int, high: int) -> None:
         piece = memoryview(bytearray(high - low))

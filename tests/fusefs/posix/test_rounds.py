@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from fusefs import changes
+from fusefs.errors import NotFound
 from fusefs.interface import ROOT, Caller
 from fusefs.mount.mount import open_mount
 from fusefs.mount.settings import MountSettings
@@ -81,3 +83,43 @@ def test_files_that_come_and_go_leave_nothing_in_memory(calls: Any) -> None:
     for number in range(WARM, WARM + ROUNDS):
         use_a_file(calls, number)
     assert (blocks() - before) / ROUNDS < LEFT
+
+
+def ours(each: object) -> bool:
+    """Say whether an object is of our code: of a class of ours, or a frame of a function."""
+    if isinstance(each, FrameType):
+        return f"{os.sep}fusefs{os.sep}" in each.f_code.co_filename
+    return type(each).__module__.startswith("fusefs.")
+
+
+@pytest.fixture
+def cycles() -> Iterator[Callable[[], list[object]]]:
+    """Collect no garbage but for the one asked for; return those of our objects in it."""
+
+    def collected() -> list[object]:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        gc.set_debug(0)
+        found = [each for each in gc.garbage if ours(each)]
+        gc.garbage.clear()
+        return found
+
+    gc.collect()
+    gc.disable()
+    yield collected
+    gc.enable()
+
+
+def test_no_object_waits_for_a_collection_of_garbage(
+    calls: Any, cycles: Callable[[], list[object]]
+) -> None:
+    """Objects go when they aren't used any more: none is in a circle of references."""
+    use_a_file(calls, 1)
+    cycles()
+    use_a_file(calls, 2)
+    with pytest.raises(NotFound):
+        calls.lookup(ROOT, "nothing")
+    listing = calls.opendir(ROOT).handle
+    assert len(calls.readdir(listing, 0, 10)) == 2  # . and ..
+    calls.releasedir(listing)
+    assert cycles() == []
