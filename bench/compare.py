@@ -187,20 +187,20 @@ def turned(peers: list[Peer], first: int) -> list[Peer]:
     return peers[at:] + peers[:at]
 
 
-def measure(workload: Workload, peers: list[Peer], stored: Stored, told: Repetitions) -> Row:
+def measure(workload: Workload, peers: list[Peer], stored: Stored, repetitions: Repetitions) -> Row:
     """Return a row: a result for each file system, and the limit."""
     seen: dict[str, list[Once]] = {peer.name: [] for peer in peers}
     errors: dict[str, str] = {}
     began = time.monotonic()
     with Link(stored.endpoint) as link:
-        for number in range(told.most):
-            for peer in turned(peers, told.first + number):
+        for number in range(repetitions.most):
+            for peer in turned(peers, repetitions.first + number):
                 try:
                     with stored.bucket(workload) as bucket:
                         seen[peer.name].append(once(workload, peer, bucket, link))
                 except Exception as error:  # noqa: BLE001 - whatever a peer does is its result
                     errors[peer.name] = f"{type(error).__name__}: {error}"[-300:]
-            if time.monotonic() - began > told.enough:
+            if time.monotonic() - began > repetitions.enough:
                 break
         limit = workload.limit or limit_of(workload, stored.endpoint, link)
     results = [summed(p, workload, seen[p.name], errors.get(p.name, "")) for p in peers]
@@ -298,25 +298,27 @@ def settings() -> argparse.Namespace:
 
 def main() -> int:
     """Measure, print and write."""
-    told = settings()
-    peers = list(found([name for name in told.peers.split(",") if name]))
-    told.results.mkdir(parents=True, exist_ok=True)
+    chosen = settings()
+    peers = list(found([name for name in chosen.peers.split(",") if name]))
+    chosen.results.mkdir(parents=True, exist_ok=True)
     rows = []
     with SeaweedServer() as server:
         stored = Stored(server.endpoint)
         for workload in WORKLOADS:
-            if told.only and workload.name not in told.only:
+            if chosen.only and workload.name not in chosen.only:
                 continue
             taking = [peer for peer in peers if workload.attributes or peer.stores_attributes]
-            row = measure(workload, taking, stored, Repetitions(told.times, told.enough, len(rows)))
+            row = measure(
+                workload, taking, stored, Repetitions(chosen.times, chosen.enough, len(rows))
+            )
             rows.append(row)
             sys.stdout.write(line(row) + "\n")
             sys.stdout.flush()
-            write(row, told.results)
+            write(row, chosen.results)
     table = chart.table(rows)
     sys.stdout.write(table)
-    if not told.only:
-        (told.results / "results.md").write_text(table)
+    if not chosen.only:
+        (chosen.results / "results.md").write_text(table)
     return 0
 
 

@@ -17,7 +17,7 @@ MiB = 1 << 20
 AROUND = 1 * MiB  # bytes fetched at a miss: they arrive in half of a usual round trip
 MISSES, WITHIN = 8, 5.0  # so many misses in so many seconds begin the background fetches
 IDLE = 1.0  # seconds after the last read in which a part may begin
-PIECE = 2 * MiB  # bytes of a part: a reader of its last byte waits for all of it
+PIECE = 4 * MiB  # bytes of a part: a reader of its last byte waits for all of it
 SLOWER = 2.0  # a miss that takes so many times its usual time is slowed by the fetches
 
 

@@ -53,7 +53,7 @@ class ObjectVersion:
         self._forget = forget
         self._parts = FetchMap()
         self._moving = 0
-        self._backfill = Backfill(max(1, pool.limits.parallel // 2))
+        self._backfill = Backfill(max(1, pool.limits.parallel * 3 // 4))
 
     def stream(self) -> ReadAhead:
         """Return the state of one more handle."""

@@ -17,7 +17,7 @@ from fusefs.read.readpool import ReadPool
 from tests.fusefs.ranges import FakeRanges
 
 MIB = 1 << 20
-SIZE = 48 * MIB
+SIZE = 80 * MIB
 PAGE = 4096
 BLOCK = 128 * 1024
 Opened = Callable[..., tuple[ObjectVersion, FakeRanges]]
