@@ -7,7 +7,7 @@ pod. Pure; the dictionaries are shared between pods, and nobody changes them.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from webhook import __version__
@@ -38,10 +38,24 @@ class Facts:
 class Equipment:
     """Parts of a pod; `volumes` without those of node mode, which are each pod's own."""
 
-    sidecars: tuple[dict[str, Any], ...]
-    volumes: tuple[dict[str, Any], ...]
-    mounts: tuple[tuple[MountSpec, dict[str, Any]], ...]
-    status: str
+    sidecars: tuple[dict[str, Any], ...] = ()
+    volumes: tuple[dict[str, Any], ...] = ()
+    mounts: tuple[tuple[MountSpec, dict[str, Any]], ...] = ()
+    status: str = ""
+    # The JSON text of each part, by its id(): as long as this has the parts, nothing else has it.
+    _texts: dict[int, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = (*self.sidecars, *self.volumes, *(item for _, item in self.mounts))
+        object.__setattr__(self, "_texts", {id(part): _encode(part) for part in parts})
+
+    def text(self, value: Any) -> str:
+        """Return the JSON text of a value, which may be one of the parts or a list of some."""
+        if (found := self._texts.get(id(value))) is not None:
+            return found
+        if type(value) is list:
+            return f"[{','.join(map(self.text, value))}]"
+        return _encode(value)
 
 
 Equip = Callable[[Facts], Equipment]

@@ -44,7 +44,7 @@ class Injection:
 
     `places` are the given pod's containers. `replaced`: pointers to our containers and volumes that
     were reset; `undone`: the same for people, each the name of a container or volume and its
-    fields.
+    fields. `equipment`: what the pod got.
     """
 
     pod: Pod
@@ -52,6 +52,7 @@ class Injection:
     places: list[Place]
     replaced: frozenset[str] = frozenset()
     undone: tuple[str, ...] = ()
+    equipment: Equipment = Equipment()  # noqa: RUF009 - frozen
 
 
 def inject(
@@ -98,7 +99,7 @@ def inject(
     metadata = _with_annotations(pod, wanted, platform, ours.status)
     replaced = REPLACEABLE | repairs.pointers
     done = {**pod, "metadata": metadata, "spec": spec}
-    return Injection(done, problems, found, replaced, tuple(repairs.descriptions))
+    return Injection(done, problems, found, replaced, tuple(repairs.descriptions), ours)
 
 
 def _with_annotations(pod: Pod, wanted: Wanted, platform: Platform, status: str) -> dict[str, Any]:

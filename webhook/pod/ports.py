@@ -5,7 +5,6 @@ port the application would fail. So there are no metrics if a container declares
 the host's network, where all pods of a node would use the same one. Pure functions.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 from webhook.injected import WORKER
@@ -31,7 +30,16 @@ def metrics_port(spec: dict[str, Any], port: int | None) -> int | None:
 
 def rivals(spec: dict[str, Any], port: int | None) -> list[str]:
     """Return foreign containers that declare the port."""
-    return [name for name, found in _declared(spec) if found == port]
+    if port is None:
+        return []
+    return [
+        container["name"]
+        for container in (*items(spec, "initContainers"), *items(spec, "containers"))
+        for item in items(container, "ports")
+        if item.get("containerPort") == port
+        and item.get("protocol") in (None, "", "TCP")
+        and not is_reserved(container["name"])
+    ]
 
 
 def port_problems(spec: dict[str, Any], port: int | None) -> list[Problem]:
@@ -47,11 +55,3 @@ def port_problems(spec: dict[str, Any], port: int | None) -> list[Problem]:
 def _worker(spec: dict[str, Any]) -> dict[str, Any] | None:
     found = [item for item in items(spec, "initContainers") if item["name"] == WORKER]
     return found[0] if found else None
-
-
-def _declared(spec: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    for container in (*items(spec, "initContainers"), *items(spec, "containers")):
-        if not is_reserved(container["name"]):
-            for item in items(container, "ports"):
-                if item.get("protocol") in (None, "", "TCP") and item.get("containerPort"):
-                    yield container["name"], item["containerPort"]

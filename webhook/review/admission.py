@@ -16,6 +16,7 @@ from webhook import __version__, problems
 from webhook.diff import Operation
 from webhook.errors import EnvelopeError
 from webhook.parse.jsontext import parse_json
+from webhook.pod.equipment import Equipment
 from webhook.pods import Pod, title
 from webhook.review.decision import Decider, Decision, Denied, Injected, Skip, Skipped
 from webhook.review.warnings import Advice
@@ -103,7 +104,7 @@ def decide(request: Request, decider: Decider) -> Decision:
 def answer(request: Request, decision: Decision) -> bytes:
     """Return the AdmissionReview with a decision."""
     response: dict[str, Any] = {"uid": request.uid, "allowed": not isinstance(decision, Denied)}
-    patched: tuple[Operation, ...] = ()
+    patched = ""
     audit = {"version": __version__}
     warnings: tuple[Advice, ...] = ()
     match decision:
@@ -113,9 +114,9 @@ def answer(request: Request, decision: Decision) -> bytes:
             text = problems.message(title(request.pod, request.namespace), found)
             response["status"] = {"code": 403, "reason": "Forbidden", "message": text}
             audit |= {"decision": "denied", "reason": reason}
-        case Injected(patch, mounts, warnings, rule):
+        case Injected(patch, mounts, warnings, rule, equipment):
             audit |= {"decision": "injected", "mounts": _listed(mounts), "rule": rule}
-            patched = patch
+            patched = _patch_text(patch, equipment)
     if warnings:
         response["warnings"] = [str(warning) for warning in warnings[:SHOWN_WARNINGS]]
     response["auditAnnotations"] = audit
@@ -123,11 +124,23 @@ def answer(request: Request, decision: Decision) -> bytes:
     return _with_patch(_encode(review).encode(), patched)
 
 
-def _with_patch(review: bytes, patch: tuple[Operation, ...]) -> bytes:
+def _patch_text(patch: tuple[Operation, ...], equipment: Equipment) -> str:
+    """Return a patch as JSON, empty if it is: most of its values are encoded already."""
+    if not patch:
+        return ""
+    operations = (
+        f'{{"op":"{each["op"]}","path":{_encode(each["path"])},'
+        f'"value":{equipment.text(each["value"])}}}'
+        for each in patch
+    )
+    return f"[{','.join(operations)}]"
+
+
+def _with_patch(review: bytes, patch: str) -> bytes:
     """Return an encoded review with a patch: base64 needs no second encoding as JSON."""
     if not patch:
         return review
-    encoded = base64.b64encode(_encode(patch).encode())
+    encoded = base64.b64encode(patch.encode())
     # The response is the last member of the review, so both end here.
     return b'%b,"patchType":"JSONPatch","patch":"%b"}}' % (review[:-2], encoded)
 

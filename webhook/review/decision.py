@@ -14,6 +14,7 @@ from webhook.diff import Operation, additions
 from webhook.platform.nodekey import NodeKey
 from webhook.platform.settings import Platform
 from webhook.pod.compatibility import fitness_problems, security_problems
+from webhook.pod.equipment import Equipment
 from webhook.pod.injection import inject
 from webhook.pod.mesh import mesh_problems
 from webhook.pod.nodevolumes import attributes
@@ -64,12 +65,16 @@ class Denied:
 
 @dataclass(frozen=True)
 class Injected:
-    """The pod is allowed with this patch; it is empty if the pod has its mounts already."""
+    """The pod is allowed with this patch; it is empty if the pod has its mounts already.
+
+    `equipment` has values of the patch as text.
+    """
 
     patch: tuple[Operation, ...]
     mounts: tuple[MountSpec, ...]
     warnings: tuple[Advice, ...] = ()
     rule: str = ""
+    equipment: Equipment = field(default=Equipment(), repr=False, compare=False)
 
 
 Decision = Skipped | Denied | Injected
@@ -137,7 +142,8 @@ class Decider:
             *undone(injection.undone),
             *advice(pod, injection.places, wanted, platform, namespace, self.lookup),
         ]
-        return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name)
+        equipped = injection.equipment
+        return Injected(tuple(patch), wanted.mounts, tuple(warnings), rule.name, equipped)
 
     def _published(
         self, pod: Pod, wanted: Wanted, namespace: str, platform: Platform

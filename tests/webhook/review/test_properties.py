@@ -115,6 +115,16 @@ def test_patch_applies_and_only_adds(pod: dict[str, Any]) -> None:
 
 @EXAMPLES
 @given(PODS)
+def test_answer_has_the_patch_unchanged(pod: dict[str, Any]) -> None:
+    """Though most of its values were encoded for an earlier pod."""
+    request = admission.parse(reviews.body(pod))
+    decision = admission.decide(request, DECIDER)
+    if isinstance(decision, Injected) and decision.patch:
+        assert reviews.patch(admission.answer(request, decision)) == list(decision.patch)
+
+
+@EXAMPLES
+@given(PODS)
 def test_second_review_is_empty(pod: dict[str, Any]) -> None:
     """What was injected once needs nothing more."""
     decision = DECIDER.decide(pod, "shop")
