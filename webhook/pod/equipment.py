@@ -8,7 +8,7 @@ pod. Pure; the dictionaries are shared between pods, and nobody changes them.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from webhook import __version__
 from webhook.platform.settings import Platform
@@ -19,8 +19,7 @@ from webhook.spec.mountspec import MountSpec, Wanted
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """The facts about a pod that its equipment depends on.
 
     `ambient`: whether mounts without a Secret may use the node's credentials. `metrics_port`: the

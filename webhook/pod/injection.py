@@ -149,7 +149,8 @@ def _path_problems(
 ) -> list[Problem]:
     """Return problems of mounts at, above or below another mount of the same container."""
     problems = []
-    taken = [(place, list(_taken(place.container))) for place in found]
+    closed = _Closed()
+    taken = [(place, list(_taken(place.container, closed))) for place in found]
     for number, mount in enumerate(mounts):
         clashes: dict[str, list[str]] = {}
         wanted = f"{mount.path}/"
@@ -169,18 +170,23 @@ def _path_problems(
     return problems
 
 
-def _taken(container: Container) -> Iterator[tuple[str, str, str]]:
+class _Closed(dict[str, str]):
+    """Paths as they are mounted, with a slash at the end: containers often have the same."""
+
+    def __missing__(self, path: str) -> str:
+        normal = normal_path(path)
+        self[path] = normal if normal == "/" else f"{normal}/"
+        return self[path]
+
+
+def _taken(container: Container, closed: _Closed) -> Iterator[tuple[str, str, str]]:
     """Yield the path with a slash at its end, the kind and the name of a container's own mounts."""
     for item in items(container, "volumeMounts"):
         name = item["name"]
         if name != BUS and not name.startswith(_BUCKETS):
-            yield _closed(normal_path(item["mountPath"])), "volume", name
+            yield closed[item["mountPath"]], "volume", name
     for item in items(container, "volumeDevices"):
-        yield _closed(normal_path(item["devicePath"])), "device", item["name"]
-
-
-def _closed(path: str) -> str:
-    return path if path == "/" else f"{path}/"
+        yield closed[item["devicePath"]], "device", item["name"]
 
 
 def _listed(names: list[str]) -> str:
@@ -203,7 +209,7 @@ def _mount_applications(
         ]
         if missing:
             changed = {**place.container, "volumeMounts": [*present, *missing]}
-            lists[place.field][place.index] = changed
+            lists[place.field][place.at] = changed
     spec.update(lists)
 
 

@@ -6,8 +6,7 @@ Pure functions.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from webhook.pod.containers import is_reserved
 from webhook.pods import items
@@ -16,12 +15,11 @@ from webhook.spec.mountspec import MountSpec
 Container = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Place:
-    """One container of the pod: `spec.<field>[index]`; `early` ones end before a mount exists."""
+class Place(NamedTuple):
+    """One container of the pod: `spec.<field>[at]`; `early` ones end before a mount exists."""
 
     field: str
-    index: int
+    at: int
     container: Container
     early: bool
     name: str
