@@ -3,7 +3,8 @@
 #   ENGINE     podman or docker; the first that is there
 #   IMAGE      name without tag (s3mount)
 #   TARGET     pods, or fusepy: with the second driver, for one machine
-#   PLATFORMS  linux/amd64,linux/arm64: one list of images for both; needs qemu-user-static for the other one
+#   PLATFORMS  linux/arm64: the image for it; linux/amd64,linux/arm64: a list of both, which has to have this
+#              machine's own. Another one than this machine's needs qemu-user-static
 # Further arguments go to the build: --build-arg BASE_IMAGE=…, --secret id=pip.conf,src=/etc/pip.conf
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,9 +17,15 @@ common=(--target "$target" --label "org.opencontainers.image.version=$version")
 if revision=$(git rev-parse HEAD 2>/dev/null); then
   common+=(--label "org.opencontainers.image.revision=$revision")
 fi
-if [ -z "${PLATFORMS:-}" ]; then
-  "$engine" build "${common[@]}" -t "$name" "$@" .
+if [[ ${PLATFORMS:-} != *,* ]]; then
+  "$engine" build "${common[@]}" ${PLATFORMS:+--platform "$PLATFORMS"} -t "$name" "$@" .
 elif [[ $engine == *podman* ]]; then
+  # A build adds to a list of that name, and refuses an image of that name at its very end.
+  if "$engine" manifest exists "$name"; then
+    "$engine" manifest rm "$name" >/dev/null
+  elif "$engine" image exists "$name"; then
+    "$engine" untag "$name"
+  fi
   "$engine" build "${common[@]}" --platform "$PLATFORMS" --manifest "$name" "$@" .
 else
   "$engine" buildx build "${common[@]}" --platform "$PLATFORMS" -t "$name" "$@" .
@@ -27,4 +34,5 @@ mkdir -p dist
 container=$("$engine" create "$name")
 trap '"$engine" rm "$container" >/dev/null' EXIT
 "$engine" cp "$container:/opt/s3mount/sbom.cdx.json" "dist/s3mount-$tag.cdx.json"
-"$engine" image inspect --format '{{.Size}}' "$name" | awk -v name="$name" '{ printf "%s: %d MiB\n", name, $1 / 1048576 }'
+image=$("$engine" inspect --format '{{.Image}}' "$container")
+"$engine" image inspect --format '{{.Size}}' "$image" | awk -v name="$name" '{ printf "%s: %d MiB\n", name, $1 / 1048576 }'

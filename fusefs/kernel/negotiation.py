@@ -7,6 +7,7 @@ Not here: sending (`session`), the effect of a flag on a request (`entries`, `ha
 Pure functions over immutable values.
 """
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -119,8 +120,8 @@ def agree(offer: Offer, wishes: Wishes) -> Negotiated:
     return Negotiated(minor, offer.flags & wanted, wishes.max_request)
 
 
-def init_out(chosen: Negotiated) -> bytes:
-    """Return the `fuse_init_out` of a negotiation."""
+def init_out(chosen: Negotiated, page: int = mmap.PAGESIZE) -> bytes:
+    """Return the `fuse_init_out` of a negotiation; `page`: the kernel's, 64 KiB on some arm64."""
     flags = chosen.flags
     return wire.INIT_OUT.pack(
         wire.KERNEL_VERSION,
@@ -131,7 +132,7 @@ def init_out(chosen: Negotiated) -> bytes:
         MAX_BACKGROUND * 3 // 4,  # above this the block layer counts the mount as congested
         chosen.max_request,
         1,  # time_gran: nanoseconds
-        chosen.max_request // 4096,
+        chosen.max_request // page,
         0,
         flags >> 32,
         1 if flags & Init.PASSTHROUGH else 0,  # max_stack_depth: the cache is on a plain disk

@@ -67,10 +67,17 @@ def test_flags2_counts_only_with_init_ext() -> None:
 def test_the_answer_carries_sizes_and_both_halves_of_the_flags() -> None:
     """fuse_init_out: 1 MiB in bytes and in pages, upper flags in flags2, one level of stacking."""
     chosen = negotiation.agree(offer(), Wishes(passthrough=True))
-    out = wire.INIT_OUT.unpack(negotiation.init_out(chosen))
+    out = wire.INIT_OUT.unpack(negotiation.init_out(chosen, 4096))
     assert (out[0], out[1], out[6], out[8]) == (7, 45, 1 << 20, 256)
     assert out[3] | out[10] << 32 == chosen.flags
     assert out[11] == 1
+
+
+def test_the_largest_request_is_counted_in_pages_of_the_kernel() -> None:
+    """Those of some arm64 kernels have 64 KiB: 256 of them would be a read of 16 MiB."""
+    chosen = negotiation.agree(offer(), Wishes())
+    out = wire.INIT_OUT.unpack(negotiation.init_out(chosen, 64 << 10))
+    assert out[8] * (64 << 10) == out[6]
 
 
 def test_what_was_agreed_survives_json() -> None:
