@@ -32,6 +32,8 @@ FOREIGN_OPTIONS = {
     "--grace-period",
     "--type",
     "--zero-range",
+    *("--push", "--recursive", "--yes", "--key", "--insecure-ignore-tlog"),
+    *("--certificate-identity", "--certificate-oidc-issuer"),
 }
 # Names of the kernel's, of S3's and of Linux's, which the code spells otherwise or not at all.
 FOREIGN = re.compile(

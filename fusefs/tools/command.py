@@ -7,6 +7,7 @@ import argparse
 import logging
 from typing import Protocol
 
+from fusefs.errors import FsError, SetupError
 from fusefs.run.parser import Parser
 from fusefs.tools.conflicts import ConflictCommand
 from fusefs.tools.explain import ExplainCommand
@@ -31,6 +32,9 @@ class PeopleCommand(Protocol):
         """Carry it out; return the exit code."""
 
 
+FAILED = 1
+log = logging.getLogger(__name__)
+
 COMMANDS: tuple[PeopleCommand, ...] = (
     *(StatusCommand(), WarmCommand(), FsckCommand()),
     *(UploadCommand(), ConflictCommand(), ExplainCommand()),
@@ -38,7 +42,7 @@ COMMANDS: tuple[PeopleCommand, ...] = (
 
 
 def run(name: str, arguments: list[str], settings_of: SettingsOf) -> int:
-    """Run the command `name`; return the exit code. Raises SetupError."""
+    """Run the command `name`; return the exit code. SetupError for what was asked wrongly."""
     (command,) = (each for each in COMMANDS if each.name == name)
     parser = Parser(prog=f"python -m fusefs {name}", description=command.help, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="one JSON document")
@@ -46,4 +50,10 @@ def run(name: str, arguments: list[str], settings_of: SettingsOf) -> int:
     command.add(parser)
     args = parser.parse_args(arguments)
     logging.getLogger().setLevel(logging.WARNING)  # what a mount would log isn't the answer
-    return command.run(args, settings_of, Screen(args.json))
+    try:
+        return command.run(args, settings_of, Screen(args.json))
+    except SetupError:
+        raise
+    except FsError as error:
+        log.critical("%s", error)
+        return FAILED

@@ -31,7 +31,7 @@ class ConflictCommand:
         """Add the actions and options."""
         place.add_mount(parser)
         actions = parser.add_subparsers(dest="action", required=False)
-        actions.add_parser("list", help="all of them (the default)")
+        list_ = actions.add_parser("list", help="all of them (the default)")
         show = actions.add_parser("show", help="which bytes were changed")
         merge = actions.add_parser("merge", help="lay the changes over a version of the file")
         merge.add_argument("--base", type=Path, help="that version; without it, zeros")
@@ -40,6 +40,8 @@ class ConflictCommand:
         discard.add_argument("--all", action="store_true")
         for action, many in ((show, ""), (merge, ""), (discard, "?")):
             action.add_argument("conflict", nargs=many or None, metavar="NAME")
+        for action in (list_, show, merge, discard):
+            place.add_mount(action, argparse.SUPPRESS)
 
     def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Carry out one action."""

@@ -51,12 +51,12 @@ class ExplainCommand:
         """Ask; return 1 if something is wrong."""
         mount = place.settings(args, settings_of)
         key = mount.prefix + args.key.lstrip("/")
-        store = Store(mount.store)
+        cache = place.cache_of(args, settings_of)
+        store = place.store_of(mount)
         try:
             steps = [_name(args.key), *_asked(store, key)]
         finally:
             store.close()
-        cache = place.cache_of(args, settings_of)
         steps += _kept(cache, key) if cache is not None else []
         rows = [(each.asked, each.answer, each.do) for each in steps]
         screen.table(("asked", "answer", "what to do"), rows)

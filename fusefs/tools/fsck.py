@@ -45,13 +45,16 @@ class FsckCommand:
         place.add_bucket(parser)
         parser.add_argument("--fix", action="store_true", help="abort old uploads")
         parser.add_argument("--attributes", action="store_true", help="HEAD each object, too")
-        parser.add_argument("--older-than", default="1d", help="age of an upload that is left")
+        parser.add_argument(
+            "--older-than", default="1d", help="of uploads that are left (default 1d)"
+        )
 
     def run(self, args: argparse.Namespace, settings_of: SettingsOf, screen: Screen) -> int:
         """Look at it all; return 1 if anything was found that is still there."""
         age = parse.seconds(args.older_than, "--older-than")
         mount = place.settings(args, settings_of)
-        store = Store(mount.store)
+        cache = place.cache_of(args, settings_of)
+        store = place.store_of(mount)
         try:
             findings, count = examine(store, mount.prefix, args.attributes)
             left = uploads.old(store, mount.prefix, age)
@@ -63,7 +66,6 @@ class FsckCommand:
             for each in left
             if each not in fixed
         ]
-        cache = place.cache_of(args, settings_of)
         findings += journals(cache) if cache is not None else []
         _print(screen, place.prefix_of(mount), count, findings, len(fixed))
         return 1 if findings else 0

@@ -7,12 +7,14 @@ configuration says it, and `--mount NAME` chooses where there are several. Main 
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.mount.settings import MountSettings
 from fusefs.run import podconfig
+from fusefs.s3.store import Store
 
 SettingsOf = Callable[[Sequence[str]], MountSettings]
 # Of `fusefs mount`, passed on to it as they are.
@@ -29,10 +31,16 @@ def add_bucket(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", help="as of `fusefs mount`")
 
 
-def add_mount(parser: argparse.ArgumentParser) -> None:
-    """Let a command be about one of a pod's mounts, or a cache directory."""
-    parser.add_argument("--mount", metavar="NAME", help="which of a pod's mounts")
-    parser.add_argument("--cache-dir", help="as of `fusefs mount`: what its mount left there")
+def add_mount(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Let a command be about one of a pod's mounts, or a cache directory.
+
+    With `argparse.SUPPRESS` an action of the command has the options, too, without a default that
+    would undo what stands before the action.
+    """
+    parser.add_argument("--mount", metavar="NAME", default=default, help="which of a pod's mounts")
+    parser.add_argument(
+        "--cache-dir", default=default, help="as of `fusefs mount`: what its mount left there"
+    )
 
 
 def settings(args: argparse.Namespace, settings_of: SettingsOf) -> MountSettings:
@@ -59,10 +67,19 @@ def _of_pod(settings_of: SettingsOf) -> dict[str, MountSettings]:
 def cache_of(args: argparse.Namespace, settings_of: SettingsOf) -> Path | None:
     """Return the cache directory that a command is about; None where no argument names it."""
     if args.cache_dir:
+        if not os.path.isdir(args.cache_dir):  # noqa: PTH112 - a text, as it was given
+            raise SetupError(f"--cache-dir {args.cache_dir}: no such directory")
         return Path(args.cache_dir)
     if getattr(args, "bucket", None):
         return None
+    if not hasattr(args, "bucket") and protocol.CONFIG not in os.environ:
+        raise SetupError("name the --cache-dir of the mount; only in a pod's worker is it known")
     return settings(args, settings_of).cache_dir
+
+
+def store_of(mount: MountSettings) -> Store:
+    """Return its store, with the patience of somebody who waits for an answer."""
+    return Store(replace(mount.store, retries=2, retry_for=5.0, connect_timeout=3.0))
 
 
 def prefix_of(mount: MountSettings) -> str:

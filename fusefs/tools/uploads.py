@@ -35,7 +35,7 @@ class UploadCommand:
         """Abort them; return 1 if one was refused."""
         age = parse.seconds(args.older_than, "--older-than")
         mount = place.settings(args, settings_of)
-        store = Store(mount.store)
+        store = place.store_of(mount)
         try:
             found = old(store, mount.prefix, age)
             refused = 0 if args.dry_run else sum(not aborted(store, each) for each in found)

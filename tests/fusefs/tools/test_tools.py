@@ -151,6 +151,40 @@ def test_a_conflict_is_listed_merged_and_discarded(
     assert run(capsys, *where)["conflicts"] == []
 
 
+@pytest.mark.parametrize("words", [["conflicts"], ["fsck", "bucket"], ["explain", "k", "bucket"]])
+def test_a_cache_directory_that_is_not_there_is_an_error(words: list[str], tmp_path: Path) -> None:
+    """A word spelt wrong must not look like a cache in which all is well."""
+    where = str(tmp_path / "nowhere")
+    with pytest.raises(SetupError, match=f"--cache-dir {where}: no such directory"):
+        command.run(words[0], [*words[1:], "--cache-dir", where], cli._settings_of)
+
+
+def test_the_cache_directory_may_stand_before_or_after_the_action(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And outside a pod it has to be named."""
+    where = ["--cache-dir", str(tmp_path)]
+    for words in (where, [*where, "list"], ["list", *where]):
+        assert command.run("conflicts", words, cli._settings_of) == 0
+        assert f"{tmp_path}/conflicts: 0 conflicts" in capsys.readouterr().out
+    with pytest.raises(SetupError, match="name the --cache-dir of the mount"):
+        command.run("conflicts", [], cli._settings_of)
+
+
+@pytest.mark.parametrize("words", [["fsck"], ["abort-uploads"]])
+def test_a_store_that_refuses_is_a_line_and_exit_code_1(
+    words: list[str], bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bucket that isn't there, like a store that is dead, is no traceback."""
+    for name, value in bucket.endpoint.credentials.environment().items():
+        (tmp_path / name).write_text(value)
+    where = ["--region", REGION, f"--credentials-dir={tmp_path}"]
+    where += ["--endpoint-url", bucket.endpoint.url]
+    assert command.run(words[0], ["is-not-there", *where], cli._settings_of) == 1
+    (record,) = caplog.records
+    assert record.levelname == "CRITICAL" and "is-not-there" in record.getMessage()
+
+
 def test_discarding_names_what_it_deletes(tmp_path: Path) -> None:
     """Neither nothing nor something that isn't there."""
     cache = kept(tmp_path)
