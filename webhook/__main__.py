@@ -82,13 +82,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_status(status: argparse.ArgumentParser) -> None:
     status.add_argument("-n", "--namespace", help="only the pods of one")
     status.add_argument("--context", help="of kubectl's configuration")
+    status.add_argument("--kubeconfig", help="that configuration, a file")
     status.add_argument("--kubectl", default="kubectl", help="the program")
     status.add_argument("--json", action="store_true")
     status.set_defaults(run=_status)
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    before = ["--context", arguments.context] if arguments.context else []
+    told = {"--context": arguments.context, "--kubeconfig": arguments.kubeconfig}
+    before = [word for name, value in told.items() if value for word in (name, value)]
     kubectl = clusterstatus.Kubectl(arguments.kubectl, before)
     found = clusterstatus.mounts(kubectl, arguments.namespace)
     sys.stdout.write(clusterstatus.shown(found, arguments.json))

@@ -73,7 +73,8 @@ class Kubectl:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ClusterError(f"{' '.join(command[:3])}: {error}") from error
         if done.returncode:
-            raise ClusterError(done.stderr.strip() or f"{command[0]} ended with {done.returncode}")
+            lines = done.stderr.strip().splitlines()  # the last one sums up what was tried
+            raise ClusterError(lines[-1] if lines else f"{command[0]} ended with {done.returncode}")
         return done.stdout
 
 

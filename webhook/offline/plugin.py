@@ -1,6 +1,6 @@
 """`kubectl s3mount`: the commands of a cluster, and those of one pod's mounts.
 
-    kubectl s3mount status [--namespace N] [--json]     all mounts of the cluster
+    kubectl s3mount status [-n N] [--json]              all mounts of the cluster
     kubectl s3mount POD status|fsck|conflicts|… …       `python -m fusefs …` in the pod's worker
     kubectl s3mount logs POD …                          the worker's log
 
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from webhook.injected import WORKER
 
-USAGE = """usage: kubectl s3mount status [--namespace NAME] [--context NAME] [--json]
+USAGE = """usage: kubectl s3mount status [-n NAMESPACE] [--context NAME] [--json]
        kubectl s3mount logs [-n NAMESPACE] POD [options of kubectl logs]
        kubectl s3mount [-n NAMESPACE] POD status|warm|fsck|abort-uploads|conflicts|explain …
 """
@@ -25,14 +25,14 @@ BEFORE = ("-n", "--namespace", "--context", "--kubeconfig")
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Return the command line that does it; none for a usage error."""
-    if arguments[:1] == ["status"]:
-        return [sys.executable, "-m", "webhook", *arguments]
     logs = arguments[:1] == ["logs"]
     rest = list(arguments[logs:])
     before: list[str] = []
     while rest and rest[0].partition("=")[0] in BEFORE:
         count = 1 if "=" in rest[0] else 2
         before, rest = [*before, *rest[:count]], rest[count:]
+    if not logs and rest[:1] == ["status"]:
+        return [sys.executable, "-m", "webhook", "status", *before, *rest[1:]]
     if logs and rest:
         return ["kubectl", "logs", *before, "-c", WORKER, *rest]
     if len(rest) < 2 or rest[0].startswith("-"):
@@ -45,8 +45,14 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 def entry() -> NoReturn:
     """Become the command: the program `kubectl-s3mount`."""
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        sys.exit(0)
     wanted = command(sys.argv[1:])
     if not wanted:
         sys.stderr.write(USAGE)
         sys.exit(2)
-    os.execvp(wanted[0], wanted)  # noqa: S606 - no shell, by a list of ours
+    try:
+        os.execvp(wanted[0], wanted)  # noqa: S606 - no shell, by a list of ours
+    except FileNotFoundError:
+        sys.exit(f"{wanted[0]} isn't on PATH")

@@ -119,6 +119,11 @@ def test_what_kubectl_complains_of_is_told(tmp_path: Path) -> None:
         ),
         (["logs", "-n", "a", "pod-1", "-f"], ["-n", "a", "-c", "s3-mount-worker", "pod-1", "-f"]),
         (["status", "--json"], ["-m", "webhook", "status", "--json"]),
+        (["-n", "a", "status"], ["-m", "webhook", "status", "-n", "a"]),
+        (
+            ["pod-1", "status"],
+            ["pod-1", "-c", "s3-mount-worker", "--", "python", "-m", "fusefs", "status"],
+        ),
     ],
 )
 def test_the_plugin_leads_to_the_pod_or_the_cluster(words: list[str], end: list[str]) -> None:
@@ -130,6 +135,33 @@ def test_the_plugin_leads_to_the_pod_or_the_cluster(words: list[str], end: list[
 def test_the_plugin_says_how_it_is_used(words: list[str]) -> None:
     """Where nothing sensible was said."""
     assert plugin.command(words) == []
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    """kubectl writes each of its attempts; the last line says what came of them."""
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\necho attempt >&2; echo The connection was refused >&2; exit 1\n")
+    program.chmod(0o755)
+    done = status("--kubectl", str(program), "--kubeconfig", "/nowhere")
+    assert (done.returncode, done.stderr) == (2, "webhook: The connection was refused\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [(["--help"], 0, plugin.USAGE), (["pod-1", "fsck"], 1, "kubectl isn't on PATH\n")],
+)
+def test_the_plugin_by_itself_helps(words: list[str], code: int, said: str, tmp_path: Path) -> None:
+    """Asked for help, and where there is no kubectl."""
+    script = "from webhook.offline.plugin import entry; entry()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        env={"PATH": str(tmp_path), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (code, said)
 
 
 def test_kubectl_finds_the_plugin(tmp_path: Path) -> None:
