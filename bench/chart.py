@@ -49,35 +49,43 @@ def _factor(row: Row, value: float, others: list[float]) -> float:
     return value / max(others) if row["better"] == "more" else min(others) / value
 
 
-def _lead(row: Row) -> float:
+def _ours(row: Row) -> list[Row]:
+    """Return the results of ours and of its variants; one that failed if there are none."""
+    found = [each for each in row["results"] if each["peer"].startswith(OURS)]
+    return found or [{"peer": OURS, "value": None}]
+
+
+def _lead(row: Row, mine: Row) -> float:
     """Return how many times as good as the best of the others we are; 0 where we failed."""
-    ours = next((each["value"] for each in row["results"] if each["peer"] == OURS), None)
     others = [each["value"] for each in _measures(row)]
-    if not ours:
+    if not mine["value"]:
         return 0.0
-    return _factor(row, ours, others) if others else float("inf")
+    return _factor(row, mine["value"], others) if others else float("inf")
 
 
 def table(rows: list[Row]) -> str:
-    """Return all rows as Markdown, those first where we trail the most."""
+    """Return all rows as Markdown, those first where we trail the most; our variants have some."""
     said = [
         "| workload | ours | best of the others | ratio | of the limit |",
         "|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=_lead):
-        best = next((each for each in ranked(row) if each in _measures(row)), None)
-        ours = next((each for each in row["results"] if each["peer"] == OURS), None)
-        lead = _lead(row)
-        name = f"{row['name']}, {row['unit']} ({row['better']} is better)"
-        against = f"{best['value']:.4g} ({best['peer']})" if best else "-"
-        if ours is None or not ours["value"]:
-            said.append(f"| {name} | **failed** | {against} | | |")
-            continue
-        ratios = f"{lead:.2f}" if best else "-"
-        limit = ratio(row, ours).rpartition(" of the limit")[0].rpartition(" ")[2] or "-"
-        mark = f"**{ratios}**" if lead < 1 else ratios
-        said.append(f"| {name} | {ours['value']:.4g} | {against} | {mark} | {limit} |")
+    pairs = [(row, mine) for row in rows for mine in _ours(row)]
+    said += [_line(row, mine) for row, mine in sorted(pairs, key=lambda pair: _lead(*pair))]
     return "\n".join(said) + "\n"
+
+
+def _line(row: Row, mine: Row) -> str:
+    best = next((each for each in ranked(row) if each in _measures(row)), None)
+    lead = _lead(row, mine)
+    name = f"{row['name']}, {row['unit']} ({row['better']} is better)"
+    name += mine["peer"].removeprefix(OURS)
+    against = f"{best['value']:.4g} ({best['peer']})" if best else "-"
+    if not mine["value"]:
+        return f"| {name} | **failed** | {against} | | |"
+    ratios = f"{lead:.2f}" if best else "-"
+    limit = ratio(row, mine).rpartition(" of the limit")[0].rpartition(" ")[2] or "-"
+    mark = f"**{ratios}**" if lead < 1 else ratios
+    return f"| {name} | {mine['value']:.4g} | {against} | {mark} | {limit} |"
 
 
 def drawn(row: Row) -> str:

@@ -307,7 +307,7 @@ def main() -> int:
         for workload in WORKLOADS:
             if chosen.only and workload.name not in chosen.only:
                 continue
-            taking = [peer for peer in peers if workload.attributes or peer.stores_attributes]
+            taking = [peer for peer in peers if peer.takes_part(workload)]
             row = measure(
                 workload, taking, stored, Repetitions(chosen.times, chosen.enough, len(rows))
             )

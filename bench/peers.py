@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.workloads import Workload
 from tests.mounts.mount import Mount
 from tests.mounts.ours import Directories, OurMount, environment
 from tests.mounts.s3fs import S3fsMount
@@ -27,13 +28,21 @@ Start = Callable[[str, Directories, Endpoint], Mount]
 class Peer:
     """A file system; `late`: its close() returns before the object is in S3.
 
-    What doesn't store attributes is compared where they make a difference only.
+    What doesn't store attributes (`stores_attributes`), or believes S3's answers for a minute
+    (`believes`), is compared where that makes a difference only.
     """
 
     name: str
     start: Start
     late: bool = False
     stores_attributes: bool = True
+    believes: bool = False
+
+    def takes_part(self, workload: Workload) -> bool:
+        """Say whether it is compared in a workload."""
+        if self.believes:
+            return workload.ages
+        return workload.attributes or self.stores_attributes
 
 
 def _ours(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
@@ -42,6 +51,11 @@ def _ours(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
 
 def _bare(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
     options = ["--cache-size", "4Gi", "--metadata", "none"]
+    return OurMount(bucket, where, endpoint, "native", options)
+
+
+def _believing(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
+    options = ["--cache-size", "4Gi", "--content-ttl", "60s"]
     return OurMount(bucket, where, endpoint, "native", options)
 
 
@@ -85,6 +99,7 @@ OURS = "ours"
 PEERS = (
     Peer(OURS, _ours),
     Peer("ours, no attributes", _bare, stores_attributes=False),
+    Peer("ours, content-ttl 60s", _believing, believes=True),
     Peer("mount-s3", _mount_s3),
     Peer("geesefs", _geesefs),
     Peer("s3fs", _s3fs),

@@ -43,7 +43,8 @@ class Workload:
 
     Without `rate` the seconds themselves are the result, and fewer are better. `writes`: peers
     whose close() doesn't wait for S3 are no measure. `limit` is in the unit of the result.
-    `attributes`: those in object metadata make a difference. `moves`: the rate is that of bytes, so
+    `attributes`: those in object metadata make a difference. `ages`: it makes one how old an answer
+    of S3's may be that an open or a new name is taken from. `moves`: the rate is that of bytes, so
     its limit is what bare connections move. `memory`: bytes of the kernel's that are used once
     before, for they hold what is read or written: in a cache, in the mount, in the store.
     """
@@ -58,6 +59,7 @@ class Workload:
     limit: float | None = None
     warm: Run | None = None  # done before, and not measured
     attributes: bool = False
+    ages: bool = False
     moves: bool = False
     memory: int = 0
 
@@ -265,15 +267,18 @@ WORKLOADS = (
         writes=True,
         limit=TRIPS / 2,
     ),
-    Workload("create", "files/s", _create(0), verify=_all_made, writes=True, limit=TRIPS),
+    Workload(
+        "create", "files/s", _create(0), verify=_all_made, writes=True, limit=TRIPS, ages=True
+    ),
     Workload(
         "small-files-8",
         "files/s",
         _read_small(8),
         _SMALL_FILES,
         limit=8 * TRIPS,
+        ages=True,
     ),
-    Workload("small-files-1", "files/s", _read_small(1), _SMALL_FILES, limit=TRIPS),
+    Workload("small-files-1", "files/s", _read_small(1), _SMALL_FILES, limit=TRIPS, ages=True),
     Workload("ls-l", "s", _look, _many("listed", 5000, KIB), rate=False, attributes=True),
     Workload(
         "find",

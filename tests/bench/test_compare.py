@@ -11,7 +11,7 @@ import pytest
 from bench import chart, content
 from bench.compare import Repetitions, Stored, arrived_late, measure
 from bench.content import MIB, WrongBytes
-from bench.peers import Peer
+from bench.peers import PEERS, Peer
 from bench.workloads import WORKLOADS
 from tests.stores.server import QuirkyStore
 
@@ -79,6 +79,27 @@ def test_the_table_begins_with_what_we_are_worst_at() -> None:
     assert "| **failed** |" in lines[0]
     assert lines[1].endswith("| 3 | 1 (a) | **0.33** | 50% |")
     assert lines[2].endswith("| 3 | 1 (a) | 3.00 | - |")
+
+
+def test_variants_of_ours_have_rows_of_their_own() -> None:
+    """Compared with the others, never with each other."""
+    both = row("more", result("ours", 3.0), result("ours, content-ttl 60s", 8.0), result("a", 4.0))
+    lines = chart.table([both]).splitlines()[2:]
+    assert lines[0].endswith("(more is better) | 3 | 4 (a) | **0.75** | - |")
+    assert lines[1].endswith("(more is better), content-ttl 60s | 8 | 4 (a) | 2.00 | - |")
+
+
+def test_variants_of_ours_take_part_where_they_differ() -> None:
+    """Attributes are read by `ls -l`; what was asked before matters to small files."""
+    taking = {
+        workload.name: [peer.name.partition(", ")[2] for peer in PEERS if peer.takes_part(workload)]
+        for workload in WORKLOADS
+    }
+    assert taking["write"] == ["", "", "", "", ""]
+    assert "no attributes" in taking["ls-l"] and "content-ttl 60s" not in taking["ls-l"]
+    assert {name for name, them in taking.items() if "content-ttl 60s" in them} == {
+        "small-files-8", "small-files-1", "create",
+    }  # fmt: skip
 
 
 def test_a_peer_that_fails_costs_its_result_only() -> None:
