@@ -123,7 +123,11 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--abort-uploads", help="age of abandoned uploads to be aborted (default 24h, 0: none)")
     add("--negative-ttl", help="how long a missing name isn't asked for again (default 1s)")
-    add("--content-ttl", help="how old a version may be that an open to read gets (default 0s)")
+    add(
+        "--content-ttl",
+        help="how old a version may be that an open to read gets, and a listing that tells that a "
+        "name isn't there (default 0s)",
+    )
     add("--retry-for", help="how long a request waits for a store that's away (default 30s)")
     add("--sdk-only", action="store_true", help="send small requests through boto3, too (slower)")
     add("--without", help=f"what not to do to save requests and time: {', '.join(parse.SAVINGS)}")

@@ -149,6 +149,7 @@ class Mounted:
             tree, self.store, self._pools, settings.defaults, stored, remembered, without, first
         )
         lookup.negative_ttl = settings.negative_ttl
+        lookup.absent_ttl = settings.content_ttl
         lookup.markers.folders = settings.folder_markers
         lookup.invalidations = tree.invalidations
         return lookup

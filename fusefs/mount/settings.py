@@ -62,7 +62,8 @@ class MountSettings:
     attr_ttl: float = 60.0
     negative_ttl: float = 1.0  # how long a name that S3 has not is not asked for again
     node_cache: Path | None = None  # socket of the cache that the pods of a node share
-    content_ttl: float = 0.0  # how long before an open S3 may have been asked for its version
+    # How long before an open S3 may have been asked for its version, or whether there is a name.
+    content_ttl: float = 0.0
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
     parallel: int = 12  # GETs of readers, and parts of uploads, at once

@@ -69,6 +69,8 @@ class Lookup:
         self.stored = stored
         self.invalidations: Invalidations | None = None
         self.negative_ttl = NEGATIVE_TTL
+        # Seconds for which a name that a listing lacks counts as missing (`--content-ttl`).
+        self.absent_ttl = 0.0
         # Gives what is being fetched already, by whoever knows that it will be opened.
         self.fetched: Callable[[str], ObjectInfo | None] = lambda _: None
         self.root: RootAttributes | None = None
@@ -128,7 +130,7 @@ class Lookup:
         listing = self.pages.current(parent)
         entry = listing.get(name) if listing is not None else None
         if listing is None or entry is None or entry.info is None:
-            return self.find(parent, name)
+            return self.find(parent, name, by_listing=True)
         node = parent.children.get(name)
         if node is not None and (node.posix is not None or node.body is not None):
             return self.find(parent, name)
@@ -137,12 +139,16 @@ class Lookup:
         full = self.with_headers(entry.info)
         return self.learn(parent, name, full or entry.info, listing.started, listed=True)
 
-    def find(self, parent: Node, name: str, *, to_make: bool = False) -> Node:
+    def find(
+        self, parent: Node, name: str, *, to_make: bool = False, by_listing: bool = False
+    ) -> Node:
         """Return the node of a name, with its attributes known; raises NotFound.
 
         What isn't there is asked for again after `negative_ttl`. Who is about to make the name
         (`to_make`) gets that only from an answer to the lookup before, which the kernel always
-        sends: what others made meanwhile must not be taken for a new name.
+        sends: what others made meanwhile must not be taken for a new name. `by_listing`: a listing
+        that lacks the name will do, too, where `absent_ttl` allows that. That is for looks, and for
+        a new file, whose content is stored on the condition that there is none.
         """
         tree = self.tree
         node = parent.children.get(name)
@@ -152,7 +158,8 @@ class Lookup:
         entry = listing.get(name) if listing is not None else None
         if listing is not None and entry is not None:
             return self._listed(parent, listing, name, entry)
-        if self._is_missing(parent, name, listing, to_make=to_make):
+        absent = by_listing and self._is_absent(parent, name)
+        if absent or self._is_missing(parent, name, listing, to_make=to_make):
             raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
         renewed = self.pages.renewed(parent, name, listing)
         if renewed is not None and not tree.holds_unsent(parent, name):
@@ -167,6 +174,20 @@ class Lookup:
         key = self.tree.child_key(parent, name)
         self._missing(parent, name, key, listing.started)
         raise NotFound(f"{key}: no such file or directory")
+
+    def _is_absent(self, parent: Node, name: str) -> bool:
+        """Say whether the listing lacks a name, and is new enough to be believed in that.
+
+        One made for lookups, which no program has seen, isn't.
+        """
+        listing = parent.listing
+        if listing is None or listing.for_lookups:
+            return False
+        if time.monotonic() - listing.started >= self.absent_ttl:
+            return False
+        # A node, if there is one, is of our own making or was found later.
+        known = name in parent.children or listing.get(name) is not None
+        return not known and listing.covers(name)
 
     def _is_missing(
         self, parent: Node, name: str, listing: Listing | None, *, to_make: bool

@@ -222,7 +222,7 @@ class Filesystem:
         made = self._made_before(directory, name) if exclusive else None
         try:
             # Nobody need ask before an exclusive creation: its PUT finds out.
-            node = self.lookups.find(directory, name, to_make=not exclusive)
+            node = self.lookups.find(directory, name, to_make=not exclusive, by_listing=True)
         except NotFound:
             node = self.namespace.new_node(directory, name, directory=False)
             posix = self.namespace.new_posix(stat.S_IFREG | stat.S_IMODE(mode), caller)

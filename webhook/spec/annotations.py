@@ -197,7 +197,8 @@ ANNOTATIONS = (
         "content-ttl",
         "0s",
         "How long before an open for reading S3 may have been asked for the file's version: with "
-        "more than 0 small files are fetched ahead, and cached ones open without a request.",
+        "more than 0 small files are fetched ahead, cached ones open without a request, and a name "
+        "that a listing lacks counts as missing.",
         "must be a duration in s, m or h, at most 24h",
         "60s",
         values.parse_ttl,
