@@ -234,7 +234,7 @@ def transfer(workload: Workload, endpoint: Endpoint, link: Link) -> float:
     """Return how fast bare connections move the bytes of a workload, in MB/s."""
     bucket = endpoint.create_bucket(f"bench-{os.urandom(4).hex()}")
     size, part = 512 * MIB, 8 * MIB
-    etag = bucket.put("limit", content.whole(size)).strip('"')
+    etag = bucket.put("limit", content.whole(size)).strip('"')  # has the store make room, too
     os.environ.update(link.endpoint.credentials.environment())
     store = Store(StoreSettings(bucket.name, link.endpoint.url, REGION))
     upload = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="up")["UploadId"]

@@ -114,6 +114,11 @@ def _randomly(size: int) -> Run:
     return run
 
 
+def _growing(bucket: Bucket) -> None:
+    """Have the store make room: SeaweedFS takes a second for a bucket's first object."""
+    bucket.put("first", content.whole(16 * MIB))
+
+
 def _write(root: Path) -> float:
     with (root / "written").open("wb", buffering=0) as file:
         for number in range(WRITTEN // MIB):
@@ -254,6 +259,7 @@ WORKLOADS = (
         "write",
         "MB/s",
         _write,
+        _growing,
         verify=_same("written", lambda: content.whole(WRITTEN)),
         writes=True,
         moves=True,
@@ -263,12 +269,20 @@ WORKLOADS = (
         "create-exclusive",
         "files/s",
         _create(os.O_EXCL),
+        _growing,
         verify=_all_made,
         writes=True,
         limit=TRIPS / 2,
     ),
     Workload(
-        "create", "files/s", _create(0), verify=_all_made, writes=True, limit=TRIPS, ages=True
+        "create",
+        "files/s",
+        _create(0),
+        _growing,
+        _all_made,
+        writes=True,
+        limit=TRIPS,
+        ages=True,
     ),
     Workload(
         "small-files-8",
