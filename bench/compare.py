@@ -302,7 +302,7 @@ def main() -> int:
     peers = list(found([name for name in chosen.peers.split(",") if name]))
     chosen.results.mkdir(parents=True, exist_ok=True)
     rows = []
-    with SeaweedServer() as server:
+    with SeaweedServer(volumes=7) as server:
         stored = Stored(server.endpoint)
         for workload in WORKLOADS:
             if chosen.only and workload.name not in chosen.only:

@@ -163,7 +163,7 @@ SET = (
         "parallel_count",
         optionvalues.number(1, 256),
         _mount("parallel"),
-        "GETs of read-ahead, and part uploads, at once; default 12",
+        "GETs of read-ahead at once, and two thirds as many part uploads; default 12",
     ),
     _set(
         "multireq_max",
@@ -175,7 +175,7 @@ SET = (
         "multipart_size",
         optionvalues.megabytes(5, 5120),
         _plan("part_size"),
-        "MB of a part; at most the memory limit, larger for very large files; default 16",
+        "MB of a part; at most the memory limit, larger for very large files; default 8",
     ),
     _set(
         "multipart_threshold",

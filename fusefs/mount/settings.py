@@ -66,7 +66,7 @@ class MountSettings:
     content_ttl: float = 0.0
     remembered: int = 200_000
     on_conflict: Literal["fail", "overwrite"] = "fail"
-    parallel: int = 12  # GETs of readers, and parts of uploads, at once
+    parallel: int = 12  # GETs of readers at once
     requests: int = 32  # of each kind (see `pools`); they wait for the network, not for a core
     plan: PlanSettings = field(default_factory=PlanSettings)
     driver: Literal["native", "fusepy"] | None = None  # None: native where it may mount
@@ -104,8 +104,8 @@ class MountSettings:
 
     @property
     def uploads(self) -> int:
-        """Parts sent at once: as many as fit in memory."""
-        return max(1, min(self.parallel, self.memory_limit // self.plan.part_size))
+        """Parts sent at once: on two of three connections, and as many as fit in memory."""
+        return max(1, min(self.parallel * 2 // 3, self.memory_limit // self.plan.part_size))
 
     @property
     def ahead(self) -> int:

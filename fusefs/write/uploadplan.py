@@ -36,7 +36,7 @@ class PlanSettings:
     """Sizes in bytes: from `threshold` on uploads have parts, of `part_size` where it fits."""
 
     threshold: int = 16 * MiB
-    part_size: int = 16 * MiB
+    part_size: int = 8 * MiB
     copy_size: int = 512 * MiB
 
 

@@ -27,10 +27,14 @@ _START_SECONDS = 60.0
 
 
 class SeaweedServer:
-    """A running server; use as a context manager."""
+    """A running server; use as a context manager.
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
+    `volumes`: files that a bucket's objects are spread over, each with one writer at a time.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", *, volumes: int = 1) -> None:
         self._host = host
+        self._volumes = volumes
         self.directory = Path(tempfile.mkdtemp(prefix=f"s3mount-test-{os.getpid()}-weed-"))
         (self.directory / "data").mkdir()
         (self.directory / "s3.json").write_text(json.dumps(_identities()))
@@ -41,7 +45,9 @@ class SeaweedServer:
         for attempt in range(1, _ATTEMPTS + 1):
             self._ports = free_ports(2 * len(_PARTS))
             self.endpoint = Endpoint(f"http://{self._host}:{self._ports[6]}", CREDENTIALS)
-            self._child = Child(self._command(), self.directory / "log", env=_environment())
+            self._child = Child(
+                self._command(), self.directory / "log", env=_environment(self._volumes)
+            )
             try:
                 self._child.wait_until(self._answers, _START_SECONDS)
             except ChildError:
@@ -108,10 +114,10 @@ class SeaweedServer:
         self.stop()
 
 
-def _environment() -> dict[str, str]:
+def _environment(volumes: int) -> dict[str, str]:
     # One volume for each new bucket in place of seven: many small buckets, little disk. And
     # memory is given back to the system, for there is a server in each test process.
-    modest = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "512MiB"}
+    modest = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": f"{volumes}", "GOMEMLIMIT": "512MiB"}
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | modest
 
 
