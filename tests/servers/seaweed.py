@@ -30,9 +30,17 @@ class SeaweedServer:
     """A running server; use as a context manager.
 
     `volumes`: files that a bucket's objects are spread over, each with one writer at a time.
+    `tls`: PEM files of a certificate and its key, to be reached by `encrypted`, too.
     """
 
-    def __init__(self, host: str = "127.0.0.1", *, volumes: int = 1) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        *,
+        volumes: int = 1,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
+        self._tls = tls
         self._host = host
         self._volumes = volumes
         self.directory = Path(tempfile.mkdtemp(prefix=f"s3mount-test-{os.getpid()}-weed-"))
@@ -43,8 +51,9 @@ class SeaweedServer:
     def _start(self) -> None:
         """Start it, with other ports when somebody was faster in taking one of ours."""
         for attempt in range(1, _ATTEMPTS + 1):
-            self._ports = free_ports(2 * len(_PARTS))
+            self._ports = free_ports(2 * len(_PARTS) + 1)
             self.endpoint = Endpoint(f"http://{self._host}:{self._ports[6]}", CREDENTIALS)
+            self.encrypted = Endpoint(f"https://localhost:{self._ports[-1]}", CREDENTIALS)
             self._child = Child(
                 self._command(), self.directory / "log", env=_environment(self._volumes)
             )
@@ -60,9 +69,13 @@ class SeaweedServer:
     def _command(self) -> list[str | Path]:
         ports = [
             option
-            for part, http, grpc in zip(_PARTS, self._ports[::2], self._ports[1::2], strict=True)
+            for part, http, grpc in zip(_PARTS, self._ports[:-1:2], self._ports[1::2], strict=True)
             for option in (f"-{part}.port={http}", f"-{part}.port.grpc={grpc}")
         ]
+        if self._tls is not None:
+            certificate, key = self._tls
+            ports += [f"-s3.port.https={self._ports[-1]}"]
+            ports += [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]
         return [
             program("weed"),
             "-logtostderr",
