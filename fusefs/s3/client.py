@@ -359,6 +359,17 @@ def status_of(error: errors.FsError) -> int:
     return cause.status if isinstance(cause, Refusal) else 0
 
 
+def code_of(error: errors.FsError) -> str:
+    """Return the store's code for what caused one of our errors, "" where it gave none."""
+    cause = error.__cause__
+    return cause.code if isinstance(cause, Refusal) else ""
+
+
+def refuses_keys(error: errors.FsError) -> bool:
+    """Return whether the credentials are at fault, and nothing else can be."""
+    return code_of(error) in LAPSED
+
+
 def refuses_header(error: errors.FsError, certain: bool = False) -> bool:
     """Return whether an error may mean that the store refuses a header; with `certain`, must.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fusefs import keys
 from fusefs.errors import AccessDenied, FsError, NotFound, Unavailable
-from fusefs.s3.client import status_of
+from fusefs.s3.client import code_of, refuses_keys, status_of
 from fusefs.s3.store import Store
 from fusefs.tools import place
 from fusefs.tools.place import SettingsOf
@@ -29,6 +29,8 @@ class Step:
 
 
 FORBIDDEN = 403
+WRONG_KEYS = "the keys are wrong or have run out: look at the Secret or the role"
+NO_BUCKET = "there is no such bucket: look at its name, the region and the endpoint"
 NEEDED = {
     "LIST": "grant s3:ListBucket on the bucket",
     "HEAD": "grant s3:GetObject on the key (and s3:ListBucket, else a missing key looks forbidden)",
@@ -76,6 +78,8 @@ def _name(path: str) -> Step:
 def _asked(store: Store, key: str) -> list[Step]:
     parent = key.rpartition("/")[0] + "/" if "/" in key else ""
     steps = [_step("LIST", lambda: _page_in_words(store, parent))]
+    if steps[0].do in (NO_BUCKET, WRONG_KEYS):
+        return steps  # the other requests fail by the same, and HEAD can't say so: it has no body
     size = 0
 
     def head() -> str:
@@ -94,8 +98,9 @@ def _asked(store: Store, key: str) -> list[Step]:
 
 
 def _page_in_words(store: Store, prefix: str) -> str:
-    page = store.list_page(prefix, limit=2)
-    return f"{len(page.objects) + len(page.prefixes)} names or more in {prefix or 'the bucket'}"
+    page = store.list_page(prefix, limit=1)
+    where = prefix or "the bucket"
+    return f"there are names in {where}" if page.objects or page.prefixes else f"{where} is empty"
 
 
 def _first(store: Store, key: str) -> bytes:
@@ -108,13 +113,20 @@ def _step(request: str, ask: Callable[[], str]) -> Step:
         return Step(request, True, ask())
     except NotFound as error:
         return Step(request, False, str(error), "there is no such object, or no such bucket")
-    except AccessDenied as error:
-        refused = status_of(error) == FORBIDDEN
-        return Step(request, False, str(error), NEEDED[request] if refused else "give credentials")
-    except Unavailable as error:
-        return Step(request, False, str(error), "no answer: look at endpoint and network")
     except FsError as error:
-        return Step(request, False, str(error), "see docs/troubleshooting.md")
+        return Step(request, False, str(error), _remedy(request, error))
+
+
+def _remedy(request: str, error: FsError) -> str:
+    if refuses_keys(error):
+        return WRONG_KEYS
+    if code_of(error) == "NoSuchBucket":
+        return NO_BUCKET
+    if isinstance(error, AccessDenied):
+        return NEEDED[request] if status_of(error) == FORBIDDEN else "give credentials"
+    if isinstance(error, Unavailable):
+        return "no answer: look at endpoint and network"
+    return "see docs/troubleshooting.md"
 
 
 def _kept(cache: Path, key: str) -> list[Step]:

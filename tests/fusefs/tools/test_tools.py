@@ -101,6 +101,19 @@ def test_explain_asks_step_by_step(bucket: Bucket, ask: Ask) -> None:
     assert "no such object" in told["steps"][-1]["do"]
 
 
+def test_explain_tells_a_missing_bucket_and_wrong_keys_from_a_missing_right(
+    bucket: Bucket, tmp_path: Path, ask: Ask
+) -> None:
+    """Nothing after them is asked: HEAD would say 404 and 403, which mean other things mostly."""
+    told, code = ask("explain", "k", "is-not-there")
+    assert (code, told["steps"][-1]["asked"]) == (1, "LIST")
+    assert "no such bucket" in told["steps"][-1]["do"]
+    (tmp_path / "keys/AWS_SECRET_ACCESS_KEY").write_text("wrong")
+    told, code = ask("explain", "k", bucket.name)
+    assert (code, told["steps"][-1]["asked"]) == (1, "LIST")
+    assert "the keys are wrong" in told["steps"][-1]["do"]
+
+
 def kept(tmp_path: Path) -> Path:
     """Leave a conflict in a cache directory; return that."""
     info = ObjectInfo("k", 100, "e", 0.0)
