@@ -54,7 +54,9 @@ class HandleRequests:
         if open_flags & wire.OPEN_KILL_SUIDGID:
             self._privileges.drop(request.node)
         opened = self._calls.open(request.node, flags)
-        answer = self._opened(request.kernel_id, opened, flags)
+        # A reader's close has nothing to do: one request less for each open.
+        extra = wire.FOPEN_NOFLUSH if _is_reader(flags) else 0
+        answer = self._opened(request.kernel_id, opened, flags, extra)
         if opened.changed:
             self._context.size_changed(request.kernel_id)
         return answer
@@ -73,19 +75,19 @@ class HandleRequests:
             raise
         return self._context.entry(made) + answer
 
-    def _opened(self, kernel_id: int, opened: Opened, flags: int) -> bytes:
+    def _opened(self, kernel_id: int, opened: Opened, flags: int, extra: int = 0) -> bytes:
         try:
             backing = self._backings.opened(kernel_id, opened, reader=_is_reader(flags))
         except Stale:
             self._calls.release(opened.handle)
             raise
         if backing == DIRECT:
-            return open_out(replace(opened, keep_cache=False, direct_io=True))
+            return open_out(replace(opened, keep_cache=False, direct_io=True), extra)
         if backing != NONE:
-            return wire.OPEN_OUT.pack(opened.handle, wire.FOPEN_PASSTHROUGH, backing)
+            return wire.OPEN_OUT.pack(opened.handle, wire.FOPEN_PASSTHROUGH | extra, backing)
         if opened.keep_cache and not self._backings.keeps(kernel_id):
             opened = replace(opened, keep_cache=False)
-        return open_out(opened)
+        return open_out(opened, extra)
 
     def _read(self, request: Request) -> Answer:
         handle, offset, size, *_ = wire.READ_IN.unpack_from(request.body)

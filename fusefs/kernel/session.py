@@ -48,6 +48,7 @@ HEADROOM = 4096  # for the headers before the data of the largest WRITE
 MAX_ERRNO = 511  # fs/fuse/dev.c refuses a reply with more
 SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
 # As metrics call them.
+NAMES = {int(opcode): opcode.name for opcode in Opcode}
 OPERATIONS = {int(opcode): opcode.name.lower() for opcode in Opcode}
 
 
@@ -298,7 +299,7 @@ def _no_scratch(size: int) -> memoryview:
 
 
 def _name(opcode: int) -> str:
-    return Opcode(opcode).name if opcode in list(Opcode) else f"opcode {opcode}"
+    return NAMES.get(opcode) or f"opcode {opcode}"
 
 
 def _destroy(request: Request) -> Answer:

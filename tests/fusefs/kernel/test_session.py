@@ -226,6 +226,26 @@ def test_link_names_the_old_node_in_its_body(kernel: KernelSide, file: int) -> N
     assert entry(kernel.ok(Opcode.LINK, wire.LINK_IN.pack(file) + b"hard\0"))[0] == file
 
 
+@pytest.mark.parametrize(
+    ("flags", "is_flushed"),
+    [
+        (os.O_RDONLY, False),
+        (os.O_WRONLY, True),
+        (os.O_RDWR, True),
+        (os.O_RDONLY | os.O_TRUNC, True),
+    ],
+)
+def test_a_close_of_what_can_only_read_is_no_request(
+    kernel: KernelSide, file: int, flags: int, is_flushed: bool
+) -> None:
+    """FOPEN_NOFLUSH; all other handles may have something to bring to the store."""
+    _, open_flags, _ = opened(kernel.ok(Opcode.OPEN, wire.OPEN_IN.pack(flags, 0), file))
+    assert bool(open_flags & wire.FOPEN_NOFLUSH) is not is_flushed
+    body = wire.CREATE_IN.pack(flags | os.O_CREAT, 0o644, 0, 0) + b"new\0"
+    _, open_flags, _ = opened(kernel.ok(Opcode.CREATE, body))
+    assert not open_flags & wire.FOPEN_NOFLUSH
+
+
 def test_create_answers_with_entry_and_handle(kernel: KernelSide, memory: Memory) -> None:
     """fuse_entry_out followed by fuse_open_out in one reply."""
     body = wire.CREATE_IN.pack(os.O_RDWR | os.O_CREAT, FILE, 0o22, 0) + b"new\0"
