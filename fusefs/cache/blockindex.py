@@ -22,9 +22,9 @@ import hashlib
 import os
 import struct
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from fusefs.crc32 import crc32
 
@@ -123,7 +123,7 @@ class BlockIndex:
 
     @classmethod
     def create(
-        cls, path: Path, identity: Identity, sums: "array[int] | None" = None
+        cls, path: str, identity: Identity, sums: "array[int] | None" = None
     ) -> "BlockIndex":
         """Make a new index; raises OSError, or `BrokenIndex` if key and ETag are too long.
 
@@ -137,12 +137,13 @@ class BlockIndex:
             _write(fd, header, 0)
         except BaseException:
             os.close(fd)
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - a text, as in `cachedir.Pair`
             raise
         return cls(fd, identity)
 
     @classmethod
-    def load(cls, path: Path) -> "BlockIndex":
+    def load(cls, path: str) -> "BlockIndex":
         """Open the index of a former process; `BrokenIndex` or OSError if it isn't usable."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
