@@ -70,7 +70,10 @@ def _is_well(mount: MountStatus) -> bool:
 
 def sockets_here() -> list[str]:
     """Return the sockets of the workers of this machine, or pod."""
-    ours = [str(path) for path in sorted(Path(tempfile.gettempdir()).glob(SUPERVISORS))]
+    try:
+        ours = [str(path) for path in sorted(Path(tempfile.gettempdir()).glob(SUPERVISORS))]
+    except FileNotFoundError:  # nothing can be written, as in a pod: no supervisor has begun here
+        ours = []
     return [status.SOCKET, *ours] if Path(status.SOCKET).exists() else ours
 
 

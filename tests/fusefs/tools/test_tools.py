@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,3 +305,21 @@ def test_status_shows_rates_from_the_second_look_on() -> None:
 
     assert look(1024, 1.0)[3] == "1.0 KiB"
     assert look(5120, 3.0)[3] == "2.0 KiB/s"
+
+
+def test_status_needs_no_place_to_write() -> None:
+    """A pod's containers have none: there the worker's socket is all there is to be found."""
+
+    def nothing_may_be_written() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "fusefs", "status"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        preexec_fn=nothing_may_be_written,
+    )
+    assert "Traceback" not in done.stderr
+    assert "no mount" in done.stderr
