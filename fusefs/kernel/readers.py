@@ -41,8 +41,8 @@ AGAIN = frozenset({errno.ENOENT, errno.EAGAIN, errno.EINTR})  # taken back while
 RELIEF_SECONDS, RELIEF = 0.25, 4
 # Bytes of queued requests; beyond them the last reader answers requests, too.
 PARKED_MOST = 16 << 20
-# Seconds that a reader rests before it ends: a wait longer than between two bursts of a program.
-REST_SECONDS = 5.0
+# Seconds that a reader rests before it ends, longer than a program's bursts are apart; how many do.
+REST_SECONDS, RESTING_MOST = 5.0, 16
 
 Scratch = Callable[[int], memoryview]
 
@@ -166,7 +166,7 @@ class Readers:
                 self._idle += 1
                 return b""
             self._threads.discard(reader)
-            if self.ended:
+            if self.ended or len(self._resting) >= RESTING_MOST:
                 return None
             self._resting.append(reader)
         return b"" if self._needed(reader) else None

@@ -15,6 +15,7 @@ import pytest
 from fusefs.errors import SetupError
 from fusefs.keeper import protocol
 from fusefs.keeper.client import KeeperClient
+from fusefs.kernel.readers import RESTING_MOST
 from tests.fusefs.survival.pod import Pod
 
 pytestmark = pytest.mark.mount
@@ -147,7 +148,7 @@ def test_a_full_descriptor_table_of_the_worker_is_no_end(pod: Pod) -> None:
 
 
 def test_many_readers_over_and_over_do_not_grow_the_worker(pod: Pod) -> None:
-    """Threads end when the burst is over."""
+    """Threads end when the burst is over; some of them rest a few seconds first."""
     assert pod.worker is not None
     threads = Path(f"/proc/{pod.worker.pid}/task")
     (pod.bus / "one/f").write_bytes(os.urandom(1 << 20))
@@ -157,7 +158,7 @@ def test_many_readers_over_and_over_do_not_grow_the_worker(pod: Pod) -> None:
     for _ in range(2):
         subprocess.run(["sh", "-c", script], cwd=pod.bus / "one", check=True, timeout=60)
     time.sleep(0.2)
-    assert len(list(threads.iterdir())) <= 12
+    assert len(list(threads.iterdir())) <= 12 + RESTING_MOST
 
 
 def test_an_abort_in_mid_read_is_an_error_and_then_a_new_mount(pod: Pod) -> None:
