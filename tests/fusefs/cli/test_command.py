@@ -76,8 +76,8 @@ def test_an_option_goes_before_its_long_spelling() -> None:
 def test_there_are_connections_for_all_requests_at_once() -> None:
     """Else urllib3 would throw connections away and warn of it each time."""
     mount = settings("b-1", "/m", "-o", "parallel_count=100,multireq_max=100", "--memory-limit=4Gi")
-    assert mount.store.connections == 932
-    assert settings("b-1", "/m").store.connections == 272
+    assert mount.store.connections == 898
+    assert settings("b-1", "/m").store.connections == 276
 
 
 def test_everything_wrong_is_told_at_once() -> None:
