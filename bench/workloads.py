@@ -273,6 +273,7 @@ WORKLOADS = (
         verify=_all_made,
         writes=True,
         limit=TRIPS / 2,
+        ages=True,
     ),
     Workload(
         "create",
