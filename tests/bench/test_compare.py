@@ -98,7 +98,7 @@ def test_variants_of_ours_take_part_where_they_differ() -> None:
     assert taking["write"] == ["", "", "", "", ""]
     assert "no attributes" in taking["ls-l"] and "content-ttl 60s" not in taking["ls-l"]
     assert {name for name, them in taking.items() if "content-ttl 60s" in them} == {
-        "small-files-8", "small-files-1", "create",
+        "small-files-8", "small-files-1", "create", "create-exclusive",
     }  # fmt: skip
 
 
