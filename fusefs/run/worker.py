@@ -82,6 +82,7 @@ def run(
     keeper = KeeperClient(options.keeper_socket, signals.stop)
     try:
         keeper.connect(options.keeper_wait)
+        _set_up_collections()
         _open_all(ours, keeper, open_filesystem)
     except SetupError as error:
         if signals.stop.is_set():
@@ -89,7 +90,6 @@ def run(
             return FAILED
         log.critical("%s", error)
         return SETUP_FAILED
-    _set_up_collections()
     lost = _wait(ours, keeper, signals, options.once)
     clean = drain(ours, signals, options.grace)
     shown.close()
@@ -103,9 +103,9 @@ def run(
 def _set_up_collections() -> None:
     """Have Python look for garbage in circles of references seldom: no request makes any.
 
-    What exists now, modules mostly, is left out for good.
+    What exists now, modules mostly, is left out for good. Before the first request: a look at all
+    of it would keep that waiting.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
 

@@ -70,13 +70,15 @@ class OurMount(Mount):
         """Wait until it is mounted and, natively, a worker has begun.
 
         A keeper mounts before the worker reaches the store; who counts requests must not start
-        with those.
+        with those. INIT, which the kernel sends first, is answered once the keeper knows of it.
         """
         self.child.wait_until(self._has_begun, seconds)
 
     def _has_begun(self) -> bool:
-        begun = "fusepy" in self.child.command or '"event": "serving"' in self.said_since_start()
-        return begun and self.is_mounted()
+        said = self.said_since_start()
+        serving = '"event": "serving"' in said
+        agreed = '"event": "FUSE 7' in said or '"resumed": true' in said
+        return ("fusepy" in self.child.command or (serving and agreed)) and self.is_mounted()
 
     def complaints(self) -> list[str]:
         """Return warnings and errors in its log that nobody expects."""

@@ -87,7 +87,7 @@ def test_when_misses_go_on_the_rest_is_fetched(opened: Opened) -> None:
     settled(version)
     assert store.fetched == SIZE
     assert max(length for _, length in store.gets) <= PIECE
-    assert store.most_running <= 4 + 1
+    assert store.most_running <= 9 + 1
 
 
 @pytest.mark.parametrize(("room", "share"), [(4 * SIZE - MIB, 0.25), (8 * SIZE, 0.0)])
