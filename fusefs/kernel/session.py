@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 HEADROOM = 4096  # for the headers before the data of the largest WRITE
 MAX_ERRNO = 511  # fs/fuse/dev.c refuses a reply with more
 SILENT = frozenset({Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT})
-# As metrics call them.
 NAMES = {int(opcode): opcode.name for opcode in Opcode}
+# As metrics call them.
 OPERATIONS = {int(opcode): opcode.name.lower() for opcode in Opcode}
 
 

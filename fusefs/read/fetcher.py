@@ -10,7 +10,6 @@ Threading: any thread. The lock guards the queues and is a leaf: jobs run withou
 when first needed and are daemons: a GET that hangs doesn't keep the process from ending.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,8 +18,6 @@ from threading import Thread
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
 from fusefs.locks import Rank
-
-log = logging.getLogger(__name__)
 
 # What is left to do after a request, if anything.
 Rest = Callable[[], None]
@@ -91,12 +88,9 @@ class Fetcher:
         while (found := self._next()) is not None:
             job, ahead = found
             rest: Rest | None = None
-            try:
+            with bulkhead("a job of the fetcher"):
                 rest = job()
-            except Exception:
-                log.exception("bug in a job of the fetcher")
-            finally:
-                self._ended(ahead=ahead)
+            self._ended(ahead=ahead)
             if rest is not None:
                 with bulkhead("what follows a fetch"):
                     rest()
@@ -104,7 +98,7 @@ class Fetcher:
     def _next(self) -> tuple[Job, bool] | None:
         with self._wake:
             while True:
-                if self._closed and not self._urgent:
+                if self._closed:
                     return None
                 if self._running < self._parallel:
                     if self._urgent:

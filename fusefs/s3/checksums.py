@@ -15,15 +15,8 @@ from fusefs.s3.partbody import Body, pieces_of
 CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 
-def crc32_text(data: bytes | bytearray | memoryview) -> str:
-    """Return the CRC32 of `data`."""
-    return _text(crc32(data).to_bytes(4, "big"))
-
-
 def crc32_of(body: Body) -> str:
     """Return the CRC32 of a body."""
-    if isinstance(body, (bytes, bytearray)):
-        return crc32_text(body)
     checksum = 0
     for piece in pieces_of(body):
         checksum = crc32(piece, checksum)
@@ -63,7 +56,7 @@ def _text(digest: bytes) -> str:
 
 
 _KNOWN: dict[str, Callable[[bytes | bytearray], str]] = {
-    "ChecksumCRC32": crc32_text,
+    "ChecksumCRC32": crc32_of,
     "ChecksumSHA1": lambda body: _text(hashlib.sha1(body, usedforsecurity=False).digest()),
     "ChecksumSHA256": lambda body: _text(hashlib.sha256(body).digest()),
 }
