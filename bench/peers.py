@@ -45,18 +45,11 @@ class Peer:
         return workload.attributes or self.stores_attributes
 
 
-def _ours(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
-    return OurMount(bucket, where, endpoint, "native", ["--cache-size", "4Gi"])
+def _ours(*more: str) -> Start:
+    def start(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
+        return OurMount(bucket, where, endpoint, "native", ["--cache-size", "4Gi", *more])
 
-
-def _bare(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
-    options = ["--cache-size", "4Gi", "--metadata", "none"]
-    return OurMount(bucket, where, endpoint, "native", options)
-
-
-def _believing(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
-    options = ["--cache-size", "4Gi", "--content-ttl", "60s"]
-    return OurMount(bucket, where, endpoint, "native", options)
+    return start
 
 
 def _s3fs(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
@@ -97,9 +90,9 @@ def _rclone(bucket: str, where: Directories, endpoint: Endpoint) -> Mount:
 
 OURS = "ours"
 PEERS = (
-    Peer(OURS, _ours),
-    Peer("ours, no attributes", _bare, stores_attributes=False),
-    Peer("ours, content-ttl 60s", _believing, believes=True),
+    Peer(OURS, _ours()),
+    Peer("ours, no attributes", _ours("--metadata", "none"), stores_attributes=False),
+    Peer("ours, content-ttl 60s", _ours("--content-ttl", "60s"), believes=True),
     Peer("mount-s3", _mount_s3),
     Peer("geesefs", _geesefs),
     Peer("s3fs", _s3fs),

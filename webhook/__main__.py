@@ -89,8 +89,8 @@ def _add_status(status: argparse.ArgumentParser) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    told = {"--context": arguments.context, "--kubeconfig": arguments.kubeconfig}
-    before = [word for name, value in told.items() if value for word in (name, value)]
+    given = {"--context": arguments.context, "--kubeconfig": arguments.kubeconfig}
+    before = [word for name, value in given.items() if value for word in (name, value)]
     kubectl = clusterstatus.Kubectl(arguments.kubectl, before)
     found = clusterstatus.mounts(kubectl, arguments.namespace)
     sys.stdout.write(clusterstatus.shown(found, arguments.json))
