@@ -89,13 +89,12 @@ class Sdk:
     def __init__(self, settings: StoreSettings, directory: CredentialsDirectory | None) -> None:
         self._attempts = Attempts()
         session = botocore.session.Session(profile=settings.profile)
-        self.authorities: str | None = session.get_config_variable(
-            "ca_bundle"
-        ) or place.authorities(os.environ)
         try:
+            bundle = session.get_config_variable("ca_bundle")
             self._client: Any = _client(session, settings, directory)
         except (BotoCoreError, ValueError) as error:
             raise errors.SetupError(f"bucket {settings.bucket}: {error}") from error
+        self.authorities: str | None = bundle or place.authorities(os.environ)
         rawmetadata.let_through(self._client.meta.events, validate_ascii_metadata)
         self._attempts.bind(self._client, settings)
 

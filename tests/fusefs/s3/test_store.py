@@ -279,8 +279,14 @@ def test_an_object_keeps_its_own_encryption(own: dict[str, str], told: dict[str,
     assert {name: value for name, value in arguments.items() if name.startswith("S")} == told
 
 
-def test_settings_that_can_not_be_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bundle", ["", "/etc/ssl/certs/ca-certificates.crt"])
+def test_settings_that_can_not_be_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: str
+) -> None:
     """As the one line of a mount that can't start, with the bucket's name."""
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    if bundle:  # boto3 needn't look for it in the profile then
+        monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
     with pytest.raises(SetupError, match=r"bucket b: .*nobodys-profile"):
         Store(StoreSettings("b", profile="nobodys-profile"))
     with pytest.raises(SetupError, match="credentials directory"):
