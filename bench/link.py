@@ -1,4 +1,4 @@
-"""The network of a benchmark: the tests' proxy in a process of its own, with latency and rate.
+"""The network of a benchmark: a proxy in a process of its own, with latency and rate.
 
 So neither the client nor a daemon shares an interpreter with it, and it counts what each asks.
 """
@@ -9,8 +9,7 @@ import multiprocessing
 import signal
 from multiprocessing.connection import Connection
 
-from tests.proxy.exchange import Requests
-from tests.proxy.proxy import Proxy
+from bench.relay import Relay
 from tests.servers.s3 import Endpoint
 
 LATENCY = 0.02  # seconds of a round trip
@@ -19,14 +18,9 @@ RATE = 90 * 10**6  # bytes per second of one connection, either way
 
 def _serve(store: Endpoint, latency: float, rate: float | None, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Proxy(store, latency, rate) as proxy:
-        pipe.send(proxy.endpoint)
-        since = 0
-        while pipe.recv() is not None:
-            seen = proxy.requests
-            new = Requests(seen[since:])
-            since = len(seen)
-            pipe.send((new.operations, new.uploaded + new.downloaded))
+    relay = Relay(store, latency, rate)
+    pipe.send(relay.endpoint)
+    relay.serve(pipe)
 
 
 class Link:
