@@ -259,6 +259,7 @@ class Mounted:
         while done and self._takeover.waiting:
             self._take_over_more()
             done = self._retrier.drain(stop)
+        self.store.late.settle(stop)
         return done
 
     def tell_left(self) -> None:

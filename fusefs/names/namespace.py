@@ -170,6 +170,8 @@ class Namespace:
             info = self._made_before(key, len(body), headers, began if error.retried else None)
         else:
             info = ObjectInfo(key, len(body), etag, self._store.server_time(), headers)
+        if is_resent():
+            self._store.late.expect(key, len(body), headers.metadata)
         self.lookup.remember(info)
         return info
 
@@ -221,7 +223,7 @@ class Namespace:
                 with body.commit_lock:
                     self._unlink_open(body, key)
             else:
-                self._store.delete(key)
+                self._store.remove(key, node.info.etag if node.info is not None else None)
             self._removed(parent, node, key)
 
     def _to_remove(self, parent: Node, name: str) -> Node | None:
@@ -240,7 +242,7 @@ class Namespace:
     def _unlink_open(self, body: FileContent, key: str) -> None:
         with body.kept():
             if body.info is not None:
-                self._store.delete(key)
+                self._store.remove(key, body.info.etag)
 
     def _removed(self, parent: Node, node: Node, key: str) -> None:
         self.lookup.forget(key)
@@ -265,7 +267,7 @@ class Namespace:
         page = self._store.list_page(key, "", None, 2)
         if any(found.key != key for found in page.objects):
             raise NotEmpty(f"{key} is not empty")
-        self._store.delete(key)
+        self._store.remove(key, None)
         for other in self.lookup.markers.others(node):
             self._store.delete(other)
         self._removed(parent, node, key)

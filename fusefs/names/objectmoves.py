@@ -68,6 +68,8 @@ class ObjectMover:
                 raise
             etag, modified = found.etag, found.modified  # ours: only its answer was lost
         self._delete(before.key, before.etag)
+        if headers is not None:  # with times of its own: who moves it back changes them again
+            self._store.late.removed(before.key)
         return ObjectInfo(key, before.size, etag, modified, headers or before.headers)
 
     def _copied(

@@ -53,6 +53,7 @@ RENEWAL_SECONDS = 90.0
 PROBE = 10.0
 STREAMED = "get_object"  # `store` reads its body and calls `has_all` at the end
 BEGAN = "s3mount-began"  # added to an answer: operation, start of the call (monotonic seconds)
+LOST = "s3mount-lost"  # added to an answer: an earlier attempt got none, and may come late
 READ_MOST = 1 << 20  # bytes of a body per read
 
 
@@ -203,7 +204,7 @@ class Client:
                 lost = True
             else:
                 self._counters.first_bytes.note(operation, time.monotonic() - sent)
-                self._note(operation, answer)
+                self._note(operation, answer, lost=lost)
                 return answer
             rewind(arguments.get("Body"))
 
@@ -310,10 +311,12 @@ class Client:
             if self._direct is None:
                 self._counters.add(Count.CREDENTIALS)
 
-    def _note(self, operation: str, answer: Mapping[str, Any]) -> None:
+    def _note(self, operation: str, answer: dict[str, Any], *, lost: bool) -> None:
         meta = answer["ResponseMetadata"]
         self._counters.request(operation, "ok", attempts_of(answer))
         self.presence.answered(meta["HTTPHeaders"])
+        if lost or attempts_of(answer):
+            answer[LOST] = True
 
     def close(self) -> None:
         """Close the connections."""

@@ -16,9 +16,10 @@ from fusefs import errors
 from fusefs.counters import Count, Counters
 from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.s3 import checksums
-from fusefs.s3.client import Client, drain, status_of
+from fusefs.s3.client import LOST, Client, drain, status_of
 from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
+from fusefs.s3.laterequests import LateRequests
 from fusefs.s3.newobjects import new_object, placing
 from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
@@ -43,6 +44,7 @@ class Store:
         self.features = StoreFeatures(settings.bucket)
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
+        self.late = LateRequests(self.head, self.delete)
         self._optional = OptionalHeaders(self.client, self.features)
         self.transfers = Transfers()
         parts = (self.counters, self.client, self._optional, self.features, self.transfers)
@@ -194,6 +196,9 @@ class Store:
                 write_condition(condition),
                 **new_object(self.settings, headers),
             )
+        self.late.present(key)
+        if LOST in answer:
+            self.late.expect(key, len(data), headers.metadata)
         return opaque(answer["ETag"])
 
     def copy(
@@ -223,6 +228,7 @@ class Store:
         pinned = None if source == key else condition
         optional = condition_for(StoreFeature.COPY_CONDITION, pinned)
         answer = self._optional.call("copy_object", key, optional, **arguments)["CopyObjectResult"]
+        self.late.present(key)
         return opaque(answer["ETag"]), answer["LastModified"].timestamp()
 
     @property
@@ -250,12 +256,30 @@ class Store:
                 ClientToken=uuid4().hex,
                 **arguments,
             )
+        self.late.present(key)
 
     def delete(self, key: str, etag: str | None = None) -> None:
-        """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds."""
+        """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds.
+
+        With an `etag` some stores raise NotFound for what isn't there, others Stale.
+        """
         self._optional.call(
             "delete_object", key, condition_for(StoreFeature.DELETE_CONDITION, etag)
         )
+
+    def remove(self, key: str, etag: str | None) -> None:
+        """DELETE `key` for good, whatever it is by now; one request where it is version `etag`.
+
+        A DELETE without a condition that is carried out late, after its sender was killed, would
+        remove the next object of the key.
+        """
+        try:
+            self.delete(key, etag)
+        except errors.NotFound:
+            pass
+        except errors.Stale:
+            self.delete(key)
+        self.late.removed(key)
 
     # -- the store itself ------------------------------------------------------------------------
 
@@ -273,6 +297,7 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
+        self.late.close()
         self.client.close()
 
 

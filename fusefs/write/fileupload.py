@@ -109,7 +109,11 @@ class FileUpload:
             # Journaled before it is sent: whoever finds it in the bucket knows it for ours.
             staged.change(staged.record.going(key, posix))
         self._sent_as = posix
-        return self._deliver(staged, outgoing, file), posix
+        done = self._deliver(staged, outgoing, file)
+        for record in self._tried:
+            metadata = self._uploader.attributes_of(record).metadata
+            self._uploader.store.late.expect(key, record.size, metadata)
+        return done, posix
 
     def _deliver(
         self, staged: Staged, outgoing: MultipartUpload | None, file: SentFile

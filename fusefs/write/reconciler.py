@@ -95,6 +95,8 @@ class Reconciler:
             return Committed(found)
         if found.etag == record.condition:
             return self._once_more(case, where)
+        if self._store.late.made(found):  # by a try for a file of the name that is gone
+            return case.again(replace(record, condition=found.etag))
         if any(self._sent(found, tried) for tried in case.tried):
             record = replace(record, condition=found.etag, base=found)
             return case.again(record)

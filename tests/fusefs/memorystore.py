@@ -30,6 +30,7 @@ from fusefs.objects import Headers, ObjectInfo, Page
 from fusefs.posix.openfiles import OpenFiles
 from fusefs.read.reader import Reader, ReadLimits
 from fusefs.s3.conditions import IF_ABSENT
+from fusefs.s3.laterequests import LateRequests
 from fusefs.write.contents import FileContents
 from fusefs.write.staging import Staging
 from fusefs.write.uploader import Uploader
@@ -69,6 +70,7 @@ class MemoryStore:
         self.before: Callable[[str, str], None] = lambda _name, _key: None
         self.after: Callable[[str], None] = lambda _key: None
         self._objects: dict[str, tuple[ObjectInfo, bytes]] = {}
+        self.late = LateRequests(self.head, self.delete, ending=0.0)
         self._etags = (f"e{number}" for number in itertools.count(1))
 
     def _ask(self, name: str, key: str) -> None:
@@ -182,6 +184,14 @@ class MemoryStore:
             if etag not in (None, self._found(key).etag):
                 raise Stale(f"{key} was replaced")
             self._objects.pop(key, None)
+
+    def remove(self, key: str, etag: str | None) -> None:
+        """As `Store.remove`."""
+        try:
+            self.delete(key, etag)
+        except Stale:
+            self.delete(key)
+        self.late.removed(key)
 
     def server_time(self) -> float:
         """The bucket's clock stands still."""

@@ -1,0 +1,191 @@
+"""Requests that the store may still carry out although nobody waits for their answers any more.
+
+A store that has received a request carries it out whatever becomes of its sender: of a worker that
+was killed, or of a connection that timed out. The next try of the same request makes the same
+object, so this does no harm as long as the object is there. Once it has been removed, or renamed,
+the late request makes it anew: a file that a program has deleted comes back.
+
+Here is noted which objects a request without an answer may still make (`expect`), and which of
+them were removed since (`removed`). For half a minute the store is asked for those, at growing
+intervals, and what has come back is deleted. It is known by its size and its metadata, whose times
+in nanoseconds no two writers share; what has no metadata is left alone. So is what we have put
+there since (`present`), and what was moved with all of its metadata, for somebody may move it back.
+
+Any thread; `_changed` guards the two dictionaries, a leaf, never held over a request. The thread
+that asks ends when nothing is left to be asked for.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fusefs import locks
+from fusefs.bulkhead import bulkhead
+from fusefs.errors import NotFound, Stale
+from fusefs.locks import Rank
+from fusefs.objects import ObjectInfo
+
+log = logging.getLogger(__name__)
+
+# Seconds for which a request may be under way in a store whose sender is gone. SeaweedFS was seen
+# to take one while it makes room.
+LATE_SECONDS = 30.0
+# At its end a process waits until a request is so old; what comes later stays.
+ENDING_SECONDS = 3.0
+FIRST_LOOK, LONGEST_PAUSE = 0.2, 16.0  # seconds
+MOST = 1000  # keys that are remembered
+
+Metadata = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What late requests may make of a key, and since when they are late (monotonic seconds)."""
+
+    since: float
+    made: list[tuple[int | None, Metadata]] = field(default_factory=list)
+    removed: bool = False
+    pause: float = FIRST_LOOK
+    look_at: float = 0.0
+
+    def is_made(self, found: ObjectInfo) -> bool:
+        metadata = found.headers.metadata if found.headers is not None else {}
+        return any(
+            size in (None, found.size) and dict(metadata) == dict(sent) for size, sent in self.made
+        )
+
+
+class LateRequests:
+    """The late requests of one store; `head` and `delete` are the store's.
+
+    At its end a mount waits until a request is `ending` seconds old.
+    """
+
+    def __init__(
+        self,
+        head: Callable[[str], ObjectInfo],
+        delete: Callable[[str, str], None],
+        ending: float = ENDING_SECONDS,
+    ) -> None:
+        self._ending = ending
+        self._head = head
+        self._delete = delete
+        self._changed = locks.condition(Rank.LEAF)
+        self._expected: dict[str, _Expected] = {}
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def expect(self, key: str, size: int | None, metadata: Metadata) -> None:
+        """Note that an object may still be made; `size` is None where it isn't known."""
+        if not metadata:
+            return
+        with self._changed:
+            expected = self._expected.pop(key, None) or _Expected(0.0)
+            expected.since = time.monotonic()
+            expected.made.append((size, metadata))
+            self._expected[key] = expected
+            while len(self._expected) > MOST:
+                del self._expected[next(iter(self._expected))]
+
+    def removed(self, key: str) -> None:
+        """Note that we removed an object, or gave it another key and other times."""
+        if not self._expected:  # read without the lock: who expects something has done so before
+            return
+        now = time.monotonic()
+        with self._changed:
+            expected = self._expected.get(key)
+            if expected is None or self._stopped or _old(expected, now):
+                return
+            expected.removed, expected.pause = True, FIRST_LOOK
+            expected.look_at = now + FIRST_LOOK
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="late-requests", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def present(self, key: str) -> None:
+        """Note that we have put an object there: late requests find it, and do nothing."""
+        if not self._expected:
+            return
+        with self._changed:
+            expected = self._expected.get(key)
+            if expected is not None:
+                expected.removed = False
+
+    def made(self, found: ObjectInfo) -> bool:
+        """Say whether an object was made by a late request after we had removed it."""
+        with self._changed:
+            expected = self._expected.get(found.key)
+            return expected is not None and expected.removed and expected.is_made(found)
+
+    def settle(self, stop: threading.Event) -> None:
+        """Wait until all that was removed is old enough, and look once more."""
+        while not stop.is_set():
+            now = time.monotonic()
+            with self._changed:
+                left = {key: each for key, each in self._expected.items() if each.removed}
+            last = max((each.since for each in left.values()), default=0.0) + self._ending
+            if not left:
+                return
+            if last <= now:
+                break
+            stop.wait(min(last - now, FIRST_LOOK))
+        for key in left:
+            with bulkhead("a look for what came late", key=key):
+                self._look(key)
+
+    def close(self) -> None:
+        """Ask for nothing any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(1.0)  # it may wait for a store that doesn't answer
+
+    def _run(self) -> None:
+        while (due := self._due()) is not None:
+            for key in due:
+                with bulkhead("a look for what came late", key=key):
+                    self._look(key)
+
+    def _due(self) -> list[str] | None:
+        """Wait until keys are to be asked for; None when there are none, or at the end."""
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                self._forget(now)
+                watched = {key: each for key, each in self._expected.items() if each.removed}
+                if self._stopped or not watched:
+                    self._thread = None
+                    return None
+                due = [key for key, each in watched.items() if each.look_at <= now]
+                if due:
+                    for each in map(watched.__getitem__, due):
+                        each.pause = min(2 * each.pause, LONGEST_PAUSE)
+                        each.look_at = now + each.pause
+                    return due
+                self._changed.wait(min(each.look_at for each in watched.values()) - now)
+
+    def _forget(self, now: float) -> None:
+        for key in [key for key, each in self._expected.items() if _old(each, now)]:
+            del self._expected[key]
+
+    def _look(self, key: str) -> None:
+        try:
+            found = self._head(key)
+        except NotFound:
+            return
+        if not self.made(found):
+            return
+        try:
+            self._delete(key, found.etag)
+        except (NotFound, Stale):
+            return  # somebody was faster
+        log.warning("removed again: a request of before came late", extra={"key": key})
+
+
+def _old(expected: _Expected, now: float) -> bool:
+    return now - expected.since > LATE_SECONDS

@@ -1,0 +1,111 @@
+"""Objects that requests of before make after they were removed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from fusefs.errors import NotFound
+from fusefs.objects import Headers, ObjectInfo
+from fusefs.s3.laterequests import FIRST_LOOK, MOST, LateRequests
+
+TIMES = {"mtime": "1.5"}
+
+
+class Bucket:
+    """What is there, by key."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, ObjectInfo] = {}
+        self.late = LateRequests(self.head, self.delete, ending=0.0)
+
+    def put(self, key: str, size: int = 3, **metadata: str) -> None:
+        """Have an object made."""
+        self.objects[key] = ObjectInfo(key, size, "etag", 0.0, Headers(metadata or TIMES))
+
+    def head(self, key: str) -> ObjectInfo:
+        if key not in self.objects:
+            raise NotFound(key)
+        return self.objects[key]
+
+    def delete(self, key: str, etag: str) -> None:
+        assert self.objects.pop(key).etag == etag
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    """An empty one."""
+    return Bucket()
+
+
+def looked(bucket: Bucket) -> None:
+    """Have all looks done that are due at the end."""
+    bucket.late.settle(threading.Event())
+    bucket.late.close()
+
+
+def test_what_came_late_is_deleted(bucket: Bucket) -> None:
+    """While the mount goes on, nobody has to ask for it."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.put("f")
+    deadline = time.monotonic() + 10 * FIRST_LOOK
+    while bucket.objects:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    bucket.late.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "metadata"),
+    [(4, TIMES), (3, {"mtime": "1.6"}), (3, {**TIMES, "more": "x"})],
+    ids=["size", "times", "metadata"],
+)
+def test_what_others_made_stays(bucket: Bucket, size: int, metadata: dict[str, str]) -> None:
+    """It differs in something."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.put("f", size, **metadata)
+    looked(bucket)
+    assert list(bucket.objects) == ["f"]
+
+
+def test_what_we_put_there_again_stays(bucket: Bucket) -> None:
+    """Even with the same times: a rename back keeps them."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.late.present("f")
+    bucket.put("f")
+    looked(bucket)
+    assert list(bucket.objects) == ["f"]
+
+
+def test_what_nobody_expects_stays(bucket: Bucket) -> None:
+    """A file that was removed without a try whose answer was lost, or whose try has no times."""
+    bucket.late.expect("without", 3, {})
+    for key in ("other", "without"):
+        bucket.late.removed(key)
+        bucket.put(key)
+    looked(bucket)
+    assert sorted(bucket.objects) == ["other", "without"]
+
+
+def test_a_file_that_is_there_is_not_a_late_one(bucket: Bucket) -> None:
+    """Only what was removed can come back."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.put("f")
+    assert not bucket.late.made(bucket.head("f"))
+    bucket.late.removed("f")
+    assert bucket.late.made(bucket.head("f"))
+
+
+def test_the_oldest_of_too_many_are_forgotten(bucket: Bucket) -> None:
+    """Memory is bounded."""
+    for number in range(MOST + 1):
+        bucket.late.expect(f"{number}", 3, TIMES)
+    bucket.late.removed("0")
+    bucket.put("0")
+    looked(bucket)
+    assert list(bucket.objects) == ["0"]
