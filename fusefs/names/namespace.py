@@ -241,8 +241,8 @@ class Namespace:
 
     def _unlink_open(self, body: FileContent, key: str) -> None:
         with body.kept():
-            if body.info is not None:
-                self._store.remove(key, body.info.etag)
+            if body.may_be_stored():
+                self._store.remove(key, body.etag)
 
     def _removed(self, parent: Node, node: Node, key: str) -> None:
         self.lookup.forget(key)

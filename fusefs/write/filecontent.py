@@ -7,9 +7,9 @@ new content and this one answers ESTALE.
 Locks: `commit_lock` serialises changes and commits and may be held over S3 calls (it is "the
 handle's own"); `PendingChanges.state` guards the fields, is taken inside it, and never over a
 request. Readers take that one only, so they go on while an upload runs; only a read that finds its
-version gone waits for `commit_lock`, to learn whether the change was ours. Who holds one content's
-`commit_lock` waits for another's only for moments (`DirtySet.make_room`), but for a directory's
-rename, which takes those of all files below it in one order.
+version gone waits for `commit_lock`, to learn whether the change was ours. Who holds one waits for
+another's only for moments (`DirtySet.make_room`), but for a directory's rename, which takes all
+below it in one order.
 """
 
 import time
@@ -69,8 +69,7 @@ class FileContent:
         self.version = 0  # goes up with each change of what S3 holds
         self.number = next(_numbers)  # distinguishes contents (`interface.Opened.content`)
         self.replaced = False  # others have put another version in its place
-        # Whether it was opened while handles of another version of the same file were open.
-        self.apart = False
+        self.apart = False  # opened while handles of another version of the file were open
         self.on_commit: Callable[[FileContent], None] = lambda _: None
         self._staging = staging
         self._pending = PendingChanges(staging)
@@ -122,6 +121,10 @@ class FileContent:
         """The version it is bound to; None while it isn't in S3."""
         info = self._binding.info
         return info.etag if info is not None else None
+
+    def may_be_stored(self) -> bool:
+        """Say whether S3 has an object of it, perhaps by a commit without an answer."""
+        return self._upload.expect_late() or self.etag is not None
 
     def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this version."""
@@ -295,8 +298,7 @@ class FileContent:
             self._pending.staged = None
         self._staging.dirty.discard(self)
         self.retry.over()
-        # Killed before this, a next process finds the changes; killed after it, the version.
-        self.on_commit(self)
+        self.on_commit(self)  # killed before it, a next process finds the changes
         if fully and done.content is None:
             self._staging.to_cache(staged, info)
         else:

@@ -110,10 +110,15 @@ class FileUpload:
             staged.change(staged.record.going(key, posix))
         self._sent_as = posix
         done = self._deliver(staged, outgoing, file)
+        self.expect_late()
+        return done, posix
+
+    def expect_late(self) -> bool:
+        """Have what tries without an answer make late known for ours; say whether there are any."""
         for record in self._tried:
             metadata = self._uploader.attributes_of(record).metadata
-            self._uploader.store.late.expect(key, record.size, metadata)
-        return done, posix
+            self._uploader.store.late.expect(record.key, record.size, metadata)
+        return bool(self._tried)
 
     def _deliver(
         self, staged: Staged, outgoing: MultipartUpload | None, file: SentFile
