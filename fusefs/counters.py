@@ -25,8 +25,8 @@ class Count(IntEnum):
     MISSED = 4  # bytes of reads served from the store, read-ahead included
     UPLOAD_FAILED = 5  # commits that failed and are retried
     CONFLICT = 6  # commits refused because another writer was first
-    AHEAD_USED = 7  # bytes of files that were fetched ahead and opened
-    AHEAD_WASTED = 8  # bytes of files that were fetched ahead and not opened
+    AHEAD_USED = 7  # bytes of small files, and of parts behind a reader's back, fetched and needed
+    AHEAD_WASTED = 8  # the same, fetched and not needed
     CREDENTIALS = 9  # times that new credentials were taken
     NODE_READ = 10  # bytes read from the cache of the node
     NODE_KEPT = 11  # bytes fetched from the store for all pods of the node

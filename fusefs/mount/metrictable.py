@@ -55,6 +55,11 @@ def _gauge(name: str, read: Callable[[Mounted], float], text: str) -> MetricRow:
     return MetricRow(name, Kind.GAUGE, text, lambda mounted: {(): read(mounted)})
 
 
+def _wasted(mounted: Mounted) -> Mapping[Labels, Value]:
+    mounted.sweeps.settle()
+    return {(): mounted.store.counters.get(Count.AHEAD_WASTED)}
+
+
 def _count(name: str, count: Count, text: str) -> MetricRow:
     def read(mounted: Mounted) -> Mapping[Labels, Value]:
         return {(): mounted.store.counters.get(count)}
@@ -210,8 +215,18 @@ ROWS: tuple[MetricRow, ...] = (
     _count(
         "conflicts", Count.CONFLICT, "Files kept in conflicts/ because another writer was first."
     ),
-    _count("ahead_used_bytes", Count.AHEAD_USED, "Bytes of files fetched ahead and then opened."),
-    _count("ahead_wasted_bytes", Count.AHEAD_WASTED, "Bytes of files fetched ahead in vain."),
+    _count(
+        "ahead_used_bytes",
+        Count.AHEAD_USED,
+        "Bytes of small files fetched before they were opened, and of parts of files read at random"
+        " fetched in the background (counted when a read comes near), that a program then needed.",
+    ),
+    MetricRow(
+        "ahead_wasted_bytes",
+        Kind.COUNTER,
+        "The same that no program needed, until --content-ttl was over or the file was closed.",
+        _wasted,
+    ),
     # Memory.
     _gauge(
         "memory_limit_bytes",

@@ -3,10 +3,12 @@
 Only with a `--content-ttl`: a file fetched ahead is older than the open that uses it. With one, an
 open for reading also uses cached content whose version S3 reported within that time.
 
-After the second open in a directory the next files of its listing are fetched, up to four for each
-that was opened, so that little is wasted where the reader goes elsewhere; once the reader has gone
-back to an earlier file, those before its first file, too. From two seconds after the last open on,
-no fetch begins.
+After the second open in a directory the next files of its listing are fetched: four more for each
+open that found nothing of its file, twice as many after one that had to wait, no more after others.
+So a reader in the listing's order has as many before it as it needs, and little is wasted where it
+goes elsewhere; one in another order has the whole directory fetched. Once the reader has gone back
+to an earlier file, those before its first file are fetched, too. From two seconds after the last
+open on, no fetch begins.
 
 Any thread; `_lock` guards the sweeps, and is held over no request.
 """
@@ -15,6 +17,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass, field
+from enum import Enum
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
@@ -31,12 +34,22 @@ from fusefs.objects import ObjectInfo
 from fusefs.read.reader import Reader
 from fusefs.recent import Recent
 
-# Files fetched ahead for each that was opened, in all, and their bytes until opens use some.
+# Files fetched ahead for each open that found nothing, in all, and their bytes until opens use some.
 GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
 # Concurrent fetches: with round trips of 20 ms, 1 600 files a second.
 AT_ONCE = 32
+# As many files before a reader in the listing's order keep all fetches busy, however fast it is.
+ENOUGH = 2 * AT_ONCE
 IDLE = 2.0  # seconds without an open that end a sweep
 SWEEPS_MOST = 8
+
+
+class _Found(Enum):
+    """What an open found of its file: all of it, a fetch under way, or nothing."""
+
+    READY = "ready"
+    UNDER_WAY = "under way"
+    NOTHING = "nothing"
 
 
 @dataclass(slots=True)
@@ -55,6 +68,7 @@ class _Sweep:
     position: int
     wraps: bool = False
     opened: int = 0
+    most: int = 0  # files fetched ahead and not opened yet, at most
     opened_at: float = 0.0
     running: int = 0
     unread: int = 0  # bytes fetched ahead and not opened yet
@@ -83,7 +97,7 @@ class Sweeps:
         self._length = length
         self._ttl = ttl
         self._sweeps: OrderedDict[int, _Sweep] = OrderedDict()  # by the directory's node
-        self._opening: Recent[str, None] = Recent(FILES_MOST)  # keys of recent opens
+        self._opening: Recent[str, _Found] = Recent(FILES_MOST)  # by the keys of recent opens
         self._lock = locks.lock(Rank.SWEEP)
         if ttl:
             lookup.fetched = self.fetched
@@ -93,6 +107,14 @@ class Sweeps:
         if not self._ttl or node.parent is None:
             return None
         fetch = self._taken(node.parent, key)
+        prompt = fetch is None or fetch.answer.done()
+        start = self._start(node, key, fetch)
+        if start is not None and prompt:
+            with self._lock:
+                self._opening[key] = _Found.READY
+        return start
+
+    def _start(self, node: Node, key: str, fetch: _Fetch | None) -> Start | None:
         info = _come(fetch) if fetch is not None else None
         if fetch is not None and info is not None and self._is_new(key, fetch.asked):
             return Start(info, b"", fetch.asked)
@@ -106,8 +128,12 @@ class Sweeps:
     def fetched(self, key: str) -> ObjectInfo | None:
         """Wait for the fetch of a file and return its version; None where no fetch is under way."""
         with self._lock:
-            every = [sweep.fetches.get(key) for sweep in self._sweeps.values()]
-        fetch = next((each for each in every if each is not None), None)
+            fetch = None
+            for sweep in self._sweeps.values():
+                fetch = sweep.fetches.get(key)
+                if fetch is not None:
+                    self._grow(sweep, _Found.READY if fetch.answer.done() else _Found.UNDER_WAY)
+                    break
         info = _come(fetch) if fetch is not None else None
         return info if fetch is not None and self._is_new(key, fetch.asked) else None
 
@@ -117,9 +143,9 @@ class Sweeps:
 
     def _taken(self, parent: Node, key: str) -> _Fetch | None:
         with self._lock:
-            self._opening[key] = None
             sweep = self._sweeps.get(parent.id)
             fetch = sweep.fetches.pop(key, None) if sweep is not None else None
+            self._opening[key] = _Found.NOTHING if fetch is None else _Found.UNDER_WAY
             if sweep is not None and fetch is not None:
                 sweep.unread -= fetch.info.size
                 self._store.counters.add(Count.AHEAD_USED, fetch.info.size)
@@ -137,12 +163,22 @@ class Sweeps:
         with self._lock:
             sweep = self._of(parent, listing, place)
             sweep.opened += 1
+            self._grow(sweep, self._opening.get(info.key, _Found.NOTHING))
             sweep.wraps = sweep.wraps or place < sweep.start
             sweep.at_end = False
             sweep.opened_at = time.monotonic()
         self._go_on(sweep)
 
+    @staticmethod
+    def _grow(sweep: _Sweep, found: _Found) -> None:
+        """Allow more to be fetched ahead after an open that came too early."""
+        if found is _Found.NOTHING:
+            sweep.most = min(sweep.most + GROWTH, FILES_MOST)
+        elif found is _Found.UNDER_WAY:
+            sweep.most = max(sweep.most, min(2 * sweep.most, ENOUGH))
+
     def _of(self, parent: Node, listing: Listing, place: int) -> _Sweep:
+        self._settle(self._ttl)
         sweep = self._sweeps.pop(parent.id, None) or _Sweep(listing, place, place)
         sweep.listing = listing  # the same names, or nearly, listed anew
         self._sweeps[parent.id] = sweep
@@ -150,10 +186,26 @@ class Sweeps:
             self._give_up(self._sweeps.popitem(last=False)[1])
         return sweep
 
+    def settle(self, idle: float | None = None) -> None:
+        """Count what was fetched ahead and not opened; for whoever reads the counters.
+
+        That is final after `idle` seconds without an open in its directory: the TTL, if None.
+        """
+        with self._lock:
+            self._settle(self._ttl if idle is None else idle)
+
+    def _settle(self, idle: float) -> None:
+        now = time.monotonic()
+        while self._sweeps:
+            parent, sweep = next(iter(self._sweeps.items()))
+            if now - sweep.opened_at < idle:
+                return
+            self._give_up(self._sweeps.pop(parent))
+
     def _give_up(self, sweep: _Sweep) -> None:
         self._store.counters.add(Count.AHEAD_WASTED, sweep.unread)
         sweep.fetches.clear()
-        sweep.opened = 0
+        sweep.opened = sweep.most = sweep.unread = 0
 
     def _go_on(self, sweep: _Sweep) -> None:
         """Begin as many fetches as the opens so far allow; one thread at a time does so."""
@@ -176,9 +228,8 @@ class Sweeps:
             return self._room(sweep)
 
     def _room(self, sweep: _Sweep) -> bool:
-        most = min(GROWTH * sweep.opened, FILES_MOST)
         read = sweep.opened > 1 and time.monotonic() - sweep.opened_at < IDLE
-        few = sweep.running < AT_ONCE and len(sweep.fetches) < most
+        few = sweep.running < AT_ONCE and len(sweep.fetches) < sweep.most
         return read and few and sweep.unread < BYTES_MOST
 
     def _begin(self, sweep: _Sweep, listed: ObjectInfo) -> None:
@@ -223,6 +274,8 @@ class Sweeps:
                 self._reader.open(info.key, info.etag, info.size, head).close()
         with self._lock:
             sweep.running -= 1
+            if info is None and sweep.fetches.pop(listed.key, None) is not None:
+                sweep.unread -= listed.size
         self._go_on(sweep)
         return info
 

@@ -6,11 +6,16 @@ and later reads are local. While that slows the readers' own requests, fewer par
 once, down to one; when the reads stop, no part begins. Only versions that fit a share of the cache
 are fetched so (`readpool` decides): a larger one would evict itself.
 
+What of it was of use is counted by pieces: a piece is, once somebody reads in it.
+
 Not here: fetching (`version`). Plain state; every call is made under the reader's lock.
 """
 
 from collections import deque
+from collections.abc import Iterator
 
+from fusefs.counters import Count, Counters
+from fusefs.read.fetches import Fetch
 from fusefs.read.readahead import ReadAhead
 
 MiB = 1 << 20
@@ -27,7 +32,8 @@ class Backfill:
     Times are monotonic seconds.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, counters: Counters) -> None:
+        self._counters = counters
         self.parts = self._most = most  # in flight at most
         self.stream = ReadAhead(PIECE, PIECE)
         self.at = 0  # bytes before this offset are cached or being fetched
@@ -35,6 +41,8 @@ class Backfill:
         self._going = False
         self._read = 0.0
         self._usual = 0.0  # seconds of a miss while no part is fetched beside it
+        # Bytes fetched near which nobody has read since, by the number of their `PIECE` in the file.
+        self._unread: dict[int, int] = {}
 
     def read(self, now: float) -> None:
         """Note a read."""
@@ -66,3 +74,35 @@ class Backfill:
     def over(self) -> None:
         """Note that every part is cached or being fetched; parts evicted later are missed again."""
         self._going = False
+
+    def begun(self, start: int, stop: int) -> None:
+        """Note that a part is fetched."""
+        for piece, size in _pieces(start, stop):
+            self._unread[piece] = self._unread.get(piece, 0) + size
+
+    def failed(self, part: Fetch) -> None:
+        """Note that a part isn't fetched after all."""
+        if part.stream is self.stream:
+            for piece, size in _pieces(part.start, part.stop):
+                self._unread[piece] = max(0, self._unread.get(piece, 0) - size)
+
+    @property
+    def unread(self) -> bool:
+        """Whether there may be fetched bytes near which nobody has read since."""
+        return bool(self._unread)
+
+    def used(self, start: int, stop: int) -> None:
+        """Count the fetched bytes near a read, once."""
+        if self._unread:
+            used = sum(self._unread.pop(piece, 0) for piece, _ in _pieces(start, stop))
+            self._counters.add(Count.AHEAD_USED, used)
+
+    def closed(self) -> None:
+        """Count the fetched bytes near which nobody has read."""
+        self._counters.add(Count.AHEAD_WASTED, sum(self._unread.values()))
+        self._unread.clear()
+
+
+def _pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    for piece in range(start // PIECE, -(-stop // PIECE)):
+        yield piece, min(stop, (piece + 1) * PIECE) - max(start, piece * PIECE)

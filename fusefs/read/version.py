@@ -53,7 +53,7 @@ class ObjectVersion:
         self._forget = forget
         self._parts = FetchMap()
         self._moving = 0
-        self._backfill = Backfill(max(1, pool.limits.parallel * 3 // 4))
+        self._backfill = Backfill(max(1, pool.limits.parallel * 3 // 4), pool.counters)
 
     def stream(self) -> ReadAhead:
         """Return the state of one more handle."""
@@ -73,6 +73,9 @@ class ObjectVersion:
         position, tries, missed = offset, 0, 0.0
         if offset < stop and self._file.whole:
             position += self._on_disk(offset, view[: stop - offset])
+            if self._backfill.unread:
+                with self._pool.lock:
+                    self._backfill.used(offset, position)
         if position < stop:
             missed = self._plan(position, stop, stream)
         while position < stop:
@@ -107,6 +110,7 @@ class ObjectVersion:
                     need, missed = around, now
             self._request(offset, need, pool.part, None)
             self._backfill.read(now)
+            self._backfill.used(offset, stop)
             self._fill()
             if cursor.sequential:
                 limit = pool.window((id(stream), cursor.number))
@@ -139,6 +143,7 @@ class ObjectVersion:
                 return
             if not self._begin(*found, fill.stream):
                 return
+            fill.begun(*found)
             fill.at = found[1]
 
     def _next_missing(self, start: int) -> tuple[int, int] | None:
@@ -250,6 +255,7 @@ class ObjectVersion:
             part.cached = not self._file.missing(part.start, part.stop - part.start)
             if part.error is not None:
                 self._parts.remove(part)
+                self._backfill.failed(part)
             self._settle(part)
             self.pending -= 1
             gone = not self.users and self._emptied()
@@ -312,6 +318,7 @@ class ObjectVersion:
             if self._pool.fetcher.cancel(part.job):
                 self.pending -= 1
                 self._drop(part)
+                self._backfill.failed(part)
                 if part.stream is not None:
                     part.stream.rewind(part.start)
 
@@ -386,5 +393,6 @@ class ObjectVersion:
                 self._drop(part)
         if self.pending:
             return False
+        self._backfill.closed()
         self._forget(self)
         return True

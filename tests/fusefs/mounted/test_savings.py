@@ -226,10 +226,10 @@ def swept(sweeping: Shared, request: pytest.FixtureRequest) -> Iterator[Place]:
 
 
 def test_small_files_are_fetched_ahead(sweeping: Shared, swept: Place) -> None:
-    """Four for each that was opened, in the listing's order; those cost nothing when opened."""
+    """In the listing's order, more for each open that came too early; they cost nothing later."""
     first = [swept / f"{number:03}" for number in range(10, 20)]
     seen = cost(sweeping, lambda: read_all(first, 1))
-    assert 40 <= len(seen.of("GetObject")) <= 50
+    assert 18 <= len(seen.of("GetObject")) <= 10 + 64
     later = [swept / f"{number:03}" for number in range(20, 45)]
     fetched = {exchange.key for exchange in seen.of("GetObject")}
     again = cost(sweeping, lambda: read_all(later, 1))

@@ -10,6 +10,7 @@ from time import monotonic, sleep
 import pytest
 
 from fusefs.cache.cache import Cache
+from fusefs.counters import Count, Counters
 from fusefs.disk.space import Space
 from fusefs.read.backfill import AROUND, MISSES, PIECE, Backfill
 from fusefs.read.reader import ObjectVersion, Reader, ReadLimits
@@ -24,7 +25,13 @@ Opened = Callable[..., tuple[ObjectVersion, FakeRanges]]
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opened]:
+def counters() -> Counters:
+    """What the readers count."""
+    return Counters()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, counters: Counters) -> Iterator[Opened]:
     """Open a version over a store in memory, with a cache of so many bytes."""
     made: list[tuple[ObjectVersion, Reader, Cache]] = []
 
@@ -32,7 +39,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
         store = FakeRanges()
         store.put("k", bytes(SIZE))
         cache = Cache(tmp_path / f"{len(made)}", Space(tmp_path, room, 0))
-        reader = Reader(store, cache, ReadLimits(fill=share))
+        reader = Reader(store, cache, ReadLimits(fill=share), counters)
         version = reader.open("k", "e1", SIZE)
         made.append((version, reader, cache))
         return version, store
@@ -121,9 +128,36 @@ def test_it_ends_with_the_reader(opened: Opened) -> None:
     assert store.fetched < SIZE
 
 
+def test_what_was_of_use_is_counted_near_reads(opened: Opened, counters: Counters) -> None:
+    """Of a file fetched whole the pieces that are read in later, once each; at its close the
+    others are counted as wasted."""
+    version, _ = opened(4 * SIZE)
+    miss(version, MISSES + 1)
+    settled(version)
+    stream, page = version.stream(), memoryview(bytearray(PAGE))
+    before = counters.get(Count.AHEAD_USED)
+    for place in (5 * PIECE, 5 * PIECE + MIB, 6 * PIECE - 2048):
+        version.read_into(place, page, stream)
+    assert PIECE <= counters.get(Count.AHEAD_USED) - before <= 2 * PIECE
+    assert not counters.get(Count.AHEAD_WASTED)
+    version.close()
+    counted = counters.get(Count.AHEAD_USED) + counters.get(Count.AHEAD_WASTED)
+    assert SIZE - (MISSES + 1) * AROUND <= counted < SIZE
+
+
+def test_parts_that_were_not_fetched_are_not_wasted(opened: Opened, counters: Counters) -> None:
+    """The reader closed the file while they were queued."""
+    version, store = opened(4 * SIZE)
+    store.latency = 0.05
+    miss(version, MISSES + 1)
+    version.close()
+    settled(version)
+    assert counters.get(Count.AHEAD_WASTED) <= store.fetched < SIZE
+
+
 def test_it_stops_when_nobody_reads_any_more() -> None:
     """A second later nothing begins; misses that go on later begin anew."""
-    fill = Backfill(4)
+    fill = Backfill(4, Counters())
     for number in range(MISSES):
         fill.read(100.0)
         fill.missed(100.0 + number / 100)
@@ -141,7 +175,7 @@ def test_it_stops_when_nobody_reads_any_more() -> None:
 
 def test_misses_far_apart_are_no_reason() -> None:
     """Somebody looks something up now and then."""
-    fill = Backfill(4)
+    fill = Backfill(4, Counters())
     for number in range(4 * MISSES):
         fill.read(number)
         fill.missed(number)
@@ -150,7 +184,7 @@ def test_misses_far_apart_are_no_reason() -> None:
 
 def test_it_gives_way_where_misses_take_longer_beside_it() -> None:
     """Down to one part at a time, and up again when they are as fast as they were."""
-    fill = Backfill(4)
+    fill = Backfill(4, Counters())
     for number in range(MISSES):
         fill.took(0.02)
         fill.read(number / 100)
