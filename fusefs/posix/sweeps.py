@@ -34,7 +34,7 @@ from fusefs.objects import ObjectInfo
 from fusefs.read.reader import Reader
 from fusefs.recent import Recent
 
-# Files fetched ahead for each open that found nothing, in all, and their bytes until opens use some.
+# Files fetched ahead for each open that found nothing; in all; and bytes that no open has used yet.
 GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
 # Concurrent fetches: with round trips of 20 ms, 1 600 files a second.
 AT_ONCE = 32

@@ -41,7 +41,7 @@ class Backfill:
         self._going = False
         self._read = 0.0
         self._usual = 0.0  # seconds of a miss while no part is fetched beside it
-        # Bytes fetched near which nobody has read since, by the number of their `PIECE` in the file.
+        # Bytes fetched near which nobody has read since, by the number of their `PIECE`.
         self._unread: dict[int, int] = {}
 
     def read(self, now: float) -> None:
