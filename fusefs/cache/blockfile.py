@@ -9,17 +9,112 @@ Threading: reads from any thread; writes and punches of distinct blocks from any
 and `close` by one thread while no other thread is in a call.
 """
 
+import logging
 import os
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 
 from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
-from fusefs.cache.cachedir import Pair
+from fusefs.cache.place import DiskState
 from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
 
+log = logging.getLogger(__name__)
+
 PAGE = 4096
+# Bytes up to which an adopted file gets its checksums at once: about a millisecond.
+SEAL_AT_ONCE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two files of one version; paths are made when needed, for there may be many pairs.
+
+    They are texts: a `Path` takes longer to make than opening the file does.
+    """
+
+    content: str
+    stem: str
+
+    @property
+    def data(self) -> str:
+        return f"{self.content}/{self.stem}.data"
+
+    @property
+    def index(self) -> str:
+        return f"{self.content}/{self.stem}.index"
+
+    @property
+    def overhead(self) -> int:
+        """Return the bytes of the index: one page is all of it up to 400 blocks."""
+        return PAGE
+
+    def create(self, identity: Identity) -> "BlockFile":
+        """Make both files, without any block; leaves neither if it fails."""
+        return BlockFile.create(self, identity)
+
+    def load(self, identity: Identity) -> "BlockFile":
+        """Open existing files; `BrokenIndex` unless they belong to this version."""
+        return BlockFile.load(self, identity)
+
+    def whole(self, key: str) -> bool:
+        """Return whether all blocks of a version of `key` are there."""
+        try:
+            index = BlockIndex.load(self.index)
+        except (OSError, BrokenIndex):
+            return False
+        try:
+            return index.identity.key == key and 0 not in index.states()
+        finally:
+            index.close()
+
+    def adopt(self, path: str, identity: Identity, taken: int) -> tuple[DiskState, int]:
+        """Give a file a cached version's names; a small one has its checksums at once."""
+        with FileIO(path) as file:
+            if os.fstat(file.fileno()).st_size != identity.size:
+                raise BrokenIndex(f"it isn't {identity.size} bytes long")
+            sums = None
+            if identity.size <= SEAL_AT_ONCE:
+                sums = array("I", map(crc32, iter(partial(file.read, identity.block), b"")))
+                if len(sums) != identity.blocks:
+                    raise BrokenIndex("it became shorter")
+            BlockIndex.create(self.index, identity, sums).close()
+        os.rename(path, self.data)  # noqa: PTH104 - see above
+        if sums is None:
+            return DiskState.ADOPTED, taken
+        return DiskState.STORED, taken + PAGE
+
+    def remove(self) -> None:
+        """Unlink both; a failure is logged, and the files are left to the next start."""
+        for path in (self.index, self.data):
+            try:
+                os.unlink(path)  # noqa: PTH108 - see above
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                log.warning("%s can't be removed: %s", path, error)
+
+    def move(self, new: "Pair") -> None:
+        """Rename both; after a kill in between the next start finds two halves and drops them."""
+        os.rename(self.index, new.index)  # noqa: PTH104 - see above
+        os.rename(self.data, new.data)  # noqa: PTH104 - see above
+
+    def under(self, stem: str) -> "Pair":
+        """Return the pair whose names begin so."""
+        return Pair(self.content, stem)
+
+    def rename(self, key: str, etag: str, stem: str) -> None:
+        """Change key and ETag; the bytes stay, and are at `under(stem)` then."""
+        index = BlockIndex.load(self.index)
+        try:
+            index.rename(Identity(key, etag, index.identity.size))
+        finally:
+            index.close()
+        self.move(self.under(stem))
 
 
 class BlockFile:
@@ -109,11 +204,11 @@ class BlockFile:
         """Return the bytes that the blocks [start, stop) take on the disk: whole pages."""
         return -(-self._index.identity.length(start, stop) // PAGE) * PAGE
 
-    def rename(self, identity: Identity, pair: Pair) -> None:
+    def rename(self, key: str, etag: str, stem: str) -> None:
         """Change key and ETag; the bytes stay."""
-        self._index.rename(identity)
-        former, self.pair = self.pair, pair
-        former.rename(pair)
+        self._index.rename(Identity(key, etag, self._index.identity.size))
+        former, self.pair = self.pair, self.pair.under(stem)
+        former.move(self.pair)
 
     def close(self) -> None:
         """Close both; the index's mtime is the version's last use."""

@@ -11,26 +11,24 @@ over a system call nor while taking space. Order: a file's `_setup`, `_lock`, th
 """
 
 import logging
-import os
-from array import array
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
-from fusefs.cache.blockfile import PAGE
-from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity, key_hash
-from fusefs.cache.cachedir import CacheDir, Pair
-from fusefs.cache.cachefile import CacheFile, DiskState
-from fusefs.crc32 import crc32
+from fusefs.cache.blockindex import BLOCK, BrokenIndex, Identity, key_hash
+from fusefs.cache.cachedir import CacheDir
+from fusefs.cache.cachefile import CacheFile
+from fusefs.cache.place import DiskState, Place
+from fusefs.cache.slab import Slab, Slabs
+from fusefs.cache.slot import Slot
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account, Space
+from fusefs.errors import NoSpace
 from fusefs.locks import Rank
 
 __all__ = ["Cache", "CacheFile"]
@@ -40,8 +38,6 @@ log = logging.getLogger(__name__)
 # Memory of a version that is not open: its name, its key's and its files' (measured).
 VERSION_BYTES = 1200
 VERSIONS_MOST = 16_384
-# Bytes up to which an adopted file gets its checksums at once: about a millisecond.
-SEAL_AT_ONCE = 4 * 1024 * 1024
 # Seconds `close` waits for checksums of adopted files; blocks without one are fetched again.
 SEAL_SECONDS = 2.0
 
@@ -50,15 +46,20 @@ SEAL_SECONDS = 2.0
 class _Idle:
     """A version on disk that is not open."""
 
-    pair: Pair
+    place: Place
     held: int
     origin: DiskState = DiskState.STORED
 
 
 class Cache:
-    """The content cache in `root`, which is this process's alone until `close`."""
+    """The content cache in `root`, which is this process's alone until `close`.
 
-    def __init__(self, root: Path, space: Space, versions_most: int = VERSIONS_MOST) -> None:
+    `slabs`: keep versions of one block many to a file; each has files of its own otherwise.
+    """
+
+    def __init__(
+        self, root: Path, space: Space, versions_most: int = VERSIONS_MOST, *, slabs: bool = True
+    ) -> None:
         self.root = root
         self._most = versions_most
         self._dir = CacheDir(root)
@@ -73,8 +74,10 @@ class Cache:
         self._unsealed: SimpleQueue[CacheFile | None] = SimpleQueue()
         self._closing = Event()
         self._sealer: Thread | None = None
-        for found in self._dir.found():
-            self._idle[found.name] = _Idle(found.pair, found.held)
+        self._slabs = Slabs(self._account, self._dir.slab)
+        self._uses_slabs = slabs
+        for found in self._dir.found(self._slabs):
+            self._idle[found.name] = _Idle(found.place, found.held)
             self._note(found.name)
             self._account.found(found.held)
         space.evictor(self.evict)
@@ -105,13 +108,19 @@ class Cache:
                 file.listed = False
             idle = self._idle.pop(name, None)
             if idle is None:
-                idle = _Idle(self._dir.pair(name), 0, DiskState.NOTHING)
+                idle = _Idle(self._new(identity), 0, DiskState.NOTHING)
             return self._enter(identity, idle)
+
+    def _new(self, identity: Identity) -> Place:
+        """Return where a version will be."""
+        if self._uses_slabs and 0 < identity.size <= BLOCK and self._slabs.usable:
+            return Slot(self._slabs)
+        return self._dir.pair(identity.name)
 
     def _enter(self, identity: Identity, idle: _Idle) -> CacheFile:
         file = CacheFile(
             identity,
-            idle.pair,
+            idle.place,
             self._account,
             self._health,
             self._closed,
@@ -135,12 +144,12 @@ class Cache:
             if file.listed:
                 del self._named[name]
             if keep:
-                self._idle[name] = _Idle(file.pair, file.held, file.origin)
+                self._idle[name] = _Idle(file.place, file.held, file.origin)
             else:
                 self._forget(name)
         file.release()
         if not keep:
-            self._discard(_Idle(file.pair, file.held))
+            self._discard(_Idle(file.place, file.held))
         self._trim()
 
     def peek(self, key: str, etag: str) -> bool:
@@ -165,7 +174,7 @@ class Cache:
                 file.close()
         if idle is None:
             return False
-        return idle.origin is DiskState.ADOPTED or _whole(idle.pair, key)
+        return idle.origin is DiskState.ADOPTED or idle.place.whole(key)
 
     def adopt(
         self, path: Path | str, key: str, etag: str, size: int, taken: int | None = None
@@ -178,20 +187,19 @@ class Cache:
         identity = Identity(key, etag, size)
         held = size if taken is None else taken
         self._account.receive(held)
-        pair = self._dir.pair(identity.name)
+        place = self._new(identity)
         try:
-            origin = _move_in(path, pair, identity)
-        except (OSError, BrokenIndex) as error:
-            log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
+            origin, takes = place.adopt(str(path), identity, held)
+        except (OSError, BrokenIndex, NoSpace) as error:
+            if not isinstance(error, NoSpace):
+                log.warning("%s isn't kept as cached content of %s: %s", path, key, error)
             with suppress(OSError):
                 Path(path).unlink(missing_ok=True)
-            self._discard(_Idle(pair, held))
+            self._discard(_Idle(place, held))
             return
-        if origin is DiskState.STORED:
-            self._account.found(PAGE)
-            self._place(identity.name, _Idle(pair, held + PAGE))
-        else:
-            self._place(identity.name, _Idle(pair, held, origin))
+        self._account.found(takes - held)
+        self._place(identity.name, _Idle(place, takes, origin))
+        if origin is DiskState.ADOPTED:
             self._seal(self.open(key, etag, size))
 
     def _place(self, name: str, idle: _Idle) -> None:
@@ -255,7 +263,7 @@ class Cache:
             file.listed = False
             self._forget(old)
         try:
-            file.rename(identity, self._dir.pair(identity.name))
+            file.rename(identity, self._dir.stem(identity.name))
         except (OSError, BrokenIndex) as error:
             log.warning("cached content of %s not kept: %s", identity.key, error)
             return
@@ -270,20 +278,15 @@ class Cache:
             self._discard(former)
 
     def _rename_idle(self, idle: _Idle, key: str, etag: str) -> None:
+        name = Identity(key, etag, 0).name
+        stem = self._dir.stem(name)
         try:
-            index = BlockIndex.load(idle.pair.index)
-            try:
-                identity = Identity(key, etag, index.identity.size)
-                index.rename(identity)
-            finally:
-                index.close()
-            pair = self._dir.pair(identity.name)
-            idle.pair.rename(pair)
+            idle.place.rename(key, etag, stem)
         except (OSError, BrokenIndex) as error:
             log.warning("cached content of %s not kept: %s", key, error)
             self._discard(idle)
             return
-        self._place(identity.name, _Idle(pair, idle.held, idle.origin))
+        self._place(name, _Idle(idle.place.under(stem), idle.held, idle.origin))
 
     def drop(self, key: str) -> None:
         """Forget every version of a key; users with an open one keep reading it."""
@@ -315,9 +318,24 @@ class Cache:
         return freed
 
     def _trim(self) -> None:
-        """Remove the versions that are too many to be remembered."""
+        """Remove the versions that are too many to be remembered, and those in too many slabs."""
         while (idle := self._oldest(beyond=self._most)) is not None:
             self._discard(idle)
+        for idle in self._sparse() if self._slabs.crowded else ():
+            self._discard(idle)
+
+    def _sparse(self) -> list[_Idle]:
+        """Take out the versions in the emptiest slab, but for those that are open."""
+        within: dict[Slab, list[str]] = {}
+        with self._lock:
+            for name, idle in self._idle.items():
+                if isinstance(idle.place, Slot) and idle.place.slab is not None:
+                    within.setdefault(idle.place.slab, []).append(name)
+            slab = self._slabs.sparsest(within)
+            found = [self._idle.pop(name) for name in within[slab]] if slab is not None else []
+            for name in within[slab] if slab is not None else ():
+                self._forget(name)
+        return found
 
     def _oldest(self, beyond: int) -> _Idle | None:
         """Take out the version used longest ago, where more than `beyond` are not open."""
@@ -346,10 +364,13 @@ class Cache:
             file = self._unsealed.get()
             if file is not None:
                 file.close()
+        with self._lock:
+            self._idle.clear()
+        self._slabs.close()
         self._dir.close()
 
     def _discard(self, idle: _Idle) -> None:
-        idle.pair.remove()
+        idle.place.remove()
         self._account.give(idle.held)
 
     def _note(self, name: str) -> None:
@@ -364,29 +385,3 @@ class Cache:
             names.discard(name)
             if not names:
                 del self._keys[key]
-
-
-def _move_in(path: Path | str, pair: Pair, identity: Identity) -> DiskState:
-    """Give a file a cached version's names; a small one has its checksums at once."""
-    with FileIO(path) as file:
-        if os.fstat(file.fileno()).st_size != identity.size:
-            raise BrokenIndex(f"it isn't {identity.size} bytes long")
-        sums = None
-        if identity.size <= SEAL_AT_ONCE:
-            sums = array("I", map(crc32, iter(partial(file.read, identity.block), b"")))
-            if len(sums) != identity.blocks:
-                raise BrokenIndex("it became shorter")
-        BlockIndex.create(pair.index, identity, sums).close()
-    os.rename(path, pair.data)  # noqa: PTH104 - a staged file's path is a text
-    return DiskState.ADOPTED if sums is None else DiskState.STORED
-
-
-def _whole(pair: Pair, key: str) -> bool:
-    try:
-        index = BlockIndex.load(pair.index)
-    except (OSError, BrokenIndex):
-        return False
-    try:
-        return index.identity.key == key and 0 not in index.states()
-    finally:
-        index.close()

@@ -4,10 +4,11 @@
     ROOT/format                     number of the layout; another number empties the cache
     ROOT/content/NAME.SERIAL.data   the bytes of a version (sparse)
     ROOT/content/NAME.SERIAL.index  which blocks, and their CRC32 (see `blockindex`)
+    ROOT/content/slab.SERIAL.slab   many versions of one block at most (see `slab`)
 
 NAME is made of hashes of key and ETag (`blockindex.Identity`); SERIAL distinguishes two files of
-one version, so that files being removed never clash with their successor. Listing opens no file: a
-pair is opened when it is first used.
+one version, so that files being removed never clash with their successor. Listing opens no pair: it
+is opened when it is first used. Releases without slabs remove them as files that aren't theirs.
 
 Threading: `pair` from any thread; the rest is called at start and end only.
 """
@@ -19,10 +20,16 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs.cache.blockfile import Pair
 from fusefs.cache.blockindex import FORMAT
+from fusefs.cache.place import Place
+from fusefs.cache.slab import FILE as SLAB
+from fusefs.cache.slab import Slabs
+from fusefs.cache.slot import Slot
 from fusefs.errors import SetupError
 
 log = logging.getLogger(__name__)
@@ -33,45 +40,11 @@ _STEM = re.compile(r"([0-9a-f]{32}-[0-9a-f]{24})\.([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The two files of one version; paths are made when needed, for there may be many pairs.
-
-    They are texts: a `Path` takes longer to make than opening the file does.
-    """
-
-    content: str
-    stem: str
-
-    @property
-    def data(self) -> str:
-        return f"{self.content}/{self.stem}.data"
-
-    @property
-    def index(self) -> str:
-        return f"{self.content}/{self.stem}.index"
-
-    def remove(self) -> None:
-        """Unlink both; a failure is logged, and the files are left to the next start."""
-        for path in (self.index, self.data):
-            try:
-                os.unlink(path)  # noqa: PTH108 - see above
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                log.warning("%s can't be removed: %s", path, error)
-
-    def rename(self, new: "Pair") -> None:
-        """Rename both; after a kill in between the next start finds two halves and drops them."""
-        os.rename(self.index, new.index)  # noqa: PTH104 - see above
-        os.rename(self.data, new.data)  # noqa: PTH104 - see above
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """A pair that a former process left; `held` is its disk space in bytes."""
+    """A version that a former process left; `held` is its disk space in bytes."""
 
     name: str
-    pair: Pair
+    place: Place
     serial: int
     held: int
     used_at: float
@@ -90,25 +63,39 @@ class CacheDir:
             raise SetupError(f"cache directory {root} can't be used: {error}") from error
         self._serials = itertools.count()
 
-    def found(self) -> list[Found]:
-        """Return usable pairs, least recently used first, and remove the rest."""
+    def found(self, slabs: Slabs) -> list[Found]:
+        """Return usable versions, least recently used first, and remove the rest."""
         try:
             self._check_format()
-            pairs = self._pairs()
+            with os.scandir(self.content) as entries:
+                stats = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+            serials = {name: int(match[1], 16) for name in stats if (match := SLAB.fullmatch(name))}
+            pairs = self._pairs({name: stats[name] for name in stats if name not in serials})
         except OSError as error:
             raise SetupError(f"cache directory {self.root} can't be used: {error}") from error
+        every = [*pairs, *self._slots(slabs, serials)]
         latest: dict[str, Found] = {}
-        for found in sorted(pairs, key=lambda found: found.serial):
+        for found in sorted(every, key=lambda found: found.serial):
             former = latest.get(found.name)
             if former is not None:
-                former.pair.remove()
+                former.place.remove()
             latest[found.name] = found
-        self._serials = itertools.count(max((found.serial for found in pairs), default=0) + 1)
+        used = (found.serial for found in every)
+        self._serials = itertools.count(max((0, *used, *serials.values())) + 1)
         return sorted(latest.values(), key=lambda found: found.used_at)
+
+    def stem(self, name: str) -> str:
+        """Return what the names of a version's files begin with; it was not used before."""
+        return f"{name}.{next(self._serials):x}"
 
     def pair(self, name: str) -> Pair:
         """Return paths that were not used before."""
-        return Pair(str(self.content), f"{name}.{next(self._serials):x}")
+        return Pair(str(self.content), self.stem(name))
+
+    def slab(self) -> tuple[str, int]:
+        """Return the path of another slab, and its serial."""
+        serial = next(self._serials)
+        return f"{self.content}/slab.{serial:x}.slab", serial
 
     def close(self) -> None:
         """Let another process have the directory."""
@@ -126,10 +113,14 @@ class CacheDir:
             mark.write_text(f"{FORMAT}\n")
         self.content.mkdir(exist_ok=True)
 
-    def _pairs(self) -> list[Found]:
+    def _slots(self, slabs: Slabs, serials: dict[str, int]) -> Iterator[Found]:
+        for name, serial in serials.items():
+            for slab, number, entry, used in slabs.found(f"{self.content}/{name}", serial):
+                slot = Slot.found(slabs, slab, number, entry, used)
+                yield Found(entry.name, slot, serial, slot.cost(0, 1), used)
+
+    def _pairs(self, stats: dict[str, os.stat_result]) -> list[Found]:
         """Return complete pairs; halves and foreign files are removed."""
-        with os.scandir(self.content) as entries:
-            stats = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
         pairs = []
         for file, stat in stats.items():
             stem, _, kind = file.rpartition(".")

@@ -13,13 +13,11 @@ reads again when a block left in between.
 
 import logging
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 from fusefs import locks
-from fusefs.cache.blockfile import PAGE, BlockFile
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
-from fusefs.cache.cachedir import Pair
+from fusefs.cache.place import Blocks, DiskState, Place
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
 from fusefs.errors import NoSpace
@@ -35,21 +33,13 @@ STORE_AT_ONCE = 2 * 1024 * 1024
 TRIES = 4
 
 
-class DiskState(Enum):
-    """State of the disk when a file is opened."""
-
-    NOTHING = 1
-    STORED = 2
-    ADOPTED = 3  # a whole file of ours, without checksums yet
-
-
 class CacheFile:
     """Blocks of one version on disk; made by `Cache.open`, counted by it, closed by its users."""
 
     def __init__(
         self,
         identity: Identity,
-        pair: Pair,
+        place: Place,
         account: Account,
         health: DiskHealth,
         closed: Callable[["CacheFile"], None],
@@ -57,7 +47,7 @@ class CacheFile:
         held: int = 0,
     ) -> None:
         self.identity = identity
-        self._pair = pair
+        self.place = place
         self.origin = origin
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
@@ -67,7 +57,7 @@ class CacheFile:
         self._closed = closed
         self._setup = locks.lock(Rank.SETUP)
         self._ready = False
-        self._file: BlockFile | None = None
+        self._file: Blocks | None = None
         self._table = BlockTable(identity.blocks)
         self._count = locks.lock(Rank.LEAF)
 
@@ -87,11 +77,6 @@ class CacheFile:
     def held(self) -> int:
         """Bytes that this counts for in `Space`."""
         return self._held
-
-    @property
-    def pair(self) -> Pair:
-        """Paths of the two files, which need not exist yet."""
-        return self._pair
 
     @property
     def empty(self) -> bool:
@@ -209,7 +194,7 @@ class CacheFile:
 
     def _check(self, first: int, last: int) -> None:
         """Compare the stored blocks in [first, last) with their CRC32, up to the first bad one."""
-        scratch = memoryview(bytearray(self.identity.block))
+        scratch = memoryview(bytearray(self.identity.length(0, 1)))
         for start, stop in self._table.unchecked(first, last):
             for number in range(start, stop):
                 epoch = self._table.epoch
@@ -246,7 +231,7 @@ class CacheFile:
                     file, start, stop, data[begin : begin + self.identity.length(start, stop)]
                 )
 
-    def _store(self, file: BlockFile, start: int, stop: int, data: memoryview) -> None:
+    def _store(self, file: Blocks, start: int, stop: int, data: memoryview) -> None:
         """Write a run that is BUSY."""
         outcome, cost = ABSENT, file.cost(start, stop)
         try:
@@ -309,7 +294,7 @@ class CacheFile:
             self._table.settle(number, number + 1, ABSENT)
             self._give(file.cost(number, number + 1))
 
-    def _punch(self, file: BlockFile, start: int, stop: int) -> bool:
+    def _punch(self, file: Blocks, start: int, stop: int) -> bool:
         """Free the disk space of a run that is BUSY; False where the filesystem can't."""
         try:
             file.punch(start, stop)
@@ -322,7 +307,7 @@ class CacheFile:
         if self.origin is DiskState.NOTHING:
             return
         try:
-            file = BlockFile.load(self._pair, self.identity)
+            file = self.place.load(self.identity)
             states = file.states()
         except (OSError, BrokenIndex) as error:
             log.warning("cached blocks of %s dropped: %s", self.key, error)
@@ -334,34 +319,35 @@ class CacheFile:
             states = bytearray([CHECKED]) * self._table.count
         runs = self._table.load(states)
         self._file = file
-        self._recount(PAGE + sum(file.cost(start, stop) for start, stop in runs))
+        self._recount(self.place.overhead + sum(file.cost(start, stop) for start, stop in runs))
 
-    def _create(self) -> BlockFile | None:
+    def _create(self) -> Blocks | None:
         """Return the files, made if missing; None after a disk error."""
         with self._setup:
             if self._file is None:
                 try:
-                    with self._account.writing(PAGE):
-                        self._file = BlockFile.create(self._pair, self.identity)
+                    with self._account.writing(self.place.overhead):
+                        self._file = self.place.create(self.identity)
                     self.origin = DiskState.STORED
-                    self._hold(PAGE)
+                    self._hold(self.place.overhead)
                 except (NoSpace, BrokenIndex) as error:
                     log.debug("not cached: %s", error)
                 except OSError as error:
                     self._health.failed(error)
             return self._file
 
-    def rename(self, identity: Identity, pair: Pair) -> None:
+    def rename(self, identity: Identity, stem: str) -> None:
         """Change key and ETag; after an error the version has to be forgotten."""
         self.prepare()
         with self._setup:
-            self.identity, self._pair = identity, pair
+            self.identity = identity
             if self._file is not None:
-                self._file.rename(identity, pair)
+                self._file.rename(identity.key, identity.etag, stem)
+            self.place = self.place.under(stem)
 
     def remove(self) -> None:
         """Unlink the files; descriptors stay usable."""
-        self._pair.remove()
+        self.place.remove()
 
     def release(self) -> None:
         """Close the descriptors."""

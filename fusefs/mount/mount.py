@@ -82,7 +82,8 @@ class Mounted:
         self.mode = mode
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
-        self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions)
+        slabs = "slabs" not in settings.without
+        self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions, slabs=slabs)
         self._limits = _read_limits(settings)
         self.reader = Reader(store, self.cache, self._limits, store.counters, _node(settings))
         self._pools = Pools(settings)

@@ -38,7 +38,8 @@ class NodeCache:
         """At most `limit` bytes; `keep_free` percent of the disk stay free. SetupError, OSError."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._space = Space(root, limit, floor_of(os.statvfs(root), keep_free))
-        self._cache = Cache(root, self._space, VERSIONS_MOST)
+        # Others can't be lent a version that shares its file.
+        self._cache = Cache(root, self._space, VERSIONS_MOST, slabs=False)
         self._turns = Turns()
         self._lock = locks.lock(Rank.LEAF)
         self._open: OrderedDict[Identity, CacheFile] = OrderedDict()

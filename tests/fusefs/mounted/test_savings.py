@@ -22,7 +22,7 @@ from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Endpoint
 
 KIB = 1024
-ALL = "lists,opens,walks"
+ALL = "lists,opens,walks,slabs"
 SMALL = content(16 * KIB)
 
 

@@ -41,20 +41,30 @@ def test_a_small_file_is_one_put(bench: Workbench, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 2 * MIB])
-def test_a_file_is_written_to_the_disk_once(bench: Workbench, proxy: Proxy, size: int) -> None:
-    """What was staged becomes the cached content, its checksums too: nobody asks S3 for it."""
+def test_what_was_staged_becomes_the_cached_content(
+    bench: Workbench, proxy: Proxy, size: int
+) -> None:
+    """Its checksums, too: nobody asks S3 for it."""
     body = bench.new("f")
     body.write(0, content(size))
-    [staged] = bench.staging.directory.glob("*.data")
-    written = staged.stat().st_ino
     body.commit()
-    [cached] = bench.cache.root.rglob("*.data")
-    assert cached.stat().st_ino == written
+    assert not list(bench.staging.directory.iterdir())
     with bench.again() as later, proxy.counting() as seen:
         etag = later.store.head("f").etag
         assert later.cache.whole("f", etag)
         assert read(later.open("f")) == content(size)
     assert "GetObject" not in seen.operations
+
+
+def test_a_large_file_is_written_to_the_disk_once(bench: Workbench) -> None:
+    """The staged file is the cached one; a small file is copied among others, and deleted."""
+    body = bench.new("f")
+    body.write(0, content(2 * MIB))
+    [staged] = bench.staging.directory.glob("*.data")
+    written = staged.stat().st_ino
+    body.commit()
+    [cached] = bench.cache.root.rglob("*.data")
+    assert cached.stat().st_ino == written
 
 
 def test_a_failed_upload_keeps_the_data_for_another_try(
