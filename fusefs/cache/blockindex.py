@@ -59,7 +59,7 @@ class Identity:
         """The file name of this version: hashes of key and ETag."""
         return f"{key_hash(self.key)}-{_hash(self.etag, 12)}"
 
-    @property
+    @cached_property
     def block(self) -> int:
         """Bytes per block."""
         return BLOCK if self.size <= HUGE else HUGE_BLOCK

@@ -23,9 +23,9 @@ from fusefs.bulkhead import bulkhead
 from fusefs.cache.blockindex import BLOCK, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir
 from fusefs.cache.cachefile import CacheFile
-from fusefs.cache.place import DiskState, Place
+from fusefs.cache.place import DiskPlace, DiskState
 from fusefs.cache.slab import Slab, Slabs
-from fusefs.cache.slot import Slot
+from fusefs.cache.slot import SlabSlot
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account, Space
 from fusefs.errors import NoSpace
@@ -46,7 +46,7 @@ SEAL_SECONDS = 2.0
 class _Idle:
     """A version on disk that is not open."""
 
-    place: Place
+    place: DiskPlace
     held: int
     origin: DiskState = DiskState.STORED
 
@@ -111,10 +111,18 @@ class Cache:
                 idle = _Idle(self._new(identity), 0, DiskState.NOTHING)
             return self._enter(identity, idle)
 
-    def _new(self, identity: Identity) -> Place:
+    def store(self, key: str, etag: str, content: bytes) -> None:
+        """Keep all of a version's content, if there is space."""
+        file = self.open(key, etag, len(content))
+        try:
+            file.write(0, memoryview(content))
+        finally:
+            file.close()
+
+    def _new(self, identity: Identity) -> DiskPlace:
         """Return where a version will be."""
         if self._uses_slabs and 0 < identity.size <= BLOCK and self._slabs.usable:
-            return Slot(self._slabs)
+            return SlabSlot(self._slabs)
         return self._dir.pair(identity.name)
 
     def _enter(self, identity: Identity, idle: _Idle) -> CacheFile:
@@ -329,7 +337,7 @@ class Cache:
         within: dict[Slab, list[str]] = {}
         with self._lock:
             for name, idle in self._idle.items():
-                if isinstance(idle.place, Slot) and idle.place.slab is not None:
+                if isinstance(idle.place, SlabSlot) and idle.place.slab is not None:
                     within.setdefault(idle.place.slab, []).append(name)
             slab = self._slabs.sparsest(within)
             found = [self._idle.pop(name) for name in within[slab]] if slab is not None else []

@@ -26,10 +26,10 @@ from pathlib import Path
 
 from fusefs.cache.blockfile import Pair
 from fusefs.cache.blockindex import FORMAT
-from fusefs.cache.place import Place
+from fusefs.cache.place import DiskPlace
 from fusefs.cache.slab import FILE as SLAB
 from fusefs.cache.slab import Slabs
-from fusefs.cache.slot import Slot
+from fusefs.cache.slot import SlabSlot
 from fusefs.errors import SetupError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Found:
     """A version that a former process left; `held` is its disk space in bytes."""
 
     name: str
-    place: Place
+    place: DiskPlace
     serial: int
     held: int
     used_at: float
@@ -116,7 +116,7 @@ class CacheDir:
     def _slots(self, slabs: Slabs, serials: dict[str, int]) -> Iterator[Found]:
         for name, serial in serials.items():
             for slab, number, entry, used in slabs.found(f"{self.content}/{name}", serial):
-                slot = Slot.found(slabs, slab, number, entry, used)
+                slot = SlabSlot.found(slabs, slab, number, entry, used)
                 yield Found(entry.name, slot, serial, slot.cost(0, 1), used)
 
     def _pairs(self, stats: dict[str, os.stat_result]) -> list[Found]:

@@ -13,11 +13,12 @@ reads again when a block left in between.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from fusefs import locks
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
-from fusefs.cache.place import Blocks, DiskState, Place
+from fusefs.cache.place import Blocks, DiskPlace, DiskState
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
 from fusefs.errors import NoSpace
@@ -39,7 +40,7 @@ class CacheFile:
     def __init__(
         self,
         identity: Identity,
-        place: Place,
+        place: DiskPlace,
         account: Account,
         health: DiskHealth,
         closed: Callable[["CacheFile"], None],
@@ -120,7 +121,12 @@ class CacheFile:
             if stop == first:
                 return 0
             if not checked:
-                self._check(first, stop)
+                whole = self.identity.length(first, stop)
+                if offset == first * block and len(view) >= whole:
+                    if self._checked(first, stop, view):
+                        return whole
+                else:
+                    self._check(first, stop)
                 continue
             done = self._pread(offset, view[: min(end, stop * block) - offset])
             if epoch == self._table.epoch:
@@ -191,6 +197,19 @@ class CacheFile:
         except OSError as error:
             log.warning("cached blocks of %s can't be read: %s", self.key, error)
             return 0
+
+    def _checked(self, first: int, last: int, view: memoryview) -> bool:
+        """Fill `view` with blocks, each compared with its CRC32; False if one is lost."""
+        block, epoch = self.identity.block, self._table.epoch
+        for number in range(first, last):
+            begin = (number - first) * block
+            data = view[begin : begin + self.identity.length(number, number + 1)]
+            if not self._intact(number, data):
+                self._lose(number, epoch)
+                return False
+            if not self._table.check(number, epoch):
+                return False
+        return epoch == self._table.epoch
 
     def _check(self, first: int, last: int) -> None:
         """Compare the stored blocks in [first, last) with their CRC32, up to the first bad one."""
@@ -326,10 +345,11 @@ class CacheFile:
         with self._setup:
             if self._file is None:
                 try:
-                    with self._account.writing(self.place.overhead):
+                    overhead = self.place.overhead
+                    with self._account.writing(overhead) if overhead else nullcontext():
                         self._file = self.place.create(self.identity)
                     self.origin = DiskState.STORED
-                    self._hold(self.place.overhead)
+                    self._hold(overhead)
                 except (NoSpace, BrokenIndex) as error:
                     log.debug("not cached: %s", error)
                 except OSError as error:

@@ -58,13 +58,13 @@ class Blocks(Protocol):
         """Return the bytes that the blocks [start, stop) take on the disk: whole pages."""
 
     def rename(self, key: str, etag: str, stem: str) -> None:
-        """Change key and ETag; the bytes stay, and are at `Place.under(stem)` then."""
+        """Change key and ETag; the bytes stay, and are at `DiskPlace.under(stem)` then."""
 
     def close(self) -> None:
         """End the use of an open version."""
 
 
-class Place(Protocol):
+class DiskPlace(Protocol):
     """Where one version is, or will be; nobody has it open in calls of `remove` and `rename`."""
 
     @property
@@ -93,7 +93,7 @@ class Place(Protocol):
     def remove(self) -> None:
         """Remove it from the disk; a failure is logged, and left to the next start."""
 
-    def under(self, stem: str) -> "Place":
+    def under(self, stem: str) -> "DiskPlace":
         """Return the place where files have names that begin so; itself if its names are others."""
 
     def rename(self, key: str, etag: str, stem: str) -> None:

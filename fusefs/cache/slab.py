@@ -24,6 +24,7 @@ import logging
 import os
 import re
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,13 +51,14 @@ ENTRIES = INDEX // STEP
 # Slabs beyond which the emptiest goes, and beyond which none is made. Each is a descriptor; the
 # versions that a mount keeps fill 32 where they are as large as can be.
 MANY, MOST = 128, 256
+LOOK_SECONDS = 1.0
 
 _CANT = (errno.EOPNOTSUPP, errno.ENOSYS)
 FILE = re.compile(r"slab\.([0-9a-f]+)\.slab")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SlabEntry:
     """What a slab says of one version."""
 
     key: bytes
@@ -90,6 +92,7 @@ class Slab:
         self.slots = 0
         self.taken = PAGE
         self._number, self._page = 1, INDEX // PAGE
+        self._looked = (0.0, False)
 
     def __del__(self) -> None:
         os.close(self.fd)
@@ -116,7 +119,7 @@ class Slab:
             raise BrokenIndex("no slab of this version")
         return slab
 
-    def entries(self) -> Iterator[tuple[int, Entry, int]]:
+    def entries(self) -> Iterator[tuple[int, SlabEntry, int]]:
         """Return number, entry and time of last use of each version there is."""
         index = os.pread(self.fd, INDEX, 0)
         self.taken = pages(len(index.rstrip(b"\0"))) * PAGE
@@ -126,9 +129,9 @@ class Slab:
             fits = 0 < size <= BLOCK and page * PAGE >= INDEX and crc32(body) == total
             if fits:
                 used = USED.unpack_from(index, number * STEP + ENTRY.size)[0]
-                yield number, Entry(key, etag, page, size, check), used
+                yield number, SlabEntry(key, etag, page, size, check), used
 
-    def free_others(self, entries: list[Entry]) -> None:
+    def free_others(self, entries: list[SlabEntry]) -> None:
         """Free the disk space of what isn't of these: a kill may have left it."""
         at = INDEX // PAGE
         end = -(-os.fstat(self.fd).st_size // PAGE)
@@ -151,8 +154,11 @@ class Slab:
 
     @property
     def gone(self) -> bool:
-        """Whether somebody has removed the file."""
-        return os.fstat(self.fd).st_nlink == 0
+        """Whether somebody has removed the file, as seen within the last second."""
+        now = time.monotonic()
+        if now > self._looked[0]:
+            self._looked = (now + LOOK_SECONDS, os.fstat(self.fd).st_nlink == 0)
+        return self._looked[1]
 
     def unlink(self) -> None:
         """Remove the file; a failure is logged, and left to the next start."""
@@ -243,7 +249,7 @@ class Slabs:
             self._works = False
             raise BrokenIndex("this filesystem can't free parts of a file") from error
 
-    def found(self, path: str, serial: int) -> list[tuple[Slab, int, Entry, int]]:
+    def found(self, path: str, serial: int) -> list[tuple[Slab, int, SlabEntry, int]]:
         """Return what a former process has left in a slab: number, entry, time of last use.
 
         A slab without a version is removed; so is one that can't be used, with a line in the log.

@@ -13,7 +13,7 @@ import time
 from fusefs.cache.blockindex import ABSENT, BLOCK, STORED, BrokenIndex, Identity, key_hash
 from fusefs.cache.place import DiskState
 from fusefs.cache.slab import ENTRY as LAYOUT
-from fusefs.cache.slab import PAGE, STEP, USED, Entry, Slab, Slabs, pages
+from fusefs.cache.slab import PAGE, STEP, USED, Slab, SlabEntry, Slabs, pages
 from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
 
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 USE_AGE = 60
 
 
-class Slot:
-    """Where a version of at most one block is, and that block; `Place` and `Blocks` in one.
+class SlabSlot:
+    """Where a version of at most one block is, and that block; `DiskPlace` and `Blocks` in one.
 
     Made without a place in a slab, which it gets with `create`, or as one found there.
     """
@@ -43,7 +43,9 @@ class Slot:
         self._present = False
 
     @classmethod
-    def found(cls, slabs: Slabs, slab: Slab, number: int, entry: Entry, used: int) -> "Slot":
+    def found(
+        cls, slabs: Slabs, slab: Slab, number: int, entry: SlabEntry, used: int
+    ) -> "SlabSlot":
         """Return the slot of an entry that a former process wrote."""
         slot = cls(slabs)
         slot.slab, slot._number, slot._used = slab, number, used
@@ -52,7 +54,7 @@ class Slot:
         slot._present = True
         return slot
 
-    def create(self, identity: Identity) -> "Slot":
+    def create(self, identity: Identity) -> "SlabSlot":
         """Take a place in a slab."""
         if not 0 < identity.size <= BLOCK:
             raise BrokenIndex(f"{identity.size} bytes aren't one block")
@@ -61,7 +63,7 @@ class Slot:
         self.slab, self._number, self._page = self._slabs.take(identity.size)
         return self
 
-    def load(self, identity: Identity) -> "Slot":
+    def load(self, identity: Identity) -> "SlabSlot":
         """Return the block that is there."""
         if not self._present or (self._size, self._hashes) != (identity.size, _hashes(identity)):
             raise BrokenIndex("another version, or of another size")
@@ -129,7 +131,7 @@ class Slot:
         """Return the bytes of the block on the disk: whole pages."""
         return pages(self._size) * PAGE if stop > start else 0
 
-    def under(self, stem: str) -> "Slot":
+    def under(self, stem: str) -> "SlabSlot":
         """Return itself: a slot has no name."""
         return self
 
@@ -164,7 +166,7 @@ class Slot:
     def _enter(self) -> None:
         """Write the entry."""
         self._used = int(time.time())
-        entry = Entry(*self._hashes, self._page, self._size, self._check)
+        entry = SlabEntry(*self._hashes, self._page, self._size, self._check)
         os.pwrite(self._in().fd, entry.packed(self._used), self._number * STEP)
 
     def _in(self) -> Slab:

@@ -133,7 +133,7 @@ class Mounted:
     def _open_files(self, tree: Tree, lookup: Lookup, copies: SelfCopies) -> OpenFiles:
         settings, first = self.settings, self._limits.first
         ahead, ttl = self._pools.ahead, settings.content_ttl
-        self.sweeps = Sweeps(tree, lookup, self.cache, self.reader, ahead, first, ttl)
+        self.sweeps = Sweeps(tree, lookup, self.cache, ahead, first, ttl)
         return OpenFiles(
             tree, lookup, copies, self._contents, self.cache, first, settings.read_only, self.sweeps
         )

@@ -31,7 +31,6 @@ from fusefs.names.lookup import Lookup
 from fusefs.names.pages import PAGE_MOST
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
-from fusefs.read.reader import Reader
 from fusefs.recent import Recent
 
 # Files fetched ahead for each open that found nothing; in all; and bytes that no open has used yet.
@@ -85,14 +84,13 @@ class Sweeps:
     """
 
     def __init__(
-        self, tree: Tree, lookup: Lookup, cache: Cache, reader: Reader, pool: Executor,
-        length: int, ttl: float,
+        self, tree: Tree, lookup: Lookup, cache: Cache, pool: Executor, length: int,
+        ttl: float,
     ) -> None:  # fmt: skip
         self._tree = tree
         self._lookup = lookup
         self._store = lookup.store
         self._cache = cache
-        self._reader = reader
         self._pool = pool
         self._length = length
         self._ttl = ttl
@@ -271,7 +269,8 @@ class Sweeps:
             if start is not None and start[0].size <= self._length:
                 info, head = start
                 self._lookup.remember(info)
-                self._reader.open(info.key, info.etag, info.size, head).close()
+                if len(head) == info.size:
+                    self._cache.store(info.key, info.etag, head)
         with self._lock:
             sweep.running -= 1
             if info is None and sweep.fetches.pop(listed.key, None) is not None:

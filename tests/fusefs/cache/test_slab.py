@@ -205,9 +205,10 @@ def test_versions_of_both_kinds_of_files_are_read(tmp_path: Path) -> None:
 
 
 def test_a_removed_directory_gets_no_more_versions(
-    cache: Cache, caplog: pytest.LogCaptureFixture
+    cache: Cache, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nobody can find any more takes no more space; reads go on without the cache."""
+    monkeypatch.setattr(slab, "LOOK_SECONDS", 0.0)
     fill(cache, "k0", content(SMALL))
     for path in files(cache):
         path.unlink()

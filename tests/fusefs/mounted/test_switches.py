@@ -28,7 +28,7 @@ PARTS = ("-o", "multipart_threshold=5,multipart_size=5")
 SWITCHES = {
     "no lists, no fast path": ("--without", "lists", "--sdk-only"),
     "no opens, no background fill": ("--without", "opens", "--background-fill", "0"),
-    "no walks, nothing sent ahead": ("--without", "walks", "-o", "multipart_threshold=64"),
+    "no walks, nothing sent ahead": ("--without", "walks,slabs", "-o", "multipart_threshold=64"),
     "sweeps, little memory": ("--content-ttl", "60s", "--memory-limit", "16Mi"),
     "nothing kept, little at once": (
         *("--attr-ttl", "0s", "--negative-ttl", "0s"),

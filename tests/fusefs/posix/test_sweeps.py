@@ -62,7 +62,7 @@ class Reader:
         self.mount = mount
         self.fetches = Fetches()
         lookup, tree = mount.lookup, mount.tree
-        self.sweeps = Sweeps(tree, lookup, mount.cache, mount.reader, self.fetches, 1 << 17, ttl)
+        self.sweeps = Sweeps(tree, lookup, mount.cache, self.fetches, 1 << 17, ttl)
         copies = SelfCopies(tree, lookup, mount.uploader, mount.cache)
         self.files = OpenFiles(
             tree, lookup, copies, mount.contents, mount.cache, 1 << 17, False, self.sweeps
