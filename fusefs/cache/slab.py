@@ -189,6 +189,7 @@ class Slabs:
         self._lock = locks.lock(Rank.LEAF)
         self._current: Slab | None = None
         self._all: set[Slab] = set()
+        self.closed = False
         self._works = True
         self._grown = False
 
@@ -290,8 +291,12 @@ class Slabs:
             self._account.give(slab.taken)
 
     def close(self) -> None:
-        """Let go of all slabs; who has a version open keeps its own."""
+        """Let go of all slabs: from now on another process may make holes in them, or delete them.
+
+        Who has a version open still can neither read nor change it.
+        """
         with self._lock:
+            self.closed = True
             self._current = None
             self._all.clear()
 

@@ -147,14 +147,14 @@ class SlabSlot:
         if self._present and self.slab is not None and now - self._used > USE_AGE:
             self._used = now
             try:
-                os.pwrite(self.slab.fd, USED.pack(now), self._number * STEP + LAYOUT.size)
+                os.pwrite(self._in().fd, USED.pack(now), self._number * STEP + LAYOUT.size)
             except OSError as error:
                 log.debug("the use of %s isn't noted: %s", self.slab.path, error)
 
     def remove(self) -> None:
         """Free the place; a failure is logged, and left to the next start."""
         slab = self.slab
-        if slab is None:
+        if slab is None or self._slabs.closed:
             return
         try:
             self.punch(0, 1)
@@ -170,7 +170,7 @@ class SlabSlot:
         os.pwrite(self._in().fd, entry.packed(self._used), self._number * STEP)
 
     def _in(self) -> Slab:
-        if self.slab is None:
+        if self.slab is None or self._slabs.closed:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return self.slab
 

@@ -125,6 +125,25 @@ def test_a_small_version_has_no_descriptor_of_its_own(cache: Cache) -> None:
     file.close()
 
 
+def test_who_outlives_the_cache_neither_reads_nor_changes_a_slab(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is another process's by then, which makes holes where it evicts, and reads the rest."""
+    fill(cache, "k", content(SMALL))
+    late = cache.open("k", "e", SMALL)
+    late.prepare()
+    cache.drop("k")
+    following, _ = reopened(cache)
+    opened = following.open("k", "e", SMALL)
+    assert read(opened, 0, SMALL) == content(SMALL)
+    assert read(late, 0, SMALL) == b""
+    assert "can't be read" in caplog.text
+    late.close()
+    assert read(opened, 0, SMALL) == content(SMALL)
+    opened.close()
+    following.close()
+
+
 def test_renamed_versions_are_found_by_the_next_process(cache: Cache) -> None:
     """Under the new identity alone, be they open or not."""
     fill(cache, "a", content(SMALL, 1))
