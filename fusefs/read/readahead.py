@@ -4,11 +4,17 @@ A handle may be read at several places in turn (a merge, a tar of a zip, many th
 kernel's own read-ahead hands requests over in any order; so a stream follows several cursors, and a
 read belongs to a cursor when it lands in or near the range that cursor has planned.
 
+Pieces that are read ahead begin and end at multiples of their size, as far as they can. The parts
+that objects were uploaded in do so, too, mostly of 8 or 16 MiB, and a store reads within one of
+them faster (S3 user guide, "Performance guidelines"; SeaweedFS, whose chunks have 8 MiB, with a
+quarter less CPU).
+
 Not here: fetching (`version`). Pure arithmetic.
 
 Threading: none of its own; every call is made under the reader's lock.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fusefs.recent import Recent
@@ -40,6 +46,14 @@ class Cursor:
         if not self.sequential:
             return False
         return self.position - SLACK <= offset <= max(self.ahead, self.position) + SLACK
+
+
+def cut(start: int, stop: int, piece: int, *, aligned: bool) -> Iterator[tuple[int, int]]:
+    """Cut a range into pieces; `aligned`: those end at multiples of their size."""
+    while start < stop:
+        end = min(stop, start + piece - (start % piece if aligned else 0))
+        yield start, end
+        start = end
 
 
 class ReadAhead:
@@ -78,15 +92,17 @@ class ReadAhead:
         """Return what to fetch ahead now, [start, stop), and in pieces of how many bytes.
 
         Nothing until the run is half a first read long: who reads a header goes elsewhere next.
-        The window grows with the run, from eight first reads up to `limit`.
+        The window grows with the run, from eight first reads up to `limit`. A piece is a power of
+        two, and the plan ends at a multiple of it.
         """
         window = min(limit, max(8 * self._first, GROWTH * (cursor.position - cursor.start)))
         piece = min(self._part, max(min(SMALLEST_PIECE, window), window // 8))
+        piece = 1 << (piece.bit_length() - 1)
         start = max(cursor.ahead, cursor.position)
         stop = min(cursor.position + window, size)
-        if start + piece < stop < size:
-            stop -= (stop - start) % piece  # a rest would be a request of its own
-        enough = stop - start >= piece or start - cursor.position <= window // 2 or stop == size
+        if start < stop - stop % piece and stop < size:
+            stop -= stop % piece  # a rest would be a request of its own
+        enough = stop - start >= piece or start - cursor.position <= window // 4 or stop == size
         if not cursor.sequential or start >= stop or not enough:
             return start, start, piece
         cursor.ahead = stop

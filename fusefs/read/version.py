@@ -21,7 +21,7 @@ from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
 from fusefs.read.backfill import AROUND, PIECE, Backfill
 from fusefs.read.fetches import Fetch, FetchMap
-from fusefs.read.readahead import ReadAhead
+from fusefs.read.readahead import ReadAhead, cut
 from fusefs.read.readpool import ReadPool
 
 log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class ObjectVersion:
         """Return the next range that is neither on disk nor on its way."""
         for offset, length in self._file.missing(start, self.size - start):
             for low, high in self._parts.gaps(offset, offset + length):
-                return low, min(low + PIECE, high)
+                return next(cut(low, high, PIECE, aligned=True))
         return None
 
     def _some(self, offset: int, view: memoryview, *, insist: bool) -> int:
@@ -218,8 +218,8 @@ class ObjectVersion:
         piece = max(block, piece // block * block)
         for offset, length in self._file.missing(start, stop - start):
             for low, high in self._parts.gaps(offset, offset + length):
-                for at in range(low, high, piece):
-                    if not self._begin(at, min(at + piece, high), ahead):
+                for at, end in cut(low, high, piece, aligned=ahead is not None):
+                    if not self._begin(at, end, ahead):
                         return max(start, at)
         return stop
 

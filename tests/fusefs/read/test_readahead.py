@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from fusefs.read.readahead import ReadAhead
+from fusefs.read.readahead import ReadAhead, cut
 
 KiB, MiB = 1024, 1024 * 1024
 FIRST, PART, WINDOW, SIZE = 128 * KiB, 8 * MiB, 64 * MiB, 1024 * MiB
@@ -22,12 +22,35 @@ def test_the_window_grows_with_the_run_up_to_its_limit() -> None:
     """Plans reach up to four times as far as was read, without gap or overlap."""
     stream = ReadAhead(FIRST, PART)
     planned = [p for p in windows(stream, [(n * FIRST, FIRST) for n in range(2000)]) if p[1]]
-    assert planned[0] == (2 * FIRST, 8 * FIRST)
+    assert planned[0] == (2 * FIRST, 6 * FIRST)
     assert all(start + length <= max(10 * FIRST, 5 * start) for start, length in planned)
     assert all(a[0] + a[1] == b[0] for a, b in pairwise(planned))
     assert max(length for _, length in planned) <= WINDOW
     assert {length for _, length in planned[-10:]} == {PART}
-    assert len(planned) < 60
+    assert len(planned) < 70
+
+
+def test_what_is_read_ahead_ends_where_parts_of_objects_do() -> None:
+    """At multiples of the pieces, which are powers of two, wherever the run began."""
+    stream, begin = ReadAhead(FIRST, PART), 3 * MiB + 5 * KiB
+    pieces: list[tuple[int, int]] = []
+    for at in range(begin, begin + 200 * MiB, FIRST):
+        cursor, _ = stream.note(at, at + FIRST)
+        start, stop, piece = stream.plan(cursor, SIZE, WINDOW)
+        assert piece.bit_count() == 1
+        pieces += cut(start, stop, piece, aligned=True)
+    assert all(a[1] == b[0] for a, b in pairwise(pieces))
+    assert all(stop % MiB == 0 for _, stop in pieces)
+    assert all(piece in {(n * PART, n * PART + PART) for n in range(128)} for piece in pieces[-8:])
+
+
+def test_a_range_that_is_waited_for_is_cut_from_its_start() -> None:
+    """A miss at the border of two parts is one request."""
+    assert list(cut(7 * MiB, 9 * MiB, 8 * MiB, aligned=False)) == [(7 * MiB, 9 * MiB)]
+    assert list(cut(7 * MiB, 9 * MiB, 8 * MiB, aligned=True)) == [
+        (7 * MiB, 8 * MiB),
+        (8 * MiB, 9 * MiB),
+    ]
 
 
 def test_nothing_is_planned_for_a_single_read() -> None:
