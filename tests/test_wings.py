@@ -35,8 +35,8 @@ FACES: dict[str, dict[str, str]] = {
         "node": "command",
         "keeper": "cacheprotocol client command connections keptmount protocol requests",
         "kernel": "backing mountcalls negotiation notify session wire",
-        "s3": "client conditionprobes conditions credentials partbody settings store storefeatures"
-        " unfinished uploads",
+        "s3": "client conditionprobes conditions credentials manyheads partbody settings store"
+        " storefeatures unfinished uploads",
         "disk": "audit boot diskhealth fallocate leftbehind linefile presence space",
     },
     "webhook": {

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
@@ -147,13 +148,19 @@ class FirstPages:
             count = self._uncovered.get(parent.id, 0) + 1
             self._uncovered[parent.id] = count
         if count % NAMES_A_PAGE == 0:
-            self._asks.submit(self._next_page, listing)
+            self._asks.submit(self._load, listing, listing.pages)
+
+    def ahead(self, listing: Listing, page: int) -> None:
+        """Request a page of a listing that is being read before the reader comes to it."""
+        if self.enabled:
+            with suppress(FsError):  # the mount is ending
+                self._asks.submit(self._load, listing, page)
 
     @staticmethod
-    def _next_page(listing: Listing) -> None:
+    def _load(listing: Listing, page: int) -> None:
         with bulkhead("listing a directory ahead", directory=listing.prefix):
             try:
-                listing.load(listing.pages)
+                listing.load(page)
             except FsError as error:  # a lookup that needs it gets its own error
                 log.debug("LIST of %s failed: %s", listing.prefix, error)
 

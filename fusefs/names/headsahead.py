@@ -9,32 +9,29 @@ wrong guess.
 """
 
 import time
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
 
 from fusefs import locks
-from fusefs.errors import NotFound
+from fusefs.errors import NotFound, Unavailable
 from fusefs.locks import Rank
-from fusefs.names.listing import Listing
+from fusefs.names.listing import Entry, Listing
 from fusefs.names.remembered import Remembered
 from fusefs.names.tree import Tree
 from fusefs.names.walks import Walks
 from fusefs.objects import ObjectInfo
+from fusefs.s3.manyheads import ManyHeads, SentHead
 from fusefs.s3.store import Store
 
 # The first window and the largest, in names: twice the concurrent requests, so that none waits.
 AHEAD_FIRST, AHEAD_MOST = 8, 256
+# HEADs are sent when a quarter of the window is free: sending each one by itself costs more.
+BATCH = 4
 # Within so many seconds of a long scan, the first name of the next directory begins another.
 NEXT = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A HEAD sent ahead, and the time just before it was sent (monotonic seconds)."""
-
-    at: float
-    answer: Future[ObjectInfo]
+# Directories of a walk for which HEADs are sent before any name of the last ones was looked at.
+UNPROVEN_MOST = 4
 
 
 class HeadsAhead:
@@ -49,11 +46,15 @@ class HeadsAhead:
     ) -> None:
         self._tree = tree
         self._store = store
-        self._pool = pool
+        self._many = ManyHeads(store, pool)
         self._known = known
         self._walks = walks
         self._scanned_at = float("-inf")
-        self._asked: dict[str, _Sent] = {}
+        self._probe = (
+            ""  # the key of a name that came without attributes, though they were asked for
+        )
+        self._unproven = 0  # directories since one whose probe was looked at
+        self._asked: dict[str, SentHead] = {}
         self._lock = locks.lock(Rank.LEAF)
 
     def head(self, key: str) -> tuple[ObjectInfo, float]:
@@ -63,9 +64,11 @@ class HeadsAhead:
         """
         with self._lock:
             sent = self._asked.pop(key, None)
+        if key == self._probe:
+            self._unproven = 0
         if sent is not None and self._tree.fresh(sent.at):
             with suppress(NotFound):
-                info = sent.answer.result()
+                info = sent.result()
                 if not self._store.changes.overtook(key, sent.at):
                     self._known.add(info)
                     return info, sent.at
@@ -91,30 +94,60 @@ class HeadsAhead:
         if window == AHEAD_MOST:
             self._scanned_at = now
         start, end = max(position + 1, listing.sent_ahead), position + 1 + window
+        if end - start < window // BATCH:
+            return
         listing.sent_ahead = end
-        for other, entry in listing.window(start, end - start):
-            if entry.info is not None:
-                if entry.info.headers is None and self._known.completed(entry.info) is None:
-                    self._send(entry.info.key)
-            elif entry.directory:
-                self._send_directory(listing.prefix + other + "/")
+        self._send(
+            key
+            for other, entry in listing.window(start, end - start)
+            if (key := self._key_of(listing, other, entry)) is not None
+        )
+
+    def walked(self, listing: Listing) -> None:
+        """Send HEADs for a directory whose names are read first, and for those that follow it.
+
+        That is where directories of a walk are scanned one after the other. The kernel doesn't say
+        whether a reader looks at attributes that came with the names, so one name of each directory
+        comes without: a reader that isn't seen to look at those is no scan.
+        """
+        if time.monotonic() - self._scanned_at > NEXT or self._unproven >= UNPROVEN_MOST:
+            return
+        objects = self._walks.onwards(listing.prefix, AHEAD_MOST)
+        keys = [info.key for info in objects if self._known.completed(info) is None]
+        if keys:
+            self._probe, self._unproven = keys[0], self._unproven + 1
+            with suppress(Unavailable):  # the mount is ending
+                self._send(keys)
+
+    def is_sent(self, key: str) -> bool:
+        """Return whether a HEAD was sent ahead that nobody has asked for yet."""
+        return key in self._asked
+
+    def comes_with_name(self, key: str) -> bool:
+        """Return whether an object's attributes are to come with its name, once they are there."""
+        return key in self._asked and key != self._probe
 
     def scanned(self, listing: Listing, name: str) -> bool:
         """Return whether a scan of the listing is under way, and `name` is its next."""
         at, window = listing.scan
         return window > 0 and listing.position(name, at) is not None
 
-    def _send_directory(self, key: str) -> None:
-        known = self._known.get(key)
-        if (known is None or not self._tree.fresh(known.at)) and not self._walks.lacks(key):
-            self._send(key)
+    def _key_of(self, listing: Listing, name: str, entry: Entry) -> str | None:
+        """Return the key whose HEAD has a name's attributes; None where they are known."""
+        info = entry.info
+        if info is not None:
+            known = info.headers is not None or self._known.completed(info) is not None
+            return None if known else info.key
+        key = listing.prefix + name + "/"
+        marker = self._known.get(key)
+        known = marker is not None and self._tree.fresh(marker.at)
+        return None if known or not entry.directory or self._walks.lacks(key) else key
 
-    def _send(self, key: str) -> None:
-        now = time.monotonic()
+    def _send(self, keys: Iterable[str]) -> None:
+        wanted = list(keys)
         with self._lock:
-            if key in self._asked:
-                return
             if len(self._asked) >= 4 * AHEAD_MOST:  # left by a scan that stopped
                 self._asked.clear()
-            answer = self._pool.submit(self._store.head, key)
-            self._asked[key] = _Sent(now, answer)
+            heads = [SentHead(key) for key in wanted if key not in self._asked]
+            self._asked |= {head.key: head for head in heads}
+        self._many.send(heads)

@@ -82,7 +82,7 @@ class Lookup:
         self._started = time.time_ns()
         self.first = first or FirstBytes(store, 0, enabled=False)
         self.pages = FirstPages(tree, store, pools.asks, self._look, enabled="lists" not in without)
-        self.walks = Walks(store, enabled="walks" not in without)
+        self.walks = Walks(store, pools.asks, enabled="walks" not in without)
         self._heads = HeadsAhead(tree, store, pools.ahead, self._known, self.walks)
         self.markers = Markers(tree, self._marker)
 
@@ -240,13 +240,23 @@ class Lookup:
         fetched = self.fetched(listed.key)
         if fetched is not None:
             return fetched
-        if self.first.likely(listed.key, listed, names_read=not listing.for_lookups):
+        sent = self._heads.is_sent(listed.key)
+        if not sent and self.first.likely(listed.key, listed, names_read=not listing.for_lookups):
             changes = self.store.changes
             info = changes.settled(listed.key, lambda: self.first.ask(listed.key, listed))[0]
             self.remember(info)
             return info
         self._heads.ahead(listing, name)
         return self._heads.head(listed.key)[0]
+
+    def names_read(self, listing: Listing) -> None:
+        """Take note that the first names of a directory are being read."""
+        if self.stored:
+            self._heads.walked(listing)
+
+    def comes_with_name(self, key: str) -> bool:
+        """Return whether an object's attributes come with its name: a scan asked for them ahead."""
+        return self._heads.comes_with_name(key)
 
     def _look(self, key: str) -> ObjectInfo:
         """Ask for an object that nothing is known of."""

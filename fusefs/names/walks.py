@@ -11,9 +11,13 @@ Any thread; `_lock` guards the walks; the `_loading` of a walk is held during it
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import dropwhile, islice
 
 from fusefs import locks
+from fusefs.errors import FsError
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo, Page
 from fusefs.recent import Recent
@@ -59,7 +63,9 @@ class _Walk:
     pages answer for a directory only where they hold a key of it, and a key that follows its last.
     """
 
-    def __init__(self, store: Store, prefix: str, behind: str) -> None:
+    def __init__(self, store: Store, pool: Executor, prefix: str, behind: str) -> None:
+        self._pool = pool
+        self._next: Future[tuple[float, Page]] | None = None  # a page that is requested ahead
         self.prefix = prefix
         self.failures = 0
         self.ended = False  # its keys are too old, or not what S3 would return
@@ -79,6 +85,7 @@ class _Walk:
                     return None
                 if self._covers(prefix):
                     self.failures = 0
+                    self._request_next(prefix)
                     return self._page(prefix)
                 if self._all:
                     break
@@ -103,16 +110,42 @@ class _Walk:
         now = time.monotonic()
         self.ended = self.ended or any(now - page.asked > TRUST for page in self._pages)
 
+    def onwards(self, prefix: str, count: int) -> list[ObjectInfo]:
+        """Return the next `count` objects from a directory's first on; sends no request."""
+        objects = (info for page in list(self._pages) for info in page.objects)
+        return list(islice(dropwhile(lambda info: not info.key.startswith(prefix), objects), count))
+
+    def _request_next(self, prefix: str) -> None:
+        """Request the next page where a directory is in the second half of the last one."""
+        last = self._pages[-1].objects
+        if self._next is None and not self._all and last[len(last) // 2].key < prefix + LAST:
+            with suppress(FsError):  # the mount is ending
+                self._next = self._pool.submit(self._ask)
+
     def _load(self) -> None:
-        asked = time.monotonic()
-        after = None if self._pages else self._behind + LAST
-        answer = self._store.list_page(self.prefix, "", self._token, after=after)
+        asked, answer = self._requested() or self._ask()
         self._token = answer.next_token
         self._all = answer.next_token is None
         if answer.objects:
             self._pages.append(_Flat(answer.objects, asked))
         elif not self._all:
             self.ended = True  # not how S3 answers
+
+    def _requested(self) -> tuple[float, Page] | None:
+        """Return the page that was requested ahead; None without one, or where it is too old."""
+        requested, self._next = self._next, None
+        if requested is not None:
+            with suppress(FsError):  # whoever needs the page gets the error of its own request
+                asked, answer = requested.result()
+                if time.monotonic() - asked < TRUST:
+                    return asked, answer
+        return None
+
+    def _ask(self) -> tuple[float, Page]:
+        """Request the page that follows; return it, and when it was requested."""
+        asked = time.monotonic()
+        after = None if self._pages else self._behind + LAST
+        return asked, self._store.list_page(self.prefix, "", self._token, after=after)
 
     def _covers(self, prefix: str) -> bool:
         """Return whether the pages hold keys below a prefix, and where those end."""
@@ -140,10 +173,11 @@ class _Walk:
 
 
 class Walks:
-    """The walks of one mount; none begins without `enabled`."""
+    """The walks of one mount; none begins without `enabled`. `pool` requests pages ahead."""
 
-    def __init__(self, store: Store, *, enabled: bool = True) -> None:
+    def __init__(self, store: Store, pool: Executor, *, enabled: bool = True) -> None:
         self._store = store
+        self._pool = pool
         self._enabled = enabled and store.sorted
         self._first: Recent[str, tuple[str, float]] = Recent(PARENTS)  # by parent
         self._walks: Recent[str, _Walk] = Recent(WALKS)
@@ -169,6 +203,14 @@ class Walks:
         """Return whether a walk shows that the key doesn't exist; sends no request."""
         return any(walk.lacks(key) for walk in list(self._walks.values()))
 
+    def onwards(self, prefix: str, count: int) -> list[ObjectInfo]:
+        """Return up to `count` objects from a directory's first on, as far as a walk listed them.
+
+        Sends no request; none where no walk listed that directory.
+        """
+        found = (walk.onwards(prefix, count) for walk in list(self._walks.values()))
+        return next((objects for objects in found if objects), [])
+
     def _walk_to(self, prefix: str) -> _Walk | None:
         """Note that a directory is listed; return the walk that will reach it, maybe a new one."""
         parent, now = _parent(prefix), time.monotonic()
@@ -180,7 +222,7 @@ class Walks:
             self._first[parent] = prefix, max(now, at)
             if before >= prefix or not 0 <= now - at <= TOGETHER:
                 return None
-            self._walks[parent] = made = _Walk(self._store, parent, before)
+            self._walks[parent] = made = _Walk(self._store, self._pool, parent, before)
             return made
 
 

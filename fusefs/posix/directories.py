@@ -96,11 +96,17 @@ class OpenDirectories:
         if len(entries) < want:
             offset = max(offset, DOTS)
             answer = [(entry.offset, "") for entry in entries]
-            for name, entry, cookie, key in found.stream.read(offset, want - len(entries)):
+            names = found.stream.read(offset, want - len(entries))
+            if offset == DOTS and found.stream.listing is not None:
+                self._lookup.names_read(found.stream.listing)
+            for name, entry, cookie, key in names:
                 entries.append(self._entry(found.node, name, entry, cookie))
                 answer.append((cookie, key))
                 if key.endswith(FOLDER_SUFFIX):
                     self._lookup.markers.folders = True
+            ahead = found.stream.page_ahead()
+            if ahead is not None:
+                self._lookup.pages.ahead(*ahead)
             if answer:
                 self._tree.journal.answered(handle, answer)
         return entries
@@ -122,8 +128,9 @@ class OpenDirectories:
             return stat.S_IFREG, info is not None
         full = self._lookup.with_headers(info)
         if full is None:
-            # It could be a link: only its attributes say, and they cost a request.
-            return 0, False
+            # It could be a link: only its attributes say. Where a scan has asked for them already,
+            # READDIRPLUS returns them, and saves the LOOKUP of each name.
+            return 0, self._lookup.comes_with_name(info.key)
         directory = is_old_form(full)
         return self._lookup.posix(full, directory).kind, True
 

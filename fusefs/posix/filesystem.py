@@ -13,8 +13,8 @@ from fusefs import keys
 from fusefs.attributes import LINK_MOST, Posix, Shown
 from fusefs.errors import (
     Exists,
+    FsError,
     Invalid,
-    NameTooLong,
     NotADirectory,
     NotFound,
     NotPermitted,
@@ -92,10 +92,10 @@ class Filesystem:
         return replace(attributes, ttl=0.0) if taken else attributes
 
     def adopt(self, parent: int, name: str) -> Attributes | None:
-        """Take the reference for a directory entry."""
+        """Take the reference for a directory entry; None where only a LOOKUP can say why not."""
         try:
             return self.lookup(parent, name)
-        except (NotFound, NameTooLong):
+        except FsError:
             return None
 
     def forget(self, node: int, count: int) -> None:

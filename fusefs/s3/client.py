@@ -32,7 +32,7 @@ from fusefs.s3.errorcodes import (
     VAGUE,
     error_for,
 )
-from fusefs.s3.fastpath import FastPath, Unclear, Wire
+from fusefs.s3.fastpath import Begun, FastPath, Unclear, Wire
 from fusefs.s3.partbody import in_pieces, rewind
 from fusefs.s3.presence import StorePresence
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
@@ -163,6 +163,11 @@ class Client:
         if operation != STREAMED:
             self.has_all(answer)
         return answer
+
+    def begin(self, operation: str, key: str) -> Begun | None:
+        """Send a request without waiting for its answer; None where that can't be done."""
+        direct = self._direct
+        return None if direct is None else direct.begin(operation, {"Key": key, **self._common})
 
     def has_all(self, answer: Mapping[str, Any]) -> None:
         """Note that an answer has been received whole, with its body."""

@@ -75,8 +75,7 @@ class Connections:
         `silence`: longest time without a byte in either direction, in seconds, if shorter than
         usual; it also holds for the answer's body.
         """
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
+        head = _head(method, target, headers)
         line = self._idle_one() or self._connected(silence)
         try:
             line.limit(_less(self._read_timeout, silence))
@@ -85,6 +84,21 @@ class Connections:
         except BaseException:
             line.close()
             raise
+
+    def begin(self, method: str, target: str, headers: Mapping[str, str]) -> "Line | None":
+        """Send a request without a body on an idle connection, and don't wait for its answer.
+
+        None where no connection is idle, or the one that was is broken.
+        """
+        line = self._idle_one()
+        try:
+            if line is not None:
+                line.send_now(_head(method, target, headers))
+        except OSError:
+            assert line is not None  # noqa: S101 - it was sent on
+            line.close()
+            return None
+        return line
 
     def _idle_one(self) -> "Line | None":
         """Return an idle connection that the server hasn't closed, or None."""
@@ -126,6 +140,11 @@ class Connections:
             idle, self._idle = self._idle, []
         for line in idle:
             line.close()
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
 
 
 def _less(usual: float, allowed: float | None) -> float:
@@ -181,6 +200,24 @@ class Line:
         """Return at most `most` bytes, as soon as there are any; b"" where the server closed."""
         return self._sock.recv(most)
 
+    def fileno(self) -> int:
+        """Return the descriptor, for polling."""
+        return self._sock.fileno()
+
+    def send_now(self, head: bytes) -> None:
+        """Send a head without waiting; OSError where it can't be sent at once."""
+        self._sock.settimeout(0)
+        self._limit = -1.0
+        if self._sock.send(head) != len(head):
+            raise BrokenAnswer("a head that doesn't fit into the socket's buffer")
+
+    def receive_now(self, most: int) -> bytes | None:
+        """Return what is there, at most `most` bytes; None for nothing yet, b"" as `receive`."""
+        try:
+            return self._sock.recv(most)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+
     def receive_into(self, view: memoryview) -> int:
         """Receive into `view`; return the number of bytes, 0 where the server closed."""
         return self._sock.recv_into(view)
@@ -202,6 +239,18 @@ class PlainLine(Line):
         """See `Line`."""
         self._piece = FIRST_RECEIVED
         super().send(head, body)
+
+    def send_now(self, head: bytes) -> None:
+        """See `Line`."""
+        if self._sock.send(head, socket.MSG_DONTWAIT) != len(head):
+            raise BrokenAnswer("a head that doesn't fit into the socket's buffer")
+
+    def receive_now(self, most: int) -> bytes | None:
+        """See `Line`."""
+        try:
+            return self._sock.recv(most, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
 
     def _take_limit(self, seconds: float) -> None:
         timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000) or 1)

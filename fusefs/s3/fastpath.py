@@ -14,11 +14,13 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from fusefs.s3 import documents
-from fusefs.s3.connections import Answer, Connections
+from fusefs.s3.connections import Connections, Line
+from fusefs.s3.httpanswer import END, FIRST, HEAD_MOST, Answer, BrokenAnswer
 from fusefs.s3.httpdate import moment
 from fusefs.s3.httprequest import META, METHODS, HttpRequest, request_of
 from fusefs.s3.refusal import Refusal
@@ -142,10 +144,67 @@ class FastPath:
             answer.close()
             raise Unclear(f"{operation}: {error}") from error
 
+    def begin(self, operation: str, arguments: Mapping[str, Any]) -> "Begun | None":
+        """Send a request without a body, and don't wait for its answer.
+
+        None where nothing was sent: without a route or an idle connection.
+        """
+        route, keys = self._route, self._keys()
+        if route is None or keys is None or time.monotonic() < self._rests_until:
+            return None
+        request = request_of(operation, arguments)
+        # As long as the first attempt of any request, so that another has time left.
+        patience = self._wire.read_timeout / 2
+        return None if request is None else route.begin(keys, operation, request, patience)
+
     def close(self) -> None:
         """Close the connections."""
         if self._route is not None:
             self._route.close()
+
+
+class Begun:
+    """A request that was sent, and what came of its answer; nothing here waits.
+
+    `sent` and `overdue` are monotonic seconds: the answer may take `patience` seconds.
+    """
+
+    def __init__(
+        self, operation: str, line: Line, keep: Callable[[], None], patience: float
+    ) -> None:
+        self.sent = time.monotonic()
+        self.overdue = self.sent + patience
+        self._operation = operation
+        self._line = line
+        self._keep = keep
+        self._data = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable."""
+        return self._line.fileno()
+
+    def receive(self) -> bool:
+        """Receive what is there; return whether the answer's head is. Raises OSError."""
+        received = self._line.receive_now(FIRST)
+        if received is not None:
+            self._data += received
+            if not received or len(self._data) > HEAD_MOST or self._data[9:10] == b"1":
+                raise BrokenAnswer("the connection was closed, or the answer isn't an answer")
+        return END in self._data
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer in boto3's shape. Raises Refusal and Unclear."""
+        try:
+            method = METHODS[self._operation]
+            answer = Answer(self._line, method, self._keep, self._data)
+            return _understood(self._operation, answer)
+        except (OSError, *documents.NONSENSE) as error:
+            self.close()
+            raise Unclear(f"{self._operation}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection: its answer isn't wanted any more."""
+        self._line.close()
 
 
 class _Route:
@@ -202,6 +261,25 @@ class _Route:
         self, keys: Signature, method: str, request: HttpRequest, silence: float | None = None
     ) -> Answer:
         """Sign a request, send it and return its answer. Raises OSError."""
+        target, headers = self._signed(keys, method, request)
+        assert self._connections is not None  # noqa: S101 - `connect` comes first
+        return self._connections.send(method, target, headers, request.body, silence)
+
+    def begin(
+        self, keys: Signature, operation: str, request: HttpRequest, patience: float
+    ) -> Begun | None:
+        """Sign a request and send it on an idle connection; None without one."""
+        method, connections = METHODS[operation], self._connections
+        assert connections is not None  # noqa: S101 - `connect` comes first
+        line = connections.begin(method, *self._signed(keys, method, request))
+        if line is None:
+            return None
+        return Begun(operation, line, partial(connections.give_back, line), patience)
+
+    def _signed(
+        self, keys: Signature, method: str, request: HttpRequest
+    ) -> tuple[str, dict[str, str]]:
+        """Return the target and the headers of a request."""
         path = encoded(f"{self._base}/{request.key}")
         query = query_string(request.query) if request.query else ""
         headers = {
@@ -211,9 +289,7 @@ class _Route:
             **request.headers,
         }
         self._signer.sign(keys, method, path, query, headers, self._clock.stamp())
-        assert self._connections is not None  # noqa: S101 - `connect` comes first
-        target = f"{path}?{query}" if query else path
-        return self._connections.send(method, target, headers, request.body, silence)
+        return f"{path}?{query}" if query else path, headers
 
     def close(self) -> None:
         """Close the connections."""

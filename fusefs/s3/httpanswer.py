@@ -39,14 +39,16 @@ class Incoming(Protocol):
 class Answer:
     """An answer whose body may not have been received yet; names in `headers` are in lower case.
 
-    `keep` is called when the connection can be reused. Reading raises OSError, and
-    ValueError for a malformed chunk size.
+    `keep` is called when the connection can be reused; `held` was received before. Reading raises
+    OSError, and ValueError for a malformed chunk size.
     """
 
-    def __init__(self, line: Incoming, method: str, keep: Callable[[], None]) -> None:
+    def __init__(
+        self, line: Incoming, method: str, keep: Callable[[], None], held: bytes = b""
+    ) -> None:
         self._line = line
         self._keep = keep
-        self._held = b""  # received, not parsed yet
+        self._held = held  # received, not parsed yet
         self._open = True
         self.status, self.headers = self._head()
         headers = self.headers

@@ -6,6 +6,7 @@ may be called from any thread. A multipart upload's requests are in `uploads`; `
 what a `condition` may be.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,10 +20,12 @@ from fusefs.s3 import checksums
 from fusefs.s3.client import LOST, Client, drain, status_of
 from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
+from fusefs.s3.fastpath import Begun, Unclear
 from fusefs.s3.laterequests import LateRequests
 from fusefs.s3.newobjects import new_object, placing
 from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
+from fusefs.s3.refusal import Refusal
 from fusefs.s3.responses import info_of, page_of
 from fusefs.s3.retry import BodyAttempts, BrokenBody
 from fusefs.s3.settings import StoreSettings
@@ -32,6 +35,7 @@ from fusefs.s3.uploads import Uploads
 
 # Who asks for so few keys wants to know whether there are any, and never goes on.
 PEEK = 2
+HEAD = "head_object"
 
 
 class Store:
@@ -54,7 +58,32 @@ class Store:
 
     def head(self, key: str) -> ObjectInfo:
         """HEAD: size, ETag, time and headers of `key`."""
-        return info_of(key, self.client.call("head_object", key))
+        return info_of(key, self.client.call(HEAD, key))
+
+    def begin_head(self, key: str) -> Begun | None:
+        """Send a HEAD without waiting for its answer; None where that can't be done."""
+        return self.client.begin(HEAD, key)
+
+    def end_head(self, key: str, begun: Begun) -> ObjectInfo:
+        """Return the object of a HEAD whose answer is there.
+
+        Raises NotFound, and Unclear where it has to be sent again, by `head`.
+        """
+        counters = self.counters
+        try:
+            answer = begun.answer()
+        except Refusal as refusal:
+            if refusal.status != 404:
+                raise Unclear(str(refusal)) from refusal
+            counters.request(HEAD, errors.NotFound.__name__)
+            self.client.presence.answered(refusal.headers)
+            raise errors.NotFound(f"{key}: no such object") from None
+        took = time.monotonic() - begun.sent
+        counters.first_bytes.note(HEAD, took)
+        counters.answers.note(HEAD, took)
+        counters.request(HEAD, "ok")
+        self.client.presence.answered(answer["ResponseMetadata"]["HTTPHeaders"])
+        return info_of(key, answer)
 
     def list_page(
         self,

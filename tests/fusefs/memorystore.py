@@ -100,6 +100,9 @@ class MemoryStore:
         self._ask("head", key)
         return self._found(key)
 
+    def begin_head(self, key: str) -> None:
+        """As `Store.begin_head` without an idle connection: each HEAD waits for itself."""
+
     def _found(self, key: str) -> ObjectInfo:
         if key not in self._objects:
             raise NotFound(key)

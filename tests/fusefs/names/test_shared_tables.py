@@ -32,6 +32,9 @@ class Memory:
     def head(self, key: str) -> ObjectInfo:
         return ObjectInfo(key, 3, "e", 1.0, Headers())
 
+    def begin_head(self, key: str) -> None:
+        """There is no connection that could be idle."""
+
     def list_page(self, prefix: str, delimiter: str = "/", **_: Any) -> Page:
         return Page(tuple(ObjectInfo(prefix + name, 3, "e", 1.0) for name in FILES), (), None)
 
