@@ -14,6 +14,8 @@ from typing import Protocol
 
 ROOT = 1
 UNOPENED = -1
+# Bytes from which passthrough is worth a registration: small files are where lock files live.
+WORTHWHILE = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Opened:
     `changed`: the attributes that the kernel has are not: others replaced the object.
     `whole_fd`: a descriptor of a cache file that holds exactly this content, for FUSE passthrough,
     or -1. It belongs to the handle: valid until `release`, not to be closed by the adapter.
+    `asked`: files can be written here, and an option asks for passthrough all the same: an adapter
+    that can do it gets the descriptor from `begin_passthrough`.
     `content`: what the handle reads and writes; handles of one content see each other's writes.
     `apart`: the file is open with another content, too, whose pages the kernel must not mix in.
     """
@@ -82,6 +86,7 @@ class Opened:
     changed: bool = False
     direct_io: bool = False
     whole_fd: int = -1
+    asked: bool = False
     content: int = 0
     apart: bool = False
 
@@ -210,6 +215,12 @@ class Calls(Protocol):
     def fsync(self, handle: int) -> None: ...
 
     def release(self, handle: int) -> None: ...
+
+    def begin_passthrough(self, handle: int) -> int:
+        """Return an open file's `whole_fd`, -1 if none; who writes the file then has it apart."""
+
+    def end_passthrough(self, handle: int) -> None:
+        """Take it back: the handle is read through us."""
 
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None: ...
 

@@ -46,11 +46,15 @@ class BlockTable:
         """True while no block is missing."""
         return self.present == self.count
 
-    def load(self, states: bytearray) -> list[Run]:
-        """Take over the states found on disk; return the runs of present blocks."""
+    def load(self, states: bytearray, *, pinned: bool = False) -> list[Run]:
+        """Take over the states found on disk; return the runs of present blocks.
+
+        `pinned`: no block is evicted, checked or not.
+        """
         runs = [found.span() for found in _PRESENT.finditer(states)]
         with self._lock:
             self._states = states
+            self.pinned = pinned
             self.present = sum(stop - start for start, stop in runs)
             self._order = deque(runs)
         return runs

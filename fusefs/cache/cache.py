@@ -23,6 +23,7 @@ from fusefs.bulkhead import bulkhead
 from fusefs.cache.blockindex import BLOCK, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir
 from fusefs.cache.cachefile import CacheFile
+from fusefs.cache.kernelreads import KernelReads
 from fusefs.cache.place import DiskPlace, DiskState
 from fusefs.cache.slab import Slab, Slabs
 from fusefs.cache.slot import SlabSlot
@@ -31,7 +32,7 @@ from fusefs.disk.space import Account, Space
 from fusefs.errors import NoSpace
 from fusefs.locks import Rank
 
-__all__ = ["Cache", "CacheFile"]
+__all__ = ["Cache", "CacheFile", "KernelReads"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Cache:
     ) -> None:
         self.root = root
         self._most = versions_most
+        self.kernel_reads = KernelReads()
         self._dir = CacheDir(root)
         self._space = space
         self._account = Account(space)
@@ -134,6 +136,7 @@ class Cache:
             self._closed,
             idle.origin,
             idle.held,
+            self.kernel_reads,
         )
         self._named[identity.name] = file
         self._open[id(file)] = file

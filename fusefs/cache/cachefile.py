@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from fusefs import locks
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
+from fusefs.cache.kernelreads import KernelReads
 from fusefs.cache.place import Blocks, DiskPlace, DiskState
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
@@ -46,6 +47,7 @@ class CacheFile:
         closed: Callable[["CacheFile"], None],
         origin: DiskState = DiskState.NOTHING,
         held: int = 0,
+        kernel_reads: KernelReads = KernelReads(),  # noqa: B008 - immutable
     ) -> None:
         self.identity = identity
         self.place = place
@@ -53,6 +55,7 @@ class CacheFile:
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
         self._held = held
+        self._kernel_reads = kernel_reads
         self._account = account
         self._health = health
         self._closed = closed
@@ -336,7 +339,7 @@ class CacheFile:
             return
         if self.origin is DiskState.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
-        runs = self._table.load(states)
+        runs = self._table.load(states, pinned=self._kernel_reads.has(file.fd))
         self._file = file
         self._recount(self.place.overhead + sum(file.cost(start, stop) for start, stop in runs))
 

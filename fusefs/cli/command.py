@@ -114,12 +114,13 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
     add("--memory-limit", help="limit of buffers; names take up to 3/8 of it more (default 128Mi)")
     add("--background-fill", help="percent of the cache for a file read at random (default 25)")
     add("--read-only", action="store_true")
-    add("--uid", help="owner of files without stored attributes (default 0)")
-    add("--gid", help="group of files without stored attributes (default 0)")
-    add("--file-mode", help="mode of files without stored attributes (default 0644)")
-    add("--dir-mode", help="mode of directories without stored attributes (default 0755)")
-    add("--allow-other", action="store_true", help="other users may use the mount")
-    add("--metadata", choices=["posix", "none"], default="posix")
+    add(
+        "--passthrough",
+        action="store_true",
+        help="the kernel reads files that are cached as a whole, though they may be written: who "
+        "had one open doesn't see what is written to it in this mount",
+    )
+    _add_attributes(command)
     add("--attr-ttl", help="how long names and attributes are trusted (default 60s)")
     add("--abort-uploads", help="age of abandoned uploads to be aborted (default 24h, 0: none)")
     add("--negative-ttl", help="how long a missing name isn't asked for again (default 1s)")
@@ -155,6 +156,16 @@ def _add_mount(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE,…",
         help="options by the names s3fs has for them; `options` prints all",
     )
+
+
+def _add_attributes(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--uid", help="owner of files without stored attributes (default 0)")
+    add("--gid", help="group of files without stored attributes (default 0)")
+    add("--file-mode", help="mode of files without stored attributes (default 0644)")
+    add("--dir-mode", help="mode of directories without stored attributes (default 0755)")
+    add("--allow-other", action="store_true", help="other users may use the mount")
+    add("--metadata", choices=["posix", "none"], default="posix")
 
 
 class _Reader:
@@ -217,6 +228,7 @@ def _mount(base: MountSettings, args: argparse.Namespace, read: _Reader) -> Moun
         memory_limit=read(least, "--memory-limit", base.memory_limit),
         background_fill=read(_percent, "--background-fill", base.background_fill),
         read_only=args.read_only,
+        passthrough=args.passthrough,
         allow_other=args.allow_other,
         metadata=args.metadata,
         defaults=Defaults(

@@ -5,7 +5,9 @@ broken: while an inode is open in passthrough, every open of it must be passthro
 backing id; while it is open through us, none may be. Here: the first open decides, for readers
 only. A later open that doesn't fit (a writer, a newer version) gets ESTALE, on which the kernel
 looks the name up again, and that lookup now answers with another *kernel id* for the same node.
-Earlier readers keep the version they opened, new opens go through us.
+Earlier readers keep the version they opened, new opens go through us. Where files can be written,
+each open in passthrough has to be `allowed`: whoever writes the file has another content from then
+on (`posix.openfiles`).
 
 The same mechanism separates versions that other writers make: the kernel has one page cache for an
 inode, so all opens of a kernel id are of one content. A version that was opened while another was
@@ -17,15 +19,14 @@ didn't fit ever leave turn 0, until the kernel has forgotten them.
 Threading: any thread. `_lock` guards the tables and is never held while registering.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from fusefs import locks
-from fusefs.errors import FsError, Stale
+from fusefs.errors import Stale
 from fusefs.interface import Opened
+from fusefs.kernel.registrations import NONE, BackingRegistry, Registrations, identity_of
 from fusefs.locks import Rank
 
 TURN_SHIFT = 48
@@ -34,24 +35,11 @@ TURNS = 1 << 15
 # Turns with this bit are other versions of a file: their `st_ino` differs.
 VERSION = 1 << 14
 FORMER_MOST = 16  # turns kept for one node; those that aren't open are forgotten
-NONE = 0  # a backing id of the kernel is never 0
 DIRECT = -1  # no backing, and no pages either
-# A registration costs a round trip to the keeper, and small files are where lock files live.
-WORTHWHILE = 128 << 10
 # The kernel repeats an open that was answered ESTALE once only. Until it has, the id it will find
 # must not go into passthrough for another open.
 BARRED_SECONDS = 5.0
 REPEAT_SECONDS = 1.0
-
-
-class BackingRegistry(Protocol):
-    """Registers files with the kernel: this process if privileged, else the keeper."""
-
-    def register(self, descriptor: int, tag: str) -> int:
-        """Return the backing id; a successor gets `tag` back. OSError when refused."""
-
-    def unregister(self, backing: int) -> None:
-        """Release the id; open files are not affected."""
 
 
 @dataclass(slots=True)
@@ -75,7 +63,7 @@ class Backings:
     """The passthrough state of one connection."""
 
     def __init__(self, registry: BackingRegistry | None) -> None:
-        self._registry = registry
+        self._files = Registrations(registry)
         self._lock = locks.lock(Rank.LEAF)
         self._inodes: dict[int, _Inode] = {}
         self._owner: dict[int, int] = {}  # handle -> kernel id, of open files
@@ -95,7 +83,7 @@ class Backings:
     ) -> None:
         """Take over a dead worker's registrations (id -> tag) and handles (handle -> node).
 
-        `contents`: the content that each handle has open.
+        `contents`: the content that each handle has open; those without are passthrough for sure.
         """
         # A turn was never higher than the handles that were opened after it.
         self._first_turn = max(handles, default=0) % VERSION + 1
@@ -104,7 +92,7 @@ class Backings:
             of_node.setdefault(node, set()).add(handle)
         for backing, tag in tags.items():
             kernel_id, _, identity = tag.partition(" ")
-            self._inherit(int(kernel_id), backing, identity, of_node)
+            self._inherit(int(kernel_id), backing, identity, of_node, contents)
         for handle, node in handles.items():
             if node not in self._turns:
                 self._inodes.setdefault(node, _Inode()).cached += 1
@@ -182,9 +170,17 @@ class Backings:
         with self._lock:
             inode = self._inodes.get(kernel_id)
             if inode is not None and inode.backing:
-                stale = self._turn(kernel_id)
+                stale = self._turn(kernel_id, inode.content)
                 self._bar(self._current(kernel_id & NODE_MASK))
                 raise stale
+
+    def would(self, kernel_id: int) -> bool:
+        """Return whether a reader's open may become passthrough; `opened` decides."""
+        if not self._files.possible:
+            return False
+        with self._lock:
+            inode = self._inodes.get(kernel_id)
+            return inode is None or bool(inode.backing) or not inode.cached
 
     def opened(self, kernel_id: int, opened: Opened, *, reader: bool) -> int:
         """Note an open; return its backing id, NONE to go through us, DIRECT for direct I/O.
@@ -192,8 +188,8 @@ class Backings:
         Raises `Stale` when the kernel has to look the name up again; the caller then releases the
         handle.
         """
-        eligible = reader and self._registry is not None and opened.whole_fd >= 0
-        identity = _identity(opened.whole_fd) if eligible else ""
+        eligible = reader and self._files.worthwhile(opened.whole_fd)
+        identity = identity_of(opened.whole_fd) if eligible else ""
         with self._lock:
             if not self._fits(kernel_id, opened.content):
                 if reader and self._may_repeat(kernel_id):
@@ -227,7 +223,7 @@ class Backings:
             if not (inode.cached or inode.handles or inode.inherited):
                 del self._inodes[kernel_id]
         if backing:
-            self._unregister(backing)
+            self._files.unregister(backing)
 
     def forgotten(self, node: int, known: Callable[[int], bool]) -> None:
         """Drop the turns of a node once the kernel knows no id of it, and none is open.
@@ -255,15 +251,24 @@ class Backings:
         return inode is not None and bool(inode.opens or inode.handles or inode.inherited)
 
     def _inherit(
-        self, kernel_id: int, backing: int, identity: str, of_node: Mapping[int, set[int]]
+        self,
+        kernel_id: int,
+        backing: int,
+        identity: str,
+        of_node: Mapping[int, set[int]],
+        contents: Mapping[int, int] | None,
     ) -> None:
         """Keep a dead worker's registration while one of its handles may need it."""
         node = kernel_id & NODE_MASK
         handles = of_node.get(node)
         if not handles:
-            self._unregister(backing)
+            self._files.unregister(backing)
             return
-        self._inodes[kernel_id] = _Inode(backing=backing, identity=identity, inherited=set(handles))
+        known = handles.difference(contents) if contents is not None else set()
+        inherited = set(known or handles)
+        self._inodes[kernel_id] = _Inode(
+            opens=known, backing=backing, identity=identity, inherited=inherited
+        )
         turn = max(self._turns.get(node, 0), (kernel_id >> TURN_SHIFT) + 1) % TURNS
         self._set_turn(node, turn)
         # Which turn a handle belongs to isn't known: the next one may be open through us.
@@ -339,7 +344,8 @@ class Backings:
         return not (inode.backing or other)
 
     def _begin(self, kernel_id: int, inode: _Inode, opened: Opened, identity: str) -> int:
-        backing = self._register(opened.whole_fd, f"{kernel_id} {identity}")
+        tag = f"{kernel_id} {identity}"
+        backing = self._files.register(opened.whole_fd, tag, asked=opened.asked)
         if not backing:
             return NONE
         with self._lock:
@@ -348,7 +354,7 @@ class Backings:
                 inode.backing, inode.identity = backing, identity
                 inode.handles.add(opened.handle)
                 return backing
-        self._unregister(backing)  # another open went through us meanwhile
+        self._files.unregister(backing)  # another open went through us meanwhile
         return NONE
 
     @staticmethod
@@ -364,22 +370,6 @@ class Backings:
         backing, inode.backing = inode.backing, NONE
         return backing
 
-    def _register(self, descriptor: int, tag: str) -> int:
-        if self._registry is None:
-            return NONE
-        try:
-            return self._registry.register(descriptor, tag)
-        except (OSError, FsError):
-            # Refused (no privilege, stacked filesystem, no keeper): reads go through us.
-            return NONE
-
-    def _unregister(self, backing: int) -> None:
-        if self._registry is not None:
-            try:
-                self._registry.unregister(backing)
-            except (OSError, FsError):
-                return  # no keeper: the id lives as long as the mount
-
 
 def inode_number(kernel_id: int, inode: int = 0) -> int:
     """Return the `st_ino` of a kernel id; a version beside an open one has its own."""
@@ -388,7 +378,6 @@ def inode_number(kernel_id: int, inode: int = 0) -> int:
     return number | turn << TURN_SHIFT if turn & VERSION else number
 
 
-def _identity(descriptor: int) -> str:
-    """Return device and inode of a descriptor's file; "" if too small to register."""
-    status = os.fstat(descriptor)
-    return f"{status.st_dev}:{status.st_ino}" if status.st_size >= WORTHWHILE else ""
+def identity_in(tag: str) -> str:
+    """Return device and inode of the cache file in the tag of a registration."""
+    return tag.partition(" ")[2]

@@ -13,8 +13,9 @@ from dataclasses import replace
 from fusefs.errors import Invalid, Stale
 from fusefs.interface import Opened
 from fusefs.kernel import wire
-from fusefs.kernel.backing import DIRECT, NONE
+from fusefs.kernel.backing import DIRECT
 from fusefs.kernel.privileges import Privileges
+from fusefs.kernel.registrations import NONE
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.wire import Opcode
 
@@ -76,15 +77,22 @@ class HandleRequests:
         return self._context.entry(made) + answer
 
     def _opened(self, kernel_id: int, opened: Opened, flags: int, extra: int = 0) -> bytes:
+        reader = _is_reader(flags)
+        if opened.asked:
+            may = reader and self._backings.would(kernel_id)
+            whole = self._calls.begin_passthrough(opened.handle) if may else -1
+            opened = replace(opened, whole_fd=whole, asked=whole >= 0)
         try:
-            backing = self._backings.opened(kernel_id, opened, reader=_is_reader(flags))
+            backing = self._backings.opened(kernel_id, opened, reader=reader)
         except Stale:
             self._calls.release(opened.handle)
             raise
+        if backing not in (NONE, DIRECT):
+            return wire.OPEN_OUT.pack(opened.handle, wire.FOPEN_PASSTHROUGH | extra, backing)
+        if opened.asked:
+            self._calls.end_passthrough(opened.handle)
         if backing == DIRECT:
             return open_out(replace(opened, keep_cache=False, direct_io=True), extra)
-        if backing != NONE:
-            return wire.OPEN_OUT.pack(opened.handle, wire.FOPEN_PASSTHROUGH | extra, backing)
         if opened.keep_cache and not self._backings.keeps(kernel_id):
             opened = replace(opened, keep_cache=False)
         return open_out(opened, extra)

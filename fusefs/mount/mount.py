@@ -8,12 +8,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from fusefs.bulkhead import bulkhead
-from fusefs.cache.cache import Cache
+from fusefs.cache.cache import Cache, KernelReads
 from fusefs.disk.audit import miscounted
 from fusefs.disk.presence import DirectoryPresence
 from fusefs.disk.space import Space
@@ -54,7 +54,6 @@ from fusefs.write.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
-
 # A file of a resumed mount may still be open: its writer's own close comes first, and gives the
 # writer.
 RESTORED_WAIT = 5.0
@@ -77,13 +76,14 @@ class Mounted:
         cache_dir: Path,
         mode: StartMode,
         invalidations: Invalidations,
+        kernel_reads: Collection[str] = (),
     ) -> None:
         self.settings = settings
         self.mode = mode
         self.store = store
         space = Space(cache_dir, settings.cache_size, settings.keep_free, settings.fake_disk_free)
-        slabs = "slabs" not in settings.without
-        self.cache = Cache(cache_dir / "blocks", space, settings.cached_versions, slabs=slabs)
+        self.cache = _cache(settings, cache_dir, space)
+        self.cache.kernel_reads = KernelReads(kernel_reads)
         self._limits = _read_limits(settings)
         self.reader = Reader(store, self.cache, self._limits, store.counters, _node(settings))
         self._pools = Pools(settings)
@@ -134,9 +134,8 @@ class Mounted:
         settings, first = self.settings, self._limits.first
         ahead, ttl = self._pools.ahead, settings.content_ttl
         self.sweeps = Sweeps(tree, lookup, self.cache, ahead, first, ttl)
-        return OpenFiles(
-            tree, lookup, copies, self._contents, self.cache, first, settings.read_only, self.sweeps
-        )
+        access = settings.read_only, self.sweeps, settings.passthrough_bytes
+        return OpenFiles(tree, lookup, copies, self._contents, self.cache, first, *access)
 
     def _lookup(self, tree: Tree, stored: bool) -> Lookup:
         settings = self.settings
@@ -310,18 +309,19 @@ class Mounted:
             self._journal.close()
 
 
+def _cache(settings: MountSettings, cache_dir: Path, space: Space) -> Cache:
+    slabs = "slabs" not in settings.without
+    return Cache(cache_dir / "blocks", space, settings.cached_versions, slabs=slabs)
+
+
 def _read_limits(settings: MountSettings) -> ReadLimits:
-    return ReadLimits(
-        memory=settings.read_memory,
-        parallel=settings.parallel,
-        fill=settings.background_fill / 100,
-    )
+    fill = settings.background_fill / 100
+    return ReadLimits(memory=settings.read_memory, parallel=settings.parallel, fill=fill)
 
 
 def _node(settings: MountSettings) -> NodeCacheClient | None:
-    if settings.node_cache is None:
-        return None
-    return NodeCacheClient.of(settings.node_cache, settings.store.credentials_dir)
+    path, keys = settings.node_cache, settings.store.credentials_dir
+    return NodeCacheClient.of(path, keys) if path is not None else None
 
 
 def _uploader(settings: MountSettings, store: Store, pools: Pools) -> Uploader:
@@ -345,12 +345,13 @@ def open_mount(
     settings: MountSettings,
     mode: StartMode = StartMode.SINGLE,
     invalidations: Invalidations | None = None,
+    kernel_reads: Collection[str] = (),
     *,
     reached: bool = False,
 ) -> Mounted:
     """Reach the bucket, then build the mount; raises SetupError with the line for its user.
 
-    `reached`: `check` has just done so.
+    `reached`: `check` has just done so. `kernel_reads`: those of a former process.
 
     A resumed mount asks nothing first: its callers are waiting, and it must answer what it can
     even while S3 doesn't.
@@ -366,7 +367,7 @@ def open_mount(
             reach(settings)
         conditions.keep()
     root.claim()
-    return Mounted(settings, store, root.path, mode, invalidations or Silent())
+    return Mounted(settings, store, root.path, mode, invalidations or Silent(), kernel_reads)
 
 
 def check(settings: MountSettings) -> None:

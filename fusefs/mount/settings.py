@@ -55,6 +55,7 @@ class MountSettings:
     memory_limit: int = 128 << 20
     background_fill: int = 25  # percent of the cache a file read at random may take; 0: not done
     read_only: bool = False
+    passthrough: bool = False  # where files can be written, too (see `passthrough_bytes`)
     allow_other: bool = False
     nonempty: bool = False
     metadata: Literal["posix", "none"] = "posix"
@@ -88,6 +89,11 @@ class MountSettings:
     def read_memory(self) -> int:
         """The part of the memory limit for what is read ahead."""
         return self.memory_limit - self.message_memory - self.memory_limit // CACHED_PART
+
+    @property
+    def passthrough_bytes(self) -> int:
+        """What readers in passthrough may hold of the cache where writers need room in it."""
+        return self.cache_size // 2 if self.passthrough else 0
 
     @property
     def cached_versions(self) -> int:

@@ -283,6 +283,14 @@ class Filesystem:
         """Close a handle."""
         self.files.release(handle)
 
+    def begin_passthrough(self, handle: int) -> int:
+        """Let the kernel read an open file by itself; see `interface.Calls`."""
+        return self.files.passthrough.begin(handle)
+
+    def end_passthrough(self, handle: int) -> None:
+        """Read an open file through us."""
+        self.files.passthrough.end(handle)
+
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
         """Allocate, punch or zero."""
         self.files.fallocate(handle, mode, offset, length)

@@ -16,13 +16,13 @@ from fusefs.interface import Opened
 from fusefs.names.lookup import Lookup
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
-from fusefs.objects import ObjectInfo
 from fusefs.posix.copyrange import copy_range
 from fusefs.posix.handles import Handle, HandleTable
 from fusefs.posix.opening import Opening
+from fusefs.posix.passthrough import Passthrough, logged
 from fusefs.posix.sweeps import Sweeps
 from fusefs.resend import is_resent, unique
-from fusefs.session.sessionlog import LoggedVersion
+from fusefs.session.sessionlog import PASSTHROUGH
 from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
 from fusefs.write.unsent import Unsent
@@ -47,6 +47,7 @@ class OpenFiles:
         first: int,
         read_only: bool,
         sweeps: Sweeps | None = None,
+        passthrough: int = 0,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
@@ -55,6 +56,7 @@ class OpenFiles:
         self.read_only = read_only
         self._opening = Opening(tree, lookup, contents, cache, first, self.attach, sweeps)
         self._handles = HandleTable()
+        self.passthrough = Passthrough(tree, self._handles, passthrough)
         self._begun: Mapping[int, int] = {}
         self.closing = False
 
@@ -93,11 +95,14 @@ class OpenFiles:
         if number is None or not still_open(number):
             return None
         handle = self._handles.get(number)
+        self.passthrough.end(number)  # the answer that said so was never sent
         return Opened(number, content=handle.body.number if handle is not None else 0)
 
     def reopened(self, number: int, node: Node, body: FileContent, flags: int) -> None:
         """Go on with a handle of a former process."""
-        self._handles.add(number, _handle(node, body, flags))
+        handle = _handle(node, body, flags)
+        handle.passthrough = bool(flags & PASSTHROUGH)
+        self._handles.add(number, handle)
         node.handles += 1
 
     def attach(self, node: Node, body: FileContent) -> None:
@@ -131,6 +136,8 @@ class OpenFiles:
         with node.lock:
             before = node.info.etag if node.info is not None else None
             body = self._opening.bind(node, flags, began)
+            if flags & WRITING and self._handles.in_passthrough(body):
+                body = self._opening.apart(node, body)
             changed = before != body.etag
             if flags & os.O_TRUNC and flags & WRITING and (body.size or body.dirty):
                 body.resize(0)
@@ -157,20 +164,18 @@ class OpenFiles:
         with self.tree.lock:
             node.handles += 1
         if reported:
-            self.tree.journal.opened(number, node.id, flags, _version(body.info))
+            self.tree.journal.opened(number, node.id, flags, logged(body.info))
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         if not body.apart:
             node.cached_etag = body.etag
-        whole = -1
-        # A reader that bypasses us would never see what a writer in this mount changes (`tail -f`),
-        # so only where nobody can write.
-        if self.read_only and not body.dirty:
-            whole = body.whole_fd()
+        whole = body.whole_fd() if self.read_only and not body.dirty else -1
+        asked = not self.read_only and not flags & WRITING and self.passthrough.possible(body)
         return Opened(
             number,
             keep_cache=keep,
             changed=changed,
             whole_fd=whole,
+            asked=asked,
             content=body.number,
             apart=body.apart,
         )
@@ -351,7 +356,3 @@ class OpenFiles:
 
 def _handle(node: Node, body: FileContent, flags: int) -> Handle:
     return Handle(node, body, flags, writes=bool(flags & WRITING))
-
-
-def _version(info: ObjectInfo | None) -> LoggedVersion | None:
-    return LoggedVersion(info.key, info.etag, info.size) if info is not None else None

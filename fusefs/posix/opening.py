@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fusefs.cache.cache import Cache
 from fusefs.changes import TRIES
-from fusefs.errors import NotFound
+from fusefs.errors import NotFound, Stale
 from fusefs.names.firstbytes import Start
 from fusefs.names.lookup import Lookup
 from fusefs.names.tree import Node, Tree
@@ -74,6 +74,13 @@ class Opening:
                 return body  # it changes all the time, by us: it has been current meanwhile
             info, head, asked = self._current(node, flags)
         return self._fresh(node, info, head, asked)
+
+    def apart(self, node: Node, body: FileContent) -> FileContent:
+        """Give a writer a content of its own, of the same version: readers keep theirs as it is."""
+        info = body.info
+        if info is None or node.gone:
+            raise Stale(f"{body.key} was removed")
+        return self._fresh(node, info, b"", body.current_at)
 
     def _in_front(self, node: Node, body: FileContent, began: float) -> bool:
         """Say whether a body needs no question: it is newer than what S3 has, or was asked for."""

@@ -9,7 +9,7 @@ from fusefs.errors import Stale
 from fusefs.names.tree import Node
 from fusefs.objects import ObjectInfo
 from fusefs.posix.openfiles import OpenFiles
-from fusefs.session.sessionlog import LoggedFile, SessionState
+from fusefs.session.sessionlog import PASSTHROUGH, LoggedFile, LoggedVersion, SessionState
 from fusefs.write.filecontent import FileContent
 
 
@@ -21,7 +21,9 @@ def reopen(files: OpenFiles, state: SessionState, changed: Sequence[FileContent]
     for body in changed:
         _give_back(files, body, state)
     for number, logged in state.files.items():
-        _open(files, number, logged)
+        if not logged.flags & PASSTHROUGH:
+            _open(files, number, logged)
+    _pass_through(files, state)
     for body in changed:
         if body.unlinked and body.number not in files.open_contents().values():
             body.close()
@@ -79,13 +81,36 @@ def _open(files: OpenFiles, number: int, logged: LoggedFile) -> None:
     if body is None or not (body.dirty or (version and body.etag == version.etag)):
         if version is None:
             return  # neither in S3 nor staged: calls on it answer EBADF
-        info = ObjectInfo(version.key, version.size, version.etag, 0.0)
-        posix = node.posix or files.lookup.posix(info, directory=False)
-        body = files.contents.new(version.key, info, posix, node.id)
-        body.unlinked = node.gone
+        body = _of_version(files, node, version)
         before = node.body
         files.attach(node, body)
         node.body = before or body
     if version is not None:
         body.logged_etag = version.etag
     files.reopened(number, node, body, logged.flags)
+
+
+def _of_version(files: OpenFiles, node: Node, version: LoggedVersion) -> FileContent:
+    info = ObjectInfo(version.key, version.size, version.etag, 0.0)
+    posix = node.posix or files.lookup.posix(info, directory=False)
+    body = files.contents.new(version.key, info, posix, node.id)
+    body.unlinked = node.gone
+    return body
+
+
+def _pass_through(files: OpenFiles, state: SessionState) -> None:
+    """Open again what the kernel reads by itself: apart from what its file has now or gets."""
+    bodies: dict[tuple[int, LoggedVersion], FileContent] = {}
+    for number, logged in state.files.items():
+        if logged.version is None or not logged.flags & PASSTHROUGH:
+            continue
+        try:
+            node = files.tree.get(logged.node)
+        except Stale:
+            continue
+        body = bodies.get((logged.node, logged.version))
+        if body is None:
+            body = _of_version(files, node, logged.version)
+            bodies[logged.node, logged.version] = body
+        body.logged_etag = logged.version.etag
+        files.reopened(number, node, body, logged.flags)

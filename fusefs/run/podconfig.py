@@ -31,6 +31,7 @@ OPTIONS = {
     "attrTtl": "--attr-ttl",
     "negativeTtl": "--negative-ttl",
     "contentTtl": "--content-ttl",
+    "passthrough": "--passthrough",
     "onConflict": "--on-conflict",
     "retryFor": "--retry-for",
     "fullWait": "--full-wait",
@@ -52,7 +53,11 @@ def arguments(config: Mapping[str, object]) -> Sequence[str]:
     except KeyError as error:
         raise SetupError(f"mount {name}: the setting {error} is missing") from error
     prefix = str(config.get("prefix") or "").lstrip("/")
-    words = [f"{option}={config[key]}" for key, option in _given(config) if option != "-o"]
+    words = [
+        option if config[key] is True else f"{option}={config[key]}"
+        for key, option in _given(config)
+        if option != "-o"
+    ]
     if config.get("options"):
         words += ["-o", str(config["options"])]
     if config.get("readOnly"):
@@ -61,4 +66,5 @@ def arguments(config: Mapping[str, object]) -> Sequence[str]:
 
 
 def _given(config: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [(key, option) for key, option in OPTIONS.items() if config.get(key) not in (None, "")]
+    given = {key for key, value in config.items() if value not in (None, "") and value is not False}
+    return [(key, option) for key, option in OPTIONS.items() if key in given]

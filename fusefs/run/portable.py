@@ -24,6 +24,10 @@ def portable(settings: MountSettings) -> int:
     """Serve through fusepy until the mount ends; return the exit code."""
     driver = _driver()
     allow_many_files()
+    if settings.passthrough:
+        log.warning(
+            "--passthrough has no effect here: it takes the native driver, which needs root"
+        )
     opened: dict[str, Mounted] = {}
     with ExitStack() as ending:
         if settings.metrics_port is not None:

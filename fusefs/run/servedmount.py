@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from fusefs.errors import SetupError
 from fusefs.interface import Calls, Invalidations, Silent
 from fusefs.keeper import protocol
 from fusefs.keeper.client import KeeperClient, KeeperRegistry, Taken, Unmounted
-from fusefs.kernel.backing import Backings
+from fusefs.kernel.backing import Backings, identity_in
 from fusefs.kernel.negotiation import Wishes
 from fusefs.kernel.notify import Notifier, send_resend
 from fusefs.kernel.session import KernelSession, SessionSettings
@@ -88,8 +88,11 @@ class ServedFilesystem(Protocol):
 
 
 # Arguments: the mount's configuration, the receiver of invalidations, the start mode. Unless it is
-# RESUMED, nodes and handles of the journal are void (staged files still count).
-OpenFilesystem = Callable[[Mapping[str, object], Invalidations, StartMode], ServedFilesystem]
+# RESUMED, nodes and handles of the journal are void (staged files still count). The last one are
+# the cache files that the kernel reads by itself, as `device:inode`: they must not change.
+OpenFilesystem = Callable[
+    [Mapping[str, object], Invalidations, StartMode, Collection[str]], ServedFilesystem
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,8 @@ class ServedMount:
     ) -> None:
         backings = Backings(KeeperRegistry(keeper, self.name))
         notifier = Notifier(taken.device, backings.kernel_ids)
-        self.served = open_filesystem(self._config, notifier, mode)
+        kernel_reads = frozenset(map(identity_in, taken.backings.values()))
+        self.served = open_filesystem(self._config, notifier, mode, kernel_reads)
         backings.restore(taken.backings, self.served.open_handles(), self.served.open_contents())
         self._session = KernelSession(
             taken.device,
@@ -193,7 +197,7 @@ class ServedMount:
         """Only upload the changes that a previous worker left: there is no mount to serve."""
         self.unmounted(why)
         try:
-            self.served = open_filesystem(self._config, Silent(), StartMode.FIRST)
+            self.served = open_filesystem(self._config, Silent(), StartMode.FIRST, ())
         except SetupError as error:
             log.error(  # noqa: TRY400 - it is one line for a person
                 "changes of a previous worker can't be uploaded now; they stay on the cache volume",

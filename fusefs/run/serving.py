@@ -8,7 +8,7 @@ filesystem (`mount`), the protocols (`kernel`, `keeper.protocol`). Main thread o
 import logging
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,12 +60,15 @@ def worker(
     opened: dict[str, Mounted] = {}
 
     def open_filesystem(
-        config: Mapping[str, object], invalidations: Invalidations, mode: StartMode
+        config: Mapping[str, object],
+        invalidations: Invalidations,
+        mode: StartMode,
+        kernel_reads: Collection[str],
     ) -> Mounted:
         name = str(config["name"])
         reached = name in checked
         checked.discard(name)
-        opened[name] = open_mount(parsed[name], mode, invalidations, reached=reached)
+        opened[name] = open_mount(parsed[name], mode, invalidations, kernel_reads, reached=reached)
         return opened[name]
 
     grace = serving.drain_seconds

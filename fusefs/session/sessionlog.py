@@ -10,7 +10,8 @@ kernel is answered; a torn last line was never answered.
     x ID                       node unlinked; it stays while it is open
     f ID                       node forgotten
     o HANDLE ID FLAGS REQUEST VERSION
-                               file opened; VERSION is [key, etag, size] in JSON, or null: not in S3
+                               opened; VERSION is [key, etag, size] in JSON, or null: not in S3;
+                               said again where FLAGS get or lose PASSTHROUGH
     v ID OLD VERSION           our commit or copy replaced version OLD (an ETag or -) by VERSION
     d HANDLE ID REQUEST        directory opened
     r HANDLE TOLD              entries that readdir returned, [[cookie, name], …]; a directory's
@@ -41,6 +42,9 @@ from fusefs.session.compaction import Compaction
 log = logging.getLogger(__name__)
 
 VERSION = 1
+# A flag of no open(2): the kernel reads the cache file of this version by itself, whatever is
+# written to the file meanwhile. Not noted where no file can be written.
+PASSTHROUGH = 1 << 30
 # More than the number of requests the kernel can have waiting for an answer.
 STAMPS_KEPT = 256
 
@@ -147,7 +151,7 @@ class SessionState:
             node, old, version = rest.split(" ", 2)
             for file in self.files.values():
                 etag = file.version.etag if file.version is not None else "-"
-                if file.node == int(node) and etag == old:
+                if file.node == int(node) and etag == old and not file.flags & PASSTHROUGH:
                     file.version = _version(version)
         elif kind == "r":
             handle, entries = rest.split(" ", 1)

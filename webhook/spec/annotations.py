@@ -205,6 +205,17 @@ ANNOTATIONS = (
         setting="contentTtl",
     ),
     Annotation(
+        "passthrough",
+        "false",
+        "The kernel reads files that are cached as a whole by itself, also where they can be "
+        "written: what is written to such a file in the pod is seen by those who open it then, "
+        "not by those who have it open (`tail -f`). Read-only mounts do it anyway.",
+        "must be true or false",
+        "true",
+        values.parse_boolean,
+        setting="passthrough",
+    ),
+    Annotation(
         "on-conflict",
         "fail",
         "What happens to a change of a file that somebody else has replaced meanwhile: `fail`: the "

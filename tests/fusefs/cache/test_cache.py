@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fusefs.cache.blockindex import BLOCK
 from fusefs.cache.cache import VERSION_BYTES, Cache, CacheFile
+from fusefs.cache.kernelreads import KernelReads
 from fusefs.disk.space import Space
 from fusefs.errors import SetupError
 
@@ -229,6 +230,29 @@ def test_a_pinned_version_is_never_evicted(tmp_path: Path) -> None:
     file.close()
     assert cache.evict(MiB) > 0
     cache.close()
+
+
+def test_what_the_kernel_reads_since_a_former_process_is_not_evicted(
+    cache: Cache, tmp_path: Path
+) -> None:
+    """The kernel would read zeros; it is known by its inode, under whatever key it is by now."""
+    data = content(2 * MiB)
+    fill(cache, "k", data)
+    (path,) = (each for each in (tmp_path / "c").rglob("*") if each.stat().st_size == len(data))
+    status = path.stat()
+    cache.close()
+    space = Space(tmp_path, 64 * MiB, 0)
+    inode = f"{status.st_dev}:{status.st_ino}"
+    following = Cache(tmp_path / "c", space)
+    following.kernel_reads = KernelReads({inode})
+    following.rename("k", "e", "other", "e2")
+    file = following.open("other", "e2", len(data))
+    assert read(file, 0, 9) == data[:9]
+    assert following.evict(64 * MiB) == 0
+    (path,) = (each for each in (tmp_path / "c").rglob("*") if each.stat().st_size == len(data))
+    assert path.read_bytes() == data
+    file.close()
+    following.close()
 
 
 def test_an_incomplete_version_has_no_descriptor(cache: Cache) -> None:

@@ -296,6 +296,13 @@ class Memory:
             node = self.handles.pop(handle).node
             self._collect(node)
 
+    def begin_passthrough(self, handle: int) -> int:
+        self.note("begin_passthrough")
+        return -1
+
+    def end_passthrough(self, handle: int) -> None:
+        self.note("end_passthrough")
+
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
         self.note("fallocate")
         with self.lock:

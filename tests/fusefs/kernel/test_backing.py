@@ -1,22 +1,22 @@
 """One mode per inode: who may read a cache file without us, and who gets another id instead."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from fusefs.errors import Stale
-from fusefs.interface import UNOPENED, Opened
+from fusefs.interface import UNOPENED, WORTHWHILE, Opened
 from fusefs.kernel.backing import (
     DIRECT,
     NODE_MASK,
-    NONE,
     TURN_SHIFT,
     VERSION,
-    WORTHWHILE,
     Backings,
     inode_number,
 )
+from fusefs.kernel.registrations import NONE
 
 NODE = 7
 NEXT = NODE | 1 << TURN_SHIFT
@@ -39,6 +39,15 @@ class Registry:
 
     def unregister(self, backing: int) -> None:
         del self.tags[backing]
+
+
+class Refusing(Registry):
+    """A keeper without the privilege, asked once."""
+
+    def register(self, descriptor: int, tag: str) -> int:
+        assert not self.broken, "asked again"
+        self.broken = True
+        raise PermissionError(errno.EPERM, "no CAP_SYS_ADMIN")
 
 
 @pytest.fixture
@@ -156,6 +165,44 @@ def test_a_refused_registration_means_reading_through_us(
     assert backings.opened(NODE, Opened(1, whole_fd=whole), reader=True) == NONE
 
 
+def test_a_final_refusal_is_said_once_and_nothing_is_tried_again(
+    whole: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning where an option asks for passthrough; no round trip to the keeper any more."""
+    backings = Backings(Refusing())
+    for handle in (1, 2):
+        opened = Opened(handle, whole_fd=whole, asked=True)
+        assert backings.opened(NODE, opened, reader=True) == NONE
+        backings.released(handle, NODE)
+        assert not backings.would(NODE)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+
+
+def test_a_writer_beside_a_reader_of_a_content_gets_another_inode_number(
+    backings: Backings, whole: int
+) -> None:
+    """They have different contents from then on, so `tail -F` goes over to the new one."""
+    backings.opened(NODE, Opened(1, whole_fd=whole, content=5), reader=True)
+    with pytest.raises(Stale):
+        backings.check(NODE, reader=False)
+    turned = backings.kernel_id(NODE, 5)
+    assert inode_number(turned) != NODE
+    backings.check(turned, reader=False)
+    assert backings.opened(turned, Opened(2, content=6), reader=False) == NONE
+    assert backings.kernel_id(NODE, 6) == turned
+
+
+def test_only_an_open_that_may_be_passthrough_is_asked_for(backings: Backings, whole: int) -> None:
+    """Not where the id is open through us: the answer would be taken back."""
+    assert backings.would(NODE) and not Backings(None).would(NODE)
+    backings.opened(NODE, Opened(2), reader=False)
+    assert not backings.would(NODE)
+    backings.released(2, NODE)
+    backings.opened(NODE, Opened(3, whole_fd=whole), reader=True)
+    assert backings.would(NODE)
+
+
 def test_an_open_through_us_during_the_registration_wins(whole: int) -> None:
     """Between the question to the keeper and its answer another open may pass."""
 
@@ -182,6 +229,23 @@ def test_a_successor_keeps_what_open_files_need(
     assert successor.opened(NODE, Opened(2, whole_fd=whole), reader=True) == 1
     successor.released(2, NODE)
     assert registry.tags
+    successor.released(1, NODE)
+    assert not registry.tags
+
+
+def test_a_successor_knows_which_handles_the_kernel_reads(
+    registry: Registry, backings: Backings, whole: int
+) -> None:
+    """They tell the attributes under their id, and their end is the registration's."""
+    backings.opened(NODE, Opened(1, whole_fd=whole, content=5), reader=True)
+    with pytest.raises(Stale):
+        backings.check(NODE, reader=False)
+    turned = backings.kernel_id(NODE, 5)
+    backings.opened(turned, Opened(2, content=6), reader=False)
+    successor = Backings(registry)
+    successor.restore(registry.tags, {1: NODE, 2: NODE}, {2: 7})
+    assert successor.handle_of(NODE) == 1
+    assert not successor.holds(NODE, 7)
     successor.released(1, NODE)
     assert not registry.tags
 

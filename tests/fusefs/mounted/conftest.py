@@ -68,7 +68,7 @@ NATIVE_ALONE = frozenset(
     f"test_{name}"
     for name in (
         "budgets", "consistency", "credentials", "faults", "full_disk", "interop", "model",
-        "savings", "sharing", "space", "switches", "tools",
+        "passthrough", "savings", "sharing", "space", "switches", "tools",
     )
 )  # fmt: skip
 

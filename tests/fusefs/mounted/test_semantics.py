@@ -24,6 +24,11 @@ HELD_BY = {
     "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
     "consistency:test_a_reader_never_sees_two_versions_mixed "
     "versions:test_a_version_opened_beside_an_older_one",
+    "Passthrough where files can be written": "passthrough:"
+    "test_a_reader_keeps_what_it_opened_while_others_see_each_write "
+    "passthrough:test_whatever_is_done_to_the_file_its_reader_keeps_the_bytes "
+    "passthrough:test_a_file_that_is_written_is_read_through_the_mount "
+    "passthrough:test_without_the_option_a_reader_sees_what_is_appended",
     "Creating and writing": "sentences:test_what_is_set_before_the_close_of_a_large_file_is_kept "
     "budgets:test_creating_a_small_file write:test_holes_read_as_zero "
     "write:test_readers_see_what_is_not_closed_yet consistency:test_two_creators_of_one_name",

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from fusefs import resend
 from fusefs.disk.linefile import AHEAD, LineFile
 from fusefs.session.compaction import TAIL_MOST, Compaction
-from fusefs.session.sessionlog import LoggedNode, LoggedVersion, SessionLog, SessionState
+from fusefs.session.sessionlog import (
+    PASSTHROUGH,
+    LoggedNode,
+    LoggedVersion,
+    SessionLog,
+    SessionState,
+)
 
 VERSION = LoggedVersion("k", "e1", 10)
 
@@ -50,6 +56,16 @@ def test_a_next_process_learns_all_that_is_alive(log: SessionLog, path: Path) ->
     assert state.nodes[2] == LoggedNode(3, directory=False, name="other")
     assert state.files[7].version == LoggedVersion("d/other", "e2", 11)
     assert (state.files[7].request, state.directories[8].request) == (20, 20)
+
+
+def test_what_the_kernel_reads_keeps_its_version(log: SessionLog, path: Path) -> None:
+    """Whoever writes the file; said again without the flag, the handle is as any other."""
+    log.opened(7, 2, os.O_RDONLY | PASSTHROUGH, VERSION)
+    log.became(2, "e1", LoggedVersion("d/other", "e2", 11))
+    assert SessionLog.read(path).files[7].version == VERSION
+    log.opened(7, 2, os.O_RDONLY, VERSION)
+    log.became(2, "e1", LoggedVersion("d/other", "e2", 11))
+    assert SessionLog.read(path).files[7].version == LoggedVersion("d/other", "e2", 11)
 
 
 def test_it_is_the_same_when_it_was_made_anew(log: SessionLog, path: Path, tmp_path: Path) -> None:

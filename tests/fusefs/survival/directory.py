@@ -251,6 +251,12 @@ class Directory:
         if descriptor >= 0:
             os.close(descriptor)
 
+    def begin_passthrough(self, handle: int) -> int:
+        return -1
+
+    def end_passthrough(self, handle: int) -> None:
+        """It was never begun."""
+
     def fallocate(self, handle: int, mode: int, offset: int, length: int) -> None:
         raise errors.Unsupported("fallocate")
 

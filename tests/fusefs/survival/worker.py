@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from fusefs.errors import SetupError
@@ -75,7 +75,9 @@ class Served:
         """Nothing is held that the process's end doesn't give back."""
 
 
-def build(config: Mapping[str, object], _: Invalidations, how: StartMode) -> Served:
+def build(
+    config: Mapping[str, object], _: Invalidations, how: StartMode, __: Collection[str]
+) -> Served:
     return Served(config, fresh=how is not StartMode.RESUMED)
 
 

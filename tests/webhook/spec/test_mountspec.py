@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "attr-ttl": ("5m", 300),
     "negative-ttl": ("0", 0),
     "content-ttl": ("1m", 60),
+    "passthrough": ("true", True),
     "on-conflict": ("overwrite", "overwrite"),
     "retry-for": ("2m", 120),
     "full-wait": ("0", 0),
@@ -39,8 +40,8 @@ VALUES: dict[str, tuple[str, Any]] = {
 WRONG = {"bucket": "A", "path": "x", "prefix": "/", "read-only": "1", "region": "", "endpoint": "x",
          "secret": "", "containers": "", "uid": "x", "gid": "-1", "file-mode": "8",
          "dir-mode": "rwx", "metadata": "", "cache-size": "1", "attr-ttl": "x",
-         "negative-ttl": "x", "content-ttl": "x", "on-conflict": "win", "retry-for": "25h",
-         "full-wait": "-1",
+         "negative-ttl": "x", "content-ttl": "x", "passthrough": "1", "on-conflict": "win",
+         "retry-for": "25h", "full-wait": "-1",
          "options": "nope"}  # fmt: skip
 
 
