@@ -28,8 +28,9 @@ Start = Callable[[str, Directories, Endpoint], Mount]
 class Peer:
     """A file system; `late`: its close() returns before the object is in S3.
 
-    What doesn't store attributes (`stores_attributes`), or believes S3's answers for a minute
-    (`believes`), is compared where that makes a difference only.
+    What doesn't store attributes (`stores_attributes`), believes S3's answers for a minute
+    (`believes`), or has the kernel read its cached files (`passthrough`), is compared where that
+    makes a difference only.
     """
 
     name: str
@@ -37,11 +38,14 @@ class Peer:
     late: bool = False
     stores_attributes: bool = True
     believes: bool = False
+    passthrough: bool = False
 
     def takes_part(self, workload: Workload) -> bool:
         """Say whether it is compared in a workload."""
         if self.believes:
             return workload.ages
+        if self.passthrough:
+            return workload.cached
         return workload.attributes or self.stores_attributes
 
 
@@ -93,6 +97,7 @@ PEERS = (
     Peer(OURS, _ours()),
     Peer("ours, no attributes", _ours("--metadata", "none"), stores_attributes=False),
     Peer("ours, content-ttl 60s", _ours("--content-ttl", "60s"), believes=True),
+    Peer("ours, passthrough", _ours("--passthrough"), passthrough=True),
     Peer("mount-s3", _mount_s3),
     Peer("geesefs", _geesefs),
     Peer("s3fs", _s3fs),

@@ -44,9 +44,10 @@ class Workload:
     Without `rate` the seconds themselves are the result, and fewer are better. `writes`: peers
     whose close() doesn't wait for S3 are no measure. `limit` is in the unit of the result.
     `attributes`: those in object metadata make a difference. `ages`: it makes one how old an answer
-    of S3's may be that an open or a new name is taken from. `moves`: the rate is that of bytes, so
-    its limit is what bare connections move. `memory`: bytes of the kernel's that are used once
-    before, for they hold what is read or written: in a cache, in the mount, in the store.
+    of S3's may be that an open or a new name is taken from. `cached`: what is read has been read
+    before. `moves`: the rate is that of bytes, so its limit is what bare connections move.
+    `memory`: bytes of the kernel's that are used once before, for they hold what is read or
+    written: in a cache, in the mount, in the store.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Workload:
     warm: Run | None = None  # done before, and not measured
     attributes: bool = False
     ages: bool = False
+    cached: bool = False
     moves: bool = False
     memory: int = 0
 
@@ -250,8 +252,16 @@ TRIPS = 1 / LATENCY
 _SMALL_FILES = _many("small", 1000, SMALL)
 WORKLOADS = (
     Workload("read-cold", "MB/s", _read_large, _large, moves=True, memory=3 * LARGE),
-    Workload("read-from-disk", "MB/s", _read_from_disk, _large, warm=_read_large, memory=LARGE),
-    Workload("read-hot", "MB/s", _read_large, _large, warm=_read_large),
+    Workload(
+        "read-from-disk",
+        "MB/s",
+        _read_from_disk,
+        _large,
+        warm=_read_large,
+        memory=LARGE,
+        cached=True,
+    ),
+    Workload("read-hot", "MB/s", _read_large, _large, warm=_read_large, cached=True),
     Workload("first-byte", "s", _first_byte, _large, rate=False, limit=2 * LATENCY),
     Workload("random-4k", "IOPS", _randomly(4 * KIB), _large, memory=3 * LARGE),
     Workload("random-256k", "MiB/s", _randomly(256 * KIB), _large, memory=3 * LARGE),

@@ -90,7 +90,7 @@ def test_variants_of_ours_have_rows_of_their_own() -> None:
 
 
 def test_variants_of_ours_take_part_where_they_differ() -> None:
-    """Attributes are read by `ls -l`; what was asked before matters to small files."""
+    """Attributes by `ls -l`, passthrough where cached files are read, answers at small ones."""
     taking = {
         workload.name: [peer.name.partition(", ")[2] for peer in PEERS if peer.takes_part(workload)]
         for workload in WORKLOADS
@@ -100,6 +100,8 @@ def test_variants_of_ours_take_part_where_they_differ() -> None:
     assert {name for name, them in taking.items() if "content-ttl 60s" in them} == {
         "small-files-8", "small-files-1", "create", "create-exclusive",
     }  # fmt: skip
+    rows = {name for name, them in taking.items() if "passthrough" in them}
+    assert rows == {"read-from-disk", "read-hot"}
 
 
 def test_a_peer_that_fails_costs_its_result_only() -> None:
