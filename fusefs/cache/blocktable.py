@@ -46,11 +46,18 @@ class BlockTable:
         """True while no block is missing."""
         return self.present == self.count
 
-    def load(self, states: bytearray, *, pinned: bool = False) -> list[Run]:
+    @property
+    def checked(self) -> bool:
+        """True while no block is there whose CRC has not been compared yet."""
+        return self._states.find(STORED) < 0
+
+    def load(self, states: bytearray, *, pinned: bool = False, checked: bool = False) -> list[Run]:
         """Take over the states found on disk; return the runs of present blocks.
 
-        `pinned`: no block is evicted, checked or not.
+        `pinned`: no block is evicted, checked or not. `checked`: all count as compared.
         """
+        if checked:
+            states = states.replace(bytes([STORED]), bytes([CHECKED]))
         runs = [found.span() for found in _PRESENT.finditer(states)]
         with self._lock:
             self._states = states

@@ -24,6 +24,7 @@ from fusefs.cache.blockindex import BLOCK, BrokenIndex, Identity, key_hash
 from fusefs.cache.cachedir import CacheDir
 from fusefs.cache.cachefile import CacheFile
 from fusefs.cache.kernelreads import KernelReads
+from fusefs.cache.lastchange import LastChange
 from fusefs.cache.place import DiskPlace, DiskState
 from fusefs.cache.slab import Slab, Slabs
 from fusefs.cache.slot import SlabSlot
@@ -39,8 +40,7 @@ log = logging.getLogger(__name__)
 # Memory of a version that is not open: its name, its key's and its files' (measured).
 VERSION_BYTES = 1200
 VERSIONS_MOST = 16_384
-# Seconds `close` waits for checksums of adopted files; blocks without one are fetched again.
-SEAL_SECONDS = 2.0
+SEAL_SECONDS = 2.0  # `close` waits for checksums of adopted files; blocks without are fetched again
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class _Idle:
     place: DiskPlace
     held: int
     origin: DiskState = DiskState.STORED
+    checked: LastChange = None  # its state when this process had compared every block
 
 
 class Cache:
@@ -137,6 +138,7 @@ class Cache:
             idle.origin,
             idle.held,
             self.kernel_reads,
+            idle.checked,
         )
         self._named[identity.name] = file
         self._open[id(file)] = file
@@ -155,7 +157,7 @@ class Cache:
             if file.listed:
                 del self._named[name]
             if keep:
-                self._idle[name] = _Idle(file.place, file.held, file.origin)
+                self._idle[name] = _Idle(file.place, file.held, file.origin, file.checked)
             else:
                 self._forget(name)
         file.release()

@@ -1,14 +1,11 @@
 """The cached blocks of one version of one object, and the disk space they occupy.
 
 Disk errors are misses here, never errors: a read finds no block, a write stores none.
-
-Not here: which file is evicted and when (`cache`), where the bytes come from (`read.version`), the
-layout on disk (`blockfile`).
+Not here: eviction (`cache`), where the bytes come from (`read.version`), the layout (`blockfile`).
 
 Threading: any thread. `_setup` guards opening, creating and renaming the two files and is held over
 those system calls. Order: `_setup`, the lock of `cache`, then the leaves (`blocktable`, `space`).
-Data is read and written without a lock: a reader compares the table's epoch before and after, and
-reads again when a block left in between.
+Data is read and written without a lock: a reader that finds another epoch afterwards reads again.
 """
 
 import logging
@@ -19,6 +16,7 @@ from fusefs import locks
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
 from fusefs.cache.kernelreads import KernelReads
+from fusefs.cache.lastchange import LastChange, last_change
 from fusefs.cache.place import Blocks, DiskPlace, DiskState
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
@@ -29,10 +27,10 @@ log = logging.getLogger(__name__)
 
 # What `verified_fd` may check at once: about 50 ms at the 3 GB/s of read and CRC32 together.
 CHECK_AT_ONCE = 128 * 1024 * 1024
-# Bytes taken from the space at once: more would evict needlessly much from a small cache.
-STORE_AT_ONCE = 2 * 1024 * 1024
-# A read that lost this many races against evictions counts the block as absent.
-TRIES = 4
+STORE_AT_ONCE = (
+    2 * 1024 * 1024
+)  # bytes of space: more would evict needlessly much from a small cache
+TRIES = 4  # races that a read may lose against evictions; then the block counts as absent
 
 
 class CacheFile:
@@ -48,10 +46,11 @@ class CacheFile:
         origin: DiskState = DiskState.NOTHING,
         held: int = 0,
         kernel_reads: KernelReads = KernelReads(),  # noqa: B008 - immutable
+        checked: LastChange = None,
     ) -> None:
         self.identity = identity
         self.place = place
-        self.origin = origin
+        self.origin, self.checked = origin, checked
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
         self._held = held
@@ -91,10 +90,7 @@ class CacheFile:
 
     @property
     def keepable(self) -> bool:
-        """True if the next open can find the blocks on disk.
-
-        An adopted file counts as whole until it is sealed: without a block it is lost.
-        """
+        """True if the next open finds the blocks; an adopted one has to be whole until sealed."""
         return not self.empty and not (self.origin is DiskState.ADOPTED and self._table.epoch)
 
     @property
@@ -153,8 +149,8 @@ class CacheFile:
     def verified_fd(self) -> int:
         """Return the data file's descriptor if all of it is on disk and checked, else -1.
 
-        From then on no block is evicted until the last user closes it. Blocks of a former process
-        have to be read to be checked: a large file gets its descriptor only after that.
+        From then on no block is evicted until the last user closes it. A large file of a former
+        process has to be read before, to be checked.
         """
         if not self.whole or self._file is None:
             return -1
@@ -339,7 +335,9 @@ class CacheFile:
             return
         if self.origin is DiskState.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
-        runs = self._table.load(states, pinned=self._kernel_reads.has(file.fd))
+        pinned = self._kernel_reads.has(file.fd)
+        checked = self.checked is not None and self.checked == last_change(file.fd)
+        runs = self._table.load(states, pinned=pinned, checked=checked)
         self._file = file
         self._recount(self.place.overhead + sum(file.cost(start, stop) for start, stop in runs))
 
@@ -380,6 +378,8 @@ class CacheFile:
 
     def close(self) -> None:
         """Count one user less; the last one closes the descriptors."""
+        if self._file is not None:
+            self.checked = last_change(self._file.fd) if self._table.checked else None
         self._closed(self)
 
     def _hold(self, size: int) -> None:

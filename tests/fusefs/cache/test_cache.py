@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fusefs.cache.blockindex import BLOCK
 from fusefs.cache.cache import VERSION_BYTES, Cache, CacheFile
+from fusefs.cache.cachefile import CHECK_AT_ONCE
 from fusefs.cache.kernelreads import KernelReads
 from fusefs.disk.space import Space
 from fusefs.errors import SetupError
@@ -271,6 +272,24 @@ def test_a_descriptor_is_given_for_what_a_former_process_left(cache: Cache) -> N
     file = following.open("k", "e", len(data))
     assert os.pread(file.verified_fd(), len(data) + 1, 0) == data
     file.close()
+    following.close()
+
+
+def test_a_large_file_has_a_descriptor_once_it_was_checked(tmp_path: Path) -> None:
+    """What this process wrote needn't be read again after a close; a former one's has to be."""
+    size = CHECK_AT_ONCE + 2 * BLOCK
+    cache = Cache(tmp_path / "c", Space(tmp_path, 2 * size, 0))
+    fill(cache, "k", bytes(size))
+    file = cache.open("k", "e", size)
+    assert file.verified_fd() >= 0
+    file.close()
+    cache.close()
+    following = Cache(tmp_path / "c", Space(tmp_path, 2 * size, 0))
+    for known in (False, True):
+        file = following.open("k", "e", size)
+        assert (file.verified_fd() >= 0) == known
+        assert file.read(0, memoryview(bytearray(size))) == size
+        file.close()
     following.close()
 
 
