@@ -121,20 +121,24 @@ class LateRequests:
             return expected is not None and expected.removed and expected.is_made(found)
 
     def settle(self, stop: threading.Event) -> None:
-        """Wait until all that was removed is old enough, and look once more."""
-        while not stop.is_set():
-            now = time.monotonic()
-            with self._changed:
-                left = {key: each for key, each in self._expected.items() if each.removed}
-            last = max((each.since for each in left.values()), default=0.0) + self._ending
-            if not left:
-                return
-            if last <= now:
+        """Wait until all that was removed is old enough, and look once more; `stop` ends that."""
+        while (left := self._watched()) and not stop.is_set():
+            old = max(each.since for each in left.values()) + self._ending - time.monotonic()
+            if old <= 0:
                 break
-            stop.wait(min(last - now, FIRST_LOOK))
+            stop.wait(min(old, FIRST_LOOK))
         for key in left:
+            if stop.is_set():
+                return
             with bulkhead("a look for what came late", key=key):
                 self._look(key)
+
+    def _watched(self) -> dict[str, _Expected]:
+        with self._changed:
+            return self._removed()
+
+    def _removed(self) -> dict[str, _Expected]:
+        return {key: each for key, each in self._expected.items() if each.removed}
 
     def close(self) -> None:
         """Ask for nothing any more."""
@@ -157,7 +161,7 @@ class LateRequests:
             while True:
                 now = time.monotonic()
                 self._forget(now)
-                watched = {key: each for key, each in self._expected.items() if each.removed}
+                watched = self._removed()
                 if self._stopped or not watched:
                     self._thread = None
                     return None

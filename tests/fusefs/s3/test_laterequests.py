@@ -109,3 +109,16 @@ def test_the_oldest_of_too_many_are_forgotten(bucket: Bucket) -> None:
     bucket.put("0")
     looked(bucket)
     assert list(bucket.objects) == ["0"]
+
+
+def test_an_end_that_has_no_time_left_asks_for_nothing(bucket: Bucket) -> None:
+    """What comes late then stays."""
+    stop = threading.Event()
+    stop.set()
+    bucket.late.settle(stop)
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.late.close()
+    bucket.put("f")
+    bucket.late.settle(stop)
+    assert list(bucket.objects) == ["f"]
