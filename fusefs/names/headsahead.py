@@ -50,9 +50,7 @@ class HeadsAhead:
         self._known = known
         self._walks = walks
         self._scanned_at = float("-inf")
-        self._probe = (
-            ""  # the key of a name that came without attributes, though they were asked for
-        )
+        self._probe = ""  # the key of a name that comes without the attributes asked for ahead
         self._unproven = 0  # directories since one whose probe was looked at
         self._asked: dict[str, SentHead] = {}
         self._lock = locks.lock(Rank.LEAF)

@@ -11,13 +11,14 @@ intervals, and what has come back is deleted. It is known by its size and its me
 in nanoseconds no two writers share; what has no metadata is left alone. So is what we have put
 there since (`present`), and what was moved with all of its metadata, for somebody may move it back.
 
-Any thread; `_changed` guards the two dictionaries, a leaf, never held over a request. The thread
+Any thread; `_changed` guards what is expected, a leaf, never held over a request. The thread
 that asks ends when nothing is left to be asked for.
 """
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ LATE_SECONDS = 30.0
 # At its end a process waits until a request is so old; what comes later stays.
 ENDING_SECONDS = 3.0
 FIRST_LOOK, LONGEST_PAUSE = 0.2, 16.0  # seconds
-MOST = 1000  # keys that are remembered
+MOST, MADE_MOST = 1000, 8  # keys that are remembered, and the last tries of each
 
 Metadata = Mapping[str, str]
 
@@ -45,16 +46,14 @@ class _Expected:
     """What late requests may make of a key, and since when they are late (monotonic seconds)."""
 
     since: float
-    made: list[tuple[int | None, Metadata]] = field(default_factory=list)
+    made: deque[tuple[int, Metadata]] = field(default_factory=lambda: deque(maxlen=MADE_MOST))
     removed: bool = False
     pause: float = FIRST_LOOK
     look_at: float = 0.0
 
     def is_made(self, found: ObjectInfo) -> bool:
         metadata = found.headers.metadata if found.headers is not None else {}
-        return any(
-            size in (None, found.size) and dict(metadata) == dict(sent) for size, sent in self.made
-        )
+        return any(size == found.size and metadata == sent for size, sent in self.made)
 
 
 class LateRequests:
@@ -77,8 +76,8 @@ class LateRequests:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def expect(self, key: str, size: int | None, metadata: Metadata) -> None:
-        """Note that an object may still be made; `size` is None where it isn't known."""
+    def expect(self, key: str, size: int, metadata: Metadata) -> None:
+        """Note that an object may still be made."""
         if not metadata:
             return
         with self._changed:

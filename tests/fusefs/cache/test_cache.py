@@ -20,6 +20,7 @@ from fusefs.cache.cachefile import CHECK_AT_ONCE
 from fusefs.cache.kernelreads import KernelReads
 from fusefs.disk.space import Space
 from fusefs.errors import SetupError
+from tests.fusefs.cache.kills import killed
 
 MiB = 1024 * 1024
 
@@ -362,16 +363,7 @@ def test_a_kill_in_the_middle_of_writing_gives_no_wrong_bytes(tmp_path: Path) ->
     )
     data = random.Random(7).randbytes(4 << 20)
     for round_ in range(5):
-        child = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        with child:
-            try:
-                child.wait(0.05 + 0.03 * round_)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        killed(script, tmp_path, 0.05 + 0.03 * round_)
         cache = Cache(tmp_path, Space(tmp_path, 64 * MiB, 0))
         file = cache.open("k", "e", len(data))
         for offset in range(0, len(data), BLOCK):

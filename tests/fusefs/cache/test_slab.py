@@ -4,8 +4,6 @@ import ctypes
 import errno
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from fusefs.cache.blockindex import BLOCK
 from fusefs.cache.cache import Cache
 from fusefs.disk import fallocate
 from fusefs.disk.space import Space
+from tests.fusefs.cache.kills import killed
 from tests.fusefs.cache.test_cache import (
     MiB,
     cached,
@@ -289,16 +288,7 @@ def test_a_kill_while_small_versions_come_and_go_gives_no_wrong_bytes(tmp_path: 
         "    cache.rename(f'k{n}', 'e', f'k{n}', 'f')\n"
     )
     for round_ in range(3):
-        child = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
-        )
-        assert child.stdout is not None
-        child.stdout.readline()
-        with child:
-            try:
-                child.wait(0.05 + 0.03 * round_)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        killed(script, tmp_path, 0.05 + 0.03 * round_)
         cache = Cache(tmp_path, Space(tmp_path, 64 * MiB, 0))
         for number, etag in ((n, etag) for n in range(200) for etag in "ef"):
             expected = random.Random(number).randbytes(9000)
