@@ -132,9 +132,12 @@ class _Walk:
             self.ended = True  # not how S3 answers
 
     def _requested(self) -> tuple[float, Page] | None:
-        """Return the page that was requested ahead; None without one, or where it is too old."""
+        """Return the page that was requested ahead; None without one, or where it is too old.
+
+        One whose turn in the pool hasn't come isn't waited for: all its threads may wait for us.
+        """
         requested, self._next = self._next, None
-        if requested is not None:
+        if requested is not None and not requested.cancel():
             with suppress(FsError):  # whoever needs the page gets the error of its own request
                 asked, answer = requested.result()
                 if time.monotonic() - asked < TRUST:

@@ -150,8 +150,9 @@ class ManyHeads:
             self._alone += 1
         try:
             self._pool.submit(self._send, head)
-        except FsError as error:
-            head.answered(None, error)
+        except (FsError, RuntimeError) as error:  # the library's own error for a pool that ended
+            refusal = error if isinstance(error, FsError) else Unavailable("the mount has ended")
+            head.answered(None, refusal)
             self._ended()
 
     def _send(self, head: SentHead) -> None:

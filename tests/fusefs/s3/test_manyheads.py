@@ -211,3 +211,31 @@ def test_nobody_waits_for_a_mount_that_has_ended(quirky: QuirkyStore, stores: St
         heads.send(asked)
     with pytest.raises(errors.Unavailable):
         asked[0].result()
+
+
+class Exhausted(ThreadPoolExecutor):
+    """A pool whose first thread is its last."""
+
+    def submit(self, *told: Any, **named: Any) -> Any:
+        """Refuse with what is no error of ours, as the library's own pools do."""
+        if self._threads:
+            raise RuntimeError("cannot schedule new futures")
+        return super().submit(*told, **named)
+
+
+class Unconnected:
+    """A store without an idle connection."""
+
+    def begin_head(self, key: str) -> None:
+        """Nothing is sent."""
+
+
+def test_a_pool_that_takes_nothing_more_costs_an_answer_and_no_thread() -> None:
+    """Whoever waits gets an error, and the thread that sends comes to its end."""
+    store: Any = Unconnected()
+    with Exhausted(2) as pool:
+        heads = [SentHead(name) for name in NAMES[:3]]
+        ManyHeads(store, pool).send(heads)
+        for head in heads:
+            with pytest.raises(errors.Unavailable):
+                head.result()
