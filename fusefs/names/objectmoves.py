@@ -61,12 +61,13 @@ class ObjectMover:
             self._store.rename(before.key, before.etag, key, condition)
             return replace(before, key=key)
         try:
-            etag, modified = self._copied(before, key, headers, condition)
+            etag, modified, headers = self._copied(before, key, headers, condition)
         except (Stale, NotFound) as error:
             found = self._there(key) if error.retried else None
             if found is None or not self.same(found, before):
                 raise
             etag, modified = found.etag, found.modified  # ours: only its answer was lost
+            self._store.late.present(key)
         self._delete(before.key, before.etag)
         if headers is not None:  # with times of its own: who moves it back changes them again
             self._store.late.removed(before.key)
@@ -74,13 +75,14 @@ class ObjectMover:
 
     def _copied(
         self, before: ObjectInfo, key: str, headers: Headers | None, condition: str | None
-    ) -> tuple[str, float]:
+    ) -> tuple[str, float, Headers | None]:
+        """Copy an object; return the headers that it was given, too."""
         try:
-            return self._uploader.copy(before, key, headers, condition)
+            return *self._uploader.copy(before, key, headers, condition), headers
         except AttributeTooBig:
             if headers is None:
                 raise
-            return self._uploader.copy(before, key, None, condition)  # it goes as it is
+            return *self._uploader.copy(before, key, None, condition), None  # it goes as it is
 
     def _delete(self, key: str, etag: str) -> None:
         """Delete one version; another one stays, and is reported."""
@@ -191,6 +193,7 @@ class ObjectMover:
             if found is None or not self.same(found, source):
                 return self._in_the_way(source, key, resumed)
             etag, modified = found.etag, found.modified  # ours: its answer or note was lost
+            self._store.late.present(key)
         except NotFound:
             if self._there(source.key) is not None:
                 raise Unavailable(f"{source.key} is there but can't be copied") from None

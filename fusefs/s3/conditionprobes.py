@@ -4,7 +4,8 @@ AWS does since 2024, MinIO and SeaweedFS do; others ignore them, and the mount t
 after one warning. The questions are asked with a wrong ETag of a key nobody has, so that a store
 that honours them stores nothing. Whether If-None-Match is refused is found out by its first use.
 Most pods never write, or small files only: so nothing is asked at the mount, and uploads in parts
-are asked about when the first is completed.
+are asked about when the first is completed, and deletions before the first whose condition is all
+that keeps it from another's object.
 
 Any thread; `_asking` guards what is being asked, and is held meanwhile, so that other writers wait
 for the answer.
@@ -17,9 +18,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from fusefs import locks, versions
-from fusefs.errors import AccessDenied, FsError, NotFound, Stale
+from fusefs.errors import AccessDenied, FsError, NotFound, Stale, Unavailable
 from fusefs.locks import Rank
 from fusefs.objects import Headers
+from fusefs.s3.etags import quoted
 from fusefs.s3.store import Store
 from fusefs.s3.storefeatures import CONDITIONS, StoreFeature
 
@@ -42,7 +44,9 @@ class Conditions:
         self._asking = locks.rlock(Rank.PROBING)
         self._asked: frozenset[StoreFeature] = frozenset()  # and answered; replaced as a whole
         self._being_asked: set[StoreFeature] = set()
+        self._deletes: bool | None = None
         store.features.ask = self.ask
+        store.features.prove = self.prove
 
     def ask(self, feature: StoreFeature) -> None:
         """Make sure that the store was asked what a write with this condition has to know."""
@@ -52,6 +56,23 @@ class Conditions:
             self._ask(StoreFeature.PUT_IF_MATCH)
             if feature is StoreFeature.COMPLETE_CONDITION:
                 self._ask(feature)
+
+    def prove(self, feature: StoreFeature) -> bool:
+        """Say whether the store was seen to honour the condition of a deletion, asking it once."""
+        assert feature is StoreFeature.DELETE_CONDITION  # noqa: S101 - of others `ask` suffices
+        with self._asking:
+            if self._deletes is None and self._store.features.has(feature):
+                key = self._new_key()
+                try:
+                    self._deletes = _delete_honours(self._store, key)
+                except FsError as error:
+                    # An outage says nothing: it is asked again.
+                    self._deletes = None if isinstance(error, Unavailable) else False
+                    log.info("could not probe the store", extra={"key": key, "error": str(error)})
+            return bool(self._deletes)
+
+    def _new_key(self) -> str:
+        return f"{self._prefix}.s3mount-probe-{uuid4().hex}"
 
     def _known(self, feature: StoreFeature) -> bool:
         needed = {StoreFeature.PUT_IF_MATCH, feature} - {StoreFeature.PUT_IF_NONE_MATCH}
@@ -72,7 +93,7 @@ class Conditions:
 
     def _answered(self, question: StoreFeature) -> bool:
         """Take away from the store's features what it refuses or ignores; False: no answer."""
-        store, key = self._store, f"{self._prefix}.s3mount-probe-{uuid4().hex}"
+        store, key = self._store, self._new_key()
         try:
             if question is StoreFeature.PUT_IF_MATCH:
                 store.features.proven = _put_honours(store, key)
@@ -136,6 +157,21 @@ def _put_honours(store: Store, key: str) -> bool:
         "this store ignores conditional writes: of two writers the last one wins unnoticed",
     )
     return False
+
+
+def _delete_honours(store: Store, key: str) -> bool:
+    """Say whether If-Match keeps a DELETE from being done: of what isn't there AWS does any."""
+    store.put(key, b"", Headers(), None)
+    try:
+        store.client.call("delete_object", key, IfMatch=quoted(NEVER))
+    except Stale:
+        return True
+    else:
+        store.features.lose(StoreFeature.DELETE_CONDITION, "it deleted what it shouldn't have")
+        return False
+    finally:
+        with suppress(FsError):
+            store.delete(key)
 
 
 def _probe_complete(store: Store, key: str) -> None:

@@ -9,22 +9,25 @@ Here is noted which objects a request without an answer may still make (`expect`
 them were removed since (`removed`). For half a minute the store is asked for those, at growing
 intervals, and what has come back is deleted. It is known by its size and its metadata, whose times
 in nanoseconds no two writers share; what has no metadata is left alone. So is what we have put
-there since (`present`), and what was moved with all of its metadata, for somebody may move it back.
+there since (`making`), and what was moved with all of its metadata, for somebody may move it back.
+It is deleted by version, and only where the store honours that: others may replace it at any time.
 
-Any thread; `_changed` guards what is expected, a leaf, never held over a request. The thread
-that asks ends when nothing is left to be asked for.
+Any thread; `_changed` guards all that is noted, a leaf, never held over a request. A key is looked
+at by one thread at a time, and never while an object is made there: who makes one waits for a look
+to end. The thread that asks ends when nothing is left to be asked for.
 """
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
-from fusefs.errors import NotFound, Stale
+from fusefs.errors import FsError, NotFound, Stale
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
 
@@ -33,7 +36,8 @@ log = logging.getLogger(__name__)
 # Seconds for which a request may be under way in a store whose sender is gone. SeaweedFS was seen
 # to take one while it makes room.
 LATE_SECONDS = 30.0
-# At its end a process waits until a request is so old; what comes later stays.
+# At its end a process waits until a request is so old, and looks for as long at most; what comes
+# later stays.
 ENDING_SECONDS = 3.0
 FIRST_LOOK, LONGEST_PAUSE = 0.2, 16.0  # seconds
 MOST, MADE_MOST = 1000, 8  # keys that are remembered, and the last tries of each
@@ -59,6 +63,8 @@ class _Expected:
 class LateRequests:
     """The late requests of one store; `head` and `delete` are the store's.
 
+    `delete` deletes one version and never another: it raises where the store can't do that.
+
     At its end a mount waits until a request is `ending` seconds old.
     """
 
@@ -73,16 +79,18 @@ class LateRequests:
         self._delete = delete
         self._changed = locks.condition(Rank.LEAF)
         self._expected: dict[str, _Expected] = {}
+        self._made_now: Counter[str] = Counter()
+        self._looked_at: set[str] = set()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     def expect(self, key: str, size: int, metadata: Metadata) -> None:
-        """Note that an object may still be made."""
+        """Note that an object, which we have not removed yet, may still be made."""
         if not metadata:
             return
         with self._changed:
             expected = self._expected.pop(key, None) or _Expected(0.0)
-            expected.since = time.monotonic()
+            expected.since, expected.removed = time.monotonic(), False
             expected.made.append((size, metadata))
             self._expected[key] = expected
             while len(self._expected) > MOST:
@@ -104,8 +112,27 @@ class LateRequests:
                 self._thread.start()
             self._changed.notify_all()
 
+    @contextmanager
+    def making(self, key: str) -> Iterator[None]:
+        """Surround a request that puts an object there: late ones find it then, and do nothing.
+
+        Waits for a look at the key, whose DELETE might be for an object with the same bytes.
+        """
+        with self._changed:
+            while key in self._looked_at:
+                self._changed.wait()
+            self._made_now[key] += 1
+        try:
+            yield
+            self.present(key)
+        finally:
+            with self._changed:
+                self._made_now[key] -= 1
+                if not self._made_now[key]:
+                    del self._made_now[key]
+
     def present(self, key: str) -> None:
-        """Note that we have put an object there: late requests find it, and do nothing."""
+        """Note that an object of ours is there."""
         if not self._expected:
             return
         with self._changed:
@@ -126,8 +153,9 @@ class LateRequests:
             if old <= 0:
                 break
             stop.wait(min(old, FIRST_LOOK))
+        until = time.monotonic() + ENDING_SECONDS
         for key in left:
-            if stop.is_set():
+            if stop.is_set() or time.monotonic() > until:
                 return
             with bulkhead("a look for what came late", key=key):
                 self._look(key)
@@ -177,17 +205,26 @@ class LateRequests:
             del self._expected[key]
 
     def _look(self, key: str) -> None:
+        with self._changed:
+            if key in self._made_now or key in self._looked_at:
+                return
+            self._looked_at.add(key)
         try:
-            found = self._head(key)
-        except NotFound:
-            return
-        if not self.made(found):
-            return
-        try:
-            self._delete(key, found.etag)
+            self._delete_late(key)
         except (NotFound, Stale):
-            return  # somebody was faster
-        log.warning("removed again: a request of before came late", extra={"key": key})
+            return  # nothing came, or somebody was faster
+        except FsError as error:
+            log.debug("not known what came late", extra={"key": key, "error": str(error)})
+        finally:
+            with self._changed:
+                self._looked_at.remove(key)
+                self._changed.notify_all()
+
+    def _delete_late(self, key: str) -> None:
+        found = self._head(key)
+        if self.made(found):
+            self._delete(key, found.etag)
+            log.warning("removed again: a request of before came late", extra={"key": key})
 
 
 def _old(expected: _Expected, now: float) -> bool:

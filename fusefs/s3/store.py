@@ -48,7 +48,7 @@ class Store:
         self.features = StoreFeatures(settings.bucket)
         self.client = Client(settings, self.counters)
         self.changes = self.client.changes
-        self.late = LateRequests(self.head, self.delete)
+        self.late = LateRequests(self.head, self.delete_version)
         self._optional = OptionalHeaders(self.client, self.features)
         self.transfers = Transfers()
         parts = (self.counters, self.client, self._optional, self.features, self.transfers)
@@ -217,7 +217,7 @@ class Store:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
         self.counters.add(Count.SENT, len(data))
-        with self.transfers.whole(key, len(data)):
+        with self.transfers.whole(key, len(data)), self.late.making(key):
             answer = self._optional.send(
                 "put_object",
                 key,
@@ -225,7 +225,6 @@ class Store:
                 write_condition(condition),
                 **new_object(self.settings, headers),
             )
-        self.late.present(key)
         if LOST in answer:
             self.late.expect(key, len(data), headers.metadata)
         return opaque(answer["ETag"])
@@ -256,9 +255,10 @@ class Store:
         # A copy onto itself is already pinned by its source.
         pinned = None if source == key else condition
         optional = condition_for(StoreFeature.COPY_CONDITION, pinned)
-        answer = self._optional.call("copy_object", key, optional, **arguments)["CopyObjectResult"]
-        self.late.present(key)
-        return opaque(answer["ETag"]), answer["LastModified"].timestamp()
+        with self.late.making(key):
+            answer = self._optional.call("copy_object", key, optional, **arguments)
+        result = answer["CopyObjectResult"]
+        return opaque(result["ETag"]), result["LastModified"].timestamp()
 
     @property
     def renames(self) -> bool:
@@ -276,7 +276,7 @@ class Store:
         `condition` is `IF_ABSENT` or None. The token lets a lost answer be asked for again.
         """
         arguments = {"DestinationIfNoneMatch": "*"} if condition == IF_ABSENT else {}
-        with self.changes.under_way(source):
+        with self.changes.under_way(source), self.late.making(key):
             self.client.call(
                 "rename_object",
                 key,
@@ -285,7 +285,6 @@ class Store:
                 ClientToken=uuid4().hex,
                 **arguments,
             )
-        self.late.present(key)
 
     def delete(self, key: str, etag: str | None = None) -> None:
         """DELETE `key`, with `etag` only that version; deleting what isn't there succeeds.
@@ -295,6 +294,15 @@ class Store:
         self._optional.call(
             "delete_object", key, condition_for(StoreFeature.DELETE_CONDITION, etag)
         )
+
+    def delete_version(self, key: str, etag: str) -> None:
+        """DELETE `key` if it is version `etag`; Stale or NotFound if not.
+
+        Raises Unsupported where the store might delete another one.
+        """
+        if not self.features.prove(StoreFeature.DELETE_CONDITION):
+            raise errors.Unsupported(f"{self.bucket}: the store deletes no version by its ETag")
+        self.client.call("delete_object", key, IfMatch=quoted(etag))
 
     def remove(self, key: str, etag: str | None) -> None:
         """DELETE `key` for good, whatever it is by now; one request where it is version `etag`.

@@ -57,6 +57,8 @@ class StoreFeatures:
         self.proven = False  # it refused a write whose condition didn't hold
         # Called before a request with this feature, to ask the store about it first.
         self.ask: Callable[[StoreFeature], None] = lambda _: None
+        # Says whether the store was seen to honour a condition on which more than usual depends.
+        self.prove: Callable[[StoreFeature], bool] = lambda _: False
 
     def has(self, feature: StoreFeature) -> bool:
         """Return whether the store has a feature, as far as is known."""

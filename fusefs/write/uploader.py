@@ -226,9 +226,8 @@ class Uploader:
         ]
         made = {part.number: part for part in _all(futures)}
         parts = [made.get(number) or sent[number] for number in sorted(plan)]
-        etag = self.store.uploads.complete(record.key, upload, parts, record.condition)
-        self.store.late.present(record.key)
-        return etag
+        with self.store.late.making(record.key):
+            return self.store.uploads.complete(record.key, upload, parts, record.condition)
 
     def _pool_of(self, piece: Piece) -> Executor:
         return self._pool if piece.source is None else self._copies

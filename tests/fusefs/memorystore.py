@@ -152,7 +152,7 @@ class MemoryStore:
 
     def put(self, key: str, data: bytes, headers: Headers, condition: str | None) -> str:
         """As `Store.put`, under its condition."""
-        with self.changes.under_way(key):
+        with self.changes.under_way(key), self.late.making(key):
             self._ask("put", key)
             there = self._objects[key][0].etag if key in self._objects else None
             if condition is not None and there != (None if condition == IF_ABSENT else condition):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def test_what_it_makes_later_goes_too(mount: MemoryMount) -> None:
     namespace(mount).unlink(mount.tree.root, "f")
     assert mount.store.late.made(made)
     mount.store.late.close()
+
+
+def test_the_next_file_of_the_name_stays(mount: MemoryMount) -> None:
+    """It is no late request's, even if its own commit had no answer and was found to be there."""
+    created_unanswered(mount)
+    namespace(mount).unlink(mount.tree.root, "f")
+    created_unanswered(mount)
+    mount.staging.dirty.all()[0].commit()
+    assert not mount.store.late.made(mount.store.head("f"))
+    mount.store.late.settle(threading.Event())
+    mount.store.late.close()
+    assert mount.store.keys() == ["f"]
 
 
 def test_a_file_that_was_never_sent_costs_no_request(mount: MemoryMount) -> None:

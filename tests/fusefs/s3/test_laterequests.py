@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from fusefs.errors import NotFound
+from fusefs.errors import NotFound, Unsupported
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.laterequests import FIRST_LOOK, MOST, LateRequests
 
@@ -20,6 +21,7 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, ObjectInfo] = {}
         self.late = LateRequests(self.head, self.delete, ending=0.0)
+        self.before_delete: Callable[[str], None] = lambda _: None
 
     def put(self, key: str, size: int = 3, **metadata: str) -> None:
         """Have an object made."""
@@ -31,6 +33,7 @@ class Bucket:
         return self.objects[key]
 
     def delete(self, key: str, etag: str) -> None:
+        self.before_delete(key)
         assert self.objects.pop(key).etag == etag
 
 
@@ -80,6 +83,68 @@ def test_what_we_put_there_again_stays(bucket: Bucket) -> None:
     bucket.put("f")
     looked(bucket)
     assert list(bucket.objects) == ["f"]
+
+
+def test_what_is_expected_again_stays(bucket: Bucket) -> None:
+    """A new object of the name was made by a request without an answer: it is there, not late."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.late.expect("f", 3, {"mtime": "2.5"})
+    bucket.put("f", mtime="2.5")
+    looked(bucket)
+    assert list(bucket.objects) == ["f"]
+
+
+def test_what_we_make_waits_for_a_deletion_under_way(bucket: Bucket) -> None:
+    """Else an object with the same bytes, and so the same ETag, would be deleted in its place."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.put("f")
+    looking, made = threading.Event(), threading.Event()
+
+    def make() -> None:
+        looking.wait()
+        with bucket.late.making("f"):
+            bucket.put("f", mtime="2.5")
+        made.set()
+
+    def others_are_faster(_: str) -> None:
+        looking.set()
+        assert not made.wait(0.05)
+
+    bucket.before_delete = others_are_faster
+    maker = threading.Thread(target=make)
+    maker.start()
+    looked(bucket)
+    maker.join()
+    assert bucket.objects["f"].headers == Headers({"mtime": "2.5"})
+
+
+def test_what_we_make_just_now_is_not_looked_at(bucket: Bucket) -> None:
+    """A directory moved back keeps the times."""
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    with bucket.late.making("f"):
+        bucket.put("f")
+        bucket.late.settle(threading.Event())
+    looked(bucket)
+    assert list(bucket.objects) == ["f"]
+
+
+def test_a_store_that_cannot_say_spares_what_is_there(
+    bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no bug of ours, and nothing is deleted on a guess."""
+
+    def refuse(_: str) -> None:
+        raise Unsupported("no version is deleted by its ETag")
+
+    bucket.before_delete = refuse
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.put("f")
+    looked(bucket)
+    assert list(bucket.objects) == ["f"] and not caplog.records
 
 
 def test_what_nobody_expects_stays(bucket: Bucket) -> None:

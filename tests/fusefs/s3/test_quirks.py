@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fusefs.errors import Exists, FsError, Unavailable
+from fusefs.errors import Exists, FsError, Stale, Unavailable, Unsupported
 from fusefs.names.listing import Listing
 from fusefs.objects import Headers
 from fusefs.posix.dirstream import DOTS, DirStream
@@ -50,6 +50,33 @@ def test_conditions_that_are_refused_are_left_out(
     with fs.proxy.counting() as seen:
         fs.files.create("c", b"1")
     assert [(each.condition, each.status) for each in seen.of("PutObject")] == [(None, 200)]
+
+
+@pytest.mark.parametrize("quirk", [Quirk.IGNORES_CONDITIONS, Quirk.COPY_CONDITIONS_501])
+def test_no_version_is_deleted_where_it_could_be_another(quirky: Open, quirk: Quirk) -> None:
+    """What a late request has made stays: somebody else may be replacing it just now."""
+    fs = quirky(quirk)
+    fs.files.create("a", b"1")
+    store = fs.mounted.store
+    with pytest.raises(Unsupported):
+        store.delete_version("a", store.head("a").etag)
+    assert fs.store.contents.get("a") == b"1"
+    with fs.proxy.counting() as seen, pytest.raises(Unsupported):
+        store.delete_version("a", store.head("a").etag)
+    assert not seen.of("DeleteObject")
+
+
+def test_one_version_is_deleted_by_its_etag(quirky: Open) -> None:
+    """A store that is seen to compare is asked for nothing more."""
+    fs = quirky()
+    fs.files.create("a", b"1")
+    store = fs.mounted.store
+    with pytest.raises(Stale):
+        store.delete_version("a", "0" * 32)
+    with fs.proxy.counting() as seen:
+        store.delete_version("a", store.head("a").etag)
+    assert seen.operations == {"HeadObject": 1, "DeleteObject": 1}
+    assert [page.key for page in store.list_page("").objects] == []
 
 
 def test_a_refusal_of_one_header_is_none_of_another(quirky: Open) -> None:

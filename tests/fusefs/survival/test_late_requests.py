@@ -17,7 +17,7 @@ from tests.fusefs.survival.application import Application
 from tests.fusefs.survival.nobody import nobody
 from tests.fusefs.survival.s3pod import S3Pod
 from tests.proxy.exchange import on
-from tests.proxy.faults import Hold
+from tests.proxy.faults import Hold, LostAnswer
 from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
@@ -143,6 +143,21 @@ def test_a_new_file_of_the_name_is_no_conflict(
     assert "failed" not in application.do("new.close()")
     time.sleep(1.0)
     assert bucket.get("f") == b"second"
+
+
+def test_a_new_file_whose_own_answer_was_lost_stays(
+    pod: S3Pod, proxy: Proxy, held: Hold, bucket: Bucket, application: Application
+) -> None:
+    """It has just the size and times that were sent, and is no late request's."""
+    path = str(pod.root / "f")
+    done_twice(pod, proxy, held, "PutObject", application, WRITTEN.format(path))
+    application.do(f"os.unlink({path!r})")
+    arrived(proxy, held)
+    assert gone(bucket)
+    proxy.inject(LostAnswer(), on("PutObject", "f"), times=1)
+    assert "failed" not in application.do(WRITTEN.format(path))
+    assert pod.stop() == (0, 0)
+    assert bucket.get("f") == b"first"
 
 
 def test_a_late_delete_spares_the_next_file_of_the_name(
