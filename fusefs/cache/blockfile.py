@@ -195,10 +195,15 @@ class BlockFile:
         self._index.mark(number, array("I", [crc32(data)]))
 
     def punch(self, start: int, stop: int) -> None:
-        """Free the disk space of the blocks [start, stop)."""
-        # To the end of the last page: the tail of the file occupies a whole one.
-        punch(self.fd, start * self._index.identity.block, self.cost(start, stop))
+        """Free the disk space of the blocks [start, stop); after an error all are there still."""
         self._index.clear(start, stop - start)
+        try:
+            # To the end of the last page: the tail of the file occupies a whole one.
+            punch(self.fd, start * self._index.identity.block, self.cost(start, stop))
+        except OSError:
+            with suppress(OSError):
+                self._index.mark(start, self._index.sums(start, stop - start))
+            raise
 
     def cost(self, start: int, stop: int) -> int:
         """Return the bytes that the blocks [start, stop) take on the disk: whole pages."""

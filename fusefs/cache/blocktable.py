@@ -37,6 +37,7 @@ class BlockTable:
         self.present = 0
         self.epoch = 0
         self.pinned = False
+        self.suspect = False  # the disk may still have a block that was found to be damaged
         self._lock = locks.lock(Rank.LEAF)
         self._states = bytearray(count)
         self._order: deque[Run] = deque()
@@ -48,8 +49,8 @@ class BlockTable:
 
     @property
     def checked(self) -> bool:
-        """True while no block is there whose CRC has not been compared yet."""
-        return self._states.find(STORED) < 0
+        """True while no block is on the disk whose CRC has not been compared, or doesn't fit."""
+        return self._states.find(STORED) < 0 and not self.suspect
 
     def load(self, states: bytearray, *, pinned: bool = False, checked: bool = False) -> list[Run]:
         """Take over the states found on disk; return the runs of present blocks.

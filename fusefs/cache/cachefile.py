@@ -27,9 +27,8 @@ log = logging.getLogger(__name__)
 
 # What `verified_fd` may check at once: about 50 ms at the 3 GB/s of read and CRC32 together.
 CHECK_AT_ONCE = 128 * 1024 * 1024
-STORE_AT_ONCE = (
-    2 * 1024 * 1024
-)  # bytes of space: more would evict needlessly much from a small cache
+# Bytes of space: more would evict needlessly much from a small cache.
+STORE_AT_ONCE = 2 * 1024 * 1024
 TRIES = 4  # races that a read may lose against evictions; then the block counts as absent
 
 
@@ -308,7 +307,7 @@ class CacheFile:
         file = self._file
         if file is not None and self._table.claim_bad(number, epoch):
             log.warning("cached block %d of %s is damaged, dropped", number, self.key)
-            self._punch(file, number, number + 1)
+            self._table.suspect |= not self._punch(file, number, number + 1)
             self._table.settle(number, number + 1, ABSENT)
             self._give(file.cost(number, number + 1))
 

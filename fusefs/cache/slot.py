@@ -144,12 +144,12 @@ class SlabSlot:
     def close(self) -> None:
         """Note the time of the use."""
         now = int(time.time())
-        if self._present and self.slab is not None and now - self._used > USE_AGE:
+        if self._present and now - self._used > USE_AGE:
             self._used = now
             try:
                 os.pwrite(self._in().fd, USED.pack(now), self._number * STEP + LAYOUT.size)
-            except OSError as error:
-                log.debug("the use of %s isn't noted: %s", self.slab.path, error)
+            except OSError as error:  # evicted just now, too
+                log.debug("the use of a small version isn't noted: %s", error)
 
     def remove(self) -> None:
         """Free the place; a failure is logged, and left to the next start."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def cached(cache: Cache, key: str, size: int, etag: str = "e") -> bytes:
         return read(file, 0, size)
     finally:
         file.close()
+
+
+def descriptor_of(path: Path) -> int:
+    """Return the descriptor of this process that is open on a file."""
+    return next(
+        int(link.name)
+        for link in Path("/proc/self/fd").iterdir()
+        if link.exists() and link.samefile(path)
+    )
 
 
 def disk_usage(root: Path) -> int:
@@ -382,6 +392,48 @@ def test_a_disk_that_fails_is_one_warning_and_no_error(
         assert cached(cache, f"k{number}", 100) == b""
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
     (cache.root / "content").mkdir()
+
+
+def read_only(descriptor: int, path: Path) -> None:
+    """Have writes to an open file fail, as those of a disk that has become bad."""
+    other = os.open(path, os.O_RDONLY)
+    os.dup2(other, descriptor, inheritable=False)
+    os.close(other)
+
+
+def test_a_block_that_was_half_evicted_is_not_read_as_zeros(tmp_path: Path, space: Space) -> None:
+    """Its bytes are freed, if at all, after the index has ceased to speak of it."""
+    with closing(Cache(tmp_path / "c", space, slabs=False)) as cache:
+        data = content(2 * BLOCK)
+        fill(cache, "k", data)
+        file = cache.open("k", "e", len(data))
+        assert read(file, 0, len(data)) == data
+        (index,) = (tmp_path / "c").rglob("*.index")
+        read_only(descriptor_of(index), index)
+        cache.evict(BLOCK)
+        assert read(file, 0, len(data)) in (data, data[:BLOCK], b"")
+        file.close()
+
+
+def test_a_damaged_block_that_the_disk_keeps_is_not_trusted_later(
+    tmp_path: Path, space: Space
+) -> None:
+    """It was found to be bad, and neither its bytes nor its mark could be taken away."""
+    with closing(Cache(tmp_path / "c", space, slabs=False)) as cache:
+        data = content(2 * BLOCK)
+        fill(cache, "k", data)
+        (path,) = (tmp_path / "c").rglob("*.data")
+        (index,) = (tmp_path / "c").rglob("*.index")
+        with path.open("r+b") as damaged:
+            damaged.write(b"bad")
+        file = cache.open("k", "e", len(data))
+        file.prepare()
+        for each in (path, index):
+            read_only(descriptor_of(each), each)
+        assert read(file, 0, BLOCK) == b""
+        assert read(file, BLOCK, BLOCK) == data[BLOCK:]
+        file.close()
+        assert cached(cache, "k", len(data)) == b""
 
 
 def test_no_space_is_no_error(tmp_path: Path) -> None:
