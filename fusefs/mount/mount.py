@@ -315,8 +315,8 @@ def _cache(settings: MountSettings, cache_dir: Path, space: Space) -> Cache:
 
 
 def _read_limits(settings: MountSettings) -> ReadLimits:
-    fill = settings.background_fill / 100
-    return ReadLimits(memory=settings.read_memory, parallel=settings.parallel, fill=fill)
+    fill, ahead = settings.background_fill / 100, "readahead" not in settings.without
+    return ReadLimits(settings.read_memory, settings.parallel, fill=fill, ahead=ahead)
 
 
 def _node(settings: MountSettings) -> NodeCacheClient | None:

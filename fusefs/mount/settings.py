@@ -18,9 +18,10 @@ from fusefs.write.uploadplan import PlanSettings
 
 # What is done only to save requests or time, by the name that `--without` has for it:
 # lists: a directory is listed for the sake of lookups in it; opens: an open takes the answer to the
-# question before it in the same open(2); walks: what is below a directory is listed at once; slabs:
-# small cached versions are many to a file.
-SAVINGS = ("lists", "opens", "walks", "slabs")
+# question before it in the same open(2); walks: what is below a directory is listed at once; heads:
+# a scan of attributes has those of the next names requested; readahead: a sequential read has what
+# is behind it requested; slabs: small cached versions are many to a file.
+SAVINGS = ("lists", "opens", "walks", "heads", "readahead", "slabs")
 
 # As Kubernetes has them, so that an option means what the annotation of that name does.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

@@ -38,17 +38,25 @@ class HeadsAhead:
     """The HEADs of one mount.
 
     `known`: objects remembered from earlier answers. `walks`: know which directories have no
-    marker.
+    marker. Without `enabled` each name is requested by itself.
     """
 
     def __init__(
-        self, tree: Tree, store: Store, pool: Executor, known: Remembered, walks: Walks
+        self,
+        tree: Tree,
+        store: Store,
+        pool: Executor,
+        known: Remembered,
+        walks: Walks,
+        *,
+        enabled: bool = True,
     ) -> None:
         self._tree = tree
         self._store = store
         self._many = ManyHeads(store, pool)
         self._known = known
         self._walks = walks
+        self._enabled = enabled
         self._scanned_at = float("-inf")
         self._probe = ""  # the key of a name that comes without the attributes asked for ahead
         self._unproven = 0  # directories since one whose probe was looked at
@@ -76,6 +84,8 @@ class HeadsAhead:
 
     def ahead(self, listing: Listing, name: str) -> None:
         """Send HEADs for the next names, where lookups follow the order of a listing."""
+        if not self._enabled:
+            return
         last, window = listing.scan
         position = listing.position(name, max(0, last))
         now = time.monotonic()

@@ -83,7 +83,8 @@ class Lookup:
         self.first = first or FirstBytes(store, 0, enabled=False)
         self.pages = FirstPages(tree, store, pools.asks, self._look, enabled="lists" not in without)
         self.walks = Walks(store, pools.asks, enabled="walks" not in without)
-        self._heads = HeadsAhead(tree, store, pools.ahead, self._known, self.walks)
+        ahead = "heads" not in without
+        self._heads = HeadsAhead(tree, store, pools.ahead, self._known, self.walks, enabled=ahead)
         self.markers = Markers(tree, self._marker)
 
     # -- attributes ------------------------------------------------------------------------------

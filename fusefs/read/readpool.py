@@ -45,6 +45,7 @@ class ReadLimits:
         then as many as there are connections fit into the memory
     first: bytes of the first GET at a new place; one block, one round trip
     window: how far one sequential run is read ahead, in bytes
+    ahead: whether it is; without, a read fetches the blocks it needs
     fill: share of the cache that a file read here and there may take to be fetched whole; 0: none
     """
 
@@ -53,6 +54,7 @@ class ReadLimits:
     part: int = 4 * MiB
     first: int = 128 * KiB
     window: int = 64 * MiB
+    ahead: bool = True
     fill: float = 0.25
 
 

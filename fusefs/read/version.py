@@ -112,7 +112,7 @@ class ObjectVersion:
             self._backfill.read(now)
             self._backfill.used(offset, stop)
             self._fill()
-            if cursor.sequential:
+            if cursor.sequential and pool.limits.ahead:
                 limit = pool.window((id(stream), cursor.number))
                 start, end, piece = stream.plan(cursor, self.size, limit)
                 stream.rewind(self._request(start, end, piece, stream))

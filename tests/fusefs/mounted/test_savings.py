@@ -15,6 +15,7 @@ from time import monotonic, sleep
 
 import pytest
 
+from fusefs.mount.settings import SAVINGS
 from tests.fusefs.mounted.conftest import Place, Share, Shared
 from tests.fusefs.mounted.test_read import content
 from tests.proxy.exchange import Requests
@@ -22,7 +23,7 @@ from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Endpoint
 
 KIB = 1024
-ALL = "lists,opens,walks,slabs"
+ALL = ",".join(SAVINGS)
 SMALL = content(16 * KIB)
 
 

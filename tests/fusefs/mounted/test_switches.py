@@ -17,18 +17,23 @@ import pytest
 
 from tests.fusefs.mounted.conftest import Mounts
 from tests.fusefs.mounted.test_read import content
+from tests.proxy.proxy import Proxy
 from tests.servers.s3 import Bucket
 
 MIB = 1 << 20
 COLD, DICE, MADE = 6 * MIB + 77, 12 * MIB + 77, 10 * MIB + 77
 # Files above 5 MiB have parts of that size; of those above 10 some are sent while they are written.
 PARTS = ("-o", "multipart_threshold=5,multipart_size=5")
+BLOCK = 128 << 10
 # Two at a time, one that is about names and one about bytes, to save mounts. Drivers, the node's
 # cache and passthrough have suites that run both ways.
 SWITCHES = {
     "no lists, no fast path": ("--without", "lists", "--sdk-only"),
-    "no opens, no background fill": ("--without", "opens", "--background-fill", "0"),
-    "no walks, nothing sent ahead": ("--without", "walks,slabs", "-o", "multipart_threshold=64"),
+    "no opens, no background fill": ("--without", "opens,heads", "--background-fill", "0"),
+    "no walks, nothing sent ahead": (
+        *("--without", "walks,slabs,readahead"),
+        *("-o", "multipart_threshold=64"),
+    ),
     "sweeps, little memory": ("--content-ttl", "60s", "--memory-limit", "16Mi"),
     "nothing kept, little at once": (
         *("--attr-ttl", "0s", "--negative-ttl", "0s"),
@@ -149,3 +154,26 @@ def test_a_story_is_the_same_with_each_switch(
         assert here == there, f"step {number}"
     stored = [key for key in bucket.keys() if not key.endswith("/")]  # noqa: SIM118 - a method
     assert {key: bucket.get(key) for key in stored} == left
+
+
+def test_what_is_switched_off_is_not_requested(
+    bucket: Bucket, mounts: Mounts, proxy: Proxy
+) -> None:
+    """Neither bytes behind those that are read nor attributes of the next names."""
+    bucket.put_many(f"many/{number:02}" for number in range(40))
+    bucket.put("large", content(4 * MIB))
+    root = mounts(bucket, "--without", "heads,readahead", endpoint=proxy.endpoint).path
+    names = sorted(os.listdir(root / "many"))
+    with proxy.counting() as seen:
+        for name in names[:6]:
+            (root / "many" / name).stat()
+        proxy.settle()
+    assert seen.operations == {"HeadObject": 6}
+    with (root / "large").open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # nor does the kernel
+        os.pread(file.fileno(), BLOCK, 0)
+        with proxy.counting() as seen:
+            for at in range(BLOCK, 6 * BLOCK, BLOCK):
+                assert len(os.pread(file.fileno(), BLOCK, at)) == BLOCK
+            proxy.settle()
+    assert seen.operations == {"GetObject": 5}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 from fusefs.errors import Stale
+from fusefs.read.reader import Reader, ReadLimits
 from fusefs.read.version import ObjectVersion
 from tests.fusefs.memorystore import MemoryMount
 
@@ -79,3 +81,21 @@ def test_a_renamed_object_is_read_on_under_its_new_key(mount: MemoryMount) -> No
     version.renamed("g", moved.etag)
     assert read(version, 512 * KIB, 100) == DATA[512 * KIB :][:100]
     version.close()
+
+
+@pytest.mark.parametrize(("ahead", "gets"), [(True, 8), (False, 2)])
+def test_where_it_is_switched_off_nothing_is_read_ahead(
+    mount: MemoryMount, *, ahead: bool, gets: int
+) -> None:
+    """`--without readahead`: who reads two blocks in order costs two requests, of eight blocks."""
+    info = mount.store.others_put("f", DATA)
+    reader = Reader(mount.store, mount.cache, ReadLimits(part=128 * KIB, ahead=ahead))
+    version = reader.open("f", info.etag, info.size)
+    stream, view = version.stream(), memoryview(bytearray(128 * KIB))
+    for offset in (0, 128 * KIB):
+        assert version.read_into(offset, view, stream) == len(view)
+    while version.pending:
+        sleep(0.001)
+    assert mount.store.asked["get"] == gets
+    version.close()
+    reader.close()
