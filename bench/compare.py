@@ -282,24 +282,31 @@ def write(row: Row, results: Path) -> None:
     path.with_suffix(".svg").write_text(chart.drawn(row))
 
 
-def settings() -> argparse.Namespace:
+def settings(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
     names = [workload.name for workload in WORKLOADS]
     parser.add_argument("--only", action="append", choices=names, help="a workload; again for more")
     parser.add_argument("--peers", default="", help="names of file systems, by commas")
+    parser.add_argument(
+        "--peer", action="append", default=[], help="a file system, commas and all; again for more"
+    )
     parser.add_argument("--times", type=int, default=3, help="repetitions")
     parser.add_argument(
         "--enough", type=float, default=25.0, help="seconds after which none is begun (25)"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
-    return parser.parse_args()
+    chosen = parser.parse_args(words)
+    try:
+        chosen.peers = found([*chosen.peer, *(name for name in chosen.peers.split(",") if name)])
+    except ValueError as error:
+        parser.error(str(error))
+    return chosen
 
 
 def main() -> int:
     """Measure, print and write."""
     chosen = settings()
-    peers = list(found([name for name in chosen.peers.split(",") if name]))
     chosen.results.mkdir(parents=True, exist_ok=True)
     rows = []
     with SeaweedServer(volumes=7) as server:
@@ -307,7 +314,7 @@ def main() -> int:
         for workload in WORKLOADS:
             if chosen.only and workload.name not in chosen.only:
                 continue
-            taking = [peer for peer in peers if peer.takes_part(workload)]
+            taking = [peer for peer in chosen.peers if peer.takes_part(workload)]
             row = measure(
                 workload, taking, stored, Repetitions(chosen.times, chosen.enough, len(rows))
             )

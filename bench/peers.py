@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +105,19 @@ PEERS = (
 )
 
 
-def found(names: list[str]) -> Iterator[Peer]:
-    """Yield ourselves and those of the others that are on PATH, of `names` if there are any."""
-    for peer in PEERS:
-        here = peer.name.startswith(OURS) or shutil.which(peer.name) is not None
-        if here and (not names or peer.name in names):
-            yield peer
+def found(names: list[str]) -> list[Peer]:
+    """Return ourselves and those of the others that are on PATH; of `names` if there are any.
+
+    Raises ValueError for a name that is none, or whose program isn't there.
+    """
+    known = [peer.name for peer in PEERS]
+    here = [peer for peer in PEERS if peer.name.startswith(OURS) or shutil.which(peer.name)]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name!r} is none of {', '.join(map(repr, known))}")
+        if name not in [peer.name for peer in here]:
+            raise ValueError(f"{name}: not on PATH")
+    return [peer for peer in here if not names or peer.name in names]
 
 
 @dataclass(frozen=True)

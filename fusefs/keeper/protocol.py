@@ -167,7 +167,8 @@ def read_document(environment: Mapping[str, str], file: str | None) -> str:
         with open(file, encoding="utf-8") as document:  # noqa: PTH123 - pathlib costs 1.5 MiB
             return document.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"configuration {file} can't be read: {error}") from error
+        reason = getattr(error, "strerror", error)
+        raise SetupError(f"configuration {file} can't be read: {reason}") from error
 
 
 def parse_document(document: str) -> list[Message]:

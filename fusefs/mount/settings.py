@@ -216,6 +216,12 @@ def endpoint(text: str, name: str) -> str:
 
 def bucket_and_prefix(text: str) -> tuple[str, str]:
     """Split `BUCKET[/PREFIX]` (an ARN has slashes of its own); the prefix ends in `/`."""
+    url = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+    if url is not None and url[0] != "s3://":  # the rest may have a password
+        raise SetupError(
+            f"a bucket is BUCKET[/PREFIX] or s3://BUCKET[/PREFIX], which {url[0]}… is not; the "
+            "address of a store belongs to --endpoint-url"
+        )
     if text.startswith("arn:"):
         match = re.fullmatch(r"(arn:[^/]+:accesspoint[/:][^/:]+)(?:/(.*))?", text, re.DOTALL)
         if match is None:

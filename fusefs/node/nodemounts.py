@@ -110,7 +110,8 @@ class NodeMounts:
             with suppress(FileNotFoundError):
                 os.rmdir(target.path)  # noqa: PTH106 - as a text, like all paths here
         except OSError as error:
-            raise PublishError("INTERNAL", f"{target.path} can't be removed: {error}") from error
+            reason = error.strerror or error
+            raise PublishError("INTERNAL", f"{target.path} can't be removed: {reason}") from error
 
     def close(self) -> None:
         """Hang up on all workers; mounts stay as they are, for the next plugin."""

@@ -80,6 +80,7 @@ class CredentialsDirectory:
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", error)
             raise SetupError(
-                f"credentials file {self._path / name}: can't be read: {error}"
+                f"credentials file {self._path / name}: can't be read: {reason}"
             ) from error

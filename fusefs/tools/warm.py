@@ -85,7 +85,7 @@ def _print(screen: Screen, files: int, reading: Reading, seconds: float) -> None
 def below(path: Path) -> Iterator[tuple[Path, int]]:
     """Yield the files at and below a path, each with its size; SetupError where there's nothing."""
     if not path.exists():
-        raise SetupError(f"{path} isn't there")
+        raise SetupError(f"{path} isn't there: give paths below the mountpoint of a mount")
     if path.is_file():
         yield path, path.stat().st_size
     for folder, _, names in os.walk(path):

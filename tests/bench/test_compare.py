@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from bench import chart, content
-from bench.compare import Repetitions, Stored, arrived_late, measure
+from bench.compare import Repetitions, Stored, arrived_late, measure, settings
 from bench.content import MIB, WrongBytes
-from bench.peers import PEERS, Peer
+from bench.peers import OURS, PEERS, Peer
 from bench.workloads import WORKLOADS
 from tests.stores.server import QuirkyStore
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All programs of the table on PATH."""
+    for peer in PEERS:
+        (tmp_path / peer.name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
 
 def result(peer: str, value: float | None, *, late: bool = False) -> dict[str, Any]:
@@ -129,3 +138,45 @@ def test_what_arrives_after_its_close_is_late() -> None:
     with QuirkyStore() as store:
         assert arrived_late(replace(WORKLOADS[0], verify=verify), store.bucket)
         assert not arrived_late(WORKLOADS[0], store.bucket)
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        ([], [peer.name for peer in PEERS]),
+        (["--peers", "s3fs,ours"], ["ours", "s3fs"]),
+        (["--peer", "ours, passthrough"], ["ours, passthrough"]),
+        (
+            ["--peer", "rclone", "--peers", "ours", "--peer", "geesefs"],
+            ["ours", "geesefs", "rclone"],
+        ),
+    ],
+)
+def test_file_systems_are_chosen_by_name(
+    words: list[str], chosen: list[str], programs: None
+) -> None:
+    """Also those whose name has a comma; in the order of the table."""
+    assert [peer.name for peer in settings(words).peers] == chosen
+
+
+@pytest.mark.parametrize("words", [["--peers", "ours,s3sf"], ["--peer", "ours,s3fs"]])
+def test_what_is_no_file_system_is_an_error(
+    words: list[str], programs: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It names those that there are."""
+    with pytest.raises(SystemExit):
+        settings(words)
+    told = capsys.readouterr().err
+    assert words[1].removeprefix("ours,") in told
+    assert "'ours, passthrough'" in told
+
+
+def test_a_chosen_program_must_be_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who names it wants its figures; unnamed it is left out."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert {peer.name.partition(",")[0] for peer in settings([]).peers} == {OURS}
+    with pytest.raises(SystemExit):
+        settings(["--peers", "ours,rclone"])
+    assert "rclone: not on PATH" in capsys.readouterr().err

@@ -75,7 +75,8 @@ def read_text(path: str) -> str:
             return sys.stdin.read()
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(f"can't read {path}: {error}") from error
+        reason = getattr(error, "strerror", error)  # an OSError's own text has the path again
+        raise DocumentError(f"can't read {path}: {reason}") from error
 
 
 def render_documents(documents: Iterable[Any]) -> str:

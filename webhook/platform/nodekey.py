@@ -72,7 +72,8 @@ def read_node_key(path: Path) -> NodeKey:
     try:
         keys = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"S3MOUNT_NODE_KEY_FILE={path}: can't be read: {error}") from error
+        reason = getattr(error, "strerror", error)
+        raise SettingsError(f"S3MOUNT_NODE_KEY_FILE={path}: can't be read: {reason}") from error
     if not keys or len(keys[0]) < LEAST_KEY:
         problem = f"its first line must be a key of at least {LEAST_KEY} characters"
         raise SettingsError(f"S3MOUNT_NODE_KEY_FILE={path}: {problem}")

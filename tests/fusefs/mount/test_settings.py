@@ -133,6 +133,17 @@ def test_what_can_be_no_bucket_or_prefix_is_told(text: str) -> None:
         settings.bucket_and_prefix(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["https://x-1/b", "http://user:secret@x-1:9000/b", "S3://my-bucket", "gs://my-bucket/a"]
+)
+def test_a_url_is_no_bucket(text: str) -> None:
+    """A scheme could be a bucket's name; the error says where a store's address belongs."""
+    with pytest.raises(SetupError, match=r"BUCKET\[/PREFIX\].*--endpoint-url") as raised:
+        settings.bucket_and_prefix(text)
+    assert text.partition("/")[0] in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
 @given(st.text())
 def test_no_text_raises_anything_but_a_setup_error(text: str) -> None:
     """Every parser reads it or tells its option."""

@@ -146,8 +146,9 @@ def test_a_key_that_is_none_is_refused_by_both(tmp_path: Path, content: str | No
         file.write_text(content)
     with pytest.raises(SetupError, match=str(file)):
         TokenKeys(file).keys()
-    with pytest.raises(SettingsError, match=str(file)):
+    with pytest.raises(SettingsError, match=str(file)) as raised:
         read_node_key(file)
+    assert str(raised.value).count(str(file)) == 1
 
 
 def test_the_webhook_signs_with_the_first_key(tmp_path: Path) -> None:

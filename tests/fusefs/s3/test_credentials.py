@@ -68,6 +68,14 @@ def test_what_worked_stays_while_the_files_are_being_swapped(secret: Secret) -> 
     assert directory.current(fresh=True) == Keys("id3", "key3")
 
 
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    """With the reason."""
+    (tmp_path / "AWS_ACCESS_KEY_ID").mkdir()
+    with pytest.raises(SetupError) as raised:
+        CredentialsDirectory(tmp_path).current()
+    assert str(raised.value).count(str(tmp_path)) == 1
+
+
 def test_keys_of_two_versions_are_never_mixed(secret: Secret) -> None:
     """The swap may come between the reading of two files: an id with another's secret would be
     refused by the store."""

@@ -217,8 +217,19 @@ def test_warming_reads_all_files_below(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "two").write_bytes(b"x" * 24)
     told = run(capsys, "warm", tmp_path)
     assert (told["files"], told["bytes"], told["failed"]) == (2, 1024, {})
-    with pytest.raises(SetupError, match="isn't there"):
-        command.run("warm", [str(tmp_path / "absent")], cli._settings_of)
+    for absent in (str(tmp_path / "absent"), "https://x/b"):
+        with pytest.raises(SetupError, match=r"isn't there: .* mount"):
+            command.run("warm", [absent], cli._settings_of)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["fsck", "https://x/b"], ["abort-uploads", "https://x/b"], ["explain", "f", "https://x/b"]],
+)
+def test_what_asks_for_a_bucket_takes_no_url(words: list[str]) -> None:
+    """Not `https` for a bucket's name."""
+    with pytest.raises(SetupError, match="--endpoint-url"):
+        command.run(words[0], words[1:], cli._settings_of)
 
 
 def test_a_pods_own_mount_need_not_be_named(

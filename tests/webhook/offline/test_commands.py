@@ -120,6 +120,21 @@ def test_unreadable_file_ends_with_2(text: str, message: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["inject", "explain"])
+@pytest.mark.parametrize("content", [None, b"\xff"], ids=["missing", "binary"])
+def test_a_file_that_cannot_be_read_is_named_once(
+    tmp_path: Path, command: str, content: bytes | None
+) -> None:
+    """With the reason, not with the number of the error and the path again."""
+    file = tmp_path / "pod.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    done = run(command, "-f", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count(str(file)) == 1
+    assert "Errno" not in done.stderr
+
+
 def test_misplaced_annotation_is_remarked() -> None:
     """Annotations on the workload instead of its template are warned of."""
     text = "kind: Deployment\nmetadata: {name: web, annotations: {s3.mount/bucket: b}}\n"
