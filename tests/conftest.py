@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.mounts import switchedoff
 from tests.proxy.proxy import Proxy
 from tests.servers.buckets import Buckets, bucket_name
 from tests.servers.moto import MotoServer
@@ -40,6 +41,20 @@ os.environ["S3MOUNT_LOCK_ORDER"] = str(_ORDER)
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+
+def pytest_configure() -> None:
+    """Refuse a name that is no optimisation, rather than test nothing of what was meant."""
+    switchedoff.named()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about optimisations where some are switched off."""
+    if not switchedoff.named():
+        return
+    spared = {item for item in items if item.get_closest_marker("savings")}
+    config.hook.pytest_deselected(items=list(spared))
+    items[:] = [item for item in items if item not in spared]
 
 
 def pytest_sessionfinish() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.mounts import switchedoff
 from tests.mounts.log import complaints, parse
 from tests.mounts.mount import Mount
 from tests.servers.s3 import REGION, Endpoint
@@ -45,7 +46,7 @@ class Directories:
 class OurMount(Mount):
     """A mount by `python -m fusefs mount`; `expected` are patterns of complaints that are fine.
 
-    `launcher` comes before the command (nohup).
+    `launcher` comes before the command (nohup). What S3MOUNT_TEST_WITHOUT names is switched off.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class OurMount(Mount):
         command: list[str | Path] = [*launcher, sys.executable, "-m", "fusefs", "mount"]
         command += [what, where.path]
         command += ["--endpoint-url", endpoint.url, "--region", REGION]
-        command += ["--cache-dir", where.cache, "--driver", driver, *options]
+        command += ["--cache-dir", where.cache, "--driver", driver]
+        command += switchedoff.switched(options, switchedoff.named())
         super().__init__(command, where.path, where.output, environment(endpoint, where.root))
 
     def wait_ready(self, seconds: float = 30.0) -> None:

@@ -67,8 +67,8 @@ def driver(request: pytest.FixtureRequest) -> str:
 NATIVE_ALONE = frozenset(
     f"test_{name}"
     for name in (
-        "budgets", "consistency", "credentials", "faults", "full_disk", "interop", "model",
-        "passthrough", "savings", "sharing", "space", "switches", "tools",
+        "budgets", "consistency", "content_ttl", "credentials", "faults", "full_disk", "interop",
+        "model", "passthrough", "savings", "sharing", "space", "switches", "tools",
     )
 )  # fmt: skip
 

@@ -88,6 +88,7 @@ def test_ls_of_a_directory_just_listed(given: Place, proxy: Proxy) -> None:
     assert len(seen) <= 2, f"the marker's own attributes at most: {seen}"
 
 
+@pytest.mark.savings
 def test_reading_a_small_file_just_listed(given: Place, proxy: Proxy) -> None:
     """1 GET, which brings the attributes, too."""
     given.keys.put("f", content(16 * KIB))
@@ -154,6 +155,7 @@ def test_stat_of_a_name_not_cached(given: Place, proxy: Proxy, name: str, exists
     assert took < 0.9, "one after the other"
 
 
+@pytest.mark.savings
 def test_creating_a_small_file(root: Path, proxy: Proxy) -> None:
     """create, write, close in a known directory: 1 PUT, which overwrites nobody, and a question."""
     with proxy.counting() as seen:
@@ -233,6 +235,7 @@ def test_touch_and_chown_of_a_known_file(root: Path, proxy: Proxy) -> None:
     assert one(proxy, lambda: os.chown(root / "f", 1, 1)).operations == {"CopyObject": 1}
 
 
+@pytest.mark.savings
 def test_rename_of_a_known_file(root: Path, proxy: Proxy) -> None:
     """Is there a target, 1 copy and 1 delete; no content comes through here."""
     seen = one(proxy, lambda: (root / "f").rename(root / "g"))
@@ -240,6 +243,7 @@ def test_rename_of_a_known_file(root: Path, proxy: Proxy) -> None:
     assert [exchange.operation for exchange in seen][1:] == ["CopyObject", "DeleteObject"]
 
 
+@pytest.mark.savings
 def test_mkdir_rmdir_unlink(root: Path, proxy: Proxy) -> None:
     """Is it there and 1 PUT; 1 LIST and 1 DELETE; 1 DELETE."""
     made = one(proxy, lambda: (root / "new").mkdir())
@@ -296,6 +300,7 @@ def test_ls_l_again_after_the_ttl(bucket: Bucket, mounts: Mounts, proxy: Proxy) 
     assert set(again.operations) == {"ListObjectsV2"}
 
 
+@pytest.mark.savings
 def test_ls_l_asks_for_attributes_in_parallel(given: Place, proxy: Proxy) -> None:
     """A stat scan over 40 files with 0.1 s per request takes much less than 4 s."""
     given.keys.put_many(f"f{number:02}" for number in range(40))

@@ -19,7 +19,7 @@ HELD_BY = {
     "budgets:test_ls_l_asks_for_attributes_in_parallel budgets:test_ls_l_again_after_the_ttl",
     "Opening and reading": "budgets:test_reading_a_small_file_just_listed "
     "savings:test_reading_files_of_a_directory_nobody_listed "
-    "savings:test_an_epoch_in_any_order_and_another "
+    "content_ttl:test_an_epoch_in_any_order_and_another "
     "savings:test_content_that_others_replace_between_stat_and_open "
     "budgets:test_streaming_downloads_each_byte_once read:test_random_reads "
     "consistency:test_a_reader_never_sees_two_versions_mixed "

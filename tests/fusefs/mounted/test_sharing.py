@@ -89,6 +89,7 @@ def test_what_a_search_along_a_path_costs(
         assert count(remembering, searched).operations == {}
 
 
+@pytest.mark.savings
 def test_what_a_search_in_listed_directories_costs(watching: Shared, watchful: Place) -> None:
     """One LIST each where that tells of all names: a listing knows no misses for long."""
     searched = [watchful / f"absent{number}" for number in range(5)]
@@ -102,6 +103,7 @@ def test_a_search_in_a_directory_just_listed_costs_nothing(
     assert count(remembering, [patient / "no", patient / "neither"]).operations == {}
 
 
+@pytest.mark.savings
 def test_creating_a_new_file_asks_once(watching: Shared, watchful: Place) -> None:
     """The lookup that the kernel sends before is the question: a LIST and the PUT."""
     assert watching.proxy is not None

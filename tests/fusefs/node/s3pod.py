@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.fusefs.node.kubelet import FakeKubelet, NodePod
+from tests.mounts import switchedoff
 from tests.servers.ports import free_ports
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
@@ -44,16 +45,18 @@ class SharingPod(NodePod):
         cache.mkdir()
         os.chown(cache, self._uid, self._uid)
         shared = {} if self.cache is None else {"nodeCache": str(base / f"in/cache-{name}.sock")}
-        return {
-            "name": name,
-            "mountpoint": str(self.bus / name),
-            "bucket": self._bucket.name,
-            "endpoint": self._endpoint.url,
-            "region": REGION,
-            "cacheDir": str(cache),
-            **shared,
-            **extra,
-        }
+        return switchedoff.configured(
+            {
+                "name": name,
+                "mountpoint": str(self.bus / name),
+                "bucket": self._bucket.name,
+                "endpoint": self._endpoint.url,
+                "region": REGION,
+                "cacheDir": str(cache),
+                **shared,
+                **extra,
+            }
+        )
 
     def worker_command(self) -> list[str]:
         sockets = ["--socket", str(self.keeper_socket), "--status-socket", str(self.status_socket)]

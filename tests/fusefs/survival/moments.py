@@ -34,6 +34,7 @@ from fusefs.mount.settings import MountSettings
 from fusefs.s3.store import Store, StoreSettings
 from fusefs.session.startmode import StartMode
 from tests.fusefs.survival import stories
+from tests.mounts import switchedoff
 from tests.servers.s3 import REGION
 
 HERE = str(Path(fusefs.__file__).parent)
@@ -135,7 +136,8 @@ def play(job: dict[str, Any]) -> None:
     cache = Path(job["cache"])
     told = cache / "told"
     where = StoreSettings(job["bucket"], job["endpoint"], REGION, credentials_dir=Path(job["keys"]))
-    settings = MountSettings(where, Path("/none"), cache_dir=cache)
+    off = switchedoff.without(switchedoff.named())
+    settings = MountSettings(where, Path("/none"), cache_dir=cache, without=off)
     session = StartMode.RESUMED if told.exists() else StartMode.FIRST
     killer = Killer(job["moment"])
     threading.setprofile(killer)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tests.fusefs.survival.pod import Pod
+from tests.mounts import switchedoff
 from tests.servers.s3 import REGION, Bucket, Endpoint
 
 
@@ -49,16 +50,18 @@ class S3Pod(Pod):
         cache = self.cache(name)
         cache.mkdir(parents=True)
         os.chown(cache, self._uid, self._uid)
-        return {
-            "name": name,
-            "mountpoint": str(self.bus / name),
-            "bucket": self._buckets[name].name,
-            "prefix": self._buckets[name].prefix,
-            "endpoint": self._endpoint.url,
-            "region": REGION,
-            "cacheDir": str(cache),
-            **extra,
-        }
+        return switchedoff.configured(
+            {
+                "name": name,
+                "mountpoint": str(self.bus / name),
+                "bucket": self._buckets[name].name,
+                "prefix": self._buckets[name].prefix,
+                "endpoint": self._endpoint.url,
+                "region": REGION,
+                "cacheDir": str(cache),
+                **extra,
+            }
+        )
 
     def worker_command(self) -> list[str]:
         sockets = ["--socket", str(self.keeper_socket), "--status-socket", str(self.status_socket)]

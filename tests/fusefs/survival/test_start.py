@@ -86,6 +86,7 @@ def kill_the_worker(pod: S3Pod) -> None:
     pod.wait_until_well()
 
 
+@pytest.mark.savings
 @pytest.mark.parametrize("keys", [True, False], ids=["secret", "environment"])
 def test_an_ordinary_worker_needs_no_sdk(start: Start, bucket: Bucket, keys: bool) -> None:
     """With static keys it serves reads and writes, of large files too, without boto3."""
@@ -104,6 +105,7 @@ def test_an_ordinary_worker_needs_no_sdk(start: Start, bucket: Bucket, keys: boo
     assert bucket.get("large") == bytes(17 * MIB)
 
 
+@pytest.mark.savings
 def test_who_asks_for_metrics_pays_for_them(start: Start) -> None:
     """The port answers; what renders metrics is imported by the first question."""
     pod = start("--metrics-port", "0")
