@@ -22,6 +22,7 @@ from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
 from fusefs.cache.place import DiskState
 from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
+from fusefs.interface import WORTHWHILE
 
 log = logging.getLogger(__name__)
 
@@ -194,9 +195,26 @@ class BlockFile:
         """Mark a block as present in the index, with the CRC32 of `data`."""
         self._index.mark(number, array("I", [crc32(data)]))
 
+    @property
+    def kept(self) -> bool:
+        """Whether the kernel may read the data by itself: no block is evicted."""
+        return self._index.kept
+
+    def keep(self) -> bool:
+        """Note that the kernel reads or maps the data, for longer than anybody has it open here."""
+        if self._index.identity.size >= WORTHWHILE:
+            try:
+                self._index.keep()
+            except OSError as error:
+                log.warning("%s isn't given to the kernel: %s", self.pair.data, error)
+                return False
+        return True
+
     def punch(self, start: int, stop: int) -> None:
         """Free the disk space of the blocks [start, stop); after an error all are there still."""
         self._index.clear(start, stop - start)
+        if self._index.kept:
+            return  # a damaged block: who has it mapped would read zeros until it is there again
         try:
             # To the end of the last page: the tail of the file occupies a whole one.
             punch(self.fd, start * self._index.identity.block, self.cost(start, stop))

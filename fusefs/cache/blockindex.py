@@ -3,7 +3,8 @@
 Layout (little endian), one index file beside one sparse data file:
 
     0       header, 2048 bytes: magic, format, block size, object size, lengths of key and ETag,
-            key, ETag, zeros; its last 4 bytes are the CRC32 of all before
+            1 where the kernel may read the data file by itself, key, ETag, zeros; its last 4 bytes
+            are the CRC32 of all before
     2048    one byte per block, 1 where the block is on disk
     2048+n  CRC32 of each block, 4 bytes each
 
@@ -31,7 +32,7 @@ from fusefs.crc32 import crc32
 FORMAT = 1
 MAGIC = b"s3mblock"
 HEADER = 2048
-FIXED = struct.Struct("<8sHHHHQQ")  # magic, format, key length, ETag length, 0, block, size
+FIXED = struct.Struct("<8sHHHHQQ")  # magic, format, key length, ETag length, kept, block, size
 CHECK = struct.Struct("<I")
 BLOCK = 128 * 1024
 # Past 1 TiB larger blocks keep the table of an open file under 50 MiB at S3's 50 TiB.
@@ -87,9 +88,9 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _header(identity: Identity) -> bytes:
+def _header(identity: Identity, kept: bool = False) -> bytes:
     key, etag = _encode(identity.key), _encode(identity.etag)
-    fixed = FIXED.pack(MAGIC, FORMAT, len(key), len(etag), 0, identity.block, identity.size)
+    fixed = FIXED.pack(MAGIC, FORMAT, len(key), len(etag), kept, identity.block, identity.size)
     body = fixed + key + etag
     if len(body) > HEADER - CHECK.size:
         raise BrokenIndex(f"key and ETag of {len(key)} and {len(etag)} bytes don't fit the index")
@@ -97,13 +98,13 @@ def _header(identity: Identity) -> bytes:
     return body + CHECK.pack(crc32(body))
 
 
-def _identity(header: bytes) -> Identity:
+def _read_header(header: bytes) -> tuple[Identity, bool]:
     if len(header) != HEADER:
         raise BrokenIndex("short header")
     body, check = header[: -CHECK.size], header[-CHECK.size :]
     if CHECK.pack(crc32(body)) != check:
         raise BrokenIndex("header checksum")
-    magic, version, key_size, etag_size, _, block, size = FIXED.unpack_from(body)
+    magic, version, key_size, etag_size, kept, block, size = FIXED.unpack_from(body)
     text = body[FIXED.size :]
     key, etag = text[:key_size], text[key_size : key_size + etag_size]
     identity = Identity(
@@ -111,15 +112,16 @@ def _identity(header: bytes) -> Identity:
     )
     if (magic, version, block) != (MAGIC, FORMAT, identity.block):
         raise BrokenIndex("unknown format")
-    return identity
+    return identity, bool(kept)
 
 
 class BlockIndex:
     """An open index file."""
 
-    def __init__(self, fd: int, identity: Identity) -> None:
+    def __init__(self, fd: int, identity: Identity, kept: bool = False) -> None:
         self.fd = fd
         self.identity = identity
+        self.kept = kept  # whether the bytes stay as they are, as long as anybody has the file
 
     @classmethod
     def create(
@@ -147,7 +149,7 @@ class BlockIndex:
         """Open the index of a former process; `BrokenIndex` or OSError if it isn't usable."""
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            return cls(fd, _identity(os.pread(fd, HEADER, 0)))
+            return cls(fd, *_read_header(os.pread(fd, HEADER, 0)))
         except BaseException:
             os.close(fd)
             raise
@@ -178,8 +180,14 @@ class BlockIndex:
 
     def rename(self, identity: Identity) -> None:
         """Change key and ETag; the blocks stay."""
-        _write(self.fd, _header(identity), 0)
+        _write(self.fd, _header(identity, self.kept), 0)
         self.identity = identity
+
+    def keep(self) -> None:
+        """Note, for each process that comes, that the bytes have to stay as they are."""
+        if not self.kept:
+            _write(self.fd, _header(self.identity, kept=True), 0)
+            self.kept = True
 
     def close(self) -> None:
         os.close(self.fd)

@@ -148,8 +148,9 @@ class CacheFile:
     def verified_fd(self) -> int:
         """Return the data file's descriptor if all of it is on disk and checked, else -1.
 
-        From then on no block is evicted until the last user closes it. A large file of a former
-        process has to be read before, to be checked.
+        From then on no block is evicted while anybody has it open, now or later: the kernel's
+        mappings outlive descriptors. A large file of a former process has to be read before, to be
+        checked.
         """
         if not self.whole or self._file is None:
             return -1
@@ -158,7 +159,7 @@ class CacheFile:
             return -1
         if unchecked:
             self._check(0, self._table.count)
-        return self._file.fd if self._table.pin() else -1
+        return self._file.fd if self._table.pin() and self._file.keep() else -1
 
     def lend(self, first: int, last: int) -> tuple[int, Sequence[int]] | None:
         """Return the CRC32 of the blocks from `first` on, up to the first absent one or `last`.
@@ -334,7 +335,7 @@ class CacheFile:
             return
         if self.origin is DiskState.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
-        pinned = self._kernel_reads.has(file.fd)
+        pinned = file.kept or self._kernel_reads.has(file.fd)
         checked = self.checked is not None and self.checked == last_change(file.fd)
         runs = self._table.load(states, pinned=pinned, checked=checked)
         self._file = file

@@ -30,6 +30,13 @@ class Blocks(Protocol):
     def fd(self) -> int:
         """A descriptor of a file with this content and nothing else, or -1."""
 
+    @property
+    def kept(self) -> bool:
+        """Whether `keep` was called, by this process or a former one."""
+
+    def keep(self) -> bool:
+        """Have the bytes stay as they are, as long as there is the file; False where that fails."""
+
     def states(self) -> bytearray:
         """Return ABSENT or STORED for each block."""
 

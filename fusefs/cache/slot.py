@@ -34,6 +34,7 @@ class SlabSlot:
 
     overhead = 0  # the entry is counted with the slab
     fd = -1
+    kept = False
 
     def __init__(self, slabs: Slabs) -> None:
         self._slabs = slabs
@@ -106,6 +107,10 @@ class SlabSlot:
     def lend(self, start: int, stop: int) -> None:
         """Return None: others' versions are in the file."""
         return
+
+    def keep(self) -> bool:
+        """Return False: the kernel reads no slab."""
+        return False
 
     def write(self, start: int, data: memoryview) -> None:
         """Write the block, then its entry."""

@@ -267,6 +267,51 @@ def test_what_the_kernel_reads_since_a_former_process_is_not_evicted(
     following.close()
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_the_kernel_may_have_mapped_is_never_punched(
+    tmp_path: Path, space: Space, restarted: bool, renamed: bool
+) -> None:
+    """A mapping outlives every descriptor; a version that is not open is removed as ever."""
+    with closing(Cache(tmp_path / "c", space)) as cache:
+        data = content(5 * BLOCK)
+        fill(cache, "k", data)
+        file = cache.open("k", "e", len(data))
+        assert file.verified_fd() >= 0
+        file.close()
+        if renamed:
+            cache.rename("k", "e", "l", "f")
+        after, _ = reopened(cache) if restarted else (cache, space)
+        file = after.open("l" if renamed else "k", "f" if renamed else "e", len(data))
+        assert read(file, 0, BLOCK) == data[:BLOCK]
+        assert after.evict(len(data)) == 0
+        assert read(file, 0, len(data)) == data
+        file.close()
+        assert after.evict(len(data)) > len(data)
+        after.close()
+
+
+def test_a_damaged_block_that_the_kernel_may_have_mapped_is_written_again(
+    tmp_path: Path, space: Space
+) -> None:
+    """It is no hole meanwhile."""
+    with closing(Cache(tmp_path / "c", space)) as cache:
+        data = content(5 * BLOCK)
+        fill(cache, "k", data)
+        file = cache.open("k", "e", len(data))
+        assert file.verified_fd() >= 0
+        file.close()
+        (path,) = cache.root.rglob("*.data")
+        damaged = b"bad" + data[3:]
+        path.write_bytes(damaged)
+        file = cache.open("k", "e", len(data))
+        assert read(file, 0, len(data)) == b""
+        assert path.read_bytes() == damaged
+        file.write(0, memoryview(data)[:BLOCK])
+        assert path.read_bytes() == data == read(file, 0, len(data))
+        file.close()
+
+
 def test_an_incomplete_version_has_no_descriptor(cache: Cache) -> None:
     """The kernel would read zeros where a block is missing."""
     file = cache.open("k", "e", 2 * BLOCK)

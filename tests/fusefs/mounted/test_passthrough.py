@@ -5,19 +5,20 @@ Whoever has such a file open keeps, byte for byte, what it opened. Everybody els
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from fusefs.session.sessionlog import PASSTHROUGH, SessionLog
-from tests.fusefs.mounted.conftest import Place, Share, Shared
+from tests.fusefs.mounted.conftest import Mounts, Place, Share, Shared
 from tests.mounts.ours import OurMount
-from tests.servers.s3 import Endpoint
+from tests.servers.s3 import Bucket, Endpoint
 
 CONTENT = os.urandom(4096) * 64
 SIZE = len(CONTENT)
@@ -191,3 +192,38 @@ def test_without_the_option_a_reader_sees_what_is_appended(shared: Shared, here:
         assert tail.read() == b"line"
         if isinstance(shared.mount, OurMount) and "native" in shared.mount.child.command:
             assert by_kernel(shared) == 0
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def mapped(path: Path, size: int) -> Iterator[Callable[[], bytes]]:
+    """Map a file with no descriptor open: Python's own mappings keep one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    with path.open("rb") as file:
+        at = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), ctypes.c_long(0))
+    assert at != ctypes.c_void_p(-1).value
+    yield lambda: ctypes.string_at(at, size)
+    libc.munmap(ctypes.c_void_p(at), size)
+
+
+def test_a_mapping_outlives_its_descriptor_and_evictions(mounts: Mounts, bucket: Bucket) -> None:
+    """The kernel maps the cache file, and tells nobody how long: its bytes stay."""
+    mount = mounts(bucket, "--passthrough", "--cache-size", "16Mi")
+    path, size = mount.path / "f", 4 << 20
+    content = os.urandom(size)
+    path.write_bytes(content)
+    with ExitStack() as stack:
+        with reader(Shared(mount, bucket), path):
+            look = stack.enter_context(mapped(path, size))
+        _wait(lambda: not by_kernel(Shared(mount, bucket)))
+        with path.open("r+b", buffering=0) as writer:
+            assert writer.read(1 << 20) == content[: 1 << 20]
+            (mount.path / "large").write_bytes(os.urandom(14 << 20))
+            assert look() == content
