@@ -63,16 +63,16 @@ class HeadsAhead:
         self._asked: dict[str, SentHead] = {}
         self._lock = locks.lock(Rank.LEAF)
 
-    def head(self, key: str) -> tuple[ObjectInfo, float]:
-        """Return an object by HEAD, perhaps one sent ahead, and when it was sent.
+    def head(self, key: str, since: float = float("-inf")) -> tuple[ObjectInfo, float]:
+        """Return an object by HEAD, perhaps one sent ahead since then, and when it was sent.
 
-        The time is in monotonic seconds. Raises NotFound, or another FsError of the store's.
+        Times are in monotonic seconds. Raises NotFound, or another FsError of the store's.
         """
         with self._lock:
             sent = self._asked.pop(key, None)
         if key == self._probe:
             self._unproven = 0
-        if sent is not None and self._tree.fresh(sent.at):
+        if sent is not None and sent.at >= since and self._tree.fresh(sent.at):
             with suppress(NotFound):
                 info = sent.result()
                 if not self._store.changes.overtook(key, sent.at):
@@ -105,11 +105,11 @@ class HeadsAhead:
         if end - start < window // BATCH:
             return
         listing.sent_ahead = end
-        self._send(
-            key
+        keys = (
+            self._key_of(listing, other, entry)
             for other, entry in listing.window(start, end - start)
-            if (key := self._key_of(listing, other, entry)) is not None
         )
+        self._send((key for key in keys if key is not None), listing.started)
 
     def walked(self, listing: Listing) -> None:
         """Send HEADs for a directory whose names are read first, and for those that follow it.
@@ -125,7 +125,7 @@ class HeadsAhead:
         if keys:
             self._probe, self._unproven = keys[0], self._unproven + 1
             with suppress(Unavailable):  # the mount is ending
-                self._send(keys)
+                self._send(keys, listing.started)
 
     def is_sent(self, key: str) -> bool:
         """Return whether a HEAD was sent ahead that nobody has asked for yet."""
@@ -151,11 +151,13 @@ class HeadsAhead:
         known = marker is not None and self._tree.fresh(marker.at)
         return None if known or not entry.directory or self._walks.lacks(key) else key
 
-    def _send(self, keys: Iterable[str]) -> None:
+    def _send(self, keys: Iterable[str], since: float) -> None:
+        """Send HEADs, but of what one was sent for since then."""
         wanted = list(keys)
         with self._lock:
             if len(self._asked) >= 4 * AHEAD_MOST:  # left by a scan that stopped
                 self._asked.clear()
-            heads = [SentHead(key) for key in wanted if key not in self._asked]
+            asked = self._asked
+            heads = [SentHead(key) for key in wanted if key not in asked or asked[key].at < since]
             self._asked |= {head.key: head for head in heads}
         self._many.send(heads)

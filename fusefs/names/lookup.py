@@ -248,7 +248,8 @@ class Lookup:
             self.remember(info)
             return info
         self._heads.ahead(listing, name)
-        return self._heads.head(listed.key)[0]
+        # What a scan asked for before this listing may be older than it.
+        return self._heads.head(listed.key, listing.started)[0]
 
     def names_read(self, listing: Listing) -> None:
         """Take note that the first names of a directory are being read."""

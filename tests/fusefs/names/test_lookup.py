@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fusefs.errors import NotFound
+from fusefs.names.listing import Listing
 from tests.fusefs.memorystore import MemoryMount
 
 
@@ -44,6 +46,33 @@ def test_a_missing_name_is_not_asked_for_again_at_once(mount: MemoryMount) -> No
     mount.store.others_put("f", b"")
     mount.lookup.negative_ttl = 0.0
     assert mount.lookup.find(mount.tree.root, "f").name == "f"
+
+
+def listed(mount: MemoryMount) -> Listing:
+    """List the root as a program does."""
+    mount.tree.root.listing = None
+    made = mount.tree.relist(mount.tree.root, Listing(mount.store, "", mount.tree.pages))
+    made.load()
+    return made
+
+
+def test_an_answer_that_a_scan_has_left_is_not_believed_against_a_newer_listing(
+    mount: MemoryMount,
+) -> None:
+    """Else attributes would be trusted for twice their time."""
+    for number in range(20):
+        mount.store.others_put(f"f{number:02}", b"old", mode="33188")
+    listed(mount)
+    for number in range(4):
+        mount.lookup.find(mount.tree.root, f"f{number:02}")
+    deadline = time.monotonic() + 10
+    while mount.store.asked["head"] < 6:  # sent ahead
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    mount.store.others_put("f05", b"newer", mode="33188")
+    listed(mount)
+    info = mount.lookup.find(mount.tree.root, "f05").info
+    assert info is not None and info.size == 5
 
 
 def test_a_new_version_tells_the_kernel(mount: MemoryMount) -> None:
