@@ -72,6 +72,7 @@ class _Walk:
         self._store = store
         self._behind = behind
         self._pages: list[_Flat] = []
+        self._dropped = ""  # the last key of the pages that the walk has passed
         self._token: str | None = None
         self._all = False
         self._loading = locks.lock(Rank.WALK)
@@ -80,6 +81,8 @@ class _Walk:
         """Return the content of a directory; None where the walk can't or needs too many pages."""
         with self._loading:
             self._drop(prefix)
+            if self._dropped >= prefix:
+                return None  # its first keys may be gone
             for _ in range(PAGES_MOST):
                 if self.ended:
                     return None
@@ -95,9 +98,9 @@ class _Walk:
 
     def lacks(self, key: str) -> bool:
         """Return whether the pages hold keys of a directory but no marker; sends no request."""
-        pages = list(self._pages)
+        pages, dropped = list(self._pages), self._dropped
         below = [info.key for page in pages for info in page.objects if info.key.startswith(key)]
-        if not below or key in below:
+        if not below or key in below or dropped >= key:
             return False
         asked = pages[0].asked
         fresh = time.monotonic() - asked < TRUST
@@ -106,6 +109,7 @@ class _Walk:
     def _drop(self, prefix: str) -> None:
         """Drop pages before `prefix`; end a walk whose pages are too old."""
         while len(self._pages) > 1 and self._pages[0].objects[-1].key < prefix:
+            self._dropped = self._pages[0].objects[-1].key  # before: `lacks` holds no lock
             del self._pages[0]
         now = time.monotonic()
         self.ended = self.ended or any(now - page.asked > TRUST for page in self._pages)

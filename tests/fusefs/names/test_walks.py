@@ -1,4 +1,4 @@
-"""Pages of a walk that are requested ahead."""
+"""Pages of a walk: those that are requested ahead, and those it has passed."""
 
 from __future__ import annotations
 
@@ -30,12 +30,31 @@ class PagedStore(MemoryStore):
         return Page(page.objects, page.prefixes, last)
 
 
+def filled() -> Any:
+    """Return a bucket with directories; each page but the last ends within one."""
+    store = PagedStore()
+    for directory in range(DIRECTORIES):
+        store.others_put(f"d{directory}/", b"")
+        for file in range(FILES - 1):
+            store.others_put(f"d{directory}/f{file:03}", b"")
+    return store
+
+
+def test_a_directory_that_a_walk_has_passed_is_not_shown_in_part() -> None:
+    """Its first names were in a page that was dropped, its marker among them."""
+    with ThreadPoolExecutor(2) as pool:
+        walks = Walks(filled(), pool)
+        for directory in range(DIRECTORIES):
+            walks.page(f"d{directory}/")
+        for directory in (3, 1, 2, 4, 5):  # the third began in the page that was dropped
+            again = walks.page(f"d{directory}/")
+            assert again is None or len(again.page.objects) == FILES
+            assert not walks.lacks(f"d{directory}/")
+
+
 def test_a_page_whose_turn_has_not_come_is_not_waited_for() -> None:
     """All threads of the pool may be those that wait for this walk."""
-    store: Any = PagedStore()
-    for directory in range(DIRECTORIES):
-        for file in range(FILES):
-            store.others_put(f"d{directory}/f{file:03}", b"")
+    store = filled()
     busy = threading.Event()
     pages: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
