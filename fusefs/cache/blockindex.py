@@ -16,7 +16,8 @@ the header no longer fits and the block or the file is a miss; never a wrong byt
 
 Not here: block contents, counting of space (`cachefile`).
 
-Threading: immutable but for the file behind `fd`; concurrent calls must be for distinct blocks.
+Threading: concurrent calls must be for distinct blocks; `_header`, a leaf, guards what the header
+says, and is held over the write of it.
 """
 
 import hashlib
@@ -27,7 +28,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+from fusefs import locks
 from fusefs.crc32 import crc32
+from fusefs.locks import Rank
 
 FORMAT = 1
 MAGIC = b"s3mblock"
@@ -122,6 +125,7 @@ class BlockIndex:
         self.fd = fd
         self.identity = identity
         self.kept = kept  # whether the bytes stay as they are, as long as anybody has the file
+        self._header = locks.lock(Rank.LEAF)
 
     @classmethod
     def create(
@@ -180,12 +184,15 @@ class BlockIndex:
 
     def rename(self, identity: Identity) -> None:
         """Change key and ETag; the blocks stay."""
-        _write(self.fd, _header(identity, self.kept), 0)
-        self.identity = identity
+        with self._header:
+            _write(self.fd, _header(identity, self.kept), 0)
+            self.identity = identity
 
     def keep(self) -> None:
         """Note, for each process that comes, that the bytes have to stay as they are."""
-        if not self.kept:
+        if self.kept:
+            return
+        with self._header:
             _write(self.fd, _header(self.identity, kept=True), 0)
             self.kept = True
 

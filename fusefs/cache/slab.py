@@ -226,6 +226,8 @@ class Slabs:
 
     def _replace(self, former: Slab | None) -> None:
         """Have another slab filled from now on, unless another thread has seen to that."""
+        if self.closed:  # the next process has the directory, and the serials
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         with self._account.writing(PAGE):
             made = self._made()
         with self._lock:

@@ -143,6 +143,15 @@ def test_who_outlives_the_cache_neither_reads_nor_changes_a_slab(
     following.close()
 
 
+def test_who_outlives_the_cache_makes_no_slab(cache: Cache) -> None:
+    """It could have the name of one that the next process makes."""
+    file = cache.open("k", "e", 5)
+    cache.close()
+    file.write(0, memoryview(b"12345"))
+    file.close()
+    assert not list(cache.root.rglob("*.slab"))
+
+
 def test_renamed_versions_are_found_by_the_next_process(cache: Cache) -> None:
     """Under the new identity alone, be they open or not."""
     fill(cache, "a", content(SMALL, 1))
