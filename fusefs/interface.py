@@ -207,6 +207,9 @@ class Calls(Protocol):
     def read_into(self, handle: int, offset: int, view: memoryview) -> int:
         """Fill `view` from `offset`; return the bytes filled, fewer only at the end of file."""
 
+    def read_now(self, handle: int, offset: int, view: memoryview) -> int:
+        """Do what `read_into` does where that waits for no disk and no store, else return -1."""
+
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         """Write all of `data`; with O_APPEND at the end of the file, whatever `offset` says."""
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,12 +41,6 @@ os.environ["S3MOUNT_LOCK_ORDER"] = str(_ORDER)
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
-
-# Before 3.11.4 Python holds its interpreter lock until a vforked child has executed its program
-# (https://github.com/python/cpython/issues/104372). A child that closes a file of a mount served by
-# this process, or enters a directory of it, would wait for that lock for ever.
-if sys.version_info < (3, 11, 4):
-    setattr(subprocess, "_USE_VFORK", False)  # noqa: B010 - the documented switch
 
 
 def pytest_configure() -> None:

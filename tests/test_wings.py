@@ -37,7 +37,7 @@ FACES: dict[str, dict[str, str]] = {
         "kernel": "backing mountcalls negotiation notify session wire",
         "s3": "client conditionprobes conditions credentials manyheads partbody settings store"
         " storefeatures unfinished uploads",
-        "disk": "audit boot diskhealth fallocate leftbehind linefile presence space",
+        "disk": "audit boot diskhealth fallocate leftbehind linefile pagecache presence space",
     },
     "webhook": {
         "events": "collector",

@@ -22,6 +22,7 @@ from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
 from fusefs.cache.place import DiskState
 from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
+from fusefs.disk.pagecache import in_memory
 from fusefs.interface import WORTHWHILE
 
 log = logging.getLogger(__name__)
@@ -170,6 +171,10 @@ class BlockFile:
                 break
             done += count
         return done
+
+    def read_now(self, offset: int, view: memoryview) -> bool:
+        """Fill all of `view` from the page cache; False if it isn't there."""
+        return in_memory(self.fd, offset, view)
 
     def intact(self, number: int, data: memoryview) -> bool:
         """Read one block into `data`, which has its length; return whether its CRC32 fits."""

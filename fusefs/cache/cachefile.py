@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from fusefs import locks
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
+from fusefs.cache.held import Held
 from fusefs.cache.kernelreads import KernelReads
 from fusefs.cache.lastchange import LastChange, last_change
 from fusefs.cache.place import Blocks, DiskPlace, DiskState
@@ -52,16 +53,14 @@ class CacheFile:
         self.origin, self.checked = origin, checked
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
-        self._held = held
+        self._held = Held(account, held)
         self._kernel_reads = kernel_reads
-        self._account = account
         self._health = health
         self._closed = closed
         self._setup = locks.lock(Rank.SETUP)
         self._ready = False
         self._file: Blocks | None = None
         self._table = BlockTable(identity.blocks)
-        self._count = locks.lock(Rank.LEAF)
 
     @property
     def key(self) -> str:
@@ -78,7 +77,7 @@ class CacheFile:
     @property
     def held(self) -> int:
         """Bytes that this counts for in `Space`."""
-        return self._held
+        return self._held.bytes
 
     @property
     def empty(self) -> bool:
@@ -132,6 +131,14 @@ class CacheFile:
                     self._lose(first, epoch)
                 return done
         return 0
+
+    def read_now(self, offset: int, view: memoryview) -> bool:
+        """Fill all of `view` with checked bytes that are in memory; False if they may not be."""
+        block, file, end = self.identity.block, self._file, offset + len(view)
+        stop, checked, epoch = self._table.readable(offset // block, -(-end // block))
+        if file is None or not checked or stop * block < end:
+            return False
+        return file.read_now(offset, view) and epoch == self._table.epoch
 
     def missing(self, offset: int, length: int) -> list[tuple[int, int]]:
         """Return (offset, length) of each part of a range that isn't on disk, in whole blocks."""
@@ -253,9 +260,9 @@ class CacheFile:
         """Write a run that is BUSY."""
         outcome, cost = ABSENT, file.cost(start, stop)
         try:
-            with self._account.writing(cost):
+            with self._held.account.writing(cost):
                 file.write(start, data)
-            self._hold(cost)
+            self._held.hold(cost)
             outcome = CHECKED
             self._health.worked()
         except NoSpace as error:
@@ -299,7 +306,7 @@ class CacheFile:
                 self._table.restore(start, before)
                 break
             self._table.settle(start, stop, ABSENT)
-            self._give(file.cost(start, stop))
+            self._held.give(file.cost(start, stop))
             freed += file.cost(start, stop)
         return freed
 
@@ -310,7 +317,7 @@ class CacheFile:
             log.warning("cached block %d of %s is damaged, dropped", number, self.key)
             self._table.suspect |= not self._punch(file, number, number + 1)
             self._table.settle(number, number + 1, ABSENT)
-            self._give(file.cost(number, number + 1))
+            self._held.give(file.cost(number, number + 1))
 
     def _punch(self, file: Blocks, start: int, stop: int) -> bool:
         """Free the disk space of a run that is BUSY; False where the filesystem can't."""
@@ -331,7 +338,7 @@ class CacheFile:
             log.warning("cached blocks of %s dropped: %s", self.key, error)
             self.remove()
             self.origin = DiskState.NOTHING
-            self._recount(0)
+            self._held.recount(0)
             return
         if self.origin is DiskState.ADOPTED:
             states = bytearray([CHECKED]) * self._table.count
@@ -339,7 +346,9 @@ class CacheFile:
         checked = self.checked is not None and self.checked == last_change(file.fd)
         runs = self._table.load(states, pinned=pinned, checked=checked)
         self._file = file
-        self._recount(self.place.overhead + sum(file.cost(start, stop) for start, stop in runs))
+        self._held.recount(
+            self.place.overhead + sum(file.cost(start, stop) for start, stop in runs)
+        )
 
     def _create(self) -> Blocks | None:
         """Return the files, made if missing; None after a disk error."""
@@ -347,10 +356,10 @@ class CacheFile:
             if self._file is None:
                 try:
                     overhead = self.place.overhead
-                    with self._account.writing(overhead) if overhead else nullcontext():
+                    with self._held.account.writing(overhead) if overhead else nullcontext():
                         self._file = self.place.create(self.identity)
                     self.origin = DiskState.STORED
-                    self._hold(overhead)
+                    self._held.hold(overhead)
                 except (NoSpace, BrokenIndex) as error:
                     log.debug("not cached: %s", error)
                 except OSError as error:
@@ -381,20 +390,3 @@ class CacheFile:
         if self._file is not None:
             self.checked = last_change(self._file.fd) if self._table.checked else None
         self._closed(self)
-
-    def _hold(self, size: int) -> None:
-        with self._count:
-            self._held += size
-
-    def _give(self, size: int) -> None:
-        self._hold(-size)
-        self._account.give(size)
-
-    def _recount(self, held: int) -> None:
-        """Set `held` to the bytes that are really on disk."""
-        with self._count:
-            change, self._held = held - self._held, held
-        if change < 0:
-            self._account.give(-change)
-        else:
-            self._account.found(change)

@@ -43,6 +43,9 @@ class Blocks(Protocol):
     def read(self, offset: int, view: memoryview) -> int:
         """Fill `view`; fewer bytes only if the file was truncated."""
 
+    def read_now(self, offset: int, view: memoryview) -> bool:
+        """Fill all of `view` from the page cache; False if it isn't there."""
+
     def intact(self, number: int, data: memoryview) -> bool:
         """Read one block into `data`, which has its length; return whether its CRC32 fits."""
 

@@ -16,6 +16,7 @@ from fusefs.cache.slab import ENTRY as LAYOUT
 from fusefs.cache.slab import PAGE, STEP, USED, Slab, SlabEntry, Slabs, pages
 from fusefs.crc32 import crc32
 from fusefs.disk.fallocate import punch
+from fusefs.disk.pagecache import in_memory
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,13 @@ class SlabSlot:
                 break
             done += count
         return done
+
+    def read_now(self, offset: int, view: memoryview) -> bool:
+        """Fill all of `view` from the page cache; False if it isn't there."""
+        slab = self.slab
+        if slab is None or self._slabs.closed or offset + len(view) > self._size:
+            return False
+        return in_memory(slab.fd, self._page * PAGE + offset, view)
 
     def intact(self, number: int, data: memoryview) -> bool:
         """Read the block into `data`; return whether its CRC32 fits."""

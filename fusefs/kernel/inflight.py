@@ -73,6 +73,11 @@ class InFlight:
             self.answered += 1
             return self._waiting.pop(unique, None) is not None
 
+    def passed(self) -> None:
+        """Note a request that was answered without having been in flight."""
+        with self._lock:
+            self.answered += 1
+
     def has(self, unique: int) -> bool:
         """Return whether a request is in flight and not given up."""
         with self._lock:

@@ -8,6 +8,10 @@ waits.
 A reader that isn't needed rests: it waits, without a buffer, for the next time that none listens,
 and ends after some seconds in which it wasn't needed. So a steady load starts no threads.
 
+A request that waits for nothing is answered by the reader that listens, and it listens again
+(`busypoll`). While there are no others, the other readers rest: taking turns, they would wait for
+the interpreter's lock.
+
 A request that waits for S3 keeps its own reader only: before it is answered another one listens
 already. Buffers are `messages`: a reader that listens has one, and one with a large request.
 
@@ -29,6 +33,7 @@ from typing import Protocol
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.kernel.busypoll import BusyPoll
 from fusefs.kernel.messages import SMALL, Messages
 from fusefs.locks import Rank
 
@@ -52,6 +57,9 @@ class Answerer(Protocol):
 
     def answer(self, message: memoryview, scratch: Scratch) -> None:
         """Carry out one request and send its reply."""
+
+    def answer_now(self, message: memoryview) -> bool:
+        """Answer a request that has to wait for nothing; False, and nothing done, for others."""
 
     def postpone(self, message: memoryview) -> bool:
         """Note a request that is answered later; False for one that must not wait."""
@@ -79,7 +87,7 @@ class Readers:
         most: int, spare: int, rest: float = REST_SECONDS,
     ) -> None:  # fmt: skip
         self.messages = messages
-        self._device = device
+        self.device = device
         self.answerer = answerer
         self._most = most
         self._spare = spare
@@ -165,11 +173,31 @@ class Readers:
             if self._idle < self._spare:
                 self._idle += 1
                 return b""
-            self._threads.discard(reader)
-            if self.ended or len(self._resting) >= RESTING_MOST:
+            if not self._rests(reader):
                 return None
-            self._resting.append(reader)
         return b"" if self._needed(reader) else None
+
+    def crowded(self) -> bool:
+        """Return whether more than one reader listens, as far as can be told without the lock."""
+        return self._idle > 1
+
+    def spare(self, reader: "_Reader") -> bool:
+        """Have a listening reader rest, if another one listens, too; False at the end of that."""
+        with self._lock:
+            if not self.crowded():
+                return True
+            self._idle -= 1
+            if not self._rests(reader):
+                return False
+        return self._needed(reader)
+
+    def _rests(self, reader: "_Reader") -> bool:
+        """Note that a reader rests, or that it ends, for enough do; the lock is held."""
+        self._threads.discard(reader)
+        if self.ended or len(self._resting) >= RESTING_MOST:
+            return False
+        self._resting.append(reader)
+        return True
 
     def _needed(self, reader: "_Reader") -> bool:
         """Wait until a resting reader is needed; False if it wasn't for long enough to end."""
@@ -187,7 +215,7 @@ class Readers:
         """Read one request; 0 when the mount is gone."""
         while not self._ended.is_set():
             try:
-                size = os.readv(self._device, [buffer])
+                size = os.readv(self.device, [buffer])
             except OSError as error:
                 if error.errno in AGAIN:
                     continue
@@ -234,6 +262,7 @@ class _Reader(threading.Thread):
         self._messages = readers.messages
         self.needed: SimpleQueue[None] = SimpleQueue()
         self._answer: mmap.mmap | None = None
+        self._polling = BusyPoll(readers.device)
 
     def run(self) -> None:
         """Serve until the mount is gone or there are readers enough."""
@@ -246,7 +275,10 @@ class _Reader(threading.Thread):
         buffer = self._listening()
         if buffer is None:
             return False
-        size = readers.receive(memoryview(buffer))
+        size = self._received(buffer)
+        if size < 0:
+            requests.give(buffer)
+            return readers.spare(self)
         large = size > SMALL
         message = memoryview(buffer)[:size] if large else memoryview(buffer[:size])
         if not large:
@@ -264,6 +296,21 @@ class _Reader(threading.Thread):
         while parked := readers.free(self):
             self._answered(readers.answerer.answer_postponed, memoryview(parked))
         return parked is not None
+
+    def _received(self, buffer: mmap.mmap) -> int:
+        """Answer what waits for nothing; return the size of a request that may, 0 at the end.
+
+        -1 after a row of answers, where another reader listens, too.
+        """
+        readers, view = self._readers, memoryview(buffer)
+        self._polling.start()
+        size = readers.receive(view)
+        while 0 < size <= SMALL and readers.answerer.answer_now(view[:size]):
+            if self._polling.answered() and readers.crowded():
+                return -1
+            self._polling.wait()
+            size = readers.receive(view)
+        return size
 
     def _answered(self, answer: Callable[[memoryview, Scratch], None], message: memoryview) -> None:
         with bulkhead("an answer to the kernel"):

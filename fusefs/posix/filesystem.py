@@ -263,6 +263,10 @@ class Filesystem:
         """Read; see `interface.Calls`."""
         return self.files.read_into(handle, offset, view)
 
+    def read_now(self, handle: int, offset: int, view: memoryview) -> int:
+        """Read what is in memory; see `interface.Calls`."""
+        return self.files.read_now(handle, offset, view)
+
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         """Write all of `data`."""
         return self.files.write(handle, offset, data)

@@ -203,6 +203,11 @@ class OpenFiles:
             found.stream = found.body.stream()
         return found.body.read_into(offset, view, found.stream)
 
+    def read_now(self, handle: int, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` where nothing has to be waited for, else return -1."""
+        found = self._handles.get(handle)
+        return found.body.read_now(offset, view) if found is not None else -1
+
     def _changing(self, handle: int) -> Handle:
         """Return a handle whose file may be changed now, with all that a commit must keep."""
         found = self.get(handle)

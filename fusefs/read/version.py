@@ -11,8 +11,8 @@ Threading: any thread; everything but the bytes themselves is guarded by the loc
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from fusefs.cache.blockindex import Identity
@@ -21,13 +21,12 @@ from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
 from fusefs.read.backfill import AROUND, PIECE, Backfill
 from fusefs.read.fetches import Fetch, FetchMap
+from fusefs.read.moves import Moves
 from fusefs.read.readahead import ReadAhead, cut
 from fusefs.read.readpool import ReadPool
 
 log = logging.getLogger(__name__)
 
-# Seconds that a failed GET waits for the end of a copy of ours that may have caused it.
-MOVE_SECONDS = 60.0
 # A read that finds its bytes gone from the disk again and again fetches them for itself.
 TRIES = 8
 
@@ -52,7 +51,7 @@ class ObjectVersion:
         self._rekey = rekey
         self._forget = forget
         self._parts = FetchMap()
-        self._moving = 0
+        self._moves = Moves(pool.moved)
         self._backfill = Backfill(max(1, pool.limits.parallel * 3 // 4), pool.counters)
 
     def stream(self) -> ReadAhead:
@@ -87,6 +86,18 @@ class ObjectVersion:
             with self._pool.lock:
                 self._backfill.took(time.monotonic() - missed)
         return max(0, stop - offset)
+
+    def read_now(self, offset: int, view: memoryview) -> int:
+        """Do what `read_into` does if it is in memory, of a whole file on disk; else return -1."""
+        if self._backfill.unread or not self._file.whole:
+            return -1
+        view = view[: max(0, self.size - offset)]
+        if not view:
+            return 0
+        if not self._file.read_now(offset, view):
+            return -1
+        self._pool.counters.add(Count.HIT, len(view))
+        return len(view)
 
     def _plan(self, offset: int, stop: int, stream: ReadAhead) -> float:
         """Have fetched what a read needs and what the next ones will need.
@@ -289,10 +300,7 @@ class ObjectVersion:
     def _was_renamed(self, key: str, etag: str) -> bool:
         """Return whether the object has a new identity, waiting for a move in progress."""
         with self._pool.lock:
-            self._pool.moved.wait_for(
-                lambda: not self._moving or (self.key, self.etag) != (key, etag), MOVE_SECONDS
-            )
-            return (self.key, self.etag) != (key, etag)
+            return self._moves.settled(lambda: (self.key, self.etag) != (key, etag))
 
     def _settle(self, part: Fetch) -> None:
         """Drop a part that is over, or leave it in memory."""
@@ -341,21 +349,13 @@ class ObjectVersion:
             self._parts.add(part)
             self._settle(part)
 
-    @contextmanager
-    def moving(self) -> Iterator[None]:
+    def moving(self) -> AbstractContextManager[None]:
         """While a copy of our own replaces or renames the object, `renamed` is to be expected.
 
         A GET that finds another version meanwhile waits for the end of this block, and goes on
         under the new identity if there is one.
         """
-        with self._pool.lock:
-            self._moving += 1
-        try:
-            yield
-        finally:
-            with self._pool.lock:
-                self._moving -= 1
-                self._pool.moved.notify_all()
+        return self._moves.under_way()
 
     def renamed(self, key: str, etag: str) -> None:
         """A copy of our own gave the same bytes a new key or ETag."""

@@ -46,6 +46,12 @@ class Binding:
         self._lease: _Lease | None = None
         self._lock = locks.lock(Rank.BINDING)
 
+    @property
+    def etag(self) -> str | None:
+        """The ETag of what is in S3; None where nothing is."""
+        info = self.info
+        return info.etag if info is not None else None
+
     def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this version."""
         with self._lock:
@@ -97,6 +103,16 @@ class Binding:
                 if not got:
                     raise Stale(f"{self._where} is shorter than it was")
                 done += got
+
+    def read_now(self, offset: int, view: memoryview) -> int:
+        """Fill `view`, less only at the end, where nothing is waited for; -1 where it may be."""
+        lease = self._taken()
+        if lease is None:
+            return -1
+        try:
+            return lease.content.read_now(offset, view)
+        finally:
+            lease.drop()
 
     def rebind(self, info: ObjectInfo, start: bytes | None = None) -> None:
         """Go over to another version; `start` are bytes of it that are known already."""

@@ -119,8 +119,7 @@ class FileContent:
     @property
     def etag(self) -> str | None:
         """The version it is bound to; None while it isn't in S3."""
-        info = self._binding.info
-        return info.etag if info is not None else None
+        return self._binding.etag
 
     def may_be_stored(self) -> bool:
         """Say whether S3 has an object of it, perhaps by a commit without an answer."""
@@ -152,6 +151,10 @@ class FileContent:
                         if self.unlinked:
                             raise Stale(f"{self.key} was removed, and isn't cached") from error
                         raise Stale(str(error)) from error  # deleted is replaced too
+
+    def read_now(self, offset: int, view: memoryview) -> int:
+        """Fill `view` where nothing has to be waited for; -1 where it has, or much is changed."""
+        return self._binding.read_now(offset, view) if self._pending.staged is None else -1
 
     def create(self, flags: int) -> None:
         """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""
@@ -186,8 +189,7 @@ class FileContent:
     def zero(self, start: int, end: int, keep_size: bool) -> None:
         """Make a range zeros; with `keep_size` nothing beyond the end."""
         with self.commit_lock:
-            if keep_size:
-                end = min(end, self.size)
+            end = min(end, self.size) if keep_size else end
             if start < end:
                 self._change(lambda staged: staged.zero(start, end))
 
@@ -224,18 +226,15 @@ class FileContent:
         self._pending.end(self).discard()
 
     def _record(self, posix: Posix) -> Record:
-        info = self._binding.info
-        condition = info.etag if info is not None else IF_ABSENT
-        return Record(
-            self.key, condition, info, self.size, self.headers, posix, self.node, self.unlinked
-        )
+        info, size = self._binding.info, self.size
+        base = info.etag if info is not None else IF_ABSENT
+        return Record(self.key, base, info, size, self.headers, posix, self.node, self.unlinked)
 
     def relieve(self) -> bool:
         """Free some of the space its changes take; return whether that helped."""
         staged = self._pending.staged
-        if staged is None or not staged.dirty:
-            return False  # a commit would free nothing, and so be tried for ever
-        return self.commit()
+        # A commit of nothing would free nothing, and so be tried for ever.
+        return staged is not None and bool(staged.dirty) and self.commit()
 
     def commit(self, exclusive: bool = False) -> bool:
         """Bring everything to S3; return whether there was anything. Raises what went wrong.

@@ -1,5 +1,7 @@
 """A session over a socket pair, and a mount of the filesystem in memory."""
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,18 @@ import pytest
 from tests.fusefs.kernel import driver
 from tests.fusefs.kernel.kernelside import KernelSide
 from tests.fusefs.kernel.memory import Memory
+
+
+@pytest.fixture(autouse=True)
+def programs_start_by_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs that a test starts use the mount that the test's process serves.
+
+    Before 3.11.4 Python holds its interpreter lock until a vforked child has executed its program
+    (https://github.com/python/cpython/issues/104372): a child that closes a file of the mount, or
+    enters a directory of it, would wait for that lock, and Python for the child.
+    """
+    if sys.version_info < (3, 11, 4):
+        monkeypatch.setattr(subprocess, "_USE_VFORK", False)
 
 
 @pytest.fixture

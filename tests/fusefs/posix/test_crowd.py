@@ -13,7 +13,7 @@ from fusefs.interface import ROOT
 from tests.fusefs.posix.crowd import ANSWER, Generated, Kernel, mounted
 
 NAMES_MOST = 48  # MiB for names, of which a quarter are pages, a quarter attributes
-SLACK = 24  # MiB for the answers, the heap's gaps, and 160 threads
+SLACK = 32  # MiB for the answers, the gaps of the heap (up to 8 more on some), and 160 threads
 
 
 def measured(*counts: int, root: Path, seconds: float = 110) -> dict[str, float]:

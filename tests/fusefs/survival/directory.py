@@ -231,6 +231,9 @@ class Directory:
     def read_into(self, handle: int, offset: int, view: memoryview) -> int:
         return os.preadv(self._descriptor(handle), [view], offset)
 
+    def read_now(self, handle: int, offset: int, view: memoryview) -> int:
+        return -1
+
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         descriptor = self._descriptor(handle)
         if self._handles[handle][1] & os.O_APPEND and not is_resent():
