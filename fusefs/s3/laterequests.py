@@ -12,9 +12,9 @@ in nanoseconds no two writers share; what has no metadata is left alone. So is w
 there since (`making`), and what was moved with all of its metadata, for somebody may move it back.
 It is deleted by version, and only where the store honours that: others may replace it at any time.
 
-Any thread; `_changed` guards all that is noted, a leaf, never held over a request. A key is looked
-at by one thread at a time, and never while an object is made there: who makes one waits for a look
-to end. The thread that asks ends when nothing is left to be asked for.
+Any thread; `_changed` guards all that is noted, a leaf, never held over a request. Nothing is
+deleted under a key while an object is made there, or was since it was looked at: who makes one
+waits for a DELETE under way. The thread that asks ends when nothing is left to be asked for.
 """
 
 import logging
@@ -54,6 +54,7 @@ class _Expected:
     removed: bool = False
     pause: float = FIRST_LOOK
     look_at: float = 0.0
+    makings: int = 0  # requests of ours that put an object there since
 
     def is_made(self, found: ObjectInfo) -> bool:
         metadata = found.headers.metadata if found.headers is not None else {}
@@ -80,7 +81,7 @@ class LateRequests:
         self._changed = locks.condition(Rank.LEAF)
         self._expected: dict[str, _Expected] = {}
         self._made_now: Counter[str] = Counter()
-        self._looked_at: set[str] = set()
+        self._deleting: set[str] = set()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
@@ -116,12 +117,14 @@ class LateRequests:
     def making(self, key: str) -> Iterator[None]:
         """Surround a request that puts an object there: late ones find it then, and do nothing.
 
-        Waits for a look at the key, whose DELETE might be for an object with the same bytes.
+        Waits for a DELETE of what came late, which might be for an object with the same bytes.
         """
         with self._changed:
-            while key in self._looked_at:
+            while key in self._deleting:
                 self._changed.wait()
             self._made_now[key] += 1
+            if key in self._expected:
+                self._expected[key].makings += 1
         try:
             yield
             self.present(key)
@@ -206,25 +209,37 @@ class LateRequests:
 
     def _look(self, key: str) -> None:
         with self._changed:
-            if key in self._made_now or key in self._looked_at:
-                return
-            self._looked_at.add(key)
+            expected = self._expected.get(key)
+            makings = expected.makings if expected is not None else 0
+        if expected is None or not expected.removed:
+            return
         try:
-            self._delete_late(key)
+            found = self._head(key)
+            with self._deletion(key, expected, makings) as right:
+                if right and expected.is_made(found):
+                    self._delete(key, found.etag)
+                    log.warning("removed again: a request of before came late", extra={"key": key})
         except (NotFound, Stale):
             return  # nothing came, or somebody was faster
         except FsError as error:
             log.debug("not known what came late", extra={"key": key, "error": str(error)})
-        finally:
-            with self._changed:
-                self._looked_at.remove(key)
-                self._changed.notify_all()
 
-    def _delete_late(self, key: str) -> None:
-        found = self._head(key)
-        if self.made(found):
-            self._delete(key, found.etag)
-            log.warning("removed again: a request of before came late", extra={"key": key})
+    @contextmanager
+    def _deletion(self, key: str, expected: _Expected, makings: int) -> Iterator[bool]:
+        """Keep others from making an object; False where one was made since it was looked at."""
+        with self._changed:
+            same = self._expected.get(key) is expected and expected.makings == makings
+            busy = key in self._made_now or key in self._deleting
+            right = same and expected.removed and not busy
+            if right:
+                self._deleting.add(key)
+        try:
+            yield right
+        finally:
+            if right:
+                with self._changed:
+                    self._deleting.remove(key)
+                    self._changed.notify_all()
 
 
 def _old(expected: _Expected, now: float) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from fusefs.errors import NotFound, Unsupported
+from fusefs.errors import NotFound, Unavailable, Unsupported
 from fusefs.objects import Headers, ObjectInfo
 from fusefs.s3.laterequests import FIRST_LOOK, MOST, LateRequests
 
@@ -21,6 +22,7 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, ObjectInfo] = {}
         self.late = LateRequests(self.head, self.delete, ending=0.0)
+        self.before_head: Callable[[str], None] = lambda _: None
         self.before_delete: Callable[[str], None] = lambda _: None
 
     def put(self, key: str, size: int = 3, **metadata: str) -> None:
@@ -28,6 +30,7 @@ class Bucket:
         self.objects[key] = ObjectInfo(key, size, "etag", 0.0, Headers(metadata or TIMES))
 
     def head(self, key: str) -> ObjectInfo:
+        self.before_head(key)
         if key not in self.objects:
             raise NotFound(key)
         return self.objects[key]
@@ -118,6 +121,25 @@ def test_what_we_make_waits_for_a_deletion_under_way(bucket: Bucket) -> None:
     looked(bucket)
     maker.join()
     assert bucket.objects["f"].headers == Headers({"mtime": "2.5"})
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_we_made_since_a_look_began_stays(bucket: Bucket, failed: bool) -> None:
+    """Who makes it doesn't wait for the answer; what it makes may have the same times."""
+
+    def make(_: str) -> None:
+        bucket.before_head = lambda _: None
+        with suppress(Unavailable), bucket.late.making("f"):
+            bucket.put("f")
+            if failed:
+                raise Unavailable("no answer")
+
+    bucket.late.expect("f", 3, TIMES)
+    bucket.late.removed("f")
+    bucket.before_head = make
+    bucket.late.close()
+    bucket.late.settle(threading.Event())
+    assert list(bucket.objects) == ["f"]
 
 
 def test_what_we_make_just_now_is_not_looked_at(bucket: Bucket) -> None:
