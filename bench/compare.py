@@ -102,6 +102,7 @@ def once(workload: Workload, peer: Peer, bucket: Bucket, link: Link) -> Once:
             took = mounted if workload.name == "mount" else time.perf_counter() - began
             after = Usage.of(mount)
             requests, moved = link.counted()
+            workload.check(mount.path)
             mount.unwatch()
             late = peer.late or arrived_late(workload, bucket)
         finally:

@@ -180,3 +180,20 @@ def test_a_chosen_program_must_be_installed(
     with pytest.raises(SystemExit):
         settings(["--peers", "ours,rclone"])
     assert "rclone: not on PATH" in capsys.readouterr().err
+
+
+def test_large_reads_are_compared_after_their_time(tmp_path: Path) -> None:
+    """A read that is timed compares nothing; what it brought is compared before the mount ends."""
+    timed = [each for each in WORKLOADS if each.name in ("read-cold", "read-from-disk", "read-hot")]
+    (tmp_path / "large").write_bytes(content.whole(2 * MIB))
+    for workload in timed:
+        assert workload.run(tmp_path) == 2 * MIB / 1e6
+        workload.check(tmp_path)
+    with (tmp_path / "large").open("r+b") as file:
+        file.seek(MIB + 5)
+        file.write(b"wrong")
+    for workload in timed:
+        workload.run(tmp_path)
+        with pytest.raises(WrongBytes):
+            workload.check(tmp_path)
+    assert len(timed) == 3
