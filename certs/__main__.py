@@ -1,6 +1,7 @@
 """The command line of the certificates: `python -m certs issue …` and `… rotate …`."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -21,10 +22,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "announce", None) and not (options.announce_in and options.replica):
         parser.error("--announce needs --announce-in and --replica")
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
     except CertsError as error:
         sys.stderr.write(f"certs: {error}\n")
         return 1
+    except BrokenPipeError:
+        _abandon_output()
+        return 0
+    except OSError as error:  # files have errors of ours
+        _abandon_output()
+        sys.stderr.write(f"certs: standard output: {error.strerror}; send it elsewhere\n")
+        return 1
+    return code
+
+
+def _abandon_output() -> None:
+    # Python would report what can't be written once more at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.cli import command
+from fusefs.mount.settings import SAVINGS
 from tests.mounts import switchedoff
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,14 @@ def test_all_that_can_be_named_is_an_option_of_the_mount() -> None:
         assert settings.without == switchedoff.without(switchedoff.named(name)) | {"walks"}
         assert settings.store.direct is not (name in ("all", "fast-path"))
         assert (settings.background_fill == 0) is (name in ("all", "background-fill"))
+
+
+def test_a_test_of_passthrough_keeps_it() -> None:
+    """Its mount asks for what `all` switches off; the two contradict each other."""
+    words = switchedoff.switched(["--passthrough"], switchedoff.named("all"))
+    settings = command._settings_of(["mount", *words, "bucket", "/mnt"])
+    assert settings.passthrough
+    assert settings.without == set(SAVINGS) - {"passthrough"}
 
 
 def test_nothing_is_switched_off_unless_it_is_named() -> None:

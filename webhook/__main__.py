@@ -38,6 +38,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except WebhookError as error:
         sys.stderr.write(f"webhook: {error}\n")
         return 2
@@ -45,10 +46,21 @@ def main() -> int:
         sys.stderr.write("webhook: a document is nested deeper than any Kubernetes object\n")
         return 2
     except BrokenPipeError:
-        # The reader of our output has closed it; Python would report that once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()  # its reader has closed it
         return 0
+    except OSError as error:
+        if arguments.run in (_serve, _events):
+            raise  # no file or output of a person
+        _abandon_output()
+        where = error.filename or "standard output"
+        sys.stderr.write(f"webhook: {where}: {error.strerror or error}; send it elsewhere\n")
+        return 2
     return code
+
+
+def _abandon_output() -> None:
+    # Python would report what can't be written once more at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -45,8 +45,9 @@ def run(arguments: list[str]) -> int:
         return tools.run(arguments[0], arguments[1:], _settings_of)
     args = _parser().parse_args(arguments)
     if args.command == "options":
-        print(optionlist.markdown(), end="")  # noqa: T201 - that is the command
-        return 0
+        from fusefs.tools import command as tools
+
+        return tools.show("options", optionlist.markdown())
     if args.command == "worker":
         _work(args)
     return mount(_settings_of(arguments), arguments)
@@ -220,6 +221,11 @@ _percent = partial(parse.number, most=100)
 def _mount(base: MountSettings, args: argparse.Namespace, read: _Reader) -> MountSettings:
     least = partial(parse.size, least=1 << 20)  # what the kernel writes at once
     owner = base.defaults
+    without = read(parse.savings, "--without", base.without)
+    if args.passthrough and "passthrough" in without:
+        read.wrong.append(
+            "--passthrough and --without passthrough contradict each other: leave one out"
+        )
     return replace(
         base,
         cache_dir=read(parse.path, "--cache-dir", base.cache_dir),
@@ -241,7 +247,7 @@ def _mount(base: MountSettings, args: argparse.Namespace, read: _Reader) -> Moun
         abort_uploads=read(parse.seconds, "--abort-uploads", base.abort_uploads),
         negative_ttl=read(parse.seconds, "--negative-ttl", base.negative_ttl),
         content_ttl=read(parse.seconds, "--content-ttl", base.content_ttl),
-        without=read(parse.savings, "--without", base.without),
+        without=without,
         on_conflict=args.on_conflict,
         driver=args.driver,
         metrics_port=read(parse.port, "--metrics-port", base.metrics_port),

@@ -134,7 +134,8 @@ class Mounted:
         settings, first = self.settings, self._limits.first
         ahead, ttl = self._pools.ahead, settings.content_ttl
         self.sweeps = Sweeps(tree, lookup, self.cache, ahead, first, ttl)
-        access = settings.read_only, self.sweeps, settings.passthrough_bytes
+        given = settings.passthrough_bytes, "passthrough" not in settings.without
+        access = settings.read_only, self.sweeps, *given
         return OpenFiles(tree, lookup, copies, self._contents, self.cache, first, *access)
 
     def _lookup(self, tree: Tree, stored: bool) -> Lookup:

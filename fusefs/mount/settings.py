@@ -20,8 +20,9 @@ from fusefs.write.uploadplan import PlanSettings
 # lists: a directory is listed for the sake of lookups in it; opens: an open takes the answer to the
 # question before it in the same open(2); walks: what is below a directory is listed at once; heads:
 # a scan of attributes has those of the next names requested; readahead: a sequential read has what
-# is behind it requested; slabs: small cached versions are many to a file.
-SAVINGS = ("lists", "opens", "walks", "heads", "readahead", "slabs")
+# is behind it requested; slabs: small cached versions are many to a file; passthrough: the kernel
+# of a read-only mount reads files that are cached as a whole by itself.
+SAVINGS = ("lists", "opens", "walks", "heads", "readahead", "slabs", "passthrough")
 
 # As Kubernetes has them, so that an option means what the annotation of that name does.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

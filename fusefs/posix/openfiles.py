@@ -35,7 +35,10 @@ FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 
 
 class OpenFiles:
-    """All open files of a mount. `first` is how many bytes an open for reading brings along."""
+    """All open files of a mount. `first` is how many bytes an open for reading brings along.
+
+    `kernel_reads`: of a read-only mount the kernel gets each file that is cached as a whole.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class OpenFiles:
         read_only: bool,
         sweeps: Sweeps | None = None,
         passthrough: int = 0,
+        kernel_reads: bool = True,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
         self.copies = copies
         self.contents = contents
         self.read_only = read_only
+        self._kernel_reads = read_only and kernel_reads
         self._opening = Opening(tree, lookup, contents, cache, first, self.attach, sweeps)
         self._handles = HandleTable()
         self.passthrough = Passthrough(tree, self._handles, passthrough)
@@ -168,7 +173,7 @@ class OpenFiles:
         keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
         if not body.apart:
             node.cached_etag = body.etag
-        whole = body.whole_fd() if self.read_only and not body.dirty else -1
+        whole = body.whole_fd() if self._kernel_reads and not body.dirty else -1
         asked = not self.read_only and not flags & WRITING and self.passthrough.possible(body)
         return Opened(
             number,

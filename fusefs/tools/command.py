@@ -5,6 +5,8 @@ Not here: `mount`, `worker` and the other commands that run mounts (`cli`). Main
 
 import argparse
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from fusefs.errors import FsError, SetupError
@@ -14,6 +16,7 @@ from fusefs.tools.explain import ExplainCommand
 from fusefs.tools.fsck import FsckCommand
 from fusefs.tools.livestatus import StatusCommand
 from fusefs.tools.place import SettingsOf
+from fusefs.tools.remedies import unusable
 from fusefs.tools.screen import Screen
 from fusefs.tools.uploads import UploadCommand
 from fusefs.tools.warm import WarmCommand
@@ -50,10 +53,35 @@ def run(name: str, arguments: list[str], settings_of: SettingsOf) -> int:
     command.add(parser)
     args = parser.parse_args(arguments)
     logging.getLogger().setLevel(logging.WARNING)  # what a mount would log isn't the answer
+    screen, code = Screen(args.json), 0
     try:
-        return command.run(args, settings_of, Screen(args.json))
+        with _answering(name, screen):
+            code = command.run(args, settings_of, screen)
     except SetupError:
         raise
     except FsError as error:
         log.critical("%s", error)
         return FAILED
+    return code
+
+
+def show(name: str, text: str) -> int:
+    """Write a text, the whole answer of the command `name`; return the exit code."""
+    screen = Screen()
+    with _answering(name, screen):
+        for line in text.splitlines():
+            screen.line(line)
+    return 0
+
+
+@contextmanager
+def _answering(name: str, screen: Screen) -> Iterator[None]:
+    """Turn what files and the output refuse into a SetupError; a reader may go away (`head`)."""
+    try:
+        yield
+        screen.flush()
+    except BrokenPipeError:
+        screen.abandon()
+    except OSError as error:
+        screen.abandon()
+        raise unusable(name, error) from error

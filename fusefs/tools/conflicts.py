@@ -6,9 +6,13 @@ file, in a copy: what is kept there is never changed. Main thread only.
 """
 
 import argparse
+import errno
+import os
 import shutil
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 from fusefs.disk.space import Space
 from fusefs.errors import SetupError
@@ -19,6 +23,7 @@ from fusefs.write.staged import Staged
 
 COPIED = 1 << 20  # bytes at a time
 DIRECTORY = "conflicts"
+SUFFIXES = (".data", ".log")  # bytes and journal; without the journal nobody finds the bytes
 
 
 class ConflictCommand:
@@ -71,7 +76,7 @@ def stem_of(directory: Path, name: str) -> Path:
 
 def opened(stem: Path, folder: Path) -> Staged:
     """Return a conflict's changes, read from copies in `folder`; SetupError if they're broken."""
-    for suffix in (".data", ".log"):
+    for suffix in SUFFIXES:
         shutil.copy(stem.with_suffix(suffix), folder)
     found = Staged.restore(folder / stem.name, Space(folder, 1 << 62, 0))
     if found is None:
@@ -80,20 +85,55 @@ def opened(stem: Path, folder: Path) -> Staged:
 
 
 def merge(stem: Path, base: Path | None, out: Path) -> None:
-    """Write the file as its writer wanted it: the changes over `base`."""
-    with tempfile.TemporaryDirectory(dir=stem.parent) as folder:
+    """Write the file as its writer wanted it: the changes over `base`.
+
+    It is made beside its place, which it takes when it is whole: a full disk loses nothing.
+    """
+    _check_out(stem, base, out)
+    with tempfile.TemporaryDirectory(dir=stem.parent) as folder, ExitStack() as files:
         ours = opened(stem, Path(folder))
-        if base is not None:
-            shutil.copyfile(base, out)
-        with out.open("r+b" if base is not None else "wb") as file:
-            file.truncate(ours.record.size)
-            for start, end in ours.dirty:
-                for at in range(start, end, COPIED):
-                    piece = bytearray(min(COPIED, end - at))
-                    ours.read(at, memoryview(piece))
-                    file.seek(at)
-                    file.write(piece)
-        ours.close()
+        files.callback(ours.close)
+        given = files.enter_context(base.open("rb")) if base is not None else None
+        try:
+            _make(out.resolve(), given, ours)
+        except OSError as error:
+            error.filename, error.filename2 = str(out), None
+            raise
+
+
+def _check_out(stem: Path, base: Path | None, out: Path) -> None:
+    if not out.exists():
+        return
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(out))
+    if not out.is_file():
+        raise SetupError(f"--out {out} is no plain file: name another one")
+    if base is not None and base.exists() and out.samefile(base):
+        raise SetupError(f"--base and --out are the same file, {out}: name another --out")
+    if any(out.samefile(stem.with_suffix(suffix)) for suffix in SUFFIXES):
+        raise SetupError(f"--out {out} is the conflict itself: name another file")
+
+
+def _make(out: Path, base: IO[bytes] | None, ours: Staged) -> None:
+    beside = out.with_name(f".merge-{os.getpid()}")
+    try:
+        with beside.open("xb") as file:
+            if base is not None:
+                shutil.copyfileobj(base, file, COPIED)
+            _lay_over(file, ours)
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _lay_over(file: IO[bytes], ours: Staged) -> None:
+    file.truncate(ours.record.size)
+    for start, end in ours.dirty:
+        for at in range(start, end, COPIED):
+            piece = bytearray(min(COPIED, end - at))
+            ours.read(at, memoryview(piece))
+            file.seek(at)
+            file.write(piece)
 
 
 def described(stem: Path) -> dict[str, object]:
@@ -114,7 +154,7 @@ def described(stem: Path) -> dict[str, object]:
 
 
 def _list(directory: Path, screen: Screen) -> None:
-    stems = sorted(path.with_suffix("") for path in directory.glob("*.log"))
+    stems = [path.with_suffix("") for path in place.kept(directory, ".log")]
     found = [described(stem) for stem in stems]
     screen.line(f"{directory}: {plural(len(found), 'conflict')}")
     if found:
@@ -139,10 +179,9 @@ def _show(stem: Path, screen: Screen) -> None:
 def _discard(directory: Path, name: str | None, everything: bool, screen: Screen) -> None:
     if (name is None) is not everything:
         raise SetupError("discard takes the NAME of a conflict, or --all")
-    every = [path.with_suffix("") for path in directory.glob("*.log")]
+    every = [path.with_suffix("") for path in place.kept(directory, ".log")]
     stems = [stem_of(directory, name)] if name else every
     for stem in stems:
-        # The journal last: without it nobody finds the bytes.
-        for suffix in (".data", ".log"):
+        for suffix in SUFFIXES:
             stem.with_suffix(suffix).unlink(missing_ok=True)
     screen.line(f"{plural(len(stems), 'conflict')} discarded")

@@ -136,7 +136,7 @@ def _kept(cache: Path, key: str) -> list[Step]:
         ("staged", "changes that aren't uploaded", "the worker's log says why; it tries again"),
         ("conflicts", "a version that lost a race", "fusefs conflicts"),
     ):
-        for journal in sorted((cache / folder).glob("*.log")):
+        for journal in place.kept(cache / folder, ".log"):
             first = journal.read_text(errors="replace").partition("\n")[0]
             if f'"key": "{key}"' in first:
                 steps.append(Step(f"{folder}/", False, f"{what}: {journal.name}", do))

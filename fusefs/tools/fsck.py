@@ -166,12 +166,12 @@ def _of_metadata(info: ObjectInfo) -> Iterator[Finding]:
 def journals(cache: Path) -> list[Finding]:
     """Return what a mount left on its cache volume that isn't in the store."""
     kinds = {
-        "staged/*.log": "changes that aren't uploaded: the next mount with this cache does it",
-        "renames/*.json": "a directory's rename that isn't finished: the next mount does it",
-        "conflicts/*.log": "a writer that lost a race: fusefs conflicts",
+        ("staged", ".log"): "changes that aren't uploaded: the next mount with this cache does it",
+        ("renames", ".json"): "a directory's rename that isn't finished: the next mount does it",
+        ("conflicts", ".log"): "a writer that lost a race: fusefs conflicts",
     }
     return [
         Finding(JOURNAL, str(path), what)
-        for pattern, what in kinds.items()
-        for path in sorted(cache.glob(pattern))
+        for (folder, suffix), what in kinds.items()
+        for path in place.kept(cache / folder, suffix)
     ]

@@ -77,6 +77,17 @@ def cache_of(args: argparse.Namespace, settings_of: SettingsOf) -> Path | None:
     return settings(args, settings_of).cache_dir
 
 
+def kept(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a cache directory's folder with a suffix; OSError if it can't be read.
+
+    None where there is no such folder. `glob` would have none, too, where it may not look.
+    """
+    try:
+        return sorted(Path(each) for each in os.scandir(folder) if each.name.endswith(suffix))
+    except FileNotFoundError:
+        return []
+
+
 def store_of(mount: MountSettings) -> Store:
     """Return its store, with the patience of somebody who waits for an answer."""
     return Store(replace(mount.store, retries=2, retry_for=5.0, connect_timeout=3.0))

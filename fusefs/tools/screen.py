@@ -5,11 +5,12 @@ pods don't have) a terminal gets the plain lines, too. Main thread only.
 """
 
 import json
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -48,12 +49,34 @@ class Screen:
 
     def document(self, value: Any) -> None:
         """Write a result as JSON."""
-        self._out.write(json.dumps(value, indent=2, default=str) + "\n")
+        self._write(json.dumps(value, indent=2, default=str) + "\n")
 
     def line(self, text: str = "") -> None:
         """Write a line for people; none where JSON is asked for."""
         if not self.as_json:
-            self._out.write(printable(text) + "\n")
+            self._write(printable(text) + "\n")
+
+    def flush(self) -> None:
+        """Have all that was written reach whoever reads it; OSError where it can't."""
+        self._write("", flush=True)
+
+    def abandon(self) -> None:
+        """Write nothing more, not even what is left when the process ends."""
+        with suppress(OSError, ValueError):  # no file, but a text of a test
+            null = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(null, self._out.fileno())
+            finally:
+                os.close(null)
+
+    def _write(self, text: str, *, flush: bool = False) -> None:
+        try:
+            self._out.write(text)
+            if flush:
+                self._out.flush()
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
     def table(self, heads: Cells, rows: Iterable[Cells]) -> None:
         """Write a table for people; none where JSON is asked for."""

@@ -51,7 +51,9 @@ def switched(options: Sequence[str], off: frozenset[str]) -> list[str]:
         at = rest.index("--without")
         own.update(rest[at + 1].split(","))
         del rest[at : at + 2]
-    names = sorted(own | without(off))
+    # A mount that asks for passthrough is about nothing else, and the two contradict each other.
+    asked = {"passthrough"} if "--passthrough" in rest else set[str]()
+    names = sorted(own | (without(off) - asked))
     others = [word for name in sorted(off.intersection(OPTIONS)) for word in OPTIONS[name]]
     return [*(["--without", ",".join(names)] if names else []), *others, *rest]
 

@@ -144,6 +144,13 @@ def test_a_process_ends_with_one_json_line_on_stderr(tmp_path: Path) -> None:
     assert json.loads(line)["event"].startswith("-o umask: the value must be")
 
 
+def test_passthrough_and_its_opposite_contradict_each_other() -> None:
+    """Whoever gives both has to say which one is meant; each alone is fine."""
+    assert settings("b-1", "/mnt", "--without", "passthrough").without == {"passthrough"}
+    told = complaint("b-1", "/mnt", "--passthrough", "--without", "slabs,passthrough")
+    assert "--passthrough and --without passthrough contradict each other: leave one" in told
+
+
 def test_the_table_of_options_is_printed(tmp_path: Path) -> None:
     """`python -m fusefs options` needs no bucket."""
     done = run(["options"], {"HOME": str(tmp_path)})
