@@ -50,7 +50,7 @@ def _factor(row: Row, value: float, others: list[float]) -> float:
 
 
 def _ours(row: Row) -> list[Row]:
-    """Return the results of ours and of its variants; one that failed if there are none."""
+    """Return the results of ours and of its variants; one without a value if there are none."""
     found = [each for each in row["results"] if each["peer"].startswith(OURS)]
     return found or [{"peer": OURS, "value": None}]
 
@@ -81,7 +81,8 @@ def _line(row: Row, mine: Row) -> str:
     name += mine["peer"].removeprefix(OURS)
     against = f"{best['value']:.4g} ({best['peer']})" if best else "-"
     if not mine["value"]:
-        return f"| {name} | **failed** | {against} | | |"
+        said = "**failed**" if mine in row["results"] else "not measured"
+        return f"| {name} | {said} | {against} | | |"
     ratios = f"{lead:.2f}" if best else "-"
     limit = ratio(row, mine).rpartition(" of the limit")[0].rpartition(" ")[2] or "-"
     mark = f"**{ratios}**" if lead < 1 else ratios

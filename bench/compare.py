@@ -17,15 +17,17 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from threading import Thread
+from typing import NoReturn
 
 from bench import chart, content
 from bench.chart import Row
@@ -33,6 +35,7 @@ from bench.content import MIB
 from bench.link import LATENCY, RATE, Link
 from bench.peers import Peer, Usage, found
 from bench.workloads import WORKLOADS, Prepare, Workload
+from fusefs.kernel.mountcalls import may_mount
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from tests.mounts.ours import Directories
@@ -42,6 +45,8 @@ from tests.servers.seaweed import SeaweedServer
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks"
 STUCK = 120.0  # seconds after which a mount is broken
 LATE = 20.0  # seconds in which what close() left to do must be done
+NO_MOUNTS = "nothing can be mounted here: run it as root, where there is /dev/fuse"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CONNECTIONS = 8  # of the limit of reads and writes: as many as we use
 
 
@@ -292,24 +297,68 @@ def settings(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", default=[], help="a file system, commas and all; again for more"
     )
-    parser.add_argument("--times", type=int, default=3, help="repetitions")
+    parser.add_argument("--times", type=_count, default=3, help="repetitions")
     parser.add_argument(
-        "--enough", type=float, default=25.0, help="seconds after which none is begun (25)"
+        "--enough", type=_seconds, default=25.0, help="seconds after which none is begun (25)"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where results are written")
     chosen = parser.parse_args(words)
     try:
         chosen.peers = found([*chosen.peer, *(name for name in chosen.peers.split(",") if name)])
+        chosen.results.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=chosen.results).close()
     except ValueError as error:
         parser.error(str(error))
+    except OSError as error:
+        where = f"--results {chosen.results}: {error.strerror}"
+        parser.error(f"{where}; name a directory that can be written")
     return chosen
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        if float(text) >= 0:  # NaN isn't
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+
+
+def stoppable(run: Callable[[], int]) -> int:
+    """Run it; a signal ends it in good order: what was mounted and started is taken down."""
+    caught: list[int] = []
+
+    def stop(number: int, _: object) -> NoReturn:
+        caught.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in ENDING}
+    try:
+        return run()
+    except KeyboardInterrupt:
+        sys.stderr.write("bench: stopped; rows that were printed are written\n")
+        return 128 + (caught or [signal.SIGINT])[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main() -> int:
     """Measure, print and write."""
     chosen = settings()
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    rows = []
+    if not (may_mount() and os.access("/dev/fuse", os.R_OK | os.W_OK)):
+        sys.stderr.write(f"bench: {NO_MOUNTS}\n")
+        return 2
+    return stoppable(lambda: compared(chosen))
+
+
+def compared(chosen: argparse.Namespace) -> int:
+    """Measure what was chosen; return the exit code."""
+    rows: list[Row] = []
     with SeaweedServer(volumes=7) as server:
         stored = Stored(server.endpoint)
         for workload in WORKLOADS:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from bench.relay import Relay
@@ -16,11 +17,18 @@ LATENCY = 0.02  # seconds of a round trip
 RATE = 90 * 10**6  # bytes per second of one connection, either way
 
 
-def _serve(store: Endpoint, latency: float, rate: float | None, pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(
+    store: Endpoint, latency: float, rate: float | None, pipe: Connection, others: Connection
+) -> None:
+    # A terminal's signals end the run, which needs us until all is unmounted.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    others.close()  # else nothing would tell that they are gone
     relay = Relay(store, latency, rate)
-    pipe.send(relay.endpoint)
-    relay.serve(pipe)
+    with suppress(EOFError):
+        pipe.send(relay.endpoint)
+        relay.serve(pipe)
 
 
 class Link:
@@ -33,7 +41,7 @@ class Link:
         self.rate = rate
         self._pipe, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.Process(
-            target=_serve, args=(store, latency, rate, theirs), daemon=True
+            target=_serve, args=(store, latency, rate, theirs, self._pipe), daemon=True
         )
         self._process.start()
         self.endpoint: Endpoint = self._pipe.recv()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import chart, content
+from bench import chart, compare, content
 from bench.compare import Repetitions, Stored, arrived_late, measure, settings
 from bench.content import MIB, WrongBytes
 from bench.peers import OURS, PEERS, Peer
@@ -88,6 +91,12 @@ def test_the_table_begins_with_what_we_are_worst_at() -> None:
     assert "| **failed** |" in lines[0]
     assert lines[1].endswith("| 3 | 1 (a) | **0.33** | 50% |")
     assert lines[2].endswith("| 3 | 1 (a) | 3.00 | - |")
+
+
+def test_who_was_not_chosen_has_not_failed() -> None:
+    """As with `--peers rclone`."""
+    assert "| not measured | 60 (a) |" in chart.table([row("more", result("a", 60.0))])
+    assert "| **failed** |" in chart.table([row("more", result("ours", None))])
 
 
 def test_variants_of_ours_have_rows_of_their_own() -> None:
@@ -169,6 +178,56 @@ def test_what_is_no_file_system_is_an_error(
     told = capsys.readouterr().err
     assert words[1].removeprefix("ours,") in told
     assert "'ours, passthrough'" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--times", "0"], "argument --times: '0' is not a whole number from 1 on"),
+        (["--times", "x"], "argument --times: 'x' is not a whole number from 1 on"),
+        (["--enough", "nan"], "argument --enough: 'nan' is not a number of seconds from 0 on"),
+        (["--enough", "-1"], "argument --enough: '-1' is not a number of seconds from 0 on"),
+        (["--results", "{}"], "--results {}: File exists; name a directory that can be written"),
+        (["--results", "{}/x"], "--results {}/x: Not a directory; name a directory"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_measured(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what is wrong, and what may be given."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        settings([word.format(tmp_path / "file") for word in words])
+    assert told.format(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_without_the_right_to_mount_no_results_are_written(tmp_path: Path) -> None:
+    """It would be a table of failures in the place of the last one."""
+    words = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+    words += [sys.executable, "-m", "bench.compare", "--results", str(tmp_path / "results")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    if "setpriv:" in done.stderr:
+        pytest.skip("only root can give a right up")
+    assert done.stderr == f"bench: {compare.NO_MOUNTS}\n"
+    assert (done.returncode, list(tmp_path.rglob("*.*"))) == (2, [])
+
+
+def test_a_signal_ends_a_measurement_in_good_order(capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM and SIGHUP, too, unmount and stop what was begun; then there is one line."""
+    ended = []
+
+    def run() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            return 0
+        finally:
+            ended.append("unmounted")
+
+    before = [signal.getsignal(number) for number in compare.ENDING]
+    assert compare.stoppable(run) == 128 + signal.SIGTERM
+    assert [signal.getsignal(number) for number in compare.ENDING] == before
+    assert ended == ["unmounted"]
+    assert capsys.readouterr().err == "bench: stopped; rows that were printed are written\n"
 
 
 def test_a_chosen_program_must_be_installed(

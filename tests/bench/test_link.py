@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -212,3 +215,19 @@ def test_a_chunked_body_ends_where_it_ends() -> None:
         assert first == min(cut, len(CHUNKED))
         assert first + body.take(memoryview(data[first:])) == len(CHUNKED)
         assert body.over
+
+
+def test_it_ends_with_whoever_made_it() -> None:
+    """Also with one that was killed, and could stop nothing."""
+    program = (
+        "import os, signal\n"
+        "from bench.link import Link\n"
+        "from tests.servers.s3 import Credentials, Endpoint\n"
+        "Link(Endpoint('http://127.0.0.1:9', Credentials('a', 'b')))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # Its output ends when the last process that has it does.
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")

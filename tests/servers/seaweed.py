@@ -46,7 +46,11 @@ class SeaweedServer:
         self.directory = Path(tempfile.mkdtemp(prefix=f"s3mount-test-{os.getpid()}-weed-"))
         (self.directory / "data").mkdir()
         (self.directory / "s3.json").write_text(json.dumps(_identities()))
-        self._start()
+        try:
+            self._start()
+        except BaseException:  # who is interrupted has nothing to stop yet
+            self.stop()
+            raise
 
     def _start(self) -> None:
         """Start it, with other ports when somebody was faster in taking one of ours."""
