@@ -36,6 +36,7 @@ class PeopleCommand(Protocol):
 
 
 FAILED = 1
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 log = logging.getLogger(__name__)
 
 COMMANDS: tuple[PeopleCommand, ...] = (
@@ -62,6 +63,8 @@ def run(name: str, arguments: list[str], settings_of: SettingsOf) -> int:
     except FsError as error:
         log.critical("%s", error)
         return FAILED
+    except KeyboardInterrupt:  # whoever pressed Ctrl-C knows
+        return INTERRUPTED
     return code
 
 

@@ -27,12 +27,37 @@ class Reading:
 
     done: list[int] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    stopped: bool = False  # the main thread was interrupted: read no further
+
+    def below(self, path: Path) -> Iterator[tuple[Path, int]]:
+        """Yield the files at and below a path, each with its size; SetupError if there's nothing.
+
+        What can't be listed or looked at is noted as failed.
+        """
+        if not path.exists():
+            raise SetupError(f"{path} isn't there: give paths below the mountpoint of a mount")
+        yield from self._looked_at(path)
+        if not path.is_dir():
+            return
+        for folder, _, names in os.walk(path, onerror=self._refused):
+            for name in sorted(names):
+                yield from self._looked_at(Path(folder, name))
+
+    def _looked_at(self, path: Path) -> Iterator[tuple[Path, int]]:
+        try:
+            if path.is_file():
+                yield path, path.stat().st_size
+        except OSError as error:
+            self._refused(error)
+
+    def _refused(self, error: OSError) -> None:
+        self.failed.append((Path(error.filename), error.strerror or str(error)))
 
     def read(self, path: Path) -> None:
         """Read a file to its end."""
         try:
             with path.open("rb", buffering=0) as file:
-                while piece := file.read(PIECE):
+                while not self.stopped and (piece := file.read(PIECE)):
                     self.done.append(len(piece))
         except OSError as error:
             self.failed.append((path, error.strerror or str(error)))
@@ -53,17 +78,23 @@ class WarmCommand:
         """Read it all; return 1 if a file couldn't be read."""
         if args.parallel < 1:
             raise SetupError(f"--parallel must be at least 1, not {args.parallel}")
-        files = [found for path in args.paths for found in below(path)]
+        reading = Reading()
+        files = [found for path in args.paths for found in reading.below(path)]
         total = sum(length for _, length in files)
-        began, reading = time.monotonic(), Reading()
+        began = time.monotonic()
         with (
             ThreadPoolExecutor(args.parallel) as pool,
             screen.progress("warming", total) as shown,
         ):
             left = {pool.submit(reading.read, path) for path, _ in files}
-            while left:
-                left = wait(left, LOOK_SECONDS).not_done
-                shown(sum(reading.done))
+            try:
+                while left:
+                    left = wait(left, LOOK_SECONDS).not_done
+                    shown(sum(reading.done))
+            except KeyboardInterrupt:
+                reading.stopped = True
+                pool.shutdown(cancel_futures=True)
+                raise
         _print(screen, len(files), reading, time.monotonic() - began)
         return 1 if reading.failed else 0
 
@@ -80,16 +111,3 @@ def _print(screen: Screen, files: int, reading: Reading, seconds: float) -> None
     if screen.as_json:
         failed = {str(path): why for path, why in reading.failed}
         screen.document({"files": files, "bytes": done, "seconds": seconds, "failed": failed})
-
-
-def below(path: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the files at and below a path, each with its size; SetupError where there's nothing."""
-    if not path.exists():
-        raise SetupError(f"{path} isn't there: give paths below the mountpoint of a mount")
-    if path.is_file():
-        yield path, path.stat().st_size
-    for folder, _, names in os.walk(path):
-        for name in sorted(names):
-            found = Path(folder, name)
-            if found.is_file():
-                yield found, found.stat().st_size

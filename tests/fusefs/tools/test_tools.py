@@ -217,6 +217,8 @@ def test_warming_reads_all_files_below(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "two").write_bytes(b"x" * 24)
     told = run(capsys, "warm", tmp_path)
     assert (told["files"], told["bytes"], told["failed"]) == (2, 1024, {})
+    told = run(capsys, "warm", tmp_path / "two", tmp_path / "dir/one")
+    assert (told["files"], told["bytes"], told["failed"]) == (2, 1024, {})
     for absent in (str(tmp_path / "absent"), "https://x/b"):
         with pytest.raises(SetupError, match=r"isn't there: .* mount"):
             command.run("warm", [absent], cli._settings_of)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -101,3 +105,36 @@ def test_a_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     folder.symlink_to(folder)
     with pytest.raises(SetupError, match=f"{folder}: Too many levels of symbolic links"):
         command.run("conflicts", ["--cache-dir", str(cache), "list"], cli._settings_of)
+
+
+def test_warming_names_what_it_could_not_look_into(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory that can't be listed isn't an empty one; the others are read."""
+    (tmp_path / "one").write_bytes(b"x")
+    deep, here = tmp_path, os.open(tmp_path, os.O_RDONLY)
+    for _ in range(18):  # deeper than a path may be long
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here, deep = below, deep / ("d" * 250)
+    os.close(here)
+    assert command.run("warm", [str(tmp_path), "--json"], cli._settings_of) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["files"], told["bytes"]) == (1, 1)
+    assert list(told["failed"].values()) == ["File name too long"]
+
+
+def test_an_interrupted_warming_ends_at_once(tmp_path: Path) -> None:
+    """Ctrl-C reads no further, though there are files enough for ever, and has no traceback."""
+    (tmp_path / "one").write_bytes(b"x")
+    for number in range(8):  # each of its readers is endless: sparse, and sent a piece at a time
+        with (tmp_path / f"{number}").open("wb") as file:
+            file.truncate(1 << 42)
+    words = [sys.executable, "-m", "fusefs", "warm", str(tmp_path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        reading = Path(f"/proc/{process.pid}/io")
+        while int(reading.read_text().split()[1]) < 64 << 20:  # bytes read
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), process.communicate()[1]) == (130, "")
