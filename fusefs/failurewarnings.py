@@ -1,4 +1,5 @@
-"""Says why a call failed where the store refused it: one warning for each reason and minute.
+"""Says why a call failed where the store refused it, or the cache disk had no room: one warning for
+each reason and minute.
 
 For the adapters, which give a program no more than an errno. Uploads have lines of their own. Any
 thread; one dictionary operation each, so a race costs a line more.
@@ -7,7 +8,7 @@ thread; one dictionary operation each, so a race costs a line more.
 import logging
 import time
 
-from fusefs.errors import FsError
+from fusefs.errors import FsError, NoSpace
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ class Refusals:
         self._left_out: dict[str, int] = {}
 
     def warn(self, call: str, error: BaseException) -> None:
-        """Log why `call` failed, if the store gave a reason that wasn't logged lately."""
-        reason = error.refusal if isinstance(error, FsError) else ""
-        if not reason or call.lower() in UPLOADING:
+        """Log why `call` failed, if there is a reason for people that wasn't logged lately."""
+        reason = _reason(call, error)
+        if not reason:
             return
         now = time.monotonic()
         if now - self._logged.get(reason, float("-inf")) < self._pause:
@@ -38,4 +39,12 @@ class Refusals:
         fields: dict[str, str | int] = {"call": call.lower(), "error": str(error)}
         if more:
             fields["more_of_it"] = more
-        log.warning("the store refuses: %s", reason, extra=fields)
+        log.warning("%s", reason, extra=fields)
+
+
+def _reason(call: str, error: BaseException) -> str:
+    """Return what people should know, "" for nothing."""
+    if isinstance(error, NoSpace):
+        return "no room in the cache directory for what a program writes"
+    refusal = error.refusal if isinstance(error, FsError) else ""
+    return f"the store refuses: {refusal}" if refusal and call.lower() not in UPLOADING else ""

@@ -86,7 +86,7 @@ class Space:
         said = [
             f"no room for {size} bytes in {self.root}: {self._used} of {self.limit} used",
             *filter(None, (hint() for hint in self._hints)),
-            f"{self._disk_free()} free on the disk, {self.floor} to be left free",
+            f"{self._disk_free()} free on the disk, {self.floor} to be left free (ensure_diskfree)",
         ]
         return ", ".join(said)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
-from fusefs.errors import NotFound, Unavailable
+from fusefs.disk.space import Space
+from fusefs.errors import NoSpace, NotFound, Unavailable
 from fusefs.failurewarnings import Refusals
 from fusefs.s3.errorcodes import error_for
 
@@ -45,9 +47,26 @@ def test_a_reason_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     assert len(caplog.records) == 2
     caplog.clear()
     often = Refusals(pause=0.0)
-    often._left_out["these credentials have no right to it"] = 999
+    often._left_out["the store refuses: these credentials have no right to it"] = 999
     often.warn("read", error_for("AccessDenied", 403, GET, ""))
     assert caplog.records[0].__dict__["more_of_it"] == 999
+
+
+def test_a_full_cache_disk_is_said_with_its_numbers(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """A disk smaller than what is to be left free refuses every write: the program sees ENOSPC."""
+    refusals = Refusals()
+    space = Space(tmp_path, 1 << 30, 64 << 20, fake_free=20 << 20)
+    for _ in range(3):
+        with pytest.raises(NoSpace) as refused:
+            space.take(4096)
+        refusals.warn("WRITE", refused.value)
+    (record,) = caplog.records
+    assert record.getMessage() == "no room in the cache directory for what a program writes"
+    error = record.__dict__["error"]
+    assert str(tmp_path) in error and f"{20 << 20} free on the disk" in error
+    assert f"{64 << 20} to be left free (ensure_diskfree)" in error
 
 
 @pytest.mark.parametrize(
