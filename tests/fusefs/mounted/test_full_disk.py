@@ -31,6 +31,7 @@ def test_a_full_disk_and_no_store(mounts: Mounts, bucket: Bucket, proxy: Proxy) 
     """ENOSPC at write(2); what was acknowledged is in the object after the store is back."""
     mount = mounts(bucket, *SMALL_DISK, "--full-wait", "2", endpoint=proxy.endpoint)
     mount.expected += ["upload failed", "could not be sent ahead", "unfinished upload"]
+    mount.expected += ["no room in the cache directory"]
     proxy.inject(
         Status(400, "MalformedXML"), lambda seen: seen.method in ("PUT", "POST"), times=None
     )
