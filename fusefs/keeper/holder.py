@@ -180,6 +180,8 @@ class Holding:
         """Send; that it can't be sent is logged once, until it can."""
         try:
             protocol.send(self._pair, message, device)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it is gone: the keeper learns that by `fileno`, and says so
         except OSError as error:
             if self._answers:
                 log("error", "the holder doesn't answer", error=str(error))
