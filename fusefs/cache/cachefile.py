@@ -133,10 +133,13 @@ class CacheFile:
         return 0
 
     def read_now(self, offset: int, view: memoryview) -> bool:
-        """Fill all of `view` with checked bytes that are in memory; False if they may not be."""
+        """Fill all of `view` with checked bytes that are in memory; False if they may not be.
+
+        Opens no file, as `whole` may: while that isn't done, no block counts as there.
+        """
         block, file, end = self.identity.block, self._file, offset + len(view)
         stop, checked, epoch = self._table.readable(offset // block, -(-end // block))
-        if file is None or not checked or stop * block < end:
+        if file is None or not self._table.whole or not checked or stop * block < end:
             return False
         return file.read_now(offset, view) and epoch == self._table.epoch
 

@@ -177,14 +177,14 @@ class Readers:
                 return None
         return b"" if self._needed(reader) else None
 
-    def crowded(self) -> bool:
+    def several_listen(self) -> bool:
         """Return whether more than one reader listens, as far as can be told without the lock."""
         return self._idle > 1
 
     def spare(self, reader: "_Reader") -> bool:
         """Have a listening reader rest, if another one listens, too; False at the end of that."""
         with self._lock:
-            if not self.crowded():
+            if not self.several_listen():
                 return True
             self._idle -= 1
             if not self._rests(reader):
@@ -306,7 +306,7 @@ class _Reader(threading.Thread):
         self._polling.start()
         size = readers.receive(view)
         while 0 < size <= SMALL and readers.answerer.answer_now(view[:size]):
-            if self._polling.answered() and readers.crowded():
+            if self._polling.answered() and readers.several_listen():
                 return -1
             self._polling.wait()
             size = readers.receive(view)

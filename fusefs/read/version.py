@@ -89,12 +89,10 @@ class ObjectVersion:
 
     def read_now(self, offset: int, view: memoryview) -> int:
         """Do what `read_into` does if it is in memory, of a whole file on disk; else return -1."""
-        if self._backfill.unread or not self._file.whole:
-            return -1
         view = view[: max(0, self.size - offset)]
         if not view:
             return 0
-        if not self._file.read_now(offset, view):
+        if self._backfill.unread or not self._file.read_now(offset, view):
             return -1
         self._pool.counters.add(Count.HIT, len(view))
         return len(view)
