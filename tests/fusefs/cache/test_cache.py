@@ -267,6 +267,14 @@ def test_what_the_kernel_reads_since_a_former_process_is_not_evicted(
     following.close()
 
 
+def give_to_kernel(cache: Cache, data: bytes) -> None:
+    """Store version `e` of `k`, have the kernel read it by itself, and close it."""
+    fill(cache, "k", data)
+    file = cache.open("k", "e", len(data))
+    assert file.verified_fd() >= 0
+    file.close()
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("renamed", [False, True])
 def test_what_the_kernel_may_have_mapped_is_never_punched(
@@ -275,10 +283,7 @@ def test_what_the_kernel_may_have_mapped_is_never_punched(
     """A mapping outlives every descriptor; a version that is not open is removed as ever."""
     with closing(Cache(tmp_path / "c", space)) as cache:
         data = content(5 * BLOCK)
-        fill(cache, "k", data)
-        file = cache.open("k", "e", len(data))
-        assert file.verified_fd() >= 0
-        file.close()
+        give_to_kernel(cache, data)
         if renamed:
             cache.rename("k", "e", "l", "f")
         after, _ = reopened(cache) if restarted else (cache, space)
@@ -297,10 +302,7 @@ def test_a_damaged_block_that_the_kernel_may_have_mapped_is_written_again(
     """It is no hole meanwhile."""
     with closing(Cache(tmp_path / "c", space)) as cache:
         data = content(5 * BLOCK)
-        fill(cache, "k", data)
-        file = cache.open("k", "e", len(data))
-        assert file.verified_fd() >= 0
-        file.close()
+        give_to_kernel(cache, data)
         (path,) = cache.root.rglob("*.data")
         damaged = b"bad" + data[3:]
         path.write_bytes(damaged)
