@@ -13,7 +13,7 @@ import json
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 from fusefs.objects import Headers, ObjectInfo
@@ -115,7 +115,9 @@ def read(info: ObjectInfo, defaults: Defaults, directory: bool) -> Posix:
 
 def write(posix: Posix, headers: Headers) -> Headers:
     """Return `headers` with the attributes; foreign metadata is kept."""
-    metadata = {name: value for name, value in headers.metadata.items() if name not in KEYS}
+    metadata = dict(headers.metadata)
+    for name in KEYS:
+        metadata.pop(name, None)
     metadata |= {
         "mode": str(posix.mode),
         "uid": str(posix.uid),
@@ -127,7 +129,7 @@ def write(posix: Posix, headers: Headers) -> Headers:
     if posix.xattrs:
         packed = {name: base64.b64encode(value).decode() for name, value in posix.xattrs.items()}
         metadata["xattr"] = quote(json.dumps(packed, separators=(",", ":")), safe="")
-    return replace(headers, metadata=metadata)
+    return Headers(metadata, headers.system)
 
 
 def seconds(ns: int) -> str:

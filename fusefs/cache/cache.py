@@ -332,7 +332,7 @@ class Cache:
 
     def _trim(self) -> None:
         """Remove the versions that are too many to be remembered, and those in too many slabs."""
-        while (idle := self._oldest(beyond=self._most)) is not None:
+        while len(self._idle) > self._most and (idle := self._oldest(self._most)):
             self._discard(idle)
         for idle in self._sparse() if self._slabs.crowded else ():
             self._discard(idle)

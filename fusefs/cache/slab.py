@@ -209,14 +209,13 @@ class Slabs:
                 with self._lock:
                     taken = current.reserve(size) if current is self._current else None
                 if taken is not None:
-                    self._enlarge(current, taken[0])
+                    if not taken[0] * STEP % PAGE:
+                        self._enlarge(current)
                     return current, *taken
             self._replace(current)
 
-    def _enlarge(self, slab: Slab, number: int) -> None:
-        """Count the page of an entry, if it is the first one there."""
-        if number * STEP % PAGE:
-            return
+    def _enlarge(self, slab: Slab) -> None:
+        """Count one more page of entries."""
         try:
             with self._account.writing(PAGE), self._lock:
                 slab.taken += PAGE

@@ -128,7 +128,7 @@ class SlabSlot:
             done = os.pwrite(slab.fd, data, offset)
             data, offset = data[done:], offset + done
         self._check = check
-        self._enter()
+        self._enter(slab)
         self._present = True
 
     def seal(self, number: int, data: memoryview) -> None:
@@ -152,7 +152,7 @@ class SlabSlot:
         """Change key and ETag; it stays where it is."""
         self._hashes = _hashes(Identity(key, etag, self._size))
         if self._present:
-            self._enter()
+            self._enter(self._in())
 
     def close(self) -> None:
         """Note the time of the use."""
@@ -176,11 +176,11 @@ class SlabSlot:
         self.slab = None
         self._slabs.left(slab)
 
-    def _enter(self) -> None:
+    def _enter(self, slab: Slab) -> None:
         """Write the entry."""
         self._used = int(time.time())
         entry = SlabEntry(*self._hashes, self._page, self._size, self._check)
-        os.pwrite(self._in().fd, entry.packed(self._used), self._number * STEP)
+        os.pwrite(slab.fd, entry.packed(self._used), self._number * STEP)
 
     def _in(self) -> Slab:
         if self.slab is None or self._slabs.closed:

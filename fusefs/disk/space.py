@@ -108,7 +108,8 @@ class Space:
 
     def _try(self, size: int, *, coming: bool) -> bool:
         with self._lock:
-            if self._shortage(size) > 0:
+            within = self._used + size <= self.limit
+            if not within or self.floor + size > self._disk_free():
                 return False
             self._used += size
             self._coming += size if coming else 0
@@ -171,8 +172,9 @@ class Account:
 
     def found(self, size: int) -> None:
         """Count bytes that are on the disk already."""
-        self.space.found(size)
-        self.receive(size)
+        if size:
+            self.space.found(size)
+            self.receive(size)
 
     def receive(self, size: int) -> None:
         """Take over bytes that another user has taken from the space."""

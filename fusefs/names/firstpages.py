@@ -74,9 +74,10 @@ class FirstPages:
         listing = self._tree.current_listing(parent)
         if listing is None or not listing.for_lookups:
             return listing
-        if time.monotonic() - listing.started > TRUST * max(1, listing.pages):
+        pages = listing.pages
+        if time.monotonic() - listing.started > TRUST * max(1, pages):
             return None
-        if not listing.pages:
+        if not pages:
             listing.load(0)
         return listing
 

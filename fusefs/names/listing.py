@@ -108,11 +108,6 @@ class Listing:
         with self._lock:
             return not self.behind and self._table.covers(name)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether so much of it is our own that it isn't worth keeping."""
-        return len(self._own) > OWN_MOST
-
     # -- one name --------------------------------------------------------------------------------
 
     def get(self, name: str) -> Entry | None:
@@ -126,8 +121,11 @@ class Listing:
                 return None
             return found[1].entry(found[2], self.prefix)
 
-    def put(self, name: str, entry: Entry) -> None:
-        """We created or changed `name`: that is newer than anything a LIST brings."""
+    def put(self, name: str, entry: Entry) -> bool:
+        """We created or changed `name`: that is newer than anything a LIST brings.
+
+        Returns False where so much of it is our own by now that it isn't worth keeping.
+        """
         with self._lock:
             self._removed.pop(name, None)
             self._own[name] = entry
@@ -139,6 +137,7 @@ class Listing:
             successor = self._successor
         if successor is not None:
             successor.put(name, entry)
+        return len(self._own) <= OWN_MOST
 
     def remove(self, name: str) -> None:
         """We removed `name`."""

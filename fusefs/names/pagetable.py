@@ -95,7 +95,7 @@ class PageTable:
 
     def row(self, key: str) -> Place | None:
         """Return where a key is, among the pages that are kept."""
-        pages, wanted = range(len(self.slots)), raw(key)
+        pages, wanted = range(len(self.slots)), key.encode("utf-8", "surrogatepass")  # `raw`
         if not self.overlapping:
             number = bisect_left(self._bounds, wanted)
             pages = range(number, min(number + 1, len(self.slots)))
@@ -108,6 +108,8 @@ class PageTable:
 
     def row_of(self, name: str) -> Place | None:
         """Return where a name is: a row that is shown, if any."""
+        if not self.slots:
+            return None
         hidden = None
         for key in (name, name + "/", name + keys.FOLDER_SUFFIX):
             found = self.row(key)

@@ -140,7 +140,7 @@ class Tree:
         with self.lock:
             if node.inode or node.parent is None:
                 return node.inode or node.id
-            number = self._inodes.number(self.inode(node.parent), node.name)
+            number = self._inodes.number(node.parent.inode or self.inode(node.parent), node.name)
             if node.directory or self._inodes.claims:
                 node.inode = number
             return number
@@ -269,7 +269,8 @@ class Tree:
             parent = node.parent
             if self._nodes.pop(node.id, None) is not None:
                 self.journal.forgotten(node.id)
-                self._inodes.give_back(node.inode)
+                if node.inode:
+                    self._inodes.give_back(node.inode)
             if parent is not None and parent.children.get(node.name) is node:
                 del parent.children[node.name]
             node = parent
@@ -286,10 +287,8 @@ class Tree:
         """Remember in the directory's listing that we made `name`."""
         with self.lock:
             self.missing.take(parent.id, name)
-            if parent.listing is not None:
-                parent.listing.put(name, entry)
-                if parent.listing.crowded:
-                    parent.listing = None
+            if parent.listing is not None and not parent.listing.put(name, entry):
+                parent.listing = None
 
     def made(self, node: Node) -> None:
         """Remember in its directory's listing what a node is now."""
@@ -301,9 +300,9 @@ class Tree:
     def changed(self, directory: Node) -> None:
         """Give a directory the time of a change of its entries; in this mount, no request."""
         with self.lock:
-            directory.changed_ns = time.time_ns()
-            if directory.posix is not None:
-                directory.posix = directory.at_least(directory.posix)
+            directory.changed_ns = now = time.time_ns()
+            if directory.posix is not None and directory.posix.mtime_ns < now:
+                directory.posix = directory.posix.touched(now)
 
     def unlisted(self, parent: Node, name: str) -> None:
         """Remember that we removed `name`."""
@@ -327,7 +326,8 @@ class Tree:
     def current_listing(self, node: Node) -> Listing | None:
         """Return the directory's listing while it is trusted."""
         listing = node.listing
-        return listing if listing is not None and self.fresh(listing.started) else None
+        fresh = listing is not None and time.monotonic() - listing.started < self.ttl
+        return listing if fresh else None
 
     def relist(self, node: Node, listing: Listing, former: Listing | None = None) -> Listing:
         """Begin a new listing; children that aren't in S3 yet are in it from the start.

@@ -34,6 +34,7 @@ from fusefs.posix.openfiles import OpenFiles
 from fusefs.posix.restore import found, reopen
 from fusefs.posix.setattr import changed
 from fusefs.posix.xattrs import Xattrs
+from fusefs.resend import is_resent
 from fusefs.session.sessionlog import SessionState
 from fusefs.write.filecontent import FileContent
 from fusefs.write.flush import Flush
@@ -218,7 +219,7 @@ class Filesystem:
         directory = self._directory(parent)
         self.namespace.writable(directory, name)
         exclusive = bool(flags & os.O_EXCL)
-        before = self.files.opened_before(self.files.is_open)
+        before = self.files.opened_before(self.files.is_open) if is_resent() else None
         made = self._made_before(directory, name) if exclusive else None
         try:
             # Nobody need ask before an exclusive creation: its PUT finds out.
@@ -276,8 +277,7 @@ class Filesystem:
 
         Of one that could write: a reader's close reports no failed upload of others.
         """
-        if self.files.get(handle).writes:
-            self.files.commit(handle)
+        self.files.flush(handle)
 
     def fsync(self, handle: int) -> None:
         """Bring the file to S3."""

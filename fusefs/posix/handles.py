@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fusefs import locks
+from fusefs.errors import BadHandle
 from fusefs.locks import Rank
 from fusefs.names.tree import Node
 from fusefs.read.readahead import ReadAhead
@@ -44,6 +45,13 @@ class HandleTable:
     def get(self, number: int | None) -> Handle | None:
         """Return an open handle."""
         return self._handles.get(number) if number is not None else None
+
+    def opened(self, number: int) -> Handle:
+        """Return an open handle; raises BadHandle."""
+        handle = self._handles.get(number)
+        if handle is None:
+            raise BadHandle(f"file handle {number} is not open")
+        return handle
 
     def number(self) -> int:
         """Return a number that wasn't used before."""

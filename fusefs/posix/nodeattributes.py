@@ -36,9 +36,10 @@ class NodeAttributes:
 
     def of(self, node: Node) -> Attributes:
         """Return what an open of the node would find."""
-        body = current(node)
-        if body is not None:
-            posix = body.posix if body.dirty or node.posix is None else node.posix
+        body = node.body
+        dirty = body is not None and body.dirty
+        if body is not None and (dirty or not body.replaced):
+            posix = body.posix if dirty or node.posix is None else node.posix
             return self._of(node, posix, body.size, body)
         posix = node.posix or self._lookup.posix(node.info, node.directory)
         size = 0 if node.directory or node.info is None else node.info.size

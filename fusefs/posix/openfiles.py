@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
@@ -112,7 +113,7 @@ class OpenFiles:
 
     def attach(self, node: Node, body: FileContent) -> None:
         """Make a body the content of its node; what it commits is the node's."""
-        body.on_commit = lambda done: self._committed(node, done)
+        body.on_commit = partial(self._committed, node)
         node.body = body
 
     def in_use(self, node: Node, body: FileContent) -> bool:
@@ -121,10 +122,7 @@ class OpenFiles:
 
     def get(self, handle: int) -> Handle:
         """Return an open handle; raises BadHandle."""
-        found = self._handles.get(handle)
-        if found is None:
-            raise BadHandle(f"file handle {handle} is not open")
-        return found
+        return self._handles.opened(handle)
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -163,16 +161,17 @@ class OpenFiles:
         reported: bool = True,
         changed: bool = False,
     ) -> Opened:
-        number = self.number()
-        others = self._handles.add(number, _handle(node, body, flags))
+        number = self._handles.number()
+        others = self._handles.add(number, Handle(node, body, flags, bool(flags & WRITING)))
         body.apart = body.apart or others
         with self.tree.lock:
             node.handles += 1
         if reported:
             self.tree.journal.opened(number, node.id, flags, logged(body.info))
-        keep = body.etag is not None and node.cached_etag == body.etag and not body.dirty
+        etag = body.etag
+        keep = etag is not None and node.cached_etag == etag and not body.dirty
         if not body.apart:
-            node.cached_etag = body.etag
+            node.cached_etag = etag
         whole = body.whole_fd() if self._kernel_reads and not body.dirty else -1
         asked = not self.read_only and not flags & WRITING and self.passthrough.possible(body)
         return Opened(
@@ -190,7 +189,7 @@ class OpenFiles:
         self._writable()
         with node.lock:
             body = self.contents.new(self.tree.key(node), None, posix, node.id)
-            body.on_commit = lambda changed: self._committed(node, changed)
+            body.on_commit = partial(self._committed, node)
             body.create(flags)
             if exclusive:
                 body.commit(exclusive=True)
@@ -215,10 +214,11 @@ class OpenFiles:
 
     def _changing(self, handle: int) -> Handle:
         """Return a handle whose file may be changed now, with all that a commit must keep."""
-        found = self.get(handle)
+        found = self._handles.opened(handle)
         if not found.writes:
             raise BadHandle("the file was not opened for writing")
-        self._writable()
+        if self.read_only or self.closing:
+            self._writable()
         body = found.body
         unknown = body.info is not None and body.info.headers is None
         if unknown and not body.dirty and not body.unlinked:
@@ -249,8 +249,14 @@ class OpenFiles:
             found.body.commit()
         return len(data)
 
+    def flush(self, handle: int) -> None:
+        """Bring a file to S3 that the handle could write; raises what went wrong."""
+        found = self._handles.opened(handle)
+        if found.writes:
+            found.body.commit()
+
     def commit(self, handle: int) -> None:
-        """Bring a file to S3; raises what went wrong."""
+        """Bring a file to S3, whoever has changed it; raises what went wrong."""
         found = self.get(handle)
         if found.writes or found.body.dirty:
             found.body.commit()
@@ -268,7 +274,7 @@ class OpenFiles:
                 body.commit()
         finally:
             with node.lock:
-                if not self.in_use(node, body):
+                if not self._handles.uses(node, body):
                     self._close(node, body)
             self.tree.journal.closed(handle)
             self.tree.released(node)
@@ -308,8 +314,7 @@ class OpenFiles:
             node.checked = time.monotonic()
             node.cached_etag = None if body.apart else info.etag
             body.replaced = False
-            if node.parent is not None and not node.gone:
-                self.tree.made(node)
+            self.tree.made(node)
 
     # -- the less common calls -------------------------------------------------------------------
 

@@ -46,12 +46,6 @@ class Binding:
         self._lease: _Lease | None = None
         self._lock = locks.lock(Rank.BINDING)
 
-    @property
-    def etag(self) -> str | None:
-        """The ETag of what is in S3; None where nothing is."""
-        info = self.info
-        return info.etag if info is not None else None
-
     def attach(self, content: ObjectVersion) -> None:
         """Use `content`, already opened for this version."""
         with self._lock:

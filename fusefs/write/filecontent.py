@@ -119,7 +119,8 @@ class FileContent:
     @property
     def etag(self) -> str | None:
         """The version it is bound to; None while it isn't in S3."""
-        return self._binding.etag
+        info = self._binding.info
+        return info.etag if info is not None else None
 
     def may_be_stored(self) -> bool:
         """Say whether S3 has an object of it, perhaps by a commit without an answer."""
@@ -164,13 +165,12 @@ class FileContent:
 
     def write(self, offset: int, data: bytes | memoryview, append: bool = False) -> None:
         """Write all of `data`; raises NoSpace when neither eviction nor uploading makes room."""
-        change = partial(self._write, offset, data, append)
-        self._staging.with_room(change, self._staging.deadline())
+        self._staging.with_room(partial(self._write, offset, data, append))
 
     def _write(self, offset: int, data: bytes | memoryview, append: bool) -> None:
         with self.commit_lock:
             at = self.size if append else offset
-            staged = self._change(lambda staged: staged.write(at, data))
+            staged = self._change(partial(Staged.write, offset=at, data=data))
             self._upload.wrote(staged, at, at + len(data), self.posix)
 
     def copy_in(self, copied: CopiedRange) -> None:
@@ -226,7 +226,7 @@ class FileContent:
         self._pending.end(self).discard()
 
     def _record(self, posix: Posix) -> Record:
-        info, size = self._binding.info, self.size
+        info, size = self._binding.info, self._overlay.size
         base = info.etag if info is not None else IF_ABSENT
         return Record(self.key, base, info, size, self.headers, posix, self.node, self.unlinked)
 

@@ -50,15 +50,15 @@ class FileUpload:
         self._uploader = uploader
         self._state = state
         self._data = data
-        self._reconciler = Reconciler(uploader, reader)
+        self._reader = reader
         self._incremental = IncrementalUpload(uploader, staging.space.limit, state)
         self._tried: list[Record] = []
         self._sent_as: Posix | None = None
 
     def creating(self, flags: int) -> None:
         """The file isn't in S3 yet; `flags` are those of its open."""
-        flag = next((flag for flag in (os.O_TRUNC, os.O_APPEND) if flags & flag), None)
-        self._creation = Creation(self._uploader.store.server_time(), flag)
+        asked = os.O_TRUNC if flags & os.O_TRUNC else flags & os.O_APPEND
+        self._creation = Creation(self._uploader.store.server_time(), asked or None)
 
     def wrote(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
         """Send ahead what a write leaves complete behind it."""
@@ -83,7 +83,7 @@ class FileUpload:
         """Return what an earlier try made, if it arrived: it replaced what wasn't changed."""
         if not self._tried:
             return None
-        return self._reconciler.earlier(self._as_sent(staged.record), self._tried)
+        return self._reconciler().earlier(self._as_sent(staged.record), self._tried)
 
     def abandon(self, staged: Staged) -> None:
         """Throw away what went ahead: nobody wants these bytes in S3 any more."""
@@ -125,7 +125,7 @@ class FileUpload:
     ) -> Committed:
         record = self._as_sent(staged.record)
         if self._tried:
-            done = self._reconciler.arrived(self._case(staged, record))
+            done = self._reconciler().arrived(self._case(staged, record))
             if isinstance(done, Committed):
                 return done
             if done is not None:
@@ -136,7 +136,11 @@ class FileUpload:
         except (Stale, NotFound):
             self.abandon(staged)
             self._fetch_replaced(staged, file)
-            return self._reconciler.judge(self._case(staged, record))
+            return self._reconciler().judge(self._case(staged, record))
+
+    def _reconciler(self) -> Reconciler:
+        """Return who decides; few commits have anything to be decided."""
+        return Reconciler(self._uploader, self._reader)
 
     def _as_sent(self, record: Record) -> Record:
         return record if self._uploader.stores_attributes else replace(record, posix=None)

@@ -38,6 +38,7 @@ class IncrementalUpload:
     def __init__(self, uploader: Uploader, limit: int, state: threading.Lock) -> None:
         self._uploader = uploader
         self._limit = limit
+        self._least = min(MIN_PART, uploader.settings.part_size)  # bytes of a part
         self._state = state
         self._jobs: dict[int, Future[None]] = {}
         self._paused_until = 0.0
@@ -53,6 +54,8 @@ class IncrementalUpload:
     def advance(self, staged: Staged, start: int, end: int, posix: Posix) -> None:
         """Send the parts that a write of these bytes left behind complete."""
         outgoing = staged.outgoing
+        if outgoing is None and end <= self._least:
+            return  # it is all in the first part
         grid = outgoing.grid if outgoing is not None else self._grid(staged)
         last = grid.at(end - 1)
         if last <= 1 or last > grid.cells or time.monotonic() < self._paused_until:

@@ -7,6 +7,7 @@ the old object. A file that outgrows its grid is sent anew.
 Plain state, no requests; its owner locks, and journals it (`staged`).
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,3 +88,20 @@ class MultipartUpload:
         )
         checked = document.get("crc32", True)
         return cls(document["upload"], document["key"], grid, posix, checked)
+
+
+def replayed(
+    outgoing: MultipartUpload | None, kind: bytes, rest: bytes, posix: Posix | None
+) -> MultipartUpload | None:
+    """Return what an upload is after a line of the journal; the form is in `stagedjournal`."""
+    if kind == b"m":
+        return MultipartUpload.of(json.loads(rest), posix)
+    if kind == b"x" or outgoing is None:
+        return None
+    if kind == b"v":
+        outgoing.changed(*map(int, rest.split()))
+    else:
+        number, etag, crc = rest.decode().split(" ")
+        part = UploadedPart(int(number), etag, crc if crc != "-" else None)
+        outgoing.parts[part.number] = part
+    return outgoing

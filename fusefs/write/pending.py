@@ -62,8 +62,10 @@ class PendingChanges:
         self, begin: Callable[[], Staged], owner: Unsent, step: Callable[[Staged], None]
     ) -> Staged:
         """Carry out one change, under `state`; what fails leaves a clean file clean."""
-        fresh = self.staged is None
-        staged = begin()
+        staged = self.staged
+        fresh = staged is None
+        if staged is None:
+            staged = begin()
         try:
             with self.state:
                 step(staged)

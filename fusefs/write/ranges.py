@@ -77,7 +77,11 @@ class RangeSet:
 
     def within(self, start: int, end: int) -> int:
         """Return how many bytes of a range are in the set."""
-        return sum(high - low for low, high, inside in self.pieces(start, end) if inside)
+        at, total = bisect_right(self._ends, start), 0
+        while at < len(self._starts) and self._starts[at] < end:
+            total += min(self._ends[at], end) - max(self._starts[at], start)
+            at += 1
+        return total
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """Cut `[start, end)` at the borders of the set; the flag says whether a piece is in it."""

@@ -24,7 +24,7 @@ from fusefs.disk.space import Space
 from fusefs.errors import TooBig
 from fusefs.objects import ObjectInfo
 from fusefs.s3.uploads import UploadedPart
-from fusefs.write.multipart import MultipartUpload
+from fusefs.write.multipart import MultipartUpload, replayed
 from fusefs.write.ranges import RangeSet
 from fusefs.write.seal import SEALING, Seal
 from fusefs.write.serversidecopy import CopiedRange, CopiedRanges, CopySource
@@ -137,7 +137,7 @@ class Staged:
             source = CopySource(ObjectInfo(*json.loads(info)), int(shift))
             self._copied_in(CopiedRange(int(low), int(high), source))
         elif kind in (b"m", b"u", b"v", b"x"):
-            self._replay_upload(kind, rest)
+            self.outgoing = replayed(self.outgoing, kind, rest, self.record.posix)
         elif kind == b"r":
             self.record = Record.of(json.loads(rest)).sized(self.record.size)
             self.journaled = [*self.journaled[-JOURNALED_MOST:], self.record]
@@ -145,18 +145,6 @@ class Staged:
             self._journal.boot = rest.decode()
         elif kind not in SEALING:
             raise ValueError(f"unknown step {kind!r}")
-
-    def _replay_upload(self, kind: bytes, rest: bytes) -> None:
-        if kind == b"m":
-            self.outgoing = MultipartUpload.of(json.loads(rest), self.record.posix)
-        elif kind == b"x" or self.outgoing is None:
-            self.outgoing = None
-        elif kind == b"v":
-            self.outgoing.changed(*map(int, rest.split()))
-        else:
-            number, etag, crc = rest.decode().split(" ")
-            part = UploadedPart(int(number), etag, crc if crc != "-" else None)
-            self.outgoing.parts[part.number] = part
 
     def upload_begun(self, outgoing: MultipartUpload) -> None:
         """A multipart upload was begun, with the attributes it says."""
@@ -182,24 +170,28 @@ class Staged:
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data`; raises NoSpace or OSError with what was acknowledged as before."""
-        length = len(data)
-        self._fits(min(offset, self.record.size), offset, offset + length)
-        wanted, new = self._stored.lacks(offset, offset + length), 0
+        length, end = len(data), offset + len(data)
+        if offset > self.record.size or end > MAX_OBJECT:
+            self._fits(self.record.size, offset, end)
+        wanted, new = self._stored.lacks(offset, end), 0
         self._space.take(wanted)
         try:
-            self._unseal()
-            self._void(offset, offset + length)
+            if self._seal.holds:
+                self._unseal()
+            if self.outgoing is not None:
+                self._void(self.outgoing, offset, end)
             done, view = 0, memoryview(data)
             while done < length:
                 done += os.pwrite(self._data, view[done:], offset + done)
-            if not self._stored.covers(offset, offset + length):
+            if not self._stored.bytes.covers(offset, end):
                 self._journal.append(b"w %d %d\n" % (offset, length))
-            new = self._wrote(offset, offset + length)
+            new = self._wrote(offset, end)
         except OSError:
-            self._undo(offset, offset + length)
+            self._undo(offset, end)
             raise
         finally:
-            self._space.give(wanted - new)
+            if new != wanted:
+                self._space.give(wanted - new)
 
     def _undo(self, start: int, end: int) -> None:
         """Take away what a write that failed has left where zeros are counted on."""
@@ -258,16 +250,18 @@ class Staged:
         self._journal.boot = boot
         return ""
 
-    def _void(self, start: int, end: int) -> None:
+    def _void(self, outgoing: MultipartUpload, start: int, end: int) -> None:
         """Have parts sent again whose bytes change; said first, for a death in the middle."""
-        if self.outgoing is not None and self.outgoing.has(start, end):
+        if outgoing.has(start, end):
             self._journal.append(b"v %d %d\n" % (start, end))
-            self.outgoing.changed(start, end)
+            outgoing.changed(start, end)
 
     def _wrote(self, start: int, end: int) -> int:
         # A write beyond the end leaves a hole of zeros that S3 doesn't have either.
-        self._changed(min(start, self.record.size), end)
-        self.dirty.add(min(start, self.record.size), end)
+        begin = min(start, self.record.size)
+        if self.copies or self.outgoing is not None:
+            self._changed(begin, end)
+        self.dirty.add(begin, end)
         if end > self.record.size:
             self.record = self.record.sized(end)
         return self._stored.add(start, end)
@@ -318,12 +312,12 @@ class Staged:
 
     def file(self, start: int, end: int) -> int | None:
         """Return the descriptor of the data if all of a range was written there, else None."""
-        return self._data if self._stored.covers(start, end) else None
+        return self._data if self._stored.bytes.covers(start, end) else None
 
     @property
     def whole(self) -> bool:
         """Whether every byte of the file is on the disk: no hole is."""
-        return self._stored.covers(0, self.record.size)
+        return self._stored.bytes.covers(0, self.record.size)
 
     def changed(self, base: ObjectInfo | None) -> Changed:
         """Return what makes the file out of the object below."""

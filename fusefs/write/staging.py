@@ -73,11 +73,16 @@ class Staging:
         return time.monotonic() + self._full_wait
 
     def with_room(
-        self, change: Callable[[], None], deadline: float, but: Unsent | None = None
+        self,
+        change: Callable[[], None],
+        deadline: float | None = None,
+        but: Unsent | None = None,
     ) -> None:
         """Make a change; where the disk is full, again when room was made.
 
-        What makes room, and at whose cost (none of `but`), is `DirtySet.make_room`.
+        It is given up at the `deadline` (monotonic seconds), by default `full_wait` seconds from
+        the first refusal on. What makes room, and at whose cost (none of `but`), is
+        `DirtySet.make_room`.
         """
         while True:
             try:
@@ -86,6 +91,7 @@ class Staging:
                 full = isinstance(error, NoSpace) or error.errno in FULL
                 if not full:
                     raise
+                deadline = self.deadline() if deadline is None else deadline
                 if not self.dirty.make_room(deadline, but):
                     self.counters.add(Count.FULL)
                     raise

@@ -25,10 +25,6 @@ class StoredBytes:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self.bytes)
 
-    def covers(self, start: int, end: int) -> bool:
-        """Say whether all of a range is stored."""
-        return self.bytes.covers(start, end)
-
     def within(self, start: int, end: int) -> int:
         """Return how many bytes of a range are stored."""
         return self.bytes.within(start, end)
@@ -37,7 +33,7 @@ class StoredBytes:
         """Return the bytes of the disk that storing a range will take."""
         if start >= end:
             return 0
-        low, high = _down(start), _up(end)
+        low, high = start // PAGE * PAGE, -(-end // PAGE) * PAGE
         return high - low - self._pages.within(low, high)
 
     def add(self, start: int, end: int) -> int:
@@ -45,7 +41,7 @@ class StoredBytes:
         if start >= end:
             return 0
         self.bytes.add(start, end)
-        new = self._pages.add(_down(start), _up(end))
+        new = self._pages.add(start // PAGE * PAGE, -(-end // PAGE) * PAGE)
         self.taken += new
         return new
 
@@ -54,24 +50,16 @@ class StoredBytes:
 
         Pages at its borders stay, though nothing may be left in them.
         """
-        return self._remove(start, end, _down(end))
+        return self._remove(start, end, end // PAGE * PAGE)
 
     def cut(self, size: int, end: int) -> int:
         """Note that a file of `end` bytes was truncated; return what that freed of the disk."""
-        return self._remove(size, end, _up(end))
+        return self._remove(size, end, -(-end // PAGE) * PAGE)
 
     def _remove(self, start: int, end: int, high: int) -> int:
         self.bytes.remove(start, end)
-        low = _up(start)
+        low = -(-start // PAGE) * PAGE
         freed = self._pages.within(low, high) if low < high else 0
         self._pages.remove(low, high)
         self.taken -= freed
         return freed
-
-
-def _down(offset: int) -> int:
-    return offset // PAGE * PAGE
-
-
-def _up(offset: int) -> int:
-    return -(-offset // PAGE) * PAGE

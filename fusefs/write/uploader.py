@@ -9,6 +9,7 @@ at most `parallel` parts; parts that are copied need none and have a pool of the
 
 import logging
 import mimetypes
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, wait
 from contextlib import suppress
@@ -128,11 +129,10 @@ class Uploader:
 
     def _put(self, record: Record, headers: Headers, data: FileBytes) -> Committed:
         """Send a small file whole; its content is returned where no file of ours has all of it."""
-        body = _body(data, 0, record.size)
+        file = data.file(0, record.size)
+        body = _body(data, 0, record.size, file)
         etag = self.store.put(record.key, body, headers, record.condition)
-        content = None
-        if isinstance(body, bytearray) and data.file(0, record.size) is None:
-            content = bytes(body)
+        content = bytes(body) if isinstance(body, bytearray) and file is None else None
         return Committed(self._info(record, etag, headers), content)
 
     def _finish(
@@ -182,21 +182,12 @@ class Uploader:
         return Headers(headers.metadata, system)
 
     def _info(self, record: Record, etag: str, headers: Headers) -> ObjectInfo:
-        return ObjectInfo(
-            record.key,
-            record.size,
-            etag,
-            self.store.server_time(),
-            Headers(
-                headers.metadata,
-                {name: value for name, value in headers.system.items() if name != "Tagging"}
-                | (
-                    {"TagCount": record.headers.system["TagCount"]}
-                    if "TagCount" in record.headers.system
-                    else {}
-                ),
-            ),
-        )
+        if "Tagging" in headers.system or "TagCount" in record.headers.system:
+            system = {name: value for name, value in headers.system.items() if name != "Tagging"}
+            if "TagCount" in record.headers.system:
+                system["TagCount"] = record.headers.system["TagCount"]
+            headers = Headers(headers.metadata, system)
+        return ObjectInfo(record.key, record.size, etag, self.store.server_time(), headers)
 
     def _upload(
         self, record: Record, headers: Headers, plan: Mapping[int, Piece], data: FileBytes | None
@@ -266,7 +257,8 @@ class Uploader:
         self, key: str, upload: str, number: int, start: int, end: int, data: FileBytes
     ) -> UploadedPart:
         """Send one part; what is in a file, or too large for memory, is read as it goes."""
-        body = _body(data, start, end, min(IN_MEMORY, self.settings.part_size))
+        most = min(IN_MEMORY, self.settings.part_size)
+        body = _body(data, start, end, data.file(start, end), most)
         return self.store.uploads.part(key, upload, number, body)
 
     def submit(self, work: Callable[..., Result], *arguments: object) -> Future[Result]:
@@ -326,14 +318,20 @@ class Uploader:
             )
 
 
-def _body(data: FileBytes, start: int, end: int, most: int = IN_MEMORY) -> bytearray | PartBody:
-    """Return a range as the body of a request; held in memory if it is small, or costs requests."""
-    if end - start > SMALL:
-        file = data.file(start, end)
-        if file is not None or end - start > most:
-            return PartBody(data.fill, start, end, file)
-    body = bytearray(end - start)
-    data.fill(start, memoryview(body))
+def _body(
+    data: FileBytes, start: int, end: int, file: int | None, most: int = IN_MEMORY
+) -> bytearray | PartBody:
+    """Return a range as the body of a request; held in memory if it is small, or costs requests.
+
+    `file` is the descriptor of the file that has just these bytes at their offsets, None for none.
+    """
+    size = end - start
+    if size > most or (size > SMALL and file is not None):
+        return PartBody(data.fill, start, end, file)
+    body = bytearray(size)
+    # Less than all of it is there where it was cut meanwhile: `fill` says what takes its place.
+    if file is None or os.preadv(file, [body], start) < size:
+        data.fill(start, memoryview(body))
     return body
 
 

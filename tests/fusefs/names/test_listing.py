@@ -270,10 +270,9 @@ def test_names_of_our_own_have_their_place_among_the_rest() -> None:
 def test_a_directory_full_of_our_own_isn_t_remembered_without_end() -> None:
     """It says so, and is listed when somebody asks again."""
     listed = Listing.empty(Pages([]), "d/")  # type: ignore[arg-type]  # as above
-    for number in range(OWN_MOST + 1):
-        assert not listed.crowded
-        listed.put(str(number), Entry(directory=False))
-    assert listed.crowded
+    for number in range(OWN_MOST):
+        assert listed.put(str(number), Entry(directory=False))
+    assert not listed.put("one more", Entry(directory=False))
 
 
 def test_memory_of_listings_that_nobody_has_any_more_is_given_back() -> None:
