@@ -76,10 +76,14 @@ class Generated(Store):
 
 
 class Kernel:
-    """What the kernel does with names and nodes; it gives back what it is asked for."""
+    """What the kernel does with names and nodes.
+
+    It gives back what it is asked for, and what was removed, for nobody has it open.
+    """
 
     def __init__(self) -> None:
         self.lookups: dict[int, int] = {}
+        self._nodes: dict[str, int] = {}  # by their names in the one directory
         self._unneeded: list[KnownName] = []
 
     def node_changed(self, node: int) -> None:
@@ -92,16 +96,25 @@ class Kernel:
         """Do it later: not within a request."""
         self._unneeded += names
 
-    def found(self, told: Attributes | None) -> None:
+    def found(self, name: str, told: Attributes | None) -> None:
         """Count a lookup."""
         if told is not None:
             self.lookups[told.node] = self.lookups.get(told.node, 0) + 1
+            self._nodes[name] = told.node
+
+    def unlink(self, calls: Any, name: str) -> None:
+        """Remove a file, and send the FORGET of its node."""
+        calls.unlink(ROOT, name)
+        node = self._nodes.pop(name, None)
+        if node is not None:
+            calls.forget(node, self.lookups.pop(node))
 
     def give_back(self, calls: Any) -> None:
         """Send the FORGETs."""
         for known in self._unneeded:
             count = self.lookups.pop(known.node, 0)
             if count:
+                del self._nodes[known.name]
                 calls.forget(known.node, count)
         self._unneeded.clear()
 
@@ -122,7 +135,7 @@ def listed(calls: Any, kernel: Kernel) -> Iterator[str]:
             offset = entry.offset
             if entry.name not in (".", ".."):
                 if entry.known:
-                    kernel.found(calls.adopt(ROOT, entry.name))
+                    kernel.found(entry.name, calls.adopt(ROOT, entry.name))
                 yield entry.name
         kernel.give_back(calls)
     calls.releasedir(handle)
@@ -143,10 +156,10 @@ def main(count: int, looked: int, removed: int, root: Path) -> None:
     assert sum(1 for _ in listed(calls, kernel)) == count
     found["listed"] = resident() / MIB
     for name in islice(listed(calls, kernel), looked):
-        kernel.found(calls.lookup(ROOT, name))
+        kernel.found(name, calls.lookup(ROOT, name))
     found["looked at"] = resident() / MIB
     for name in islice(listed(calls, kernel), removed):
-        calls.unlink(ROOT, name)
+        kernel.unlink(calls, name)
     found["removed"] = resident() / MIB
     found["nodes"] = len(kernel.lookups)
     found["seconds"] = time.monotonic() - began
