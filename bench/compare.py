@@ -33,7 +33,7 @@ from bench import chart, content
 from bench.chart import Row
 from bench.content import MIB
 from bench.link import LATENCY, RATE, Link
-from bench.peers import Peer, Usage, found
+from bench.peers import OURS, Peer, Usage, found
 from bench.workloads import WORKLOADS, Prepare, Workload
 from fusefs.kernel.mountcalls import may_mount
 from fusefs.s3.settings import StoreSettings
@@ -376,7 +376,22 @@ def compared(chosen: argparse.Namespace) -> int:
     sys.stdout.write(table)
     if not chosen.only:
         (chosen.results / "results.md").write_text(table)
-    return 0
+    return outcome(rows)
+
+
+def outcome(rows: list[Row]) -> int:
+    """Return the exit code: 1 where ours failed or gave wrong bytes, said on stderr.
+
+    What another can't do, such as a rename, is a result of its row.
+    """
+    failures = [
+        f"bench: {row['name']}, {result['peer']}: {result['error']}\n"
+        for row in rows
+        for result in row["results"]
+        if result["error"] and result["peer"].partition(",")[0] == OURS
+    ]
+    sys.stderr.write("".join(failures))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import chart, compare, content
-from bench.compare import Repetitions, Stored, arrived_late, measure, settings
+from bench.compare import Repetitions, Stored, arrived_late, measure, outcome, settings
 from bench.content import MIB, WrongBytes
 from bench.peers import OURS, PEERS, Peer
 from bench.workloads import WORKLOADS
@@ -134,6 +134,17 @@ def test_a_peer_that_fails_costs_its_result_only() -> None:
     assert [each["value"] for each in measured["results"]] == [None, None]
     assert all(each["error"] for each in measured["results"])
     assert measured["limit"] is None
+
+
+def test_a_failure_of_ours_is_one_of_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where another repetition went well; what others can't do isn't."""
+    good = row("more", result("ours", 3.0) | {"error": ""})
+    theirs = row("more", result("a", None) | {"error": "can't rename"})
+    assert outcome([good, theirs]) == 0
+    assert capsys.readouterr().err == ""
+    ours = row("more", result("ours, passthrough", 3.0) | {"error": "WrongBytes: at 4096"})
+    assert outcome([good, ours, theirs]) == 1
+    assert capsys.readouterr().err == "bench: write, ours, passthrough: WrongBytes: at 4096\n"
 
 
 def test_what_arrives_after_its_close_is_late() -> None:
