@@ -49,22 +49,27 @@ class Changes:
     @contextmanager
     def under_way(self, key: str) -> Iterator[None]:
         """Surround a request that changes `key`; it counts whatever its outcome."""
-        with self._lock:
-            self._under_way[key] = self._under_way.get(key, 0) + 1
+        self.begin(key)
         try:
             yield
         finally:
-            with self._lock:
-                self._end(key)
+            self.end(key)
 
-    def _end(self, key: str) -> None:
-        self._under_way[key] -= 1
-        if not self._under_way[key]:
-            del self._under_way[key]
-        self._ended[key] = time.monotonic()
-        self._ended.move_to_end(key)
-        if len(self._ended) > self._kept:
-            self._forgotten = self._ended.popitem(last=False)[1]
+    def begin(self, key: str) -> None:
+        """Note a request that changes `key`, as `under_way` does, in fewer calls; `end` follows."""
+        with self._lock:
+            self._under_way[key] = self._under_way.get(key, 0) + 1
+
+    def end(self, key: str) -> None:
+        """Note the end of a request that began."""
+        with self._lock:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+            self._ended[key] = time.monotonic()
+            self._ended.move_to_end(key)
+            if len(self._ended) > self._kept:
+                self._forgotten = self._ended.popitem(last=False)[1]
 
     def overtook(self, key: str, asked: float) -> bool:
         """Return whether an answer about `key`, asked at `asked`, may be older than a change."""

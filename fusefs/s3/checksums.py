@@ -3,9 +3,9 @@
 Algorithms and header names: S3 user guide, "Checking object integrity". Pure functions.
 """
 
-import base64
 import hashlib
 import re
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,10 +17,13 @@ CRC32 = re.compile("[A-Za-z0-9+/]{6}==")
 
 def crc32_of(body: Body) -> str:
     """Return the CRC32 of a body."""
-    checksum = 0
-    for piece in pieces_of(body):
-        checksum = crc32(piece, checksum)
-    return _text(checksum.to_bytes(4, "big"))
+    if isinstance(body, (bytes, bytearray)):
+        checksum = crc32(body)
+    else:
+        checksum = 0
+        for piece in body.pieces():
+            checksum = crc32(piece, checksum)
+    return b2a_base64(checksum.to_bytes(4, "big"), newline=False).decode()
 
 
 def md5_of(body: Body) -> str:
@@ -52,7 +55,7 @@ def agree(answer: Mapping[str, Any], body: bytes | bytearray) -> bool:
 
 
 def _text(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()
+    return b2a_base64(digest, newline=False).decode()
 
 
 _KNOWN: dict[str, Callable[[bytes | bytearray], str]] = {

@@ -36,10 +36,8 @@ from fusefs.s3.fastpath import Begun, FastPath, Unclear, Wire
 from fusefs.s3.partbody import in_pieces, rewind
 from fusefs.s3.presence import StorePresence
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
-from fusefs.s3.responses import attempts_of
 from fusefs.s3.retry import LONG, BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
-from fusefs.s3.signing import Signature
 
 if TYPE_CHECKING:
     from fusefs.s3.sdk import Sdk
@@ -52,7 +50,7 @@ RENEWAL_SECONDS = 90.0
 # Smallest budget of a request during an outage, in seconds.
 PROBE = 10.0
 STREAMED = "get_object"  # `store` reads its body and calls `has_all` at the end
-BEGAN = "s3mount-began"  # added to an answer: operation, start of the call (monotonic seconds)
+BEGAN = "s3mount-began"  # added to a streamed answer: operation, its start (monotonic seconds)
 LOST = "s3mount-lost"  # added to an answer: an earlier attempt got none, and may come late
 READ_MOST = 1 << 20  # bytes of a body per read
 
@@ -85,7 +83,7 @@ class Client:
         keys = place.static_keys(self._directory, os.environ)
         found = place.place_of(self._settings, os.environ) if keys is not None else None
         if keys is not None and found is not None:
-            self._direct = self._way(place.authorities(os.environ), _signature(keys))
+            self._direct = self._way(place.authorities(os.environ), keys)
             self._direct.go(found.url, found.region)
             return found.endpoint
         sdk = self._loaded()
@@ -94,14 +92,14 @@ class Client:
             sdk.watch(self._direct.learn)
         return sdk.endpoint
 
-    def _way(self, authorities: str | None, keys: Callable[[], Signature | None]) -> FastPath:
+    def _way(self, authorities: str | None, keys: Callable[[], Keys | None]) -> FastPath:
         settings = self._settings
         wire = Wire(
             settings.connect_timeout, settings.read_timeout, settings.connections, authorities
         )
         return FastPath(settings.bucket, wire, partial(self._noticed, keys))
 
-    def _noticed(self, keys: Callable[[], Signature | None]) -> Signature | None:
+    def _noticed(self, keys: Callable[[], Keys | None]) -> Keys | None:
         """Return the signing keys; count a change of the access key."""
         found = keys()
         if found is not None and found.access != self._signed_with:
@@ -135,8 +133,11 @@ class Client:
         """
         limit = min(most, self._settings.retry_for)
         silence = min(most, self._settings.read_timeout)
-        spent = min(self.presence.unreachable_for(), max(limit, silence) - PROBE)
-        return RetryBudget(limit, time.monotonic() - max(0.0, spent), silence)
+        now, spent = time.monotonic(), 0.0
+        away_since = self.presence.away_since
+        if away_since is not None:
+            spent = max(0.0, min(now - away_since, max(limit, silence) - PROBE))
+        return RetryBudget(limit, now - spent, silence)
 
     def call(
         self,
@@ -154,14 +155,21 @@ class Client:
         locks.waits_for_store()
         budget = budget or self.budget()
         began = time.monotonic()
+        arguments |= self._common
+        if key is not None:
+            arguments["Key"] = key
         if key is None or operation not in CHANGING:
             answer = self._call(operation, key, budget, arguments)
         else:
-            with self.changes.under_way(key):
+            self.changes.begin(key)
+            try:
                 answer = self._call(operation, key, budget, arguments)
-        answer[BEGAN] = (operation, began)
-        if operation != STREAMED:
-            self.has_all(answer)
+            finally:
+                self.changes.end(key)
+        if operation == STREAMED:
+            answer[BEGAN] = (operation, began)
+        else:
+            self._counters.answers.note(operation, time.monotonic() - began)
         return answer
 
     def begin(self, operation: str, key: str) -> Begun | None:
@@ -170,21 +178,21 @@ class Client:
         return None if direct is None else direct.begin(operation, {"Key": key, **self._common})
 
     def has_all(self, answer: Mapping[str, Any]) -> None:
-        """Note that an answer has been received whole, with its body."""
+        """Note that a streamed answer has been received whole, with its body."""
         operation, began = answer[BEGAN]
         self._counters.answers.note(operation, time.monotonic() - began)
 
     def _call(
         self, operation: str, key: str | None, budget: RetryBudget, arguments: dict[str, Any]
     ) -> Any:
-        if key is not None:
-            arguments["Key"] = key
-        arguments |= self._common
+        direct, at_once = self._direct, operation not in LONG
         lost = cleared = False
         while True:
             sent = time.monotonic()
             try:
-                answer = None if lost else self._directly(operation, arguments, budget)
+                answer = None
+                if direct is not None:
+                    answer = direct.send(operation, arguments, budget.begin(at_once))
                 if answer is None:
                     arguments = in_pieces(arguments)
                     answer = self._loaded().call(operation, arguments, budget)
@@ -200,13 +208,13 @@ class Client:
                     del reason  # this frame is in its traceback: only a collection would end both
             except Unclear:
                 budget.ended()
-                lost = True  # boto3 repeats the request and classifies the error
+                direct, lost = None, True  # boto3 repeats the request and classifies the error
                 self._counters.add(Count.RETRIED)
             except NoAnswer as nothing:
                 failure = self._unanswered(operation, key, nothing)
                 if not self._rides_out(nothing.why, budget):
                     raise failure from nothing
-                lost = True
+                direct, lost = None, True
             else:
                 self._counters.first_bytes.note(operation, time.monotonic() - sent)
                 self._note(operation, answer, lost=lost)
@@ -249,13 +257,6 @@ class Client:
         except NoAnswer:
             return error
         return None
-
-    def _directly(self, operation: str, arguments: Mapping[str, Any], budget: RetryBudget) -> Any:
-        """Send a request by the fast path; None where that can't. Raises Refusal and Unclear."""
-        if self._direct is None:
-            return None
-        silence = budget.begin(operation not in LONG)
-        return self._direct.send(operation, arguments, silence)
 
     def _unanswered(self, operation: str, key: str | None, error: NoAnswer) -> errors.FsError:
         failure: errors.FsError
@@ -318,9 +319,10 @@ class Client:
 
     def _note(self, operation: str, answer: dict[str, Any], *, lost: bool) -> None:
         meta = answer["ResponseMetadata"]
-        self._counters.request(operation, "ok", attempts_of(answer))
+        sent_again = meta.get("RetryAttempts", 0)
+        self._counters.request(operation, "ok", sent_again)
         self.presence.answered(meta["HTTPHeaders"])
-        if lost or attempts_of(answer):
+        if lost or sent_again:
             answer[LOST] = True
 
     def close(self) -> None:
@@ -388,11 +390,3 @@ def refuses_header(error: errors.FsError, certain: bool = False) -> bool:
         return False
     vague = cause.status == 400 and cause.code in VAGUE
     return cause.status == 501 or (vague and not certain)
-
-
-def _signature(keys: Callable[[], Keys]) -> Callable[[], Signature]:
-    def current() -> Signature:
-        found = keys()
-        return Signature(found.access, found.secret, found.token)
-
-    return current

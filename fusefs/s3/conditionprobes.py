@@ -13,6 +13,7 @@ for the answer.
 
 import json
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -23,7 +24,7 @@ from fusefs.locks import Rank
 from fusefs.objects import Headers
 from fusefs.s3.etags import quoted
 from fusefs.s3.store import Store
-from fusefs.s3.storefeatures import CONDITIONS, StoreFeature
+from fusefs.s3.storefeatures import StoreFeature
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Conditions:
 
     def ask(self, feature: StoreFeature) -> None:
         """Make sure that the store was asked what a write with this condition has to know."""
-        if feature not in CONDITIONS or self._known(feature):
+        if feature in self._store.features.answered:
             return
         with self._asking:
             self._ask(StoreFeature.PUT_IF_MATCH)
@@ -74,9 +75,12 @@ class Conditions:
     def _new_key(self) -> str:
         return f"{self._prefix}.s3mount-probe-{uuid4().hex}"
 
-    def _known(self, feature: StoreFeature) -> bool:
-        needed = {StoreFeature.PUT_IF_MATCH, feature} - {StoreFeature.PUT_IF_NONE_MATCH}
-        return needed <= self._asked
+    def _answered_for(self, questions: Iterable[StoreFeature]) -> None:
+        """Note what the store has answered: one question tells of both conditions of a PUT."""
+        self._asked |= set(questions)
+        if StoreFeature.PUT_IF_MATCH in self._asked:
+            told = self._asked | {StoreFeature.PUT_IF_NONE_MATCH}
+            self._store.features.answered |= told
 
     def _ask(self, question: StoreFeature) -> None:
         # The questions are writes with conditions: those come here again.
@@ -85,7 +89,7 @@ class Conditions:
         self._being_asked.add(question)
         try:
             if self._answered(question):
-                self._asked |= {question}
+                self._answered_for({question})
                 with suppress(OSError):  # a cache directory that was removed
                     self.keep()
         finally:
@@ -138,7 +142,7 @@ class Conditions:
                 features.proven = bool(record["proven"])
             # Releases that didn't write it down had asked at the mount.
             asked = record.get("asked", [each.value for each in QUESTIONS])
-            self._asked = frozenset(each for each in QUESTIONS if each.value in asked)
+            self._answered_for(each for each in QUESTIONS if each.value in asked)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("what the store can do is not known", extra={"error": str(error)})
 

@@ -10,6 +10,7 @@ from fusefs.s3.etags import quoted
 from fusefs.s3.storefeatures import StoreFeature
 
 IF_ABSENT = "*"
+HEADER_ABSENT = {"IfNoneMatch": IF_ABSENT}
 
 
 def write_condition(condition: str | None) -> dict[StoreFeature, dict[str, str]]:
@@ -17,10 +18,12 @@ def write_condition(condition: str | None) -> dict[StoreFeature, dict[str, str]]
     if condition is None:
         return {}
     if condition == IF_ABSENT:
-        return {StoreFeature.PUT_IF_NONE_MATCH: {"IfNoneMatch": "*"}}
+        return {StoreFeature.PUT_IF_NONE_MATCH: HEADER_ABSENT}
     return {StoreFeature.PUT_IF_MATCH: {"IfMatch": quoted(condition)}}
 
 
 def condition_for(feature: StoreFeature, condition: str | None) -> dict[StoreFeature, Any]:
     """Return the header of another request's condition, which takes this one feature."""
-    return dict.fromkeys([feature], *write_condition(condition).values()) if condition else {}
+    if not condition:
+        return {}
+    return {feature: HEADER_ABSENT if condition == IF_ABSENT else {"IfMatch": quoted(condition)}}

@@ -13,7 +13,6 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
 from functools import partial
 
 from fusefs import locks
@@ -65,8 +64,7 @@ class Connections:
     def send(
         self,
         method: str,
-        target: str,
-        headers: Mapping[str, str],
+        head: bytes,
         body: Body = b"",
         silence: float | None = None,
     ) -> Answer:
@@ -75,17 +73,17 @@ class Connections:
         `silence`: longest time without a byte in either direction, in seconds, if shorter than
         usual; it also holds for the answer's body.
         """
-        head = _head(method, target, headers)
         line = self._idle_one() or self._connected(silence)
         try:
-            line.limit(_less(self._read_timeout, silence))
+            usual = self._read_timeout
+            line.limit(usual if silence is None else min(usual, silence))
             line.send(head, body)
             return Answer(line, method, partial(self.give_back, line))
         except BaseException:
             line.close()
             raise
 
-    def begin(self, method: str, target: str, headers: Mapping[str, str]) -> "Line | None":
+    def begin(self, head: bytes) -> "Line | None":
         """Send a request without a body on an idle connection, and don't wait for its answer.
 
         None where no connection is idle, or the one that was is broken.
@@ -93,7 +91,7 @@ class Connections:
         line = self._idle_one()
         try:
             if line is not None:
-                line.send_now(_head(method, target, headers))
+                line.send_now(head)
         except OSError:
             assert line is not None  # noqa: S101 - it was sent on
             line.close()
@@ -112,7 +110,8 @@ class Connections:
             line.close()
 
     def _connected(self, silence: float | None) -> "Line":
-        timeout = _less(self._connect_timeout, silence)
+        usual = self._connect_timeout
+        timeout = usual if silence is None else min(usual, silence)
         sock = socket.create_connection(self._address, timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,15 +141,6 @@ class Connections:
             line.close()
 
 
-def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
-
-
-def _less(usual: float, allowed: float | None) -> float:
-    return usual if allowed is None else min(usual, allowed)
-
-
 class Line:
     """One connection; `limit` sets how many seconds may pass without a byte."""
 
@@ -175,26 +165,26 @@ class Line:
 
     def send(self, head: bytes, body: Body) -> None:
         """Send head and body; the time limit holds for each piece, not for the whole."""
-        if not isinstance(body, (bytes, bytearray)):
-            self._send_all(memoryview(head))
-            self._send_part(body)
-        elif len(body) <= SENT:
-            self._send_all(memoryview(head + body))
-        else:
-            self._send_all(memoryview(head))
-            self._send_all(memoryview(body))
+        try:
+            if not isinstance(body, (bytes, bytearray)):
+                self._send_all(head)
+                self._send_part(body)
+            elif len(body) <= SENT:
+                self._send_all(head + body)
+            else:
+                self._send_all(head)
+                self._send_all(body)
+        except BlockingIOError as error:  # the kernel's limit; TLS has the standard library's
+            raise self._silent() from error
 
-    def _send_all(self, data: memoryview) -> None:
-        sent = 0
-        while sent < len(data):
-            sent += self._send(data[sent : sent + SENT])
+    def _send_all(self, data: bytes | bytearray | memoryview) -> None:
+        view, sent = memoryview(data), 0
+        while sent < len(view):
+            sent += self._sock.send(view[sent : sent + SENT])
 
     def _send_part(self, body: PartBody) -> None:
         for piece in body.pieces():
             self._send_all(piece)
-
-    def _send(self, piece: memoryview) -> int:
-        return self._sock.send(piece)
 
     def receive(self, most: int) -> bytes:
         """Return at most `most` bytes, as soon as there are any; b"" where the server closed."""
@@ -226,6 +216,9 @@ class Line:
         """Close the connection."""
         self._sock.close()
 
+    def _silent(self) -> TimeoutError:
+        return TimeoutError(f"not a byte for {self._limit:g} s")
+
 
 class PlainLine(Line):
     """A connection without TLS: a blocking socket whose time limits the kernel enforces."""
@@ -234,11 +227,6 @@ class PlainLine(Line):
         super().__init__(sock)
         self._piece = FIRST_RECEIVED
         sock.settimeout(None)
-
-    def send(self, head: bytes, body: Body) -> None:
-        """See `Line`."""
-        self._piece = FIRST_RECEIVED
-        super().send(head, body)
 
     def send_now(self, head: bytes) -> None:
         """See `Line`."""
@@ -257,28 +245,20 @@ class PlainLine(Line):
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._sock.setsockopt(socket.SOL_SOCKET, option, timeval)
 
-    def _send(self, piece: memoryview) -> int:
-        try:
-            return self._sock.send(piece)
-        except BlockingIOError as error:
-            raise self._silent() from error
-
     def _send_part(self, body: PartBody) -> None:
         if body.file is None:
             super()._send_part(body)
             return
         at, end = body.start, body.start + len(body)
         while at < end:
-            try:
-                sent = os.sendfile(self._sock.fileno(), body.file, at, min(end - at, SENT_FILE))
-            except BlockingIOError as error:
-                raise self._silent() from error
+            sent = os.sendfile(self._sock.fileno(), body.file, at, min(end - at, SENT_FILE))
             if not sent:
                 raise OSError(f"a file of {at} bytes where {end} are to be sent")
             at += sent
 
     def receive(self, most: int) -> bytes:
-        """See `Line`."""
+        """See `Line`; used for heads, and for the sizes of chunks: few bytes come next."""
+        self._piece = FIRST_RECEIVED
         try:
             return self._sock.recv(most)
         except BlockingIOError as error:
@@ -291,6 +271,3 @@ class PlainLine(Line):
             return self._sock.recv_into(view[:piece], 0, socket.MSG_WAITALL)
         except BlockingIOError as error:
             raise self._silent() from error
-
-    def _silent(self) -> TimeoutError:
-        return TimeoutError(f"not a byte for {self._limit:g} s")

@@ -40,17 +40,23 @@ class CredentialsDirectory:
 
     def current(self, fresh: bool = False) -> Keys:
         """Return the keys, read again if due or `fresh`; the last ones if files are missing."""
+        if not fresh and time.monotonic() - self._looked <= LOOK_EVERY:
+            return self._keys  # without the lock: replaced as a whole
         with self._lock:
             if fresh or time.monotonic() - self._looked > LOOK_EVERY:
-                self._looked = time.monotonic()
-                try:
-                    found = self._read()
-                except SetupError:
-                    # In the middle of a swap, or a Secret that lost a key: keep the last good keys.
-                    return self._keys
-                if found != self._keys:
-                    self._keys, self.changed_at = found, time.monotonic()
+                self._look()
             return self._keys
+
+    def _look(self) -> None:
+        try:
+            found = self._read()
+        except SetupError:
+            # In the middle of a swap, or a Secret that lost a key: keep the last good keys.
+            found = self._keys
+        if found != self._keys:
+            self._keys = found
+            self.changed_at = time.monotonic()  # no request with the old keys is younger
+        self._looked = time.monotonic()  # last: until then others wait for the lock
 
     def _read(self) -> Keys:
         # A swap between two files would mix two Secrets, so read until two results are equal.

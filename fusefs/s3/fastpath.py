@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 
 from fusefs.s3 import documents
 from fusefs.s3.connections import Connections, Line
+from fusefs.s3.credentials import Keys
 from fusefs.s3.httpanswer import END, FIRST, HEAD_MOST, Answer, BrokenAnswer
 from fusefs.s3.httpdate import moment
 from fusefs.s3.httprequest import META, METHODS, HttpRequest, request_of
 from fusefs.s3.refusal import Refusal
 from fusefs.s3.settings import USER_AGENT
-from fusefs.s3.signing import Clock, Signature, Signer, encoded, payload_hash, query_string
+from fusefs.s3.signing import Clock, Signer, encoded, payload_hash, query_string
 
 # Response headers that describe an object, and boto3's names for them.
 REPLY_FIELDS = {
@@ -84,7 +85,7 @@ class Wire:
 class FastPath:
     """The fast path to one bucket; `keys` returns the signing keys, None without credentials."""
 
-    def __init__(self, bucket: str, wire: Wire, keys: Callable[[], Signature | None]) -> None:
+    def __init__(self, bucket: str, wire: Wire, keys: Callable[[], Keys | None]) -> None:
         self._bucket = bucket
         self._wire = wire
         self._keys = keys
@@ -218,6 +219,7 @@ class _Route:
         self._signer = signer
         self._clock = Clock()
         self._tls = self._url.scheme == "https"
+        self._bodyless = payload_hash(b"", self._tls)
         self._connections: Connections | None = None
 
     @classmethod
@@ -258,38 +260,40 @@ class _Route:
         )
 
     def ask(
-        self, keys: Signature, method: str, request: HttpRequest, silence: float | None = None
+        self, keys: Keys, method: str, request: HttpRequest, silence: float | None = None
     ) -> Answer:
         """Sign a request, send it and return its answer. Raises OSError."""
-        target, headers = self._signed(keys, method, request)
+        head = self._head(keys, method, request)
         assert self._connections is not None  # noqa: S101 - `connect` comes first
-        return self._connections.send(method, target, headers, request.body, silence)
+        return self._connections.send(method, head, request.body, silence)
 
     def begin(
-        self, keys: Signature, operation: str, request: HttpRequest, patience: float
+        self, keys: Keys, operation: str, request: HttpRequest, patience: float
     ) -> Begun | None:
         """Sign a request and send it on an idle connection; None without one."""
-        method, connections = METHODS[operation], self._connections
+        connections = self._connections
         assert connections is not None  # noqa: S101 - `connect` comes first
-        line = connections.begin(method, *self._signed(keys, method, request))
+        line = connections.begin(self._head(keys, METHODS[operation], request))
         if line is None:
             return None
         return Begun(operation, line, partial(connections.give_back, line), patience)
 
-    def _signed(
-        self, keys: Signature, method: str, request: HttpRequest
-    ) -> tuple[str, dict[str, str]]:
-        """Return the target and the headers of a request."""
+    def _head(self, keys: Keys, method: str, request: HttpRequest) -> bytes:
+        """Return a signed request as it is sent, but for its body."""
         path = encoded(f"{self._base}/{request.key}")
         query = query_string(request.query) if request.query else ""
+        body = request.body
         headers = {
             "host": self._host,
             "user-agent": USER_AGENT,
-            "x-amz-content-sha256": payload_hash(request.body, self._tls),
+            "x-amz-content-sha256": payload_hash(body, self._tls) if body else self._bodyless,
             **request.headers,
         }
         self._signer.sign(keys, method, path, query, headers, self._clock.stamp())
-        return f"{path}?{query}" if query else path, headers
+        lines = [f"{method} {path}?{query} HTTP/1.1" if query else f"{method} {path} HTTP/1.1"]
+        for name, text in headers.items():
+            lines.append(f"{name}: {text}")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def close(self) -> None:
         """Close the connections."""
@@ -327,10 +331,9 @@ def _meta(answer: Answer) -> dict[str, Any]:
 
 
 def _reply_fields(answer: Answer) -> dict[str, Any]:
-    fields: dict[str, Any] = _meta(answer)
-    for name, value in answer.headers.items():
-        if name in REPLY_FIELDS:
-            fields[REPLY_FIELDS[name]] = value
+    headers, fields = answer.headers, _meta(answer)
+    for name in headers.keys() & REPLY_FIELDS.keys():
+        fields[REPLY_FIELDS[name]] = headers[name]
     return fields
 
 

@@ -58,12 +58,24 @@ class Answer:
         if method == "HEAD" or self.status in BODYLESS:
             self._chunked = False
         elif not self._chunked:
-            self._left = _length(headers)
+            length = headers.get("content-length")
+            if length is not None and not length.isdecimal():
+                raise BrokenAnswer(f"a body of {length[:40]!r} bytes")
+            self._left = None if length is None else int(length)
 
     def _head(self) -> tuple[int, dict[str, str]]:
         """Return status and headers of the final answer; interim answers (1xx) are skipped."""
+        data = self._held
         while True:
-            start, lines = self._lines()
+            while (end := data.find(END)) < 0:
+                received = self._line.receive(FIRST)
+                if not received:
+                    raise BrokenAnswer("the connection was closed before an answer came")
+                data += received
+                if len(data) > HEAD_MOST + FIRST:
+                    raise BrokenAnswer(f"an answer with a head of more than {HEAD_MOST} bytes")
+            start, *lines = data[:end].decode("latin-1").split("\r\n")
+            self._held = data = data[end + len(END) :]
             version, _, code = start.partition(" ")
             if not version.startswith("HTTP/1.") or not code[:3].isdigit():
                 raise BrokenAnswer(f"an answer that begins with {start[:40]!r}")
@@ -80,34 +92,21 @@ class Answer:
             self._lasts = "close" not in headers.get("connection", close).lower()
             return status, headers
 
-    def _lines(self) -> tuple[str, list[str]]:
-        data = self._held
-        while (end := data.find(END)) < 0:
-            received = self._line.receive(FIRST)
-            if not received:
-                raise BrokenAnswer("the connection was closed before an answer came")
-            data += received
-            if len(data) > HEAD_MOST + FIRST:
-                raise BrokenAnswer(f"an answer with a head of more than {HEAD_MOST} bytes")
-        self._held = data[end + len(END) :]
-        start, *lines = data[:end].decode("latin-1").split("\r\n")
-        return start, lines
-
     def read(self) -> bytes:
         """Return the whole body and release the connection."""
-        try:
-            body = self._whole()
-        except BaseException:
-            self.close()
-            raise
+        if len(self._held) == self._left and not self._chunked:
+            body, self._held, self._left = self._held, b"", 0
+        else:
+            try:
+                body = self._rest()
+            except BaseException:
+                self.close()
+                raise
         self.release_conn()
         return body
 
-    def _whole(self) -> bytes:
+    def _rest(self) -> bytes:
         if not self._chunked and self._left is not None:
-            if len(self._held) == self._left:
-                body, self._held, self._left = self._held, b"", 0
-                return body
             return self._exactly(self._left)
         parts, piece = [], memoryview(bytearray(PIECE))
         while count := self.readinto(piece):
@@ -186,12 +185,3 @@ class Answer:
         elif self._open:
             self._open = False
             self._keep()
-
-
-def _length(headers: dict[str, str]) -> int | None:
-    value = headers.get("content-length")
-    if value is None:
-        return None
-    if not value.isdecimal():
-        raise BrokenAnswer(f"a body of {value[:40]!r} bytes")
-    return int(value)

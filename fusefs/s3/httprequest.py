@@ -70,7 +70,7 @@ OTHERS = frozenset({"Bucket", "Body", "CopySource", "Key", "Metadata", "Multipar
 WITH_BODY = ("PUT", "POST")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
     """A request for a key of one bucket, without host and signature."""
 
@@ -83,7 +83,7 @@ class HttpRequest:
 def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | None:
     """Translate a request of boto3's; None where one of its arguments isn't known here."""
     headers: dict[str, str] = {}
-    query: dict[str, str] = {}
+    query: dict[str, str] = dict(ALWAYS.get(operation, ()))
     others: dict[str, Any] = {}
     for name, value in arguments.items():
         if name in HEADERS:
@@ -95,11 +95,13 @@ def request_of(operation: str, arguments: Mapping[str, Any]) -> HttpRequest | No
         else:
             return None
     body = _body(others, headers)
-    if not isinstance(body, Body) or not _plain(headers):
+    sent = "".join([*headers, *headers.values()])
+    plain = (sent.isascii() and sent.isprintable()) or _plain(headers)
+    if not isinstance(body, Body) or not plain:
         return None
     if METHODS[operation] in WITH_BODY:
         headers["content-length"] = str(len(body))
-    return HttpRequest(others.get("Key", ""), query | ALWAYS.get(operation, {}), headers, body)
+    return HttpRequest(others.get("Key", ""), query, headers, body)
 
 
 def _body(others: Mapping[str, Any], headers: dict[str, str]) -> Any:

@@ -12,7 +12,7 @@ in nanoseconds no two writers share; what has no metadata is left alone. So is w
 there since (`making`), and what was moved with all of its metadata, for somebody may move it back.
 It is deleted by version, and only where the store honours that: others may replace it at any time.
 
-Any thread; `_changed` guards all that is noted, a leaf, never held over a request. Nothing is
+Any thread; `_lock` guards all that is noted, a leaf, never held over a request. Nothing is
 deleted under a key while an object is made there, or was since it was looked at: who makes one
 waits for a DELETE under way. The thread that asks ends when nothing is left to be asked for.
 """
@@ -20,7 +20,7 @@ waits for a DELETE under way. The thread that asks ends when nothing is left to 
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,9 +78,10 @@ class LateRequests:
         self._ending = ending
         self._head = head
         self._delete = delete
-        self._changed = locks.condition(Rank.LEAF)
+        self._lock = locks.lock(Rank.LEAF)
+        self._changed = threading.Condition(self._lock)
         self._expected: dict[str, _Expected] = {}
-        self._made_now: Counter[str] = Counter()
+        self._made_now: dict[str, int] = {}
         self._deleting: set[str] = set()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -89,7 +90,7 @@ class LateRequests:
         """Note that an object, which we have not removed yet, may still be made."""
         if not metadata:
             return
-        with self._changed:
+        with self._lock:
             expected = self._expected.pop(key, None) or _Expected(0.0)
             expected.since, expected.removed = time.monotonic(), False
             expected.made.append((size, metadata))
@@ -102,7 +103,7 @@ class LateRequests:
         if not self._expected:  # read without the lock: who expects something has done so before
             return
         now = time.monotonic()
-        with self._changed:
+        with self._lock:
             expected = self._expected.get(key)
             if expected is None or self._stopped or _old(expected, now):
                 return
@@ -115,37 +116,48 @@ class LateRequests:
 
     @contextmanager
     def making(self, key: str) -> Iterator[None]:
-        """Surround a request that puts an object there: late ones find it then, and do nothing.
+        """Surround a request that puts an object there: late ones find it then, and do nothing."""
+        self.begin_making(key)
+        made = False
+        try:
+            yield
+            made = True
+        finally:
+            self.end_making(key, made)
+
+    def begin_making(self, key: str) -> None:
+        """Note a request that puts an object there, as `making` does; `end_making` follows.
 
         Waits for a DELETE of what came late, which might be for an object with the same bytes.
         """
-        with self._changed:
+        with self._lock:
             while key in self._deleting:
                 self._changed.wait()
-            self._made_now[key] += 1
+            self._made_now[key] = self._made_now.get(key, 0) + 1
             if key in self._expected:
                 self._expected[key].makings += 1
-        try:
-            yield
-            self.present(key)
-        finally:
-            with self._changed:
-                self._made_now[key] -= 1
-                if not self._made_now[key]:
-                    del self._made_now[key]
+
+    def end_making(self, key: str, made: bool) -> None:
+        """Note the end of a request that began; `made`: the object is there."""
+        with self._lock:
+            if made and key in self._expected:
+                self._expected[key].removed = False
+            self._made_now[key] -= 1
+            if not self._made_now[key]:
+                del self._made_now[key]
 
     def present(self, key: str) -> None:
         """Note that an object of ours is there."""
         if not self._expected:
             return
-        with self._changed:
+        with self._lock:
             expected = self._expected.get(key)
             if expected is not None:
                 expected.removed = False
 
     def made(self, found: ObjectInfo) -> bool:
         """Say whether an object was made by a late request after we had removed it."""
-        with self._changed:
+        with self._lock:
             expected = self._expected.get(found.key)
             return expected is not None and expected.removed and expected.is_made(found)
 
@@ -164,7 +176,7 @@ class LateRequests:
                 self._look(key)
 
     def _watched(self) -> dict[str, _Expected]:
-        with self._changed:
+        with self._lock:
             return self._removed()
 
     def _removed(self) -> dict[str, _Expected]:
@@ -172,7 +184,7 @@ class LateRequests:
 
     def close(self) -> None:
         """Ask for nothing any more."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
             self._changed.notify_all()
             thread = self._thread
@@ -187,7 +199,7 @@ class LateRequests:
 
     def _due(self) -> list[str] | None:
         """Wait until keys are to be asked for; None when there are none, or at the end."""
-        with self._changed:
+        with self._lock:
             while True:
                 now = time.monotonic()
                 self._forget(now)
@@ -208,7 +220,7 @@ class LateRequests:
             del self._expected[key]
 
     def _look(self, key: str) -> None:
-        with self._changed:
+        with self._lock:
             expected = self._expected.get(key)
             makings = expected.makings if expected is not None else 0
         if expected is None or not expected.removed:
@@ -227,7 +239,7 @@ class LateRequests:
     @contextmanager
     def _deletion(self, key: str, expected: _Expected, makings: int) -> Iterator[bool]:
         """Keep others from making an object; False where one was made since it was looked at."""
-        with self._changed:
+        with self._lock:
             same = self._expected.get(key) is expected and expected.makings == makings
             busy = key in self._made_now or key in self._deleting
             right = same and expected.removed and not busy
@@ -237,7 +249,7 @@ class LateRequests:
             yield right
         finally:
             if right:
-                with self._changed:
+                with self._lock:
                     self._deleting.remove(key)
                     self._changed.notify_all()
 

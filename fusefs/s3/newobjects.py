@@ -9,22 +9,29 @@ from fusefs.s3.settings import StoreSettings
 ENCRYPTION = ("ServerSideEncryption", "SSEKMSKeyId")
 
 
-def new_object(settings: StoreSettings, headers: Headers) -> dict[str, Any]:
-    """Return boto3's arguments: the object's headers, and what the mount's settings ask for."""
-    arguments: dict[str, Any] = {"Metadata": dict(headers.metadata)}
-    wanted = {
-        "StorageClass": settings.storage_class,
-        "ServerSideEncryption": settings.sse,
-        "SSEKMSKeyId": settings.sse_kms_key,
-        "ACL": settings.acl,
-    }
-    if "ServerSideEncryption" in headers.system:
-        del wanted["SSEKMSKeyId"]  # a key of ours doesn't go with an algorithm of its own
-    arguments |= {name: value for name, value in wanted.items() if value}
-    return arguments | placing(settings, headers.system)
+class NewObjects:
+    """boto3's arguments for the new objects of one mount."""
 
+    def __init__(self, settings: StoreSettings) -> None:
+        asked = {
+            "StorageClass": settings.storage_class,
+            "ServerSideEncryption": settings.sse,
+            "SSEKMSKeyId": settings.sse_kms_key,
+            "ACL": settings.acl,
+        }
+        self._asked = {name: value for name, value in asked.items() if value}
+        # A key of ours doesn't go with an algorithm of an object's own.
+        self._without_key = {n: value for n, value in self._asked.items() if n != "SSEKMSKeyId"}
+        # How an object is encrypted, the sessions of directory buckets say.
+        self._left_out = ENCRYPTION if settings.directory_bucket else ()
 
-def placing(settings: StoreSettings, system: Mapping[str, str]) -> dict[str, str]:
-    """Leave out how an object is encrypted where its session says it (directory buckets)."""
-    left_out = ENCRYPTION if settings.directory_bucket else ()
-    return {name: value for name, value in system.items() if name not in left_out}
+    def arguments(self, headers: Headers) -> dict[str, Any]:
+        """Return the object's headers, and what the mount's settings ask for."""
+        system = headers.system
+        asked = self._without_key if "ServerSideEncryption" in system else self._asked
+        own = self.placing(system) if self._left_out else system
+        return {"Metadata": dict(headers.metadata), **asked, **own}
+
+    def placing(self, system: Mapping[str, str]) -> dict[str, str]:
+        """Leave out how an object is encrypted where its session says it."""
+        return {name: value for name, value in system.items() if name not in self._left_out}

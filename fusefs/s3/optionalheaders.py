@@ -36,9 +36,7 @@ class OptionalHeaders:
         **arguments: Any,
     ) -> Any:
         """Run an operation with the `optional` arguments that its store takes."""
-        for feature in optional:
-            self._abilities.ask(feature)
-        wanted = {name: values for name, values in optional.items() if self._abilities.has(name)}
+        wanted = self._abilities.usable(optional)
         try:
             return self._client.call(operation, key, budget, **_merged(arguments, wanted, ()))
         except FsError as error:

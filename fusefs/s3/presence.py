@@ -15,19 +15,22 @@ class StorePresence:
 
     def __init__(self) -> None:
         self._answered = time.monotonic()
-        self._away_since: float | None = None
+        self.away_since: float | None = None  # since when the store doesn't answer
+        self._date = ""  # of the last response; whole seconds, so its first one is the closest
         self._skew = 0.0
 
     def answered(self, headers: Mapping[str, str]) -> None:
         """Note a response; its `Date` header, if any, sets the clock."""
-        self._answered, self._away_since = time.monotonic(), None
-        self._skew = skew_of(headers, self._skew)
+        self._answered, self.away_since = time.monotonic(), None
+        date = headers.get("date", "")
+        if date != self._date:
+            self._date, self._skew = date, skew_of(date, self._skew)
 
     def missed(self) -> float:
         """Note a request without a response; return when the first of them failed."""
         # Read once: another thread may reset it.
-        since = self._away_since or time.monotonic()
-        self._away_since = since
+        since = self.away_since or time.monotonic()
+        self.away_since = since
         return since
 
     def server_time(self) -> float:
@@ -36,7 +39,7 @@ class StorePresence:
 
     def unreachable_for(self) -> float:
         """Return the seconds since the store first failed to answer, 0 while it answers."""
-        since = self._away_since
+        since = self.away_since
         return 0.0 if since is None else time.monotonic() - since
 
     def silent_for(self) -> float:

@@ -62,10 +62,10 @@ def page_of(answer: Mapping[str, Any]) -> Page:
     )
 
 
-def skew_of(headers: Mapping[str, str], otherwise: float) -> float:
+def skew_of(date: str, otherwise: float) -> float:
     """Return how many seconds a store's clock is before ours, by the Date of an answer."""
     try:
-        return moment(headers.get("date", "")).timestamp() - time.time()
+        return moment(date).timestamp() - time.time()
     except ValueError:
         return otherwise
 

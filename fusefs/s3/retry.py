@@ -26,7 +26,7 @@ class BrokenBody(Exception):
         self.received = received
 
 
-@dataclass
+@dataclass(slots=True)
 class RetryBudget:
     """The pauses between the tries of one request; `since` is when its trouble began.
 
@@ -51,9 +51,9 @@ class RetryBudget:
         Who answers `at_once` where all is well gets half of what is left, so that a connection
         that died unnoticed leaves time for another one.
         """
-        share = self.left() / 2 if at_once else self.left()
-        self._allowed = min(self.silence, max(share, LEAST_SILENCE))
-        self._began = time.monotonic()
+        self._began = now = time.monotonic()
+        left = self.since + max(self.limit, self.silence) - now
+        self._allowed = min(self.silence, max(left / 2 if at_once else left, LEAST_SILENCE))
         return self._allowed
 
     def ended(self) -> None:

@@ -34,12 +34,11 @@ from urllib3.exceptions import HTTPError
 from fusefs import errors
 from fusefs.s3 import place, rawmetadata
 from fusefs.s3.attempts import Attempts
-from fusefs.s3.credentials import CredentialsDirectory
+from fusefs.s3.credentials import CredentialsDirectory, Keys
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
 from fusefs.s3.responses import attempts_of, text
 from fusefs.s3.retry import RetryBudget
 from fusefs.s3.settings import USER_AGENT, StoreSettings
-from fusefs.s3.signing import Signature
 
 
 class _DirectoryCredentials(Credentials):
@@ -122,13 +121,13 @@ class Sdk:
 
         self._client.meta.events.register("before-send.s3", before_send)
 
-    def keys(self) -> Signature | None:
+    def keys(self) -> Keys | None:
         """Return the current signing keys; None without credentials."""
         credentials = self._client._request_signer._credentials  # noqa: SLF001 - no public way
         if credentials is None:
             return None
         frozen = credentials.get_frozen_credentials()
-        return Signature(frozen.access_key, frozen.secret_key, frozen.token)
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
     def renewed(self) -> bool:
         """Renew the credentials if they can be renewed; return whether they changed."""

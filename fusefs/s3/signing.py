@@ -6,31 +6,24 @@ Amazon S3 API reference. Any thread: the cached key is replaced as a whole.
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from fusefs.s3.credentials import Keys
 from fusefs.s3.partbody import Body, pieces_of
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"  # for bodies that TLS protects
 UNRESERVED = "-_.~"
+PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")  # what stands for itself in a URL
 EMPTY = hashlib.sha256().hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """An access key's secret parts, for one request."""
-
-    access: str
-    secret: str = field(repr=False)
-    token: str | None = field(repr=False, default=None)
 
 
 def encoded(path: str) -> str:
     """Return a key as it stands in a URL and in its signature: encoded once, slashes kept."""
-    return quote(path, safe="/" + UNRESERVED)
+    return path if PLAIN.fullmatch(path) else quote(path, safe="/" + UNRESERVED)
 
 
 def query_string(query: Mapping[str, str]) -> str:
@@ -83,7 +76,7 @@ class Signer:
 
     def sign(
         self,
-        keys: Signature,
+        keys: Keys,
         method: str,
         path: str,
         query: str,
@@ -98,39 +91,32 @@ class Signer:
         headers["x-amz-date"] = stamp
         if keys.token:
             headers["x-amz-security-token"] = keys.token
-        # Lists and no calls: this runs for each header of each request.
-        signed = sorted([name for name in headers if name == "host" or name[:6] == "x-amz-"])
+        # One loop and no calls: this runs for each header of each request.
+        signed, lines = [], [method, path, query]
+        for name in sorted(headers):
+            if name[:6] == "x-amz-" or name == "host":
+                text = headers[name]
+                signed.append(name)
+                lines.append(f"{name}:{_collapsed(text) if ' ' in text else text}")
         names = ";".join(signed)
-        canonical = "\n".join(
-            [
-                method,
-                path,
-                query,
-                *[
-                    f"{name}:{_collapsed(text) if ' ' in text else text}"
-                    for name, text in [(name, headers[name]) for name in signed]
-                ],
-                "",
-                names,
-                headers["x-amz-content-sha256"],
-            ]
-        )
+        lines += ("", names, headers["x-amz-content-sha256"])
         scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
         # Header values are text as http.client takes it: a character for each byte.
-        digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+        digest = hashlib.sha256("\n".join(lines).encode("latin-1")).hexdigest()
+        key = self._key
+        if key[0] != keys.secret or key[1] != stamp[:8]:
+            key = self._renewed(keys.secret, stamp[:8])
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{digest}"
-        key = self._signing_key(keys.secret, stamp[:8])
-        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        signature = hmac.digest(key[2], text.encode(), "sha256").hex()
         headers["authorization"] = (
             f"{ALGORITHM} Credential={keys.access}/{scope}, SignedHeaders={names}, "
             f"Signature={signature}"
         )
 
-    def _signing_key(self, secret: str, day: str) -> bytes:
-        known = self._key
-        if known[:2] != (secret, day):
-            key = f"AWS4{secret}".encode()
-            for part in (day, self.region, self.service, "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._key = known = (secret, day, key)
-        return known[2]
+    def _renewed(self, secret: str, day: str) -> tuple[str, str, bytes]:
+        """Return the signing key of a day, with what it was made of."""
+        key = f"AWS4{secret}".encode()
+        for part in (day, self.region, self.service, "aws4_request"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key = made = (secret, day, key)
+        return made

@@ -22,7 +22,7 @@ from fusefs.s3.conditions import IF_ABSENT, condition_for, write_condition
 from fusefs.s3.etags import opaque, quoted
 from fusefs.s3.fastpath import Begun, Unclear
 from fusefs.s3.laterequests import LateRequests
-from fusefs.s3.newobjects import new_object, placing
+from fusefs.s3.newobjects import NewObjects
 from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
 from fusefs.s3.refusal import Refusal
@@ -50,6 +50,7 @@ class Store:
         self.changes = self.client.changes
         self.late = LateRequests(self.head, self.delete_version)
         self._optional = OptionalHeaders(self.client, self.features)
+        self._new = NewObjects(settings)
         self.transfers = Transfers()
         parts = (self.counters, self.client, self._optional, self.features, self.transfers)
         self.uploads = Uploads(settings, *parts)
@@ -217,14 +218,16 @@ class Store:
         """PUT a whole object; return its ETag. Raises Stale when the condition doesn't hold."""
         data = bytes(body) if isinstance(body, memoryview) else body
         self.counters.add(Count.SENT, len(data))
-        with self.transfers.whole(key, len(data)), self.late.making(key):
+        transfer = self.transfers.whole(key, len(data))
+        self.late.begin_making(key)
+        answer: Any = None
+        try:
             answer = self._optional.send(
-                "put_object",
-                key,
-                data,
-                write_condition(condition),
-                **new_object(self.settings, headers),
+                "put_object", key, data, write_condition(condition), **self._new.arguments(headers)
             )
+        finally:
+            self.late.end_making(key, made=answer is not None)
+            self.transfers.end(transfer)
         if LOST in answer:
             self.late.expect(key, len(data), headers.metadata)
         return opaque(answer["ETag"])
@@ -247,11 +250,11 @@ class Store:
         if etag is not None:
             arguments["CopySourceIfMatch"] = quoted(etag)
         if headers is not None:
-            arguments |= {"MetadataDirective": "REPLACE", **new_object(self.settings, headers)}
+            arguments |= {"MetadataDirective": "REPLACE", **self._new.arguments(headers)}
         else:
             if self.settings.storage_class:
                 arguments["StorageClass"] = self.settings.storage_class
-            arguments |= placing(self.settings, placed or {})
+            arguments |= self._new.placing(placed or {})
         # A copy onto itself is already pinned by its source.
         pinned = None if source == key else condition
         optional = condition_for(StoreFeature.COPY_CONDITION, pinned)

@@ -6,13 +6,16 @@ changes of the set, which is replaced as a whole.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from typing import TypeVar
 
 from fusefs import locks
 from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class StoreFeature(Enum):
@@ -55,14 +58,26 @@ class StoreFeatures:
         self._missing: frozenset[StoreFeature] = frozenset()
         self._lock = locks.lock(Rank.LEAF)
         self.proven = False  # it refused a write whose condition didn't hold
-        # Called before a request with this feature, to ask the store about it first.
+        # Called before a request with this feature, to ask the store about it first, unless the
+        # feature is among those that the store has answered for, or is never asked about.
         self.ask: Callable[[StoreFeature], None] = lambda _: None
+        self.answered: frozenset[StoreFeature] = frozenset(StoreFeature) - CONDITIONS
         # Says whether the store was seen to honour a condition on which more than usual depends.
         self.prove: Callable[[StoreFeature], bool] = lambda _: False
 
     def has(self, feature: StoreFeature) -> bool:
         """Return whether the store has a feature, as far as is known."""
         return feature not in self._missing
+
+    def usable(self, optional: Mapping[StoreFeature, T]) -> Mapping[StoreFeature, T]:
+        """Return what of `optional` the store has, which is asked first where nobody did."""
+        for feature in optional:
+            if feature not in self.answered:
+                self.ask(feature)
+        missing = self._missing
+        if missing.isdisjoint(optional):
+            return optional
+        return {feature: value for feature, value in optional.items() if feature not in missing}
 
     def lose(self, feature: StoreFeature, reason: object, warning: str | None = None) -> None:
         """Note that the store lacks a feature; `reason` is the answer that showed it."""

@@ -6,8 +6,6 @@ Threading: any thread; the lock is a leaf. One note is a dictionary operation.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from fusefs import locks
@@ -41,16 +39,12 @@ class Transfers:
         with self._lock:
             return [replace(each) for each in self._running.values()]
 
-    @contextmanager
-    def whole(self, key: str, size: int) -> Iterator[None]:
-        """Note an object that is sent whole while this lasts."""
+    def whole(self, key: str, size: int) -> object:
+        """Note an object that is sent whole; return what `end` takes."""
         token = object()
         with self._lock:
             self._running[token] = Transfer(key, sent=size)
-        try:
-            yield
-        finally:
-            self.end(token)
+        return token
 
     def begin(self, key: str, upload: str) -> None:
         """Note an upload without parts."""
@@ -66,6 +60,6 @@ class Transfers:
             found.moved = time.monotonic()
 
     def end(self, token: object) -> None:
-        """Forget an upload that is complete or given up."""
+        """Forget an object or an upload that is complete or given up."""
         with self._lock:
             self._running.pop(token, None)

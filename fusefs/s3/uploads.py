@@ -14,7 +14,7 @@ from fusefs.s3 import checksums
 from fusefs.s3.client import Client
 from fusefs.s3.conditions import condition_for
 from fusefs.s3.etags import opaque, quoted
-from fusefs.s3.newobjects import new_object
+from fusefs.s3.newobjects import NewObjects
 from fusefs.s3.optionalheaders import OptionalHeaders
 from fusefs.s3.partbody import Body
 from fusefs.s3.settings import StoreSettings
@@ -49,6 +49,7 @@ class Uploads:
         self._optional = optional
         self._abilities = features
         self._transfers = transfers
+        self._new = NewObjects(settings)
         self._unchecked: set[str] = set()  # uploads under way whose parts have no CRC32
 
     def create(self, key: str, headers: Headers, copies: bool = False) -> str:
@@ -63,7 +64,7 @@ class Uploads:
             checked = False
         optional = {StoreFeature.CHECKSUMS_SENT: {"ChecksumAlgorithm": "CRC32"}} if checked else {}
         answer = self._optional.call(
-            "create_multipart_upload", key, optional, **new_object(self._settings, headers)
+            "create_multipart_upload", key, optional, **self._new.arguments(headers)
         )
         upload = str(answer["UploadId"])
         self._transfers.begin(key, upload)

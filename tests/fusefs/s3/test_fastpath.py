@@ -9,9 +9,9 @@ import pytest
 from fusefs import __version__, errors
 from fusefs.objects import Headers
 from fusefs.s3.conditions import IF_ABSENT
+from fusefs.s3.credentials import Keys
 from fusefs.s3.fastpath import FAILURES_MOST, REST, FastPath, Unclear, Wire
 from fusefs.s3.settings import USER_AGENT, StoreSettings
-from fusefs.s3.signing import Signature
 from fusefs.s3.store import Store
 from tests.proxy.exchange import Exchange, on
 from tests.proxy.faults import SLOW_DOWN, Fault, LostAnswer, SlowUpload, Status
@@ -211,7 +211,7 @@ ROUTES = [
 @pytest.mark.parametrize(("url", "scope", "known"), ROUTES)
 def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool) -> None:
     """Access points, directory buckets and what else signs otherwise are boto3's."""
-    direct = FastPath("b", Wire(0.01, 0.01, 1), lambda: Signature("A", "S"))
+    direct = FastPath("b", Wire(0.01, 0.01, 1), lambda: Keys("A", "S"))
     direct.learn(url, {"Authorization": f"AWS4-HMAC-SHA256 Credential=A/20260101/{scope}/aws4, x"})
     if not known:
         assert direct.send("head_object", {"Key": "k"}) is None
@@ -223,7 +223,7 @@ def test_only_plain_buckets_have_a_direct_way(url: str, scope: str, known: bool)
 
 def test_where_connections_fail_it_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """An odd network is boto3's for a minute; then it is tried again."""
-    direct = FastPath("b", Wire(0.1, 0.1, 1), lambda: Signature("A", "S"))
+    direct = FastPath("b", Wire(0.1, 0.1, 1), lambda: Keys("A", "S"))
     scope = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/s3/aws4_request, x"
     direct.learn("http://127.0.0.1:1/b/k", {"Authorization": scope})
     for _ in range(FAILURES_MOST):

@@ -5,13 +5,14 @@ The vectors are those of "Authenticating Requests: Using the Authorization Heade
 
 import pytest
 
-from fusefs.s3.signing import UNSIGNED, Signature, Signer, encoded, payload_hash, query_string
+from fusefs.s3.credentials import Keys
+from fusefs.s3.signing import UNSIGNED, Signer, encoded, payload_hash, query_string
 
-KEYS = Signature("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+KEYS = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 THEN = "20130524T000000Z"
 
 
-def signed(query: dict[str, str], keys: Signature = KEYS) -> dict[str, str]:
+def signed(query: dict[str, str], keys: Keys = KEYS) -> dict[str, str]:
     """Return the headers of a GET of the examples' bucket."""
     headers = {
         "host": "examplebucket.s3.amazonaws.com",
@@ -41,7 +42,7 @@ def test_the_examples_of_the_reference(query: dict[str, str], signature: str) ->
 
 def test_a_session_token_is_signed_too() -> None:
     """It is sent, and a request with another one has another signature."""
-    headers = signed({}, Signature(KEYS.access, KEYS.secret, "token"))
+    headers = signed({}, Keys(KEYS.access, KEYS.secret, "token"))
     assert headers["x-amz-security-token"] == "token"
     assert "x-amz-security-token" in headers["authorization"]
     assert headers["authorization"] != signed({})["authorization"]
@@ -53,7 +54,7 @@ def test_another_secret_is_not_signed_with_the_key_of_the_last() -> None:
     found = []
     for secret in ("one", "two", "one"):
         headers = {"host": "h", "x-amz-content-sha256": UNSIGNED}
-        signer.sign(Signature("A", secret), "GET", "/", "", headers, THEN)
+        signer.sign(Keys("A", secret), "GET", "/", "", headers, THEN)
         found.append(headers["authorization"])
     assert found[0] == found[2] != found[1]
 
@@ -65,4 +66,4 @@ def test_keys_are_encoded_once() -> None:
 
 def test_secrets_stay_out_of_what_is_printed() -> None:
     """Neither secret nor token."""
-    assert "secret" not in repr(Signature("A", "secret", "secret"))
+    assert "secret" not in repr(Keys("A", "secret", "secret"))

@@ -12,7 +12,7 @@ from fusefs.errors import FsError, SetupError
 from fusefs.objects import Headers
 from fusefs.s3.conditions import IF_ABSENT
 from fusefs.s3.errorcodes import BY_CODE, BY_STATUS, error_for
-from fusefs.s3.newobjects import new_object
+from fusefs.s3.newobjects import NewObjects
 from fusefs.s3.settings import StoreSettings
 from fusefs.s3.store import Store
 from tests.proxy.exchange import on
@@ -275,7 +275,7 @@ def test_the_first_bytes_come_with_what_a_head_tells(bucket: Bucket, connect: Co
 def test_an_object_keeps_its_own_encryption(own: dict[str, str], told: dict[str, str]) -> None:
     """Key and algorithm together: S3 refuses AES256 with a KMS key."""
     settings = StoreSettings("b", "http://127.0.0.1:1", REGION, sse="aws:kms", sse_kms_key="ours")
-    arguments = new_object(settings, Headers({}, own))
+    arguments = NewObjects(settings).arguments(Headers({}, own))
     assert {name: value for name, value in arguments.items() if name.startswith("S")} == told
 
 

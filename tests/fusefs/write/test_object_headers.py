@@ -10,7 +10,9 @@ import pytest
 
 from fusefs.attributes import write
 from fusefs.names.renamejournal import RenameJournal
+from fusefs.objects import Headers
 from fusefs.write.filecontent import FileContent
+from tests.fusefs.unmounted import Unmounted
 from tests.fusefs.workbench import MIB, Workbench, posix
 from tests.fusefs.write.test_uploader import content
 from tests.proxy.proxy import Proxy
@@ -101,13 +103,12 @@ def test_a_new_object_has_the_type_of_its_suffix(bench: Workbench, bucket: Bucke
 
 
 def test_a_new_object_has_the_settings_of_the_mount(
-    bench: Workbench, proxy: Proxy, bucket: Bucket
+    tmp_path: Path, proxy: Proxy, bucket: Bucket
 ) -> None:
     """Storage class, encryption and ACL are asked for with each new object."""
-    store = bench.store
-    store.settings = replace(store.settings, storage_class="STANDARD_IA", acl="private")
-    body = bench.new("f")
-    body.commit()
+    asked = {"storage_class": "STANDARD_IA", "acl": "private"}
+    with Unmounted(bucket, tmp_path, proxy.endpoint, **asked) as unmounted:
+        unmounted.mounted.store.put("f", b"", Headers(), None)
     [seen] = proxy.requests.of("PutObject")
     assert seen.headers["x-amz-storage-class"] == "STANDARD_IA"
     assert seen.headers["x-amz-acl"] == "private"
