@@ -8,8 +8,8 @@ aren't UTF-8). Errors are `errors.FsError`; `errors.errno_of` turns anything int
 Threading: every call may come from any thread, many at a time. All values here are immutable.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 ROOT = 1
@@ -157,6 +157,28 @@ class Silent:
         """Ignore it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where bytes of an open file are: `size` of them at `offset` of a descriptor.
+
+    They stay as they are until `release` is called, once, by any thread.
+    """
+
+    descriptor: int
+    offset: int
+    size: int
+    release: Callable[[], None]
+
+    def then(self, step: Callable[[], None]) -> "Extent":
+        """Return the same, with one more step at its release."""
+
+        def both() -> None:
+            self.release()
+            step()
+
+        return replace(self, release=both)
+
+
 class Calls(Protocol):
     """Every call of an adapter. Arguments are already decoded and range-checked as integers.
 
@@ -209,6 +231,9 @@ class Calls(Protocol):
 
     def read_now(self, handle: int, offset: int, view: memoryview) -> int:
         """Do what `read_into` does where that waits for no disk and no store, else return -1."""
+
+    def extent(self, handle: int, offset: int, size: int) -> Extent | None:
+        """Return where the bytes of a `read_into` are, if all are in one file; else None."""
 
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         """Write all of `data`; with O_APPEND at the end of the file, whatever `offset` says."""

@@ -5,7 +5,8 @@ process, its CRC compared at the first read), and back through BUSY to ABSENT wh
 found bad. Only the thread that made a block BUSY touches its bytes, so a block is never written
 and punched at the same time. No thread waits for a BUSY block: to readers and writers it is absent.
 
-`epoch` grows whenever a block is removed: a reader without a lock compares it before and after.
+`epoch` grows whenever a block is removed: a reader without a lock compares it before and after. One
+that couldn't take its answer back holds the blocks meanwhile: they aren't evicted.
 
 Not here: bytes and files (`cachefile`).
 
@@ -13,7 +14,7 @@ Threading: any thread; the lock is a leaf and is held for moments, never over I/
 """
 
 import re
-from collections import deque
+from collections import Counter, deque
 
 from fusefs import locks
 from fusefs.cache.blockindex import STORED
@@ -41,6 +42,7 @@ class BlockTable:
         self._lock = locks.lock(Rank.LEAF)
         self._states = bytearray(count)
         self._order: deque[Run] = deque()
+        self._held: Counter[int] = Counter()
 
     @property
     def whole(self) -> bool:
@@ -109,21 +111,63 @@ class BlockTable:
     def claim_oldest(self, most: int) -> tuple[Run, bytes] | None:
         """Make up to `most` of the oldest blocks BUSY, for punching; return them and their states.
 
-        None when nothing is left or the table is pinned.
+        None when nothing is left that isn't held, or the table is pinned.
+        """
+        kept: list[Run] = []
+        with self._lock:
+            try:
+                while self._order and not self.pinned:
+                    start, stop = self._order.popleft()
+                    run = _PRESENT.search(self._states, start, stop)
+                    if run is None:
+                        continue
+                    begin, end = self._not_held(run.start(), min(run.end(), run.start() + most))
+                    if run.start() < begin:
+                        kept.append((run.start(), begin))
+                    if end < stop:
+                        self._order.appendleft((end, stop))
+                    if begin < end:
+                        before = bytes(self._states[begin:end])
+                        self._leave(begin, end)
+                        return (begin, end), before
+            finally:
+                self._order.extendleft(reversed(kept))
+        return None
+
+    def _not_held(self, start: int, stop: int) -> Run:
+        """Return the first blocks of a run that nobody holds, none from `stop` on if there are."""
+        if not self._held:
+            return start, stop
+        while start < stop and start in self._held:
+            start += 1
+        end = start
+        while end < stop and end not in self._held:
+            end += 1
+        return start, end
+
+    def hold(self, first: int, last: int) -> bool:
+        """Keep the blocks [first, last) from eviction until `let_go`; False unless all are CHECKED.
+
+        One that is found to be damaged is absent all the same, but mustn't be punched.
         """
         with self._lock:
-            while self._order and not self.pinned:
-                start, stop = self._order.popleft()
-                run = _PRESENT.search(self._states, start, stop)
-                if run is None:
-                    continue
-                end = min(run.end(), run.start() + most)
-                if end < stop:
-                    self._order.appendleft((end, stop))
-                before = bytes(self._states[run.start() : end])
-                self._leave(run.start(), end)
-                return (run.start(), end), before
-        return None
+            if self._states.count(CHECKED, first, last) != last - first:
+                return False
+            self._held.update(range(first, last))
+            return True
+
+    def let_go(self, first: int, last: int) -> None:
+        """End one `hold`."""
+        with self._lock:
+            self._held.subtract(range(first, last))
+            for number in range(first, last):
+                if not self._held[number]:
+                    del self._held[number]
+
+    def holds(self, number: int) -> bool:
+        """Return whether somebody holds a block."""
+        with self._lock:
+            return number in self._held
 
     def claim_bad(self, number: int, epoch: int) -> bool:
         """Make a damaged block BUSY that was read in `epoch`; False if it is gone already."""

@@ -11,10 +11,12 @@ Data is read and written without a lock: a reader that finds another epoch after
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from fusefs import locks
 from fusefs.cache.blockindex import ABSENT, BrokenIndex, Identity
 from fusefs.cache.blocktable import CHECKED, BlockTable
+from fusefs.cache.checksumming import seal
 from fusefs.cache.held import Held
 from fusefs.cache.kernelreads import KernelReads
 from fusefs.cache.lastchange import LastChange, last_change
@@ -22,6 +24,7 @@ from fusefs.cache.place import Blocks, DiskPlace, DiskState
 from fusefs.disk.diskhealth import DiskHealth
 from fusefs.disk.space import Account
 from fusefs.errors import NoSpace
+from fusefs.interface import Extent
 from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
@@ -48,17 +51,14 @@ class CacheFile:
         kernel_reads: KernelReads = KernelReads(),  # noqa: B008 - immutable
         checked: LastChange = None,
     ) -> None:
-        self.identity = identity
-        self.place = place
+        self.identity, self.place = identity, place
         self.origin, self.checked = origin, checked
         self.users = 1  # this and `listed` are guarded by the cache's lock
         self.listed = True
-        self._held = Held(account, held)
+        self._held, self._health = Held(account, held), health
         self._kernel_reads = kernel_reads
-        self._health = health
         self._closed = closed
-        self._setup = locks.lock(Rank.SETUP)
-        self._ready = False
+        self._setup, self._ready = locks.lock(Rank.SETUP), False
         self._file: Blocks | None = None
         self._table = BlockTable(identity.blocks)
 
@@ -142,6 +142,19 @@ class CacheFile:
         if file is None or not self._table.whole or not checked or stop * block < end:
             return False
         return file.read_now(offset, view) and epoch == self._table.epoch
+
+    def extent(self, offset: int, size: int) -> Extent | None:
+        """Return where checked bytes of a whole file are, fewer only at its end; else None."""
+        size, block = min(size, self.size - offset), self.identity.block
+        file = self._file if size > 0 and self.whole else None
+        if file is None or file.fd < 0:
+            return None
+        first, last = offset // block, -(-(offset + size) // block)
+        if not self._table.hold(first, last):
+            self._check(first, last)
+            if not self._table.hold(first, last):
+                return None
+        return Extent(file.fd, offset, size, partial(self._table.let_go, first, last))
 
     def missing(self, offset: int, length: int) -> list[tuple[int, int]]:
         """Return (offset, length) of each part of a range that isn't on disk, in whole blocks."""
@@ -281,21 +294,8 @@ class CacheFile:
         OSError if they can't be written; this process can use the file all the same.
         """
         self.prepare()
-        file, block = self._file, self.identity.block
-        if file is None:
-            return
-        scratch = memoryview(bytearray(block))
-        for number in range(self._table.count):
-            if until():
-                return
-            epoch = self._table.epoch
-            data = scratch[: self.identity.length(number, number + 1)]
-            if not self._table.is_checked(number):
-                continue
-            if self._pread(number * block, data) == len(data) and epoch == self._table.epoch:
-                # Punched right now, the block's CRC won't fit the hole: a miss.
-                file.seal(number, data)
-        self.origin = DiskState.STORED
+        if self._file is not None and seal(self._file, self._table, self.identity, until):
+            self.origin = DiskState.STORED
 
     def shed(self, want: int) -> int:
         """Free the oldest blocks, `want` bytes or all; return the bytes freed."""
@@ -318,7 +318,8 @@ class CacheFile:
         file = self._file
         if file is not None and self._table.claim_bad(number, epoch):
             log.warning("cached block %d of %s is damaged, dropped", number, self.key)
-            self._table.suspect |= not self._punch(file, number, number + 1)
+            held = self._table.holds(number)  # its zeros would be sent
+            self._table.suspect |= held or not self._punch(file, number, number + 1)
             self._table.settle(number, number + 1, ABSENT)
             self._held.give(file.cost(number, number + 1))
 

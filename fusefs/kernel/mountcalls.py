@@ -23,7 +23,9 @@ BACKING_OPEN, BACKING_CLOSE = 0x4010E501, 0x4004E502  # _IOW(229, 1, 16 bytes), 
 CAP_SYS_ADMIN = 21  # linux/capability.h
 BACKING_MAP_SIZE = 16  # struct fuse_backing_map: fd, flags, padding
 # 1 MiB requests need a read-ahead as large; the kernel's default is 128 KiB.
-READ_AHEAD_KIB = 1024
+# A pipe has 1 MiB in pages, one of them is the header's (see `splicing`).
+READ_MOST = (1 << 20) - os.sysconf("SC_PAGE_SIZE")
+READ_AHEAD_KIB = READ_MOST >> 10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
@@ -56,7 +58,7 @@ def mount(
     read_only: bool,
     allow_other: bool,
     source: str = SOURCE,
-    max_read: int = 1 << 20,
+    max_read: int = READ_MOST,
     at: str | None = None,
 ) -> None:
     """Mount the connection `device` at a directory; OSError names the path.

@@ -39,6 +39,7 @@ from fusefs.kernel.privileges import Privileges
 from fusefs.kernel.readers import GONE, REST_SECONDS, Ending, Readers, Scratch
 from fusefs.kernel.request import EMPTY, Answer, Context, Handlers, Request
 from fusefs.kernel.rollback import undo
+from fusefs.kernel.splicing import Splicing
 from fusefs.kernel.wire import Init, Opcode
 from fusefs.timings import Timings
 
@@ -117,6 +118,7 @@ class KernelSession:
         self._wishes = replace(settings.wishes, max_request=size)
         largest = max(size, negotiated.max_request if negotiated else 0)
         self.messages = Messages(largest + HEADROOM, settings.memory)
+        self._splicing = Splicing(device, calls)
         self._readers = Readers(
             device,
             self,
@@ -209,6 +211,10 @@ class KernelSession:
 
     def _finish(self, request: Request) -> None:
         began = time.monotonic()
+        if request.opcode == Opcode.READ and self._splicing.answered(request):
+            self._times.note(("read", 0), time.monotonic() - began)
+            self._under_way.end(request.unique)
+            return
         number, answer = self._carry_out(request)
         operation = OPERATIONS.get(request.opcode, "unknown")
         self._times.note((operation, number), time.monotonic() - began)

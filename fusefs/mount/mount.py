@@ -131,10 +131,10 @@ class Mounted:
             self._abandoned.start()
 
     def _open_files(self, tree: Tree, lookup: Lookup, copies: SelfCopies) -> OpenFiles:
-        settings, first = self.settings, self._limits.first
+        settings, first, without = self.settings, self._limits.first, self.settings.without
         ahead, ttl = self._pools.ahead, settings.content_ttl
         self.sweeps = Sweeps(tree, lookup, self.cache, ahead, first, ttl)
-        given = settings.passthrough_bytes, "passthrough" not in settings.without
+        given = settings.passthrough_bytes, "passthrough" not in without, "splice" not in without
         access = settings.read_only, self.sweeps, *given
         return OpenFiles(tree, lookup, copies, self._contents, self.cache, first, *access)
 

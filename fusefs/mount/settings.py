@@ -21,8 +21,9 @@ from fusefs.write.uploadplan import PlanSettings
 # question before it in the same open(2); walks: what is below a directory is listed at once; heads:
 # a scan of attributes has those of the next names requested; readahead: a sequential read has what
 # is behind it requested; slabs: small cached versions are many to a file; passthrough: the kernel
-# of a read-only mount reads files that are cached as a whole by itself.
-SAVINGS = ("lists", "opens", "walks", "heads", "readahead", "slabs", "passthrough")
+# of a read-only mount reads files that are cached as a whole by itself; splice: it takes the bytes
+# of other large reads from the cache's file, not from a buffer.
+SAVINGS = ("lists", "opens", "walks", "heads", "readahead", "slabs", "passthrough", "splice")
 
 # As Kubernetes has them, so that an option means what the annotation of that name does.
 UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

@@ -21,7 +21,7 @@ from fusefs.errors import (
     ReadOnly,
     Stale,
 )
-from fusefs.interface import Attributes, Caller, Change, DirEntry, Opened, Statfs
+from fusefs.interface import Attributes, Caller, Change, DirEntry, Extent, Opened, Statfs
 from fusefs.keys import MAX_NAME
 from fusefs.names.listing import Entry
 from fusefs.names.lookup import Lookup
@@ -267,6 +267,10 @@ class Filesystem:
     def read_now(self, handle: int, offset: int, view: memoryview) -> int:
         """Read what is in memory; see `interface.Calls`."""
         return self.files.read_now(handle, offset, view)
+
+    def extent(self, handle: int, offset: int, size: int) -> Extent | None:
+        """Return where cached bytes are; see `interface.Calls`."""
+        return self.files.extent(handle, offset, size)
 
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         """Write all of `data`."""

@@ -13,7 +13,7 @@ from functools import partial
 from fusefs.attributes import Posix
 from fusefs.cache.cache import Cache
 from fusefs.errors import BadHandle, Invalid, IsADirectory, NoData, ReadOnly, Stale, Unsupported
-from fusefs.interface import Opened
+from fusefs.interface import Extent, Opened
 from fusefs.names.lookup import Lookup
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.names.tree import Node, Tree
@@ -39,6 +39,7 @@ class OpenFiles:
     """All open files of a mount. `first` is how many bytes an open for reading brings along.
 
     `kernel_reads`: of a read-only mount the kernel gets each file that is cached as a whole.
+    `extents`: drivers are told where cached bytes are.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class OpenFiles:
         sweeps: Sweeps | None = None,
         passthrough: int = 0,
         kernel_reads: bool = True,
+        extents: bool = True,
     ) -> None:
         self.tree = tree
         self.lookup = lookup
@@ -60,6 +62,7 @@ class OpenFiles:
         self.contents = contents
         self.read_only = read_only
         self._kernel_reads = read_only and kernel_reads
+        self._lends = extents
         self._opening = Opening(tree, lookup, contents, cache, first, self.attach, sweeps)
         self._handles = HandleTable()
         self.passthrough = Passthrough(tree, self._handles, passthrough)
@@ -210,7 +213,14 @@ class OpenFiles:
     def read_now(self, handle: int, offset: int, view: memoryview) -> int:
         """Fill `view` from `offset` where nothing has to be waited for, else return -1."""
         found = self._handles.get(handle)
-        return found.body.read_now(offset, view) if found is not None else -1
+        clean = found.body.clean if found is not None else None
+        return clean.read_now(offset, view) if clean is not None else -1
+
+    def extent(self, handle: int, offset: int, size: int) -> Extent | None:
+        """Return where the bytes of a read are, if all are checked and in a file of the cache."""
+        found = self._handles.get(handle) if self._lends else None
+        clean = found.body.clean if found is not None else None
+        return clean.extent(offset, size) if clean is not None else None
 
     def _changing(self, handle: int) -> Handle:
         """Return a handle whose file may be changed now, with all that a commit must keep."""

@@ -19,6 +19,7 @@ from fusefs.cache.blockindex import Identity
 from fusefs.cache.cachefile import CacheFile
 from fusefs.counters import Count
 from fusefs.errors import FsError, NotFound, Stale, Unavailable
+from fusefs.interface import Extent
 from fusefs.read.backfill import AROUND, PIECE, Backfill
 from fusefs.read.fetches import Fetch, FetchMap
 from fusefs.read.moves import Moves
@@ -41,15 +42,11 @@ class ObjectVersion:
         rekey: Callable[["ObjectVersion", str, str], None],
         forget: Callable[["ObjectVersion"], None],
     ) -> None:
-        self.key = file.key
-        self.etag = file.etag
-        self.size = file.size
+        self.key, self.etag, self.size = file.key, file.etag, file.size
         self.users = 1
         self.pending = 0  # parts queued or in flight
-        self._pool = pool
-        self._file = file
-        self._rekey = rekey
-        self._forget = forget
+        self._pool, self._file = pool, file
+        self._rekey, self._forget = rekey, forget
         self._parts = FetchMap()
         self._moves = Moves(pool.moved)
         self._backfill = Backfill(max(1, pool.limits.parallel * 3 // 4), pool.counters)
@@ -96,6 +93,13 @@ class ObjectVersion:
             return -1
         self._pool.counters.add(Count.HIT, len(view))
         return len(view)
+
+    def extent(self, offset: int, size: int) -> Extent | None:
+        """Return where bytes of a whole file on disk are, fewer only at its end; else None."""
+        extent = None if self._backfill.unread else self._file.extent(offset, size)
+        if extent is not None:
+            self._pool.counters.add(Count.HIT, extent.size)
+        return extent
 
     def _plan(self, offset: int, stop: int, stream: ReadAhead) -> float:
         """Have fetched what a read needs and what the next ones will need.

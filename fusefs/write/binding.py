@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from fusefs import locks
 from fusefs.errors import NotFound, Stale
+from fusefs.interface import Extent
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo
 from fusefs.read.readahead import ReadAhead
@@ -107,6 +108,17 @@ class Binding:
             return lease.content.read_now(offset, view)
         finally:
             lease.drop()
+
+    def extent(self, offset: int, size: int) -> Extent | None:
+        """Return where bytes are, fewer only at the end, if they are all on disk; else None."""
+        lease = self._taken()
+        if lease is None:
+            return None
+        extent = lease.content.extent(offset, size)
+        if extent is None:
+            lease.drop()
+            return None
+        return extent.then(lease.drop)
 
     def rebind(self, info: ObjectInfo, start: bytes | None = None) -> None:
         """Go over to another version; `start` are bytes of it that are known already."""

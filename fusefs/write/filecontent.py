@@ -153,9 +153,10 @@ class FileContent:
                             raise Stale(f"{self.key} was removed, and isn't cached") from error
                         raise Stale(str(error)) from error  # deleted is replaced too
 
-    def read_now(self, offset: int, view: memoryview) -> int:
-        """Fill `view` where nothing has to be waited for; -1 where it has, or much is changed."""
-        return self._binding.read_now(offset, view) if self._pending.staged is None else -1
+    @property
+    def clean(self) -> Binding | None:
+        """The version in S3, None where anything is changed."""
+        return self._binding if self._pending.staged is None else None
 
     def create(self, flags: int) -> None:
         """Begin a new, empty file that isn't in S3 yet; `flags` are those of its open."""

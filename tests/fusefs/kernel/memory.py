@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fusefs import errors, resend
-from fusefs.interface import ROOT, Attributes, Caller, Change, DirEntry, Opened, Statfs
+from fusefs.interface import ROOT, Attributes, Caller, Change, DirEntry, Extent, Opened, Statfs
 
 TYPES = stat.S_IFMT(0xFFFF)
 
@@ -50,6 +50,7 @@ class Memory:
         self.inodes = {ROOT: Inode(stat.S_IFDIR | 0o755, 0, 0)}
         self.lookups: Counter[int] = Counter()
         self.handles: dict[int, Handle] = {}
+        self.extents: dict[int, Extent] = {}  # of handles, whatever is asked
         self.at_once = False  # whether small reads are answered by `read_now`
         self.calls: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -276,6 +277,10 @@ class Memory:
     def read_now(self, handle: int, offset: int, view: memoryview) -> int:
         """Read at once what `at_once` says."""
         return self.read_into(handle, offset, view) if self.at_once else -1
+
+    def extent(self, handle: int, offset: int, size: int) -> Extent | None:
+        """Return what a test put into `extents`."""
+        return self.extents.get(handle)
 
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         self.note("write")

@@ -234,6 +234,9 @@ class Directory:
     def read_now(self, handle: int, offset: int, view: memoryview) -> int:
         return -1
 
+    def extent(self, handle: int, offset: int, size: int) -> None:
+        return None
+
     def write(self, handle: int, offset: int, data: bytes | memoryview) -> int:
         descriptor = self._descriptor(handle)
         if self._handles[handle][1] & os.O_APPEND and not is_resent():
