@@ -21,8 +21,8 @@ from io import FileIO
 from fusefs.cache.blockindex import BlockIndex, BrokenIndex, Identity
 from fusefs.cache.place import DiskState
 from fusefs.crc32 import crc32
+from fusefs.disk import pagecache
 from fusefs.disk.fallocate import punch
-from fusefs.disk.pagecache import in_memory
 from fusefs.interface import WORTHWHILE
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class BlockFile:
         """Fill `view`; fewer bytes only if the file was truncated."""
         done = 0
         while done < len(view):
-            count = os.preadv(self.fd, [view[done:]], offset + done)
+            count = pagecache.read(self.fd, offset + done, view[done:])
             if count == 0:
                 break
             done += count
@@ -174,7 +174,7 @@ class BlockFile:
 
     def read_now(self, offset: int, view: memoryview) -> bool:
         """Fill all of `view` from the page cache; False if it isn't there."""
-        return in_memory(self.fd, offset, view)
+        return pagecache.in_memory(self.fd, offset, view)
 
     def intact(self, number: int, data: memoryview) -> bool:
         """Read one block into `data`, which has its length; return whether its CRC32 fits."""

@@ -15,8 +15,8 @@ from fusefs.cache.place import DiskState
 from fusefs.cache.slab import ENTRY as LAYOUT
 from fusefs.cache.slab import PAGE, STEP, USED, Slab, SlabEntry, Slabs, pages
 from fusefs.crc32 import crc32
+from fusefs.disk import pagecache
 from fusefs.disk.fallocate import punch
-from fusefs.disk.pagecache import in_memory
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class SlabSlot:
         view = view[: max(0, self._size - offset)]
         done = 0
         while done < len(view):
-            count = os.preadv(slab.fd, [view[done:]], self._page * PAGE + offset + done)
+            count = pagecache.read(slab.fd, self._page * PAGE + offset + done, view[done:])
             if count == 0:
                 break
             done += count
@@ -106,7 +106,7 @@ class SlabSlot:
         slab = self.slab
         if slab is None or self._slabs.closed or offset + len(view) > self._size:
             return False
-        return in_memory(slab.fd, self._page * PAGE + offset, view)
+        return pagecache.in_memory(slab.fd, self._page * PAGE + offset, view)
 
     def intact(self, number: int, data: memoryview) -> bool:
         """Read the block into `data`; return whether its CRC32 fits."""

@@ -9,8 +9,9 @@ A reader that isn't needed rests: it waits, without a buffer, for the next time 
 and ends after some seconds in which it wasn't needed. So a steady load starts no threads.
 
 A request that waits for nothing is answered by the reader that listens, and it listens again
-(`busypoll`). While there are no others, the other readers rest: taking turns, they would wait for
-the interpreter's lock.
+(`busypoll`); so is one that seldom waits (`brief`), and where it does, another reader listens
+meanwhile. While there are no others, the other readers rest: taking turns, they would wait for the
+interpreter's lock.
 
 A request that waits for S3 keeps its own reader only: before it is answered another one listens
 already. Buffers are `messages`: a reader that listens has one, and one with a large request.
@@ -33,6 +34,8 @@ from typing import Protocol
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.kernel import brief
+from fusefs.kernel.brief import BriefTurn, Watch
 from fusefs.kernel.busypoll import BusyPoll
 from fusefs.kernel.messages import SMALL, Messages
 from fusefs.locks import Rank
@@ -48,6 +51,8 @@ RELIEF_SECONDS, RELIEF = 0.25, 4
 PARKED_MOST = 16 << 20
 # Seconds that a reader rests before it ends, longer than a program's bursts are apart; how many do.
 REST_SECONDS, RESTING_MOST = 5.0, 16
+# In place of the size of a request: others listen, too; another one has begun to listen instead.
+OTHERS, REPLACED = -1, -2
 
 Scratch = Callable[[int], memoryview]
 
@@ -99,6 +104,8 @@ class Readers:
         self._relieving = False
         self._parked: deque[bytes] = deque()
         self._parked_bytes = 0
+        self.watch = Watch()
+        self.in_a_row = 0  # brief requests that didn't wait, as far as can be told without the lock
         self._ended = threading.Event()
         self._ending: Ending | None = None
 
@@ -120,6 +127,7 @@ class Readers:
             threads = [*self._threads, *self._resting]
         for thread in threads:
             thread.join(timeout=5)
+        self.watch.close()
         return self._ending
 
     def busy(self) -> bool:
@@ -180,6 +188,10 @@ class Readers:
     def several_listen(self) -> bool:
         """Return whether more than one reader listens, as far as can be told without the lock."""
         return self._idle > 1
+
+    def may_be_replaced(self) -> bool:
+        """Return whether there may be one more reader, as far as can be told without the lock."""
+        return len(self._threads) < self._most
 
     def spare(self, reader: "_Reader") -> bool:
         """Have a listening reader rest, if another one listens, too; False at the end of that."""
@@ -263,11 +275,16 @@ class _Reader(threading.Thread):
         self.needed: SimpleQueue[None] = SimpleQueue()
         self._answer: mmap.mmap | None = None
         self._polling = BusyPoll(readers.device)
+        self._turn = BriefTurn(readers.watch)
 
     def run(self) -> None:
         """Serve until the mount is gone or there are readers enough."""
-        while self._serve():
-            pass
+        self._readers.watch.add(self._turn)
+        try:
+            while self._serve():
+                pass
+        finally:
+            self._readers.watch.remove(self._turn)
 
     def _serve(self) -> bool:
         """Read one request and answer it, or keep it for another; False at the end."""
@@ -276,7 +293,9 @@ class _Reader(threading.Thread):
         if buffer is None:
             return False
         size = self._received(buffer)
-        if size < 0:
+        if size == REPLACED:
+            return self._freed()
+        if size == OTHERS:
             requests.give(buffer)
             return readers.spare(self)
         large = size > SMALL
@@ -293,24 +312,52 @@ class _Reader(threading.Thread):
         self._answered(readers.answerer.answer, message)
         if large:
             requests.give(buffer)
+        return self._freed()
+
+    def _freed(self) -> bool:
+        """Answer queued requests; return whether it is to listen again."""
+        readers = self._readers
         while parked := readers.free(self):
             self._answered(readers.answerer.answer_postponed, memoryview(parked))
         return parked is not None
 
     def _received(self, buffer: mmap.mmap) -> int:
-        """Answer what waits for nothing; return the size of a request that may, 0 at the end.
+        """Answer what doesn't wait; return the size of a request that may, 0 at the end.
 
-        -1 after a row of answers, where another reader listens, too.
+        OTHERS after a row of answers, where others listen, too; REPLACED after one that did wait.
         """
         readers, view = self._readers, memoryview(buffer)
         self._polling.start()
         size = readers.receive(view)
-        while 0 < size <= SMALL and readers.answerer.answer_now(view[:size]):
-            if self._polling.answered() and readers.several_listen():
-                return -1
+        while 0 < size <= SMALL:
+            if readers.answerer.answer_now(view[:size]):
+                ends = self._polling.answered()
+            elif brief.is_brief(view[:size]) and readers.may_be_replaced():
+                if not self._answered_briefly(buffer, size):
+                    return REPLACED
+                readers.in_a_row += 1
+                ends = readers.in_a_row >= brief.ROW
+                self._polling.start()
+            else:
+                break
+            if ends and readers.several_listen():
+                return OTHERS
             self._polling.wait()
             size = readers.receive(view)
         return size
+
+    def _answered_briefly(self, buffer: mmap.mmap, size: int) -> bool:
+        """Answer a request; return whether this is still the reader that listens."""
+        answer, message = self._readers.answerer.answer, memoryview(buffer[:size])
+        return self._turn.answer(
+            lambda: self._answered(answer, message), lambda: self._replaced(buffer)
+        )
+
+    def _replaced(self, buffer: mmap.mmap) -> None:
+        """Let another reader listen with the buffer, and go on with the answer."""
+        self._messages.requests.give(buffer)
+        self._readers.in_a_row = 0
+        self._readers.busy()
 
     def _answered(self, answer: Callable[[memoryview, Scratch], None], message: memoryview) -> None:
         with bulkhead("an answer to the kernel"):

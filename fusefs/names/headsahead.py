@@ -23,6 +23,7 @@ from fusefs.names.walks import Walks
 from fusefs.objects import ObjectInfo
 from fusefs.s3.manyheads import ManyHeads, SentHead
 from fusefs.s3.store import Store
+from fusefs.waiting import waits
 
 # The first window and the largest, in names: twice the concurrent requests, so that none waits.
 AHEAD_FIRST, AHEAD_MOST = 8, 256
@@ -74,6 +75,7 @@ class HeadsAhead:
             self._unproven = 0
         if sent is not None and sent.at >= since and self._tree.fresh(sent.at):
             with suppress(NotFound):
+                waits()
                 info = sent.result()
                 if not self._store.changes.overtook(key, sent.at):
                     self._known.add(info)

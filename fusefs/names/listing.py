@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-from fusefs import keys, locks
+from fusefs import keys, locks, waiting
 from fusefs.locks import Rank
 from fusefs.names.pagememory import PageMemory, Slot
 from fusefs.names.pagerows import shown_rows, with_rows
@@ -238,12 +238,12 @@ class Listing:
 
     def load(self, more_than: int | None = None) -> None:
         """Ask for pages until there are more than `more_than`, or (None) for all."""
-        if more_than is not None and more_than < len(self._table.slots):
+        most = float("inf") if more_than is None else more_than
+        if len(self._table.slots) > most:
             return
+        waiting.waits_if_held(self._loading)
         with self._loading:
-            while not self.ended:
-                if more_than is not None and len(self._table.slots) > more_than:
-                    return
+            while not self.ended and len(self._table.slots) <= most:
                 self._page()
 
     def _page(self) -> None:

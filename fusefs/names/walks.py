@@ -22,6 +22,7 @@ from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo, Page
 from fusefs.recent import Recent
 from fusefs.s3.store import Store
+from fusefs.waiting import waits, waits_if_held
 
 # Sorts after each key of a directory, and before those of the next.
 LAST = "\U0010ffff"
@@ -79,6 +80,7 @@ class _Walk:
 
     def take(self, prefix: str) -> WalkedPage | None:
         """Return the content of a directory; None where the walk can't or needs too many pages."""
+        waits_if_held(self._loading)
         with self._loading:
             self._drop(prefix)
             if self._dropped >= prefix:
@@ -143,6 +145,7 @@ class _Walk:
         requested, self._next = self._next, None
         if requested is not None and not requested.cancel():
             with suppress(FsError):  # whoever needs the page gets the error of its own request
+                waits()
                 asked, answer = requested.result()
                 if time.monotonic() - asked < TRUST:
                     return asked, answer

@@ -24,6 +24,7 @@ from fusefs.posix.passthrough import Passthrough, logged
 from fusefs.posix.sweeps import Sweeps
 from fusefs.resend import is_resent, unique
 from fusefs.session.sessionlog import PASSTHROUGH
+from fusefs.waiting import waits_if_held
 from fusefs.write.contents import FileContents
 from fusefs.write.filecontent import FileContent
 from fusefs.write.unsent import Unsent
@@ -139,6 +140,7 @@ class OpenFiles:
         if flags & WRITING:
             self._writable()
         began = time.monotonic()
+        waits_if_held(node.lock)
         with node.lock:
             before = node.info.etag if node.info is not None else None
             body = self._opening.bind(node, flags, began)
@@ -283,6 +285,7 @@ class OpenFiles:
             if body.dirty and found.writes and body.failure is None:
                 body.commit()
         finally:
+            waits_if_held(node.lock)
             with node.lock:
                 if not self._handles.uses(node, body):
                     self._close(node, body)

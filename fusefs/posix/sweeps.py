@@ -32,6 +32,7 @@ from fusefs.names.pages import PAGE_MOST
 from fusefs.names.tree import Node, Tree
 from fusefs.objects import ObjectInfo
 from fusefs.recent import Recent
+from fusefs.waiting import waits
 
 # Files fetched ahead for each open that found nothing; in all; and bytes that no open has used yet.
 GROWTH, FILES_MOST, BYTES_MOST = 4, 4096, 64 << 20
@@ -280,6 +281,8 @@ class Sweeps:
 
 
 def _come(fetch: _Fetch) -> ObjectInfo | None:
+    if not fetch.answer.done():
+        waits()
     try:
         return fetch.answer.result()
     except CancelledError:  # the mount ends

@@ -19,6 +19,7 @@ from fusefs.errors import FsError
 from fusefs.locks import Rank
 from fusefs.read.fetcher import Job
 from fusefs.read.readahead import ReadAhead
+from fusefs.waiting import waits
 
 
 class Fetch:
@@ -77,6 +78,7 @@ class Fetch:
     def _wait(self, enough: int) -> None:
         if self.filled >= enough or self.over:
             return
+        waits()
         with self._wake:
             while True:
                 self._wake_at = enough if self._wake_at is None else min(enough, self._wake_at)

@@ -38,6 +38,7 @@ from fusefs.s3.presence import StorePresence
 from fusefs.s3.refusal import NoAnswer, Refusal, Why
 from fusefs.s3.retry import LONG, BrokenBody, RetryBudget
 from fusefs.s3.settings import StoreSettings
+from fusefs.waiting import waits
 
 if TYPE_CHECKING:
     from fusefs.s3.sdk import Sdk
@@ -153,6 +154,7 @@ class Client:
         error of boto3's or the store's, when it isn't retried or the budget is used up.
         """
         locks.waits_for_store()
+        waits()
         budget = budget or self.budget()
         began = time.monotonic()
         arguments |= self._common

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fusefs import waiting
 from fusefs.counters import Count
 from fusefs.names.selfcopy import SelfCopies
 from fusefs.posix.openfiles import OpenFiles
@@ -130,6 +131,15 @@ def test_a_reader_in_another_order_has_the_directory_fetched(reader: Reader) -> 
     reader.read(order[80:])
     assert reader.mount.store.asked["get"] == before
     assert reader.ahead()[1] == 0
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_an_open_says_that_it_waits_for_a_fetch_under_way(reader: Reader, in_time: bool) -> None:
+    """So the driver's reader is replaced; one whose fetch has ended waits for nobody."""
+    reader.read(NAMES[:20], in_time=in_time)
+    waits: list[bool] = []
+    waiting.listened(lambda: reader.read(NAMES[20:21]), lambda: waits.append(True))
+    assert bool(waits) is not in_time
 
 
 def test_what_may_still_be_opened_is_not_wasted_yet(reader: Reader) -> None:
