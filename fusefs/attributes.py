@@ -123,8 +123,8 @@ def write(posix: Posix, headers: Headers) -> Headers:
         "uid": str(posix.uid),
         "gid": str(posix.gid),
         "atime": seconds(posix.atime_ns),
-        "mtime": seconds(posix.mtime_ns),
-        "ctime": seconds(posix.ctime_ns),
+        "mtime": (changed := seconds(posix.mtime_ns)),
+        "ctime": changed if posix.ctime_ns == posix.mtime_ns else seconds(posix.ctime_ns),
     }
     if posix.xattrs:
         packed = {name: base64.b64encode(value).decode() for name, value in posix.xattrs.items()}

@@ -17,27 +17,23 @@ class Inodes:
     """The numbers that are another's than the one whose name they come from."""
 
     def __init__(self) -> None:
-        self._claimed: set[int] = set()
-
-    @property
-    def claims(self) -> bool:
-        """Whether a name's number may be another's now, and its own again later."""
-        return bool(self._claimed)
+        # Numbers of nodes that lost their names: while there are any, a name's may be another's.
+        self.claimed: set[int] = set()
 
     def number(self, parent: int, name: str) -> int:
         """Return the number of a name in the directory of this number."""
         salt = 0
-        while (number := _hash(parent, name, salt)) in self._claimed:
+        while (number := _hash(parent, name, salt)) in self.claimed:
             salt += 1
         return number
 
     def claim(self, number: int) -> None:
         """The node of this number has lost its name."""
-        self._claimed.add(number)
+        self.claimed.add(number)
 
     def give_back(self, number: int) -> None:
         """The node is forgotten."""
-        self._claimed.discard(number)
+        self.claimed.discard(number)
 
 
 def _hash(parent: int, name: str, salt: int) -> int:

@@ -9,7 +9,7 @@ Threading: none of its own; every call is made under the lock of the listing tha
 """
 
 from bisect import bisect_left
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from fusefs import keys
 from fusefs.names.pagememory import PageMemory, Slot
@@ -95,27 +95,28 @@ class PageTable:
 
     def row(self, key: str) -> Place | None:
         """Return where a key is, among the pages that are kept."""
-        pages, wanted = range(len(self.slots)), key.encode("utf-8", "surrogatepass")  # `raw`
-        if not self.overlapping:
-            number = bisect_left(self._bounds, wanted)
-            pages = range(number, min(number + 1, len(self.slots)))
-        for number in pages:
-            content = self.slots[number].content
-            at, found = content.place(wanted) if content is not None else (0, False)
-            if content is not None and found:
-                return number, content, at
-        return None
+        return self._first((key,)) if self.slots else None
 
     def row_of(self, name: str) -> Place | None:
         """Return where a name is: a row that is shown, if any."""
-        if not self.slots:
-            return None
-        hidden = None
-        for key in (name, name + "/", name + keys.FOLDER_SUFFIX):
-            found = self.row(key)
-            if found is not None and not found[1].flags[found[2]] & HIDDEN:
-                return found
-            hidden = hidden or found
+        return self._first((name, name + "/", name + keys.FOLDER_SUFFIX)) if self.slots else None
+
+    def _first(self, wanted: Iterable[str]) -> Place | None:
+        """Return where the first of some keys is that is shown, else the first that is hidden."""
+        hidden, every = None, range(len(self.slots))
+        for key in wanted:
+            order, pages = key.encode("utf-8", "surrogatepass"), every  # as `raw` has it
+            if not self.overlapping:
+                number = bisect_left(self._bounds, order)
+                pages = every[number : number + 1]
+            for number in pages:
+                content = self.slots[number].content
+                at, found = content.place(order) if content is not None else (0, False)
+                if content is not None and found:
+                    if not content.flags[at] & HIDDEN:
+                        return number, content, at
+                    hidden = hidden or (number, content, at)
+                    break
         return hidden
 
     def covers(self, name: str) -> bool:

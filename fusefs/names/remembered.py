@@ -54,7 +54,8 @@ class Remembered:
         encoded = marshal.dumps((dict(info.headers.metadata), dict(info.headers.system)))
         packed = (info.etag, info.modified, encoded, time.monotonic())
         with self._lock:
-            self._drop(info.key)
+            if info.key in self._known:
+                self._drop(info.key)
             self._known[info.key] = packed
             self.used += _size(info.key, packed)
             while self._known and (self.used > self._limit or len(self._known) > self._most):

@@ -46,6 +46,7 @@ class Node:
     parent: "Node | None"
     name: str
     directory: bool
+    children: dict[str, "Node"]  # of files one for all, which stays empty: `NO_CHILDREN`
     info: ObjectInfo | None = None
     posix: Posix | None = None
     checked: float = 0.0
@@ -55,14 +56,9 @@ class Node:
     body: FileContent | None = None
     cached_etag: str | None = None
     lock: threading.RLock = field(default_factory=partial(locks.rlock, Rank.NODE))
-    children: dict[str, "Node"] = field(init=False)
     listing: Listing | None = None
     changed_ns: int = 0  # when an entry of it was made, moved or removed here
     inode: int = 0  # where it is kept: of directories, and of what has lost its first name
-
-    def __post_init__(self) -> None:
-        """Files have no children: they share a dictionary, which stays empty."""
-        self.children = {} if self.directory else NO_CHILDREN
 
     def at_least(self, posix: Posix) -> Posix:
         """Return a directory's attributes with the times of a later change of its entries."""
@@ -97,7 +93,7 @@ class Tree:
         self._nodes_most = nodes_most
         self.journal = journal or NoSessionJournal()
         self.lock = locks.rlock(Rank.TREE)
-        self.root = Node(ROOT, None, "", directory=True, lookups=1)
+        self.root = Node(ROOT, None, "", directory=True, children={}, lookups=1)
         self.root.inode = ROOT
         self._inodes = Inodes()
         self.missing = MissingNames()
@@ -141,7 +137,7 @@ class Tree:
             if node.inode or node.parent is None:
                 return node.inode or node.id
             number = self._inodes.number(node.parent.inode or self.inode(node.parent), node.name)
-            if node.directory or self._inodes.claims:
+            if node.directory or self._inodes.claimed:
                 node.inode = number
             return number
 
@@ -170,7 +166,7 @@ class Tree:
                 return node
             if node is not None:
                 self.detach(node)
-            node = Node(self._next, parent, name, directory)
+            node = Node(self._next, parent, name, directory, {} if directory else NO_CHILDREN)
             self._next += 1
             self._nodes[node.id] = node
             parent.children[name] = node
@@ -202,7 +198,8 @@ class Tree:
         for part in _parts(state.nodes.items()):
             with self.lock:
                 for number, logged in part:
-                    node = Node(number, None, logged.name, logged.directory, lookups=1)
+                    children: dict[str, Node] = {} if logged.directory else NO_CHILDREN
+                    node = Node(number, None, logged.name, logged.directory, children, lookups=1)
                     node.checked = float("-inf")
                     node.gone = logged.gone
                     self._nodes[number] = node

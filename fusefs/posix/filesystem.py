@@ -43,6 +43,7 @@ from fusefs.write.unsent import DirtySet, Unsent
 # What `df` shows: a bucket has no size. 1 PiB, as block counts that fit 32-bit programs.
 STATFS_BLOCK = 1 << 20
 BLOCKS = 1 << 30
+NEW_FILE = Entry(directory=False)
 
 
 class Filesystem:
@@ -256,7 +257,7 @@ class Filesystem:
             self.tree.detach(node)
             raise
         if node.info is None:
-            self.tree.listed(directory, node.name, Entry(directory=False))
+            self.tree.listed(directory, node.name, NEW_FILE)
         self.tree.changed(directory)
         return opened
 

@@ -191,7 +191,8 @@ class OpenFiles:
 
     def create(self, node: Node, flags: int, posix: Posix, exclusive: bool) -> Opened:
         """Begin a new file and open it; with `exclusive` it is in S3 before this returns."""
-        self._writable()
+        if self.read_only or self.closing:
+            self._writable()
         with node.lock:
             body = self.contents.new(self.tree.key(node), None, posix, node.id)
             body.on_commit = partial(self._committed, node)

@@ -39,6 +39,7 @@ from fusefs.write.staged import Record, Staged
 from fusefs.write.staging import Staging
 from fusefs.write.uploader import Committed, FileBytes, Uploader
 
+NO_HEADERS = Headers()
 _numbers = count(1)
 
 
@@ -58,7 +59,7 @@ class FileContent:
         self.node = node
         self.key = key
         self.posix = posix
-        self.headers = (info.headers if info is not None else None) or Headers()
+        self.headers = (info.headers if info is not None else None) or NO_HEADERS
         self.commit_lock = locks.rlock(Rank.COMMIT)
         self.unlinked = False
         self.failure: FsError | None = None
@@ -292,7 +293,7 @@ class FileContent:
         fully = staged.whole and info.size > 0
         with self._state:
             self._binding.rebind(info, done.content)
-            self.headers = info.headers or Headers()
+            self.headers = info.headers or NO_HEADERS
             self._upload.done()
             self.version += 1
             self._pending.staged = None
@@ -338,7 +339,7 @@ class FileContent:
         """Take over the headers and attributes of the version it is bound to."""
         with self._state:
             self._binding.info = info
-            self.headers = info.headers or Headers()
+            self.headers = info.headers or NO_HEADERS
             self.posix = posix
 
     def moving(self) -> AbstractContextManager[None]:

@@ -110,7 +110,8 @@ class FileUpload:
             staged.change(staged.record.going(key, posix))
         self._sent_as = posix
         done = self._deliver(staged, outgoing, file)
-        self.expect_late()
+        if self._tried:
+            self.expect_late()
         return done, posix
 
     def expect_late(self) -> bool:

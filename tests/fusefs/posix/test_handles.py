@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusefs.names.tree import Node
+from fusefs.names.tree import NO_CHILDREN, Node
 from fusefs.posix.handles import Handle, HandleTable
 
 
@@ -14,7 +14,7 @@ def handle(node: Node, body: Any) -> Handle:
 
 def test_a_content_is_used_until_its_last_handle_is_gone() -> None:
     """Also where the node is open with another one."""
-    table, node, first, second = HandleTable(), Node(2, None, "f", directory=False), "1", "2"
+    table, node, first, second = HandleTable(), Node(2, None, "f", False, NO_CHILDREN), "1", "2"
     assert not table.add(1, handle(node, first))
     assert not table.add(2, handle(node, first))
     assert table.add(3, handle(node, second)), "with another content, too"
@@ -35,7 +35,7 @@ class Content:
 
 def test_a_content_is_written_or_read_by_the_kernel_never_both() -> None:
     """A reader gets the mark only where no handle writes and nothing is changed."""
-    table, node = HandleTable(), Node(2, None, "f", directory=False)
+    table, node = HandleTable(), Node(2, None, "f", False, NO_CHILDREN)
     content: Any = Content()
     table.add(1, handle(node, content))
     table.add(2, Handle(node, content, 2, writes=True))
@@ -50,7 +50,7 @@ def test_a_content_is_written_or_read_by_the_kernel_never_both() -> None:
 
 def test_the_bytes_that_the_kernel_reads_are_counted_once_for_a_content() -> None:
     """For what may be held of the cache; a handle that ends takes its mark along."""
-    table, node = HandleTable(), Node(2, None, "f", directory=False)
+    table, node = HandleTable(), Node(2, None, "f", False, NO_CHILDREN)
     content: Any = Content()
     for number in (1, 2):
         table.add(number, handle(node, content))
