@@ -120,8 +120,7 @@ class FileContent:
     @property
     def etag(self) -> str | None:
         """The version it is bound to; None while it isn't in S3."""
-        info = self._binding.info
-        return info.etag if info is not None else None
+        return info.etag if (info := self._binding.info) is not None else None
 
     def may_be_stored(self) -> bool:
         """Say whether S3 has an object of it, perhaps by a commit without an answer."""
