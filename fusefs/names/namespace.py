@@ -25,6 +25,7 @@ from fusefs.errors import (
     Unsupported,
 )
 from fusefs.interface import Caller
+from fusefs.names.emptiness import has_content
 from fusefs.names.listing import Listing
 from fusefs.names.lookup import Lookup
 from fusefs.names.rename import Renames
@@ -265,8 +266,7 @@ class Namespace:
         with self.tree.lock:
             if any(child.local for child in node.children.values()):
                 raise NotEmpty(f"{key} is not empty")
-        page = self._store.list_page(key, "", None, 2)
-        if any(found.key != key for found in page.objects):
+        if has_content(self._store, key):
             raise NotEmpty(f"{key} is not empty")
         self._store.remove(key, None)
         for other in self.lookup.markers.others(node):

@@ -20,6 +20,7 @@ from fusefs.attributes import DIRECTORY_TYPE, seconds, write
 from fusefs.cache.cache import Cache
 from fusefs.errors import Exists, Invalid, IsADirectory, NotADirectory, NotEmpty, NotFound, Stale
 from fusefs.locks import Rank
+from fusefs.names.emptiness import has_content
 from fusefs.names.lookup import Lookup
 from fusefs.names.objectmoves import ObjectMover, forget_renames, resume_renames
 from fusefs.names.renamednodes import RenamedNodes, object_of
@@ -152,10 +153,10 @@ class Renames:
             raise IsADirectory(f"{self.tree.key(target)} is a directory")
         if target.directory:
             key = self.tree.key(target)
-            page = self._store.list_page(key, "", None, 2)
+            full = has_content(self._store, key)
             with self.tree.lock:
                 local = any(child.local for child in target.children.values())
-            if local or any(found.key != key for found in page.objects):
+            if local or full:
                 raise NotEmpty(f"{key} is not empty")
 
     def _not_inside(self, node: Node, parent: Node) -> None:

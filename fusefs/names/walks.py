@@ -9,6 +9,7 @@ Not here: listings (`listing`), which take a page from here in place of their fi
 Any thread; `_lock` guards the walks; the `_loading` of a walk is held during its LIST.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from itertools import dropwhile, islice
 
 from fusefs import locks
-from fusefs.errors import FsError
+from fusefs.errors import AccessDenied, FsError
 from fusefs.locks import Rank
 from fusefs.objects import ObjectInfo, Page
 from fusefs.recent import Recent
 from fusefs.s3.store import Store
 from fusefs.waiting import waits, waits_if_held
+
+log = logging.getLogger(__name__)
 
 # Sorts after each key of a directory, and before those of the next.
 LAST = "\U0010ffff"
@@ -201,7 +204,11 @@ class Walks:
         walk = self._walk_to(prefix) if self._enabled else None
         if walk is None:
             return None
-        page = walk.take(prefix)
+        try:
+            page = walk.take(prefix)
+        except AccessDenied as error:  # a policy may allow LISTs with a delimiter only
+            log.info("a walk is refused", extra={"prefix": prefix, "error": str(error)})
+            page, walk.failures = None, FAILURES_MOST
         if walk.failures >= FAILURES_MOST or walk.ended:
             until = time.monotonic() + (0 if walk.ended else GIVEN_UP)
             with self._lock:
