@@ -173,8 +173,10 @@ class Extent:
         """Return the same, with one more step at its release."""
 
         def both() -> None:
-            self.release()
-            step()
+            try:
+                self.release()
+            finally:
+                step()
 
         return replace(self, release=both)
 

@@ -12,7 +12,6 @@ Not here: reads of what is in memory (`session`), the readers (`readers`).
 Threading: `BriefTurn._lock`, a leaf, guards who ends a turn; `Watch._lock`, another one, its turns.
 """
 
-import logging
 import os
 import struct
 import threading
@@ -23,10 +22,9 @@ from fusefs import locks, waiting
 from fusefs.bulkhead import bulkhead
 from fusefs.kernel import wire
 from fusefs.kernel.messages import SMALL
+from fusefs.kernel.threads import begun
 from fusefs.kernel.wire import Opcode
 from fusefs.locks import Rank
-
-log = logging.getLogger(__name__)
 
 # Seconds that a brief request may take unseen; the watch looks so often, and ends when idle.
 LONG, IDLE = 0.01, 1.0
@@ -80,7 +78,8 @@ class BriefTurn:
         """
         self._leave = leave
         self.began = time.monotonic()
-        self._watch.look()
+        if not self._watch.looks():
+            self.over()  # nobody would see that it takes long
         waiting.listened(work, self.over)
         with self._lock:
             listens, self.began = self.began > 0, 0.0
@@ -92,7 +91,8 @@ class BriefTurn:
             if not self.began:
                 return
             self.began, leave = 0.0, self._leave
-        leave()
+        with bulkhead("listening in place of a reader that waits"):
+            leave()
 
 
 class Watch:
@@ -117,25 +117,17 @@ class Watch:
         with self._lock:
             self._turns.discard(turn)
 
-    def look(self) -> None:
-        """Look at the turn that has just begun, too."""
+    def looks(self) -> bool:
+        """Look at the turn that has just begun, too; False where there can be no thread for it."""
         self._asked = True
         if self._looking:
-            return
+            return True
         with self._lock:
             start, self._looking = not self._looking, True
         if start:
-            self._start()
-
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._look, name="fuse-watch", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            log.warning("no thread to watch brief requests: %s", error)
-            self._looking = False
-        else:
-            self._thread = thread
+            self._thread = begun(self._look, "fuse-watch")
+            self._looking = self._thread is not None
+        return self._looking
 
     def close(self) -> None:
         """End the thread; the readers have ended."""

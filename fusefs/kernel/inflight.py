@@ -11,7 +11,6 @@ Threading: readers begin and end requests; a thread of its own looks at those th
 while there are any. `_lock` guards the tables and is a leaf.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from fusefs import locks
 from fusefs.bulkhead import bulkhead
+from fusefs.kernel.threads import begun
 from fusefs.kernel.wire import Opcode
 from fusefs.locks import Rank
 
@@ -103,8 +103,8 @@ class InFlight:
                 return False
             found.interrupted_at = time.monotonic()
             start, self._looking = not self._looking, True
-        if start:
-            threading.Thread(target=self._look, name="fuse-interrupts", daemon=True).start()
+        if start and begun(self._look, "fuse-interrupts") is None:
+            self._looking = False  # the next signal tries again
         return True
 
     def _look(self) -> None:

@@ -38,6 +38,7 @@ from fusefs.kernel import brief
 from fusefs.kernel.brief import BriefTurn, Watch
 from fusefs.kernel.busypoll import BusyPoll
 from fusefs.kernel.messages import SMALL, Messages
+from fusefs.kernel.threads import begun
 from fusefs.locks import Rank
 
 log = logging.getLogger(__name__)
@@ -141,8 +142,7 @@ class Readers:
             elif len(self._threads) >= RELIEF * self._most:
                 return False
             elif not self._relieving:
-                self._relieving = True
-                threading.Thread(target=self._relieve, name="fuse-relief", daemon=True).start()
+                self._relieving = begun(self._relieve, "fuse-relief") is not None
             return True
 
     def park(self, message: memoryview, *, crowded: bool = False) -> bool:
@@ -304,6 +304,7 @@ class _Reader(threading.Thread):
             requests.give(buffer)
         if not size:
             return False
+        readers.in_a_row = 0
         crowded = large and requests.exhausted
         if (not readers.busy() or crowded) and readers.park(message, crowded=crowded):
             if large:

@@ -229,6 +229,7 @@ class Listing:
         slot = self._table.slots[number]
         content = slot.content
         if content is None:
+            waiting.waits_if_held(self._loading)
             with self._loading:
                 content = slot.content or self._again(number, slot)
         self._memory.touch(slot)

@@ -194,6 +194,7 @@ class Walks:
         self._enabled = enabled and store.sorted
         self._first: Recent[str, tuple[str, float]] = Recent(PARENTS)  # by parent
         self._walks: Recent[str, _Walk] = Recent(WALKS)
+        self._refused_until = 0.0  # monotonic
         self._lock = locks.lock(Rank.LEAF)
 
     def page(self, prefix: str) -> WalkedPage | None:
@@ -201,13 +202,16 @@ class Walks:
 
         The caller applies this mount's own changes from now on to it.
         """
-        walk = self._walk_to(prefix) if self._enabled else None
+        if not self._enabled or time.monotonic() < self._refused_until:
+            return None
+        walk = self._walk_to(prefix)
         if walk is None:
             return None
         try:
             page = walk.take(prefix)
         except AccessDenied as error:  # a policy may allow LISTs with a delimiter only
             log.info("a walk is refused", extra={"prefix": prefix, "error": str(error)})
+            self._refused_until = time.monotonic() + GIVEN_UP
             page, walk.failures = None, FAILURES_MOST
         if walk.failures >= FAILURES_MOST or walk.ended:
             until = time.monotonic() + (0 if walk.ended else GIVEN_UP)

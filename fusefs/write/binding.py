@@ -114,7 +114,11 @@ class Binding:
         lease = self._taken()
         if lease is None:
             return None
-        extent = lease.content.extent(offset, size)
+        try:
+            extent = lease.content.extent(offset, size)
+        except BaseException:
+            lease.drop()
+            raise
         if extent is None:
             lease.drop()
             return None

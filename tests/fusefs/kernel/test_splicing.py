@@ -17,7 +17,9 @@ from fusefs.kernel.mountcalls import READ_MOST
 from fusefs.kernel.request import Request
 from fusefs.kernel.splicing import LEAST, Splicing
 from fusefs.kernel.wire import Opcode
+from tests.fusefs.kernel.kernelside import KernelSide
 from tests.fusefs.kernel.memory import Memory
+from tests.waiting import until
 
 SIZE = 4 << 20
 DATA = os.urandom(SIZE)
@@ -125,6 +127,23 @@ def test_an_error_of_the_filesystem_is_left_to_the_usual_way(answers: Answers) -
 
     answers.memory.extent = broken  # type: ignore[method-assign]
     assert not answers.splicing.answered(read(LEAST))
+
+
+def test_an_error_at_the_release_costs_no_answer(kernel: KernelSide, memory: Memory) -> None:
+    """The cache's file may be closed then; all that goes with the extent is released anyhow."""
+    released: list[str] = []
+
+    def broken() -> None:
+        raise OSError(errno.EIO, "close of a cache file")
+
+    short = os.memfd_create("short")  # so that it isn't spliced
+    extent = Extent(short, 0, LEAST, broken).then(lambda: released.append("lease"))
+    memory.extents[HANDLE] = extent
+    kernel.send(Opcode.READ, wire.READ_IN.pack(HANDLE, 0, LEAST, 0, 0, 0, 0))
+    assert kernel.receive()
+    assert released == ["lease"]
+    until(lambda: kernel.session.oldest_request() == 0.0)
+    os.close(short)
 
 
 @pytest.mark.mount

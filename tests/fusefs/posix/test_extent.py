@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.cache.cachefile import CacheFile
 from fusefs.interface import ROOT
 from tests.fusefs.unmounted import Unmounted
 from tests.servers.s3 import Bucket, Endpoint
@@ -73,6 +74,27 @@ def test_a_version_stays_open_until_its_extent_is_released(
     unmounted.calls.release(handle)
     assert os.pread(extent.descriptor, len(CONTENT), 0) == CONTENT
     extent.release()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(extent.descriptor)
+
+
+def test_an_error_leaves_nothing_open(
+    unmounted: Unmounted, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there is no memory to check a block with."""
+    handle = cached(unmounted, bucket)
+    extent = unmounted.calls.extent(handle, 0, len(CONTENT))
+    assert extent is not None
+    extent.release()
+
+    def refuses(*_: object) -> None:
+        raise MemoryError("a block to check")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CacheFile, "extent", refuses)
+        with pytest.raises(MemoryError):
+            unmounted.calls.extent(handle, 0, len(CONTENT))
+    unmounted.calls.release(handle)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(extent.descriptor)
 
