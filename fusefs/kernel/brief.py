@@ -123,11 +123,10 @@ class Watch:
         if self._looking:
             return True
         with self._lock:
-            start, self._looking = not self._looking, True
-        if start:
-            self._thread = begun(self._look, "fuse-watch")
-            self._looking = self._thread is not None
-        return self._looking
+            if not self._looking:
+                self._thread = begun(self._look, "fuse-watch")
+                self._looking = self._thread is not None
+            return self._looking
 
     def close(self) -> None:
         """End the thread; the readers have ended."""

@@ -102,9 +102,8 @@ class InFlight:
             if found is None:
                 return False
             found.interrupted_at = time.monotonic()
-            start, self._looking = not self._looking, True
-        if start and begun(self._look, "fuse-interrupts") is None:
-            self._looking = False  # the next signal tries again
+            if not self._looking:  # where there can be no thread, the next signal tries again
+                self._looking = begun(self._look, "fuse-interrupts") is not None
         return True
 
     def _look(self) -> None:

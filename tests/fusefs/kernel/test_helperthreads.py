@@ -16,17 +16,21 @@ from tests.fusefs.kernel.memory import Memory
 from tests.fusefs.kernel.test_session import FILE
 from tests.waiting import until
 
-Refuse = Callable[[str], Callable[[], None]]
+Refuse = Callable[..., Callable[[], None]]
 
 
 @pytest.fixture
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
-    """Have threads of a name not start, as at the limit; what it returns ends that."""
+    """Have threads of a name not start, as at the limit; what it returns ends that.
+
+    `meanwhile` is called before it is known.
+    """
     start = threading.Thread.start
 
-    def begin(name: str) -> Callable[[], None]:
+    def begin(name: str, meanwhile: Callable[[], object] = lambda: None) -> Callable[[], None]:
         def refused(self: threading.Thread) -> None:
             if self.name == name:
+                meanwhile()
                 raise RuntimeError("can't start new thread")
             start(self)
 
@@ -71,6 +75,27 @@ def test_a_watch_that_could_not_start_is_tried_again(refuse: Refuse) -> None:
     again()
     assert turn.answer(lambda: None, lambda: left.append(2))
     assert left == [1]
+
+
+def test_who_comes_while_a_watch_is_started_is_not_unseen(refuse: Refuse) -> None:
+    """Whether it starts isn't known before."""
+    left: list[int] = []
+    starting, go_on = threading.Event(), threading.Event()
+    watch = Watch()
+    refuse("fuse-watch", lambda: starting.set() or go_on.wait(10))
+
+    def answer(number: int) -> None:
+        BriefTurn(watch).answer(lambda: None, lambda: left.append(number))
+
+    first, second = (threading.Thread(target=answer, args=[number]) for number in (1, 2))
+    first.start()
+    assert starting.wait(10)
+    second.start()
+    second.join(0.1)
+    go_on.set()
+    first.join(10)
+    second.join(10)
+    assert sorted(left) == [1, 2]
 
 
 def test_who_listens_next_may_fail(memory: Memory) -> None:
