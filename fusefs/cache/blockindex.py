@@ -42,7 +42,6 @@ BLOCK = 128 * 1024
 HUGE = 1024**4
 HUGE_BLOCK = 1024 * 1024
 
-KEY_HASH = 16  # bytes of a version's name that come from its key
 ABSENT, STORED = 0, 1
 _SANE = bytes([ABSENT]) + bytes([STORED]) * 255
 
@@ -62,7 +61,7 @@ class Identity:
     @cached_property
     def name(self) -> str:
         """The file name of this version: hashes of key and ETag."""
-        return f"{_hash(self.key, KEY_HASH)}-{_hash(self.etag, 12)}"
+        return f"{key_hash(self.key)}-{_hash(self.etag, 12)}"
 
     @cached_property
     def block(self) -> int:
@@ -81,12 +80,11 @@ class Identity:
 
 def key_hash(key: str) -> str:
     """Return the part of a version's file name that all versions of a key share."""
-    return _hash(key, KEY_HASH)
+    return _hash(key, 16)
 
 
 def _hash(text: str, size: int) -> str:
-    encoded = text.encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(encoded, digest_size=size).hexdigest()
+    return hashlib.blake2b(_encode(text), digest_size=size).hexdigest()
 
 
 def _encode(text: str) -> bytes:

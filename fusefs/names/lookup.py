@@ -161,7 +161,7 @@ class Lookup:
             return self._listed(parent, listing, name, entry)
         absent = by_listing and self._is_absent(parent, name)
         if absent or self._is_missing(parent, name, listing, to_make=to_make):
-            raise NotFound(f"{tree.key(parent)}{name}: no such file or directory")
+            raise NotFound(f"{tree.child_key(parent, name)}: no such file or directory")
         renewed = self.pages.renewed(parent, name, listing)
         if renewed is not None and not tree.holds_unsent(parent, name):
             return self._renewed(parent, renewed, name)

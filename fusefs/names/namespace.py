@@ -70,7 +70,7 @@ class Namespace:
             raise NotFound("the directory was removed")
         if not parent.directory:
             raise NotADirectory(f"{self.tree.key(parent)} is not a directory")
-        key = self.tree.key(parent) + name
+        key = self.tree.child_key(parent, name)
         if not key.isascii() or len(key) > keys.MAX_NAME:  # else there is nothing wrong with it
             (keys.check if new else keys.check_key)(name, key)
         return key

@@ -297,9 +297,9 @@ class Tree:
     def changed(self, directory: Node) -> None:
         """Give a directory the time of a change of its entries; in this mount, no request."""
         with self.lock:
-            directory.changed_ns = now = time.time_ns()
-            if directory.posix is not None and directory.posix.mtime_ns < now:
-                directory.posix = directory.posix.touched(now)
+            directory.changed_ns = time.time_ns()
+            if directory.posix is not None:
+                directory.posix = directory.at_least(directory.posix)
 
     def unlisted(self, parent: Node, name: str) -> None:
         """Remember that we removed `name`."""

@@ -69,7 +69,7 @@ class HandleTable:
             bodies = self._bodies.setdefault(handle.node, {})
             bodies[handle.body] = bodies.get(handle.body, 0) + 1
             if handle.writes:
-                self._writers[handle.body] = self._writers.get(handle.body, 0) + 1
+                _count(self._writers, handle.body, 1)
             if handle.passthrough:
                 self._pass_through(handle.body, 1)
             return len(bodies) > 1

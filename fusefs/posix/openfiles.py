@@ -167,7 +167,7 @@ class OpenFiles:
         changed: bool = False,
     ) -> Opened:
         number = self._handles.number()
-        others = self._handles.add(number, Handle(node, body, flags, bool(flags & WRITING)))
+        others = self._handles.add(number, _handle(node, body, flags))
         body.apart = body.apart or others
         with self.tree.lock:
             node.handles += 1

@@ -15,7 +15,7 @@ from fusefs.errors import NotFound
 from fusefs.interface import ROOT
 from tests.fusefs.unmounted import CALLER, Unmounted
 
-# Functions that create, write and close of a file of 16 KiB call: 650 once, 302 by now.
+# Functions that create, write and close of a file of 16 KiB call: 650 once, 312 by now.
 CALLS_MOST = 315
 WATCHING = {locks.__file__}  # in tests they look for locks taken against their order
 
